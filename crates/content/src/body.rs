@@ -1,0 +1,131 @@
+//! The slow way: a content's bytes as an ordinary `http_body::Body`, for servers that know no spans.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::outgoing::Slot;
+use crate::{FeedSpan, Outgoing, Span, SpanError, Watch};
+
+/// The body of a response that [`crate::Content::respond`] made.
+///
+/// Under an engine that knows [`Outgoing`] it is never polled. Elsewhere it copies: files are read in
+/// chunks, on threads that may block, and an error in the middle ends the body with that error, which
+/// every HTTP server answers by cutting the connection.
+pub struct ContentBody {
+    slot: Option<Arc<Mutex<Option<Outgoing>>>>,
+    sending: Option<Sending>,
+    left: u64,
+}
+
+struct Sending {
+    outgoing: Outgoing,
+    current: Option<FeedSpan>,
+    watch: Watch,
+}
+
+impl ContentBody {
+    /// A body without bytes.
+    #[must_use]
+    pub fn empty() -> ContentBody {
+        ContentBody { slot: None, sending: None, left: 0 }
+    }
+
+    /// A body for `outgoing`, and the slot from which an engine may take it first.
+    pub(crate) fn new(outgoing: Outgoing) -> (ContentBody, Slot) {
+        let left = outgoing.len();
+        let slot = Arc::new(Mutex::new(Some(outgoing)));
+        (ContentBody { slot: Some(Arc::clone(&slot)), sending: None, left }, Slot(slot))
+    }
+}
+
+impl Sending {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>> {
+        loop {
+            if let Some(current) = &mut self.current {
+                match ready!(current.feed.poll_next(cx)) {
+                    Some(Ok(mut chunk)) => {
+                        chunk.truncate(usize::try_from(current.len).unwrap_or(usize::MAX));
+                        current.len -= chunk.len() as u64;
+                        if current.len == 0 {
+                            self.current = None;
+                        }
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => {
+                        let missing = current.len;
+                        return Poll::Ready(Some(Err(SpanError::Truncated {
+                            name: "a feed".to_owned(),
+                            offset: 0,
+                            missing,
+                        })));
+                    }
+                }
+            }
+            match self.outgoing.next_span() {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Span::Memory(bytes))) => return Poll::Ready(Some(Ok(bytes))),
+                Some(Ok(Span::File(file))) => {
+                    let feed = file.file.feed(file.offset, file.len);
+                    self.current = Some(FeedSpan { feed, len: file.len });
+                }
+                Some(Ok(Span::Feed(feed))) => self.current = Some(feed),
+            }
+        }
+    }
+}
+
+impl Body for ContentBody {
+    type Data = Bytes;
+    type Error = SpanError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SpanError>>> {
+        if let Some(slot) = self.slot.take() {
+            let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.sending = taken.map(|mut outgoing| {
+                let mut watch = outgoing.watch();
+                watch.started();
+                Sending { outgoing, current: None, watch }
+            });
+        }
+        let Some(sending) = &mut self.sending else { return Poll::Ready(None) };
+        match ready!(sending.poll_chunk(cx)) {
+            Some(Ok(chunk)) => {
+                sending.watch.sent(chunk.len() as u64);
+                self.left -= chunk.len() as u64;
+                if self.left == 0
+                    && let Some(sending) = self.sending.take()
+                {
+                    sending.watch.completed();
+                }
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            Some(Err(error)) => {
+                if let Some(sending) = self.sending.take() {
+                    sending.watch.failed(&error);
+                }
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                self.sending = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,2 @@
+//! The download server: collections, pages, archives, the HTTP interface.
+#![forbid(unsafe_code)]
