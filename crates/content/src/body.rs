@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::outgoing::Slot;
@@ -15,6 +16,14 @@ use crate::{FeedSpan, Outgoing, Span, SpanError, Watch};
 /// Under an engine that knows [`Outgoing`] it is never polled. Elsewhere it copies: files are read in
 /// chunks, on threads that may block, and an error in the middle ends the body with that error, which
 /// every HTTP server answers by cutting the connection.
+///
+/// What an [`crate::Observer`] is told under such a server:
+/// - `sent` and `completed` mean handed to that server, which has buffers of its own. With the last chunk
+///   both are told at once, since nobody asks a body for more after that.
+/// - An empty content is `started(0)`, `completed(0)`, `cleanup(0)` when the body is polled or dropped,
+///   whichever comes first.
+/// - A body dropped before its first poll has delivered nothing: nothing is told. One dropped later is
+///   `aborted` with [`crate::AbortReason::Dropped`].
 pub struct ContentBody {
     slot: Option<Arc<Mutex<Option<Outgoing>>>>,
     sending: Option<Sending>,
@@ -35,10 +44,41 @@ impl ContentBody {
     }
 
     /// A body for `outgoing`, and the slot from which an engine may take it first.
-    pub(crate) fn new(outgoing: Outgoing) -> (ContentBody, Slot) {
+    /// `encoding` is the content's own `Content-Encoding`.
+    pub(crate) fn new(outgoing: Outgoing, encoding: Option<HeaderValue>) -> (ContentBody, Slot) {
         let left = outgoing.len();
-        let slot = Arc::new(Mutex::new(Some(outgoing)));
-        (ContentBody { slot: Some(Arc::clone(&slot)), sending: None, left }, Slot(slot))
+        let outgoing = Arc::new(Mutex::new(Some(outgoing)));
+        let slot = Slot { outgoing: Arc::clone(&outgoing), encoding };
+        (ContentBody { slot: Some(outgoing), sending: None, left }, slot)
+    }
+
+    /// Takes what is to be sent out of the slot, unless an engine was faster, and begins the delivery.
+    fn begin(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.sending = taken.map(|mut outgoing| {
+            let mut watch = outgoing.watch();
+            watch.started();
+            Sending { outgoing, current: None, watch }
+        });
+    }
+
+    /// Ends the delivery.
+    fn complete(&mut self) {
+        if let Some(sending) = self.sending.take() {
+            sending.watch.completed();
+        }
+    }
+}
+
+impl Drop for ContentBody {
+    /// Servers need not poll a body that says it is at its end, hyper among them. So the delivery of an
+    /// empty content takes place here, unless it has before.
+    fn drop(&mut self) {
+        if self.left == 0 {
+            self.begin();
+            self.complete();
+        }
     }
 }
 
@@ -88,23 +128,14 @@ impl Body for ContentBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, SpanError>>> {
-        if let Some(slot) = self.slot.take() {
-            let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            self.sending = taken.map(|mut outgoing| {
-                let mut watch = outgoing.watch();
-                watch.started();
-                Sending { outgoing, current: None, watch }
-            });
-        }
+        self.begin();
         let Some(sending) = &mut self.sending else { return Poll::Ready(None) };
         match ready!(sending.poll_chunk(cx)) {
             Some(Ok(chunk)) => {
                 sending.watch.sent(chunk.len() as u64);
                 self.left -= chunk.len() as u64;
-                if self.left == 0
-                    && let Some(sending) = self.sending.take()
-                {
-                    sending.watch.completed();
+                if self.left == 0 {
+                    self.complete();
                 }
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
@@ -115,7 +146,7 @@ impl Body for ContentBody {
                 Poll::Ready(Some(Err(error)))
             }
             None => {
-                self.sending = None;
+                self.complete();
                 Poll::Ready(None)
             }
         }

@@ -1,18 +1,45 @@
 //! A content and how it is described; what a request makes of it is decided in `respond`.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    TRANSFER_ENCODING,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{ContentBody, FileSpan, Observer, SpanList, Spans};
+use crate::disposition::disposition;
+use crate::{EntityTag, FileSpan, Observer, SpanList, Spans};
+
+/// 10000-01-01, in seconds since 1970: from there on an HTTP date has no room for the year.
+const END_OF_HTTP_DATES: u64 = 253_402_300_800;
 
 /// What a URL yields, ready to be sent.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Method, header};
+/// use outflow_content::{Content, EntityTag};
+///
+/// let mut request = HeaderMap::new();
+/// request.insert(header::RANGE, HeaderValue::from_static("bytes=6-"));
+/// let response = Content::bytes("Hello, world")
+///     .etag(EntityTag::strong("v1").expect("letters and digits"))
+///     .media_type(HeaderValue::from_static("text/plain"))
+///     .attachment("hello.txt")
+///     .respond(&Method::GET, &request);
+/// assert_eq!(response.status(), 206);
+/// assert_eq!(response.headers()["content-range"], "bytes 6-11/12");
+/// ```
 pub struct Content {
     pub(crate) spans: Arc<dyn Spans>,
+    pub(crate) etag: Option<EntityTag>,
+    /// Seconds since 1970, below [`END_OF_HTTP_DATES`].
+    pub(crate) last_modified: Option<u64>,
+    /// Media type, disposition and the caller's own.
     pub(crate) headers: HeaderMap,
-    pub(crate) last_modified: Option<SystemTime>,
     pub(crate) observer: Option<Box<dyn Observer>>,
 }
 
@@ -20,8 +47,10 @@ impl Content {
     /// A content of these spans, `application/octet-stream`, without validators.
     #[must_use]
     pub fn new(spans: Arc<dyn Spans>) -> Content {
-        let _ = spans;
-        todo!()
+        // Room for what a usual answer has, so that the map is allocated once.
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        Content { spans, etag: None, last_modified: None, headers, observer: None }
     }
 
     /// A content of bytes in memory.
@@ -40,11 +69,88 @@ impl Content {
         Content::new(Arc::new(list))
     }
 
-    /// Answers a request: evaluates its preconditions and ranges by RFC 9110, sections 13 and 14.
-    /// Status is 200, 206, 304, 405 (neither GET nor HEAD), 412 or 416.
+    /// The entity tag, strong or weak. Only a strong one lets a client resume by it.
     #[must_use]
-    pub fn respond(self, method: &Method, headers: &HeaderMap) -> Response<ContentBody> {
-        let _ = (method, headers, HeaderName::from_static("x"), HeaderValue::from_static("x"), SystemTime::now());
-        todo!()
+    pub fn etag(mut self, etag: EntityTag) -> Content {
+        self.etag = Some(etag);
+        self
+    }
+
+    /// When the content was last modified; parts of a second are cut off. A time that an HTTP date cannot
+    /// say (before 1970, after 9999) is left out. One in the future is compared as it is, but told as
+    /// the time of the answer (RFC 9110, 8.8.2.1).
+    #[must_use]
+    pub fn last_modified(mut self, time: SystemTime) -> Content {
+        let since = time.duration_since(UNIX_EPOCH).ok();
+        self.last_modified = since.map(|since| since.as_secs()).filter(|secs| *secs < END_OF_HTTP_DATES);
+        self
+    }
+
+    /// The media type (`Content-Type`).
+    #[must_use]
+    pub fn media_type(mut self, media_type: HeaderValue) -> Content {
+        self.headers.insert(CONTENT_TYPE, media_type);
+        self
+    }
+
+    /// To be saved under `name` (`Content-Disposition: attachment`, RFC 6266). Any text will do as a
+    /// name; what does not belong in one is replaced.
+    #[must_use]
+    pub fn attachment(mut self, name: &str) -> Content {
+        self.headers.insert(CONTENT_DISPOSITION, disposition("attachment", name));
+        self
+    }
+
+    /// To be shown, and saved under `name` if the user wants that (`Content-Disposition: inline`).
+    #[must_use]
+    pub fn inline(mut self, name: &str) -> Content {
+        self.headers.insert(CONTENT_DISPOSITION, disposition("inline", name));
+        self
+    }
+
+    /// One more header field of the answer, `Cache-Control` or `Vary`, say; a second one of the same name
+    /// is added to the first, except for `Content-Type` and `Content-Disposition`.
+    ///
+    /// Fields that follow from the content itself are ignored here: `Content-Length`, `Content-Range`,
+    /// `Accept-Ranges`, `ETag`, `Last-Modified`, `Transfer-Encoding`.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Content {
+        match name {
+            CONTENT_LENGTH | CONTENT_RANGE | ACCEPT_RANGES | ETAG | LAST_MODIFIED | TRANSFER_ENCODING => {}
+            CONTENT_TYPE | CONTENT_DISPOSITION => drop(self.headers.insert(name, value)),
+            _ => drop(self.headers.append(name, value)),
+        }
+        self
+    }
+
+    /// Who is told what becomes of the delivery. Called only if there is one: an answer without a body of
+    /// its own (HEAD, 304, 405, 412, 416) drops it without a call.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Content {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Length of the whole content in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.spans.len()
+    }
+
+    /// True for a content without bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("len", &self.len())
+            .field("etag", &self.etag)
+            .field("last_modified", &self.last_modified)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
     }
 }

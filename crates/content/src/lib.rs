@@ -14,13 +14,21 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod conditions;
 mod content;
+mod disposition;
+mod etag;
+mod multipart;
 mod observer;
 mod outgoing;
+mod range;
+mod respond;
 mod span;
 
 pub use body::ContentBody;
+pub use conditions::mentions_etag;
 pub use content::Content;
+pub use etag::EntityTag;
 pub use observer::{AbortReason, Observer, Watch};
 pub use outgoing::Outgoing;
 pub use span::{Feed, FeedSpan, FileSource, FileSpan, OpenFile, Span, SpanError, SpanList, Spans, Wait};

@@ -110,6 +110,7 @@ impl Watch {
 
     /// `now` more bytes were handed to the kernel.
     pub fn sent(&mut self, now: u64) {
+        self.started();
         self.sum += now;
         if now > 0
             && let Some(observer) = &mut self.observer

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 
 use crate::{Observer, Span, SpanError, Spans, Watch};
 
@@ -14,7 +14,10 @@ use crate::{Observer, Span, SpanError, Spans, Watch};
 ///
 /// Made by [`crate::Content::respond`]; taken out of the response by an engine that sends span by span.
 pub struct Outgoing {
-    pieces: VecDeque<Piece>,
+    /// The piece that is leaving. Apart from the rest, because most answers have but this one, which
+    /// then needs no list.
+    current: Option<Piece>,
+    rest: VecDeque<Piece>,
     len: u64,
     observer: Option<Box<dyn Observer>>,
 }
@@ -34,23 +37,29 @@ impl Piece {
 }
 
 impl Outgoing {
-    pub(crate) fn new(pieces: impl IntoIterator<Item = Piece>, observer: Option<Box<dyn Observer>>) -> Outgoing {
-        let pieces: VecDeque<Piece> = pieces.into_iter().filter(|piece| piece.len() > 0).collect();
-        let len = pieces.iter().map(Piece::len).sum();
-        Outgoing { pieces, len, observer }
+    pub(crate) fn new(
+        pieces: impl IntoIterator<Item = Piece>,
+        observer: Option<Box<dyn Observer>>,
+    ) -> Outgoing {
+        let mut pieces = pieces.into_iter().filter(|piece| piece.len() > 0);
+        let current = pieces.next();
+        let rest: VecDeque<Piece> = pieces.collect();
+        let len = current.iter().chain(&rest).map(Piece::len).sum();
+        Outgoing { current, rest, len, observer }
     }
 
     /// Takes what is to be sent out of a response that [`crate::Content::respond`] made. `None` for any other
     /// response, for one whose body has been polled, and for one whose framing a middleware changed
-    /// (another `Content-Length`, a `Content-Encoding`): that one has to be sent by its body.
+    /// (another `Content-Length`, another `Content-Encoding`): that one has to be sent by its body.
     pub fn take<B>(response: &mut Response<B>) -> Option<Outgoing> {
         let slot = response.extensions_mut().remove::<Slot>()?;
-        if response.headers().contains_key(http::header::CONTENT_ENCODING) {
+        let headers = response.headers();
+        if headers.get(http::header::CONTENT_ENCODING) != slot.encoding.as_ref() {
             return None;
         }
-        let announced = response.headers().get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
-        let mut slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.take_if(|outgoing| outgoing.len == announced)
+        let announced = headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
+        let mut outgoing = slot.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        outgoing.take_if(|outgoing| outgoing.len == announced)
     }
 
     /// How many bytes are still to be handed out.
@@ -70,10 +79,18 @@ impl Outgoing {
     /// # Errors
     /// [`SpanError`] when its bytes cannot be had. The delivery has to be cut then.
     pub fn next_span(&mut self) -> Option<Result<Span, SpanError>> {
-        let piece = self.pieces.front_mut()?;
+        let piece = self.current.as_mut()?;
         let span = match piece {
             Piece::Memory(bytes) => Span::Memory(std::mem::take(bytes)),
             Piece::Content(spans, range) => match spans.span_at(range.start) {
+                Ok(span) if span.is_empty() => {
+                    let (offset, missing) = (range.start, range.end - range.start);
+                    return Some(Err(SpanError::Truncated {
+                        name: "the content".to_owned(),
+                        offset,
+                        missing,
+                    }));
+                }
                 Ok(mut span) => {
                     span.truncate(range.end - range.start);
                     range.start += span.len();
@@ -83,7 +100,7 @@ impl Outgoing {
             },
         };
         if piece.len() == 0 {
-            self.pieces.pop_front();
+            self.current = self.rest.pop_front();
         }
         self.len -= span.len();
         Some(Ok(span))
@@ -97,10 +114,17 @@ impl Outgoing {
 
 impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing").field("len", &self.len).field("pieces", &self.pieces.len()).finish()
+        f.debug_struct("Outgoing")
+            .field("len", &self.len)
+            .field("pieces", &(usize::from(self.current.is_some()) + self.rest.len()))
+            .finish()
     }
 }
 
 /// Where a response and its body keep their common [`Outgoing`] until one of them takes it.
 #[derive(Clone)]
-pub(crate) struct Slot(pub(crate) Arc<Mutex<Option<Outgoing>>>);
+pub(crate) struct Slot {
+    pub(crate) outgoing: Arc<Mutex<Option<Outgoing>>>,
+    /// The content's own `Content-Encoding`: any other was added later, to other bytes.
+    pub(crate) encoding: Option<HeaderValue>,
+}

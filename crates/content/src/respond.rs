@@ -1,0 +1,203 @@
+//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one content.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
+    CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use crate::conditions::{self, Validators, Verdict};
+use crate::multipart::byteranges;
+use crate::outgoing::Piece;
+use crate::range::{self, Selection};
+use crate::{Content, ContentBody, Outgoing};
+
+/// The methods that a content answers.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
+/// Fields that describe the representation in a body; an answer without that body leaves them out.
+const ABOUT_THE_BODY: [HeaderName; 6] = [
+    CONTENT_TYPE,
+    CONTENT_DISPOSITION,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// Fields that speak of the representation to caches; an error has to leave these out as well, or it
+/// would be kept in the representation's place.
+const ABOUT_CACHING: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, CONTENT_LOCATION];
+
+impl Content {
+    /// Answers a request: evaluates its preconditions and ranges by RFC 9110, sections 13 and 14.
+    ///
+    /// | status | when | fields of its own |
+    /// |---|---|---|
+    /// | 200 | no `Range`, or one to be ignored; always for HEAD | `Content-Length`, `Accept-Ranges`, `ETag`, `Last-Modified` |
+    /// | 206 | one range, or several as `multipart/byteranges` | the same and `Content-Range` |
+    /// | 204 | OPTIONS | `Allow` |
+    /// | 304 | `If-None-Match`, `If-Modified-Since` | `ETag`, `Last-Modified` |
+    /// | 405 | another method | `Allow` |
+    /// | 412 | `If-Match`, `If-Unmodified-Since` | |
+    /// | 416 | no range is satisfiable | `Content-Range: bytes */length` |
+    ///
+    /// The caller's own fields ([`Content::header`]) go with every answer, without those that describe a
+    /// body where there is none, and on errors without those for caches. `Date` is the server's to add.
+    /// The answer to GET has its [`Outgoing`] within it, see [`Outgoing::take`].
+    #[must_use]
+    pub fn respond(self, method: &Method, headers: &HeaderMap) -> Response<ContentBody> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.respond_at(method, headers, now.as_secs())
+    }
+
+    /// `now` in seconds since 1970.
+    fn respond_at(mut self, method: &Method, headers: &HeaderMap, now: u64) -> Response<ContentBody> {
+        let is_get = *method == Method::GET;
+        if !is_get && *method != Method::HEAD {
+            let status = if *method == Method::OPTIONS {
+                StatusCode::NO_CONTENT
+            } else {
+                StatusCode::METHOD_NOT_ALLOWED
+            };
+            self.headers.insert(ALLOW, METHODS);
+            return self.refuse(status);
+        }
+        let validators = Validators { etag: self.etag.as_ref(), last_modified: self.last_modified };
+        match conditions::evaluate(headers, validators) {
+            Verdict::Proceed => {}
+            Verdict::NotModified => return self.not_modified(now),
+            Verdict::Failed => return self.refuse(StatusCode::PRECONDITION_FAILED),
+        }
+        // Range is defined for GET only (14.2), so HEAD tells of the whole content.
+        let selection =
+            if is_get && headers.contains_key(RANGE) && conditions::range_applies(headers, validators, now) {
+                range::select(headers, self.len())
+            } else {
+                Selection::Whole
+            };
+        self.set_validators(now);
+        match selection {
+            Selection::Whole if is_get => {
+                let all = Piece::Content(Arc::clone(&self.spans), 0..self.len());
+                self.deliver(StatusCode::OK, [all])
+            }
+            Selection::Whole => {
+                let len = self.len();
+                self.without_body(StatusCode::OK, Some(len), true)
+            }
+            Selection::One(range) => {
+                self.headers.insert(CONTENT_RANGE, content_range(Some(&range), self.len()));
+                let piece = Piece::Content(Arc::clone(&self.spans), range);
+                self.deliver(StatusCode::PARTIAL_CONTENT, [piece])
+            }
+            Selection::Several(ranges) => {
+                let media_type = self.headers.get(CONTENT_TYPE);
+                let (content_type, pieces) = byteranges(&self.spans, self.etag.as_ref(), media_type, &ranges);
+                self.headers.insert(CONTENT_TYPE, content_type);
+                self.deliver(StatusCode::PARTIAL_CONTENT, pieces)
+            }
+            Selection::Unsatisfiable => {
+                self.headers.insert(CONTENT_RANGE, content_range(None, self.len()));
+                self.refuse(StatusCode::RANGE_NOT_SATISFIABLE)
+            }
+        }
+    }
+
+    fn set_validators(&mut self, now: u64) {
+        if let Some(etag) = &self.etag {
+            self.headers.insert(ETAG, etag.as_header_value().clone());
+        }
+        if let Some(modified) = self.last_modified {
+            // Never later than Date (8.8.2.1).
+            self.headers.insert(LAST_MODIFIED, http_date(modified.min(now)));
+        }
+    }
+
+    fn deliver(
+        mut self,
+        status: StatusCode,
+        pieces: impl IntoIterator<Item = Piece>,
+    ) -> Response<ContentBody> {
+        let outgoing = Outgoing::new(pieces, self.observer.take());
+        let len = outgoing.len();
+        let encoding = self.headers.get(CONTENT_ENCODING).cloned();
+        let (body, slot) = ContentBody::new(outgoing, encoding);
+        let mut response = self.without_body(status, Some(len), true).map(|_| body);
+        response.extensions_mut().insert(slot);
+        response
+    }
+
+    fn not_modified(mut self, now: u64) -> Response<ContentBody> {
+        self.set_validators(now);
+        remove(&mut self.headers, &ABOUT_THE_BODY);
+        self.without_body(StatusCode::NOT_MODIFIED, None, false)
+    }
+
+    /// Answers with something else than the content, and without a body.
+    fn refuse(mut self, status: StatusCode) -> Response<ContentBody> {
+        remove(&mut self.headers, &ABOUT_THE_BODY);
+        remove(&mut self.headers, &ABOUT_CACHING);
+        remove(&mut self.headers, &[ETAG, LAST_MODIFIED]);
+        // 204 must not have a length (8.6).
+        let len = (status != StatusCode::NO_CONTENT).then_some(0);
+        let ranges = status == StatusCode::RANGE_NOT_SATISFIABLE;
+        self.without_body(status, len, ranges)
+    }
+
+    fn without_body(
+        mut self,
+        status: StatusCode,
+        len: Option<u64>,
+        accept_ranges: bool,
+    ) -> Response<ContentBody> {
+        if let Some(len) = len {
+            self.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+        }
+        if accept_ranges {
+            self.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        }
+        let mut response = Response::new(ContentBody::empty());
+        *response.status_mut() = status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// `bytes first-last/len`, or `bytes */len` (RFC 9110, 14.4).
+fn content_range(range: Option<&Range<u64>>, len: u64) -> HeaderValue {
+    let value = match range {
+        Some(range) => format!("bytes {}-{}/{len}", range.start, range.end - 1),
+        None => format!("bytes */{len}"),
+    };
+    HeaderValue::from_maybe_shared(Bytes::from(value))
+        .expect("digits and punctuation are valid in a field value")
+}
+
+fn http_date(secs: u64) -> HeaderValue {
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs));
+    HeaderValue::from_maybe_shared(Bytes::from(date)).expect("a date is valid in a field value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_modified_in_the_future_is_told_as_now() {
+        let content = Content::bytes("x").last_modified(UNIX_EPOCH + Duration::from_secs(2_000_000_000));
+        let response = content.respond_at(&Method::GET, &HeaderMap::new(), 784_111_777);
+        assert_eq!(response.headers()[LAST_MODIFIED], "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}
