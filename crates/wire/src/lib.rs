@@ -1,2 +1,47 @@
-//! An HTTP/1 server engine for sending: zero-copy bodies by sendfile, strict framing, a tower Service as its interface.
+//! An HTTP/1 server engine for sending.
+//!
+//! ```text
+//! server     accepts, spreads connections over threads, drains
+//!   exchange   one connection: wait, head, service, response, wait
+//!     head       bytes -> request, strictly (RFC 9112)
+//!     request_body, chunked
+//!     encode     response head -> bytes
+//!     send       a content, span by span: sendfile, or gathered in one buffer
+//!     copy       any other body
+//!   connection one socket, one timer
+//! ```
+//!
+//! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that
+//! `outflow_content::Content::respond` made leave by the kernel; all others by copying their
+//! `http_body::Body`. So axum routers run on it unchanged:
+//!
+//! ```no_run
+//! # async fn run<R: outflow_wire::HttpService>(router: R) -> std::io::Result<()> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! outflow_wire::serve(listener, router).await
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+mod buffer;
+mod chunked;
+mod connection;
+mod copy;
+mod counters;
+mod date;
+mod encode;
+mod exchange;
+mod file;
+mod head;
+mod options;
+mod request_body;
+mod send;
+mod server;
+mod timer;
+pub mod upgrade;
+
+pub use counters::Counters;
+pub use exchange::{HttpService, PeerAddr};
+pub use options::Options;
+pub use request_body::{BodyError, RequestBody};
+pub use server::{Handle, Server, serve};

@@ -1,0 +1,167 @@
+//! One client's socket: reading, writing and waiting, each with a deadline.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::net::SendFlags;
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::buffer::Buffer;
+use crate::options::Options;
+use crate::timer::Timer;
+
+/// A socket and its one timer. While it waits for a request it owns nothing else.
+pub(crate) struct Connection {
+    /// `None` while a request's body owns it.
+    read: Option<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    pub(crate) peer: SocketAddr,
+    timer: Timer,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, options: &Options) -> Connection {
+        let (read, write) = stream.into_split();
+        Connection { read: Some(read), write, peer, timer: Timer::new(options.keep_alive_timeout) }
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.write.as_ref()
+    }
+
+    pub(crate) fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    /// Reads what is there into the buffer's room; 0 is the end of the stream.
+    /// `TimedOut` when the deadline passes first.
+    pub(crate) async fn read_some(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut room = ReadBuf::new(buffer.spare());
+            let Some(read) = &mut self.read else { return Poll::Ready(Ok(0)) };
+            match Pin::new(read).poll_read(cx, &mut room) {
+                Poll::Ready(result) => {
+                    let n = room.filled().len();
+                    buffer.fill(n);
+                    Poll::Ready(result.map(|()| n))
+                }
+                Poll::Pending => {
+                    ready!(self.timer.poll_expired(cx));
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until there is something to read, borrowing nothing.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.stream().poll_read_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => {
+                ready!(self.timer.poll_expired(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// Runs a system call that writes, each time the socket can take something, until it does not answer
+    /// `WouldBlock`. `TimedOut` when the client takes nothing until the deadline.
+    pub(crate) async fn write_with<R>(
+        &mut self,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        poll_fn(|cx| {
+            loop {
+                match self.write.as_ref().poll_write_ready(cx) {
+                    Poll::Ready(result) => result?,
+                    Poll::Pending => {
+                        ready!(self.timer.poll_expired(cx));
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                }
+                let stream = self.write.as_ref();
+                match stream.try_io(Interest::WRITABLE, || call(stream.as_fd())) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    result => return Poll::Ready(result),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sends some of `bytes`. With `more`, the kernel waits for the bytes that follow before it sends a
+    /// packet that is not full (`MSG_MORE`).
+    pub(crate) async fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        self.write_with(|socket| Ok(rustix::net::send(socket, bytes, flags)?)).await
+    }
+
+    /// Holds back packets that are not full until [`Connection::uncork`] (`TCP_CORK`), for bodies whose
+    /// parts leave by calls that know no `MSG_MORE`.
+    pub(crate) fn cork(&self, corked: bool) {
+        // Only a matter of packet sizes: without it the same bytes leave.
+        let _ = sockopt::set_tcp_cork(self.stream(), corked);
+    }
+
+    /// Progress of `sent` bytes was made: moves the stall deadline by what they are worth.
+    pub(crate) fn credit(&mut self, sent: u64, options: &Options) {
+        let rate = f64::from(options.min_rate.max(1));
+        // At the most a year: f64 seconds beyond that would not fit a Duration.
+        let credit = Duration::from_secs_f64((sent as f64 / rate).min(31_536_000.0));
+        self.timer.extend(credit, options.stall_timeout);
+    }
+
+    /// Ends the connection so that the client sees an error, whatever it has received so far: what is
+    /// queued is thrown away and an RST leaves. So a body that was cut can never pass for a complete one.
+    pub(crate) fn reset(self) {
+        let _ = sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO));
+        // Dropping an OwnedWriteHalf would shut the socket down in an orderly way first.
+        self.write.forget();
+    }
+
+    /// Ends the connection in an orderly way although the client may still be sending: half-closes, then
+    /// reads and discards for a while. Closing at once would make the kernel send RST, which can destroy
+    /// the answer on its way (RFC 9112 section 9.6).
+    pub(crate) async fn linger(mut self) {
+        const LINGER: Duration = Duration::from_secs(2);
+        const LINGER_BYTES: usize = 4 * 1024 * 1024;
+        if tokio::io::AsyncWriteExt::shutdown(&mut self.write).await.is_err() {
+            return;
+        }
+        self.timer.set(LINGER);
+        let mut discarded = 0;
+        let mut buffer = Buffer::borrow();
+        while discarded < LINGER_BYTES {
+            match self.read_some(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => discarded += n,
+            }
+            buffer.consume(usize::MAX);
+        }
+    }
+
+    /// Lends the reading side to a request's body.
+    pub(crate) fn take_read(&mut self) -> Option<OwnedReadHalf> {
+        self.read.take()
+    }
+
+    /// Takes the reading side back.
+    pub(crate) fn put_read(&mut self, read: OwnedReadHalf) {
+        self.read = Some(read);
+    }
+
+    /// The two halves, for a connection that stops being HTTP.
+    pub(crate) fn into_halves(self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
+        Some((self.read?, self.write))
+    }
+}

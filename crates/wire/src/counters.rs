@@ -1,0 +1,60 @@
+//! What the engine has done so far, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Running totals since the server was made. They say which path the bytes took.
+#[derive(Debug, Default)]
+pub struct Counters {
+    sendfile_bytes: AtomicU64,
+    copied_bytes: AtomicU64,
+    requests: AtomicU64,
+    connections: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Counters {
+    /// Body bytes that the kernel moved from a file to a socket.
+    pub fn sendfile_bytes(&self) -> u64 {
+        self.sendfile_bytes.load(Relaxed)
+    }
+
+    /// Body bytes that passed through this program's memory.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes.load(Relaxed)
+    }
+
+    /// Requests whose head was complete and well-formed.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Connections accepted.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
+    }
+
+    /// Requests that were refused by the engine itself: malformed, too large, too slow.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    pub(crate) fn add_sendfile(&self, bytes: u64) {
+        self.sendfile_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn add_copied(&self, bytes: u64) {
+        self.copied_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn add_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add_connection(&self) {
+        self.connections.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+}

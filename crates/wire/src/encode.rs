@@ -1,0 +1,116 @@
+//! Writing a response's head.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode, Version};
+
+use crate::buffer::Buffer;
+use crate::date;
+
+/// How a response's body is delimited (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    /// There is none, and nothing is said of its length: 1xx, 204, and 2xx to CONNECT.
+    None,
+    /// A Content-Length. For HEAD and 304 it speaks of a body that does not follow.
+    Length(u64),
+    /// The chunked transfer coding.
+    Chunked,
+    /// The end of the connection: HTTP/1.0 and a length that nobody knows.
+    UntilClose,
+}
+
+/// What becomes of the connection after the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// It persists, and a client of this version expects to be told so or not.
+    Keep(Version),
+    Close,
+}
+
+/// Appends the head of a response to `out`.
+pub(crate) fn head(
+    out: &mut Buffer,
+    status: StatusCode,
+    headers: &HeaderMap,
+    framing: BodyFraming,
+    persistence: Persistence,
+) {
+    out.push(b"HTTP/1.1 ");
+    out.push(status.as_str().as_bytes());
+    out.push(b" ");
+    out.push(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.push(b"\r\n");
+
+    let mut has_date = false;
+    let mut has_connection = false;
+    for (name, value) in headers {
+        match *name {
+            // The framing is the engine's: what it does and what it says cannot differ.
+            CONTENT_LENGTH | TRANSFER_ENCODING => continue,
+            DATE => has_date = true,
+            CONNECTION => has_connection = true,
+            _ => {}
+        }
+        out.push(name.as_str().as_bytes());
+        out.push(b": ");
+        out.push(value.as_bytes());
+        out.push(b"\r\n");
+    }
+    match framing {
+        BodyFraming::Length(length) => {
+            out.push(b"content-length: ");
+            out.push(Digits::new(length).as_bytes());
+            out.push(b"\r\n");
+        }
+        BodyFraming::Chunked => out.push(b"transfer-encoding: chunked\r\n"),
+        BodyFraming::None | BodyFraming::UntilClose => {}
+    }
+    match persistence {
+        _ if has_connection => {}
+        Persistence::Close => out.push(b"connection: close\r\n"),
+        Persistence::Keep(Version::HTTP_10) => out.push(b"connection: keep-alive\r\n"),
+        Persistence::Keep(_) => {}
+    }
+    if !has_date {
+        out.push(b"date: ");
+        date::with_date(|date| out.push(date));
+        out.push(b"\r\n");
+    }
+    out.push(b"\r\n");
+}
+
+/// A number in decimal, without an allocation.
+struct Digits {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    fn new(mut number: u64) -> Digits {
+        let mut this = Digits { digits: [b'0'; 20], start: 20 };
+        loop {
+            this.start -= 1;
+            this.digits[this.start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return this;
+            }
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 4_294_967_296, u64::MAX] {
+            assert_eq!(Digits::new(number).as_bytes(), number.to_string().as_bytes());
+        }
+    }
+}

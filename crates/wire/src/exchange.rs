@@ -1,0 +1,352 @@
+//! One connection's life: wait, read a head, call the service, send what it answers, wait again.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use outflow_content::Outgoing;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tower_service::Service;
+
+use crate::buffer::Buffer;
+use crate::connection::Connection;
+use crate::encode::{self, BodyFraming, Persistence};
+use crate::head::{self, Framing, Head, Refusal};
+use crate::request_body::{BodyHandle, RequestBody};
+use crate::server::Shared;
+use crate::upgrade::Promise;
+use crate::{copy, send};
+
+/// The address a request came from, in its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// What an engine asks of a service: a [`tower_service::Service`] of requests, cheap to clone.
+///
+/// Implemented for every service that fits, axum's `Router` among them; not to be implemented by hand.
+pub trait HttpService: Clone + Send + Sync + 'static {
+    /// What carries the bytes of a response that has no [`Outgoing`].
+    type Body: Body<Data: Send, Error: std::fmt::Display + Send> + Send + 'static;
+
+    /// Answers one request. An error becomes a 500.
+    fn answer(
+        &self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, String>> + Send;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error: std::fmt::Display>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: std::fmt::Display + Send> + Send + 'static,
+{
+    type Body = B;
+
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<B>, String> {
+        let mut service = self.clone();
+        poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| error.to_string())?;
+        service.call(request).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Serves one connection to its end.
+///
+/// While it waits for a request, the future holds the connection and nothing else; all that a request
+/// needs lives in a boxed future of its own.
+pub(crate) async fn serve<S: HttpService>(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared<S>>) {
+    let mut connection = Connection::new(stream, peer, &shared.options);
+    loop {
+        if !idle(&mut connection, &shared).await {
+            return;
+        }
+        match Box::pin(busy(connection, &shared)).await {
+            Some(kept) => connection = kept,
+            None => return,
+        }
+        connection.timer().set(shared.options.keep_alive_timeout);
+    }
+}
+
+/// Waits for a request. False when the connection is to be closed instead.
+async fn idle<S>(connection: &mut Connection, shared: &Shared<S>) -> bool {
+    let mut draining = pin!(shared.drained.notified());
+    // Registered before the flag is looked at, so that no notification falls between the two.
+    draining.as_mut().enable();
+    if shared.is_draining() {
+        return false;
+    }
+    poll_fn(|cx| {
+        if draining.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        connection.poll_readable(cx).map(|result| result.is_ok())
+    })
+    .await
+}
+
+/// Serves the requests that are there. The connection when it goes on, `None` when it has ended.
+async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) -> Option<Connection> {
+    let mut buffer = Buffer::borrow();
+    loop {
+        match read_head(&mut connection, &mut buffer, shared).await {
+            Reading::Complete(head) => {
+                buffer.consume(head.len);
+                shared.counters.add_request();
+                (connection, buffer) = exchange(connection, buffer, *head, shared).await?;
+                if buffer.is_empty() {
+                    return Some(connection);
+                }
+            }
+            Reading::Nothing => return Some(connection),
+            Reading::Ended => return None,
+            Reading::Refused(refusal) => {
+                refuse(connection, shared, &refusal).await;
+                return None;
+            }
+        }
+    }
+}
+
+enum Reading {
+    Complete(Box<Head>),
+    /// The socket looked readable and was not.
+    Nothing,
+    Ended,
+    Refused(Refusal),
+}
+
+async fn read_head<S>(connection: &mut Connection, buffer: &mut Buffer, shared: &Shared<S>) -> Reading {
+    let limit = shared.options.max_head_bytes;
+    let too_large = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request head too large");
+    let mut begun = false;
+    // Only a line's end can complete a head: a head that trickles in is not parsed for every byte.
+    let mut parse = !buffer.is_empty();
+    loop {
+        if parse {
+            match head::parse(buffer.filled()) {
+                Ok(Some(head)) if head.len > limit => return Reading::Refused(too_large),
+                Ok(Some(head)) => return Reading::Complete(Box::new(head)),
+                Ok(None) => {}
+                Err(refusal) => return Reading::Refused(refusal),
+            }
+        }
+        if !begun && !buffer.is_empty() {
+            begun = true;
+            connection.timer().set(shared.options.head_timeout);
+        }
+        if buffer.filled().len() >= limit || (buffer.room() == 0 && !buffer.grow(limit)) {
+            return Reading::Refused(too_large);
+        }
+        let before = buffer.filled().len();
+        match connection.read_some(buffer).await {
+            Ok(0) => return Reading::Ended,
+            Ok(_) => parse = before == 0 || buffer.filled()[before..].contains(&b'\n'),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && begun => {
+                return Reading::Refused(Refusal::new(StatusCode::REQUEST_TIMEOUT, "request head too slow"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Reading::Nothing,
+            Err(_) => return Reading::Ended,
+        }
+    }
+}
+
+/// Answers what the engine itself refuses, and ends the connection.
+async fn refuse<S>(mut connection: Connection, shared: &Shared<S>, refusal: &Refusal) {
+    shared.counters.add_refused();
+    tracing::info!(client = %connection.peer, status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
+    let text = format!("{}: {}\n", refusal.status, refusal.reason);
+    if plain(&mut connection, shared, refusal.status, &text).await.is_ok() {
+        connection.linger().await;
+    }
+}
+
+/// Sends a short answer of the engine's own; the connection closes behind it.
+async fn plain<S>(
+    connection: &mut Connection,
+    shared: &Shared<S>,
+    status: StatusCode,
+    text: &str,
+) -> io::Result<()> {
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut out = Buffer::borrow();
+    encode::head(&mut out, status, &headers, BodyFraming::Length(text.len() as u64), Persistence::Close);
+    out.push(text.as_bytes());
+    connection.timer().set(shared.options.stall_timeout);
+    while !out.is_empty() {
+        let n = connection.send(out.filled(), false).await?;
+        out.consume(n);
+    }
+    Ok(())
+}
+
+/// One request and its response. Gives back what goes on: the connection, and what was read beyond.
+async fn exchange<S: HttpService>(
+    mut connection: Connection,
+    mut buffer: Buffer,
+    head: Head,
+    shared: &Shared<S>,
+) -> Option<(Connection, Buffer)> {
+    let Head { request, framing, keep_alive, expect_continue, upgrade, .. } = head;
+    let version = request.version();
+    let is_head = request.method() == Method::HEAD;
+    let is_connect = request.method() == Method::CONNECT;
+
+    let mut handle = None;
+    let body = match framing {
+        Framing::Length(0) => RequestBody::empty(),
+        _ => {
+            let read = connection.take_read()?;
+            let rest = std::mem::replace(&mut buffer, Buffer::none());
+            let stall = shared.options.stall_timeout;
+            let (body, its_handle) = RequestBody::new(read, rest, framing, expect_continue, stall);
+            handle = Some(its_handle);
+            body
+        }
+    };
+    if buffer.is_empty() {
+        // Back to the pool while the service works and the body leaves.
+        buffer = Buffer::none();
+    }
+    let mut request = request.map(|()| body);
+    request.extensions_mut().insert(PeerAddr(connection.peer));
+    let promise = ((upgrade || is_connect) && handle.is_none()).then(|| Promise::put(&mut request));
+
+    let answer = shared.service.answer(request).await;
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(client = %connection.peer, error, "the service failed");
+            let text = "500 Internal Server Error: the service failed; see the server's log\n";
+            let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text).await;
+            return end(connection, handle, sent.is_ok()).await;
+        }
+    };
+
+    let status = response.status();
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
+    if let (true, Some(promise)) = (switches, promise) {
+        let mut out = Buffer::borrow();
+        encode::head(&mut out, status, response.headers(), BodyFraming::None, Persistence::Keep(version));
+        connection.timer().set(shared.options.stall_timeout);
+        while !out.is_empty() {
+            let n = connection.send(out.filled(), false).await.ok()?;
+            out.consume(n);
+        }
+        promise.keep(connection.into_halves()?, buffer);
+        return None;
+    }
+
+    let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
+    let body_framing = match &outgoing {
+        Some(outgoing) => BodyFraming::Length(outgoing.len()),
+        None => body_framing(&response, version, is_head),
+    };
+    let keep = keep_alive
+        && handle.as_ref().is_none_or(BodyHandle::is_done)
+        && !shared.is_draining()
+        && body_framing != BodyFraming::UntilClose
+        && !says_close(response.headers());
+    let persistence = if keep { Persistence::Keep(version) } else { Persistence::Close };
+
+    let mut out = Buffer::borrow();
+    encode::head(&mut out, status, response.headers(), body_framing, persistence);
+
+    let sent = match outgoing {
+        Some(outgoing) => {
+            send::outgoing(&mut connection, &shared.options, &shared.counters, out, outgoing).await
+        }
+        None => {
+            let framing = if is_head || !may_have_body(status) { BodyFraming::None } else { body_framing };
+            copy::body(&mut connection, &shared.options, &shared.counters, out, response.into_body(), framing)
+                .await
+                .map_err(|failure| {
+                    if let copy::Failure::Body(error) = failure {
+                        tracing::warn!(client = %connection.peer, error, "response cut: its body failed");
+                    }
+                    send::Failure::Cut
+                })
+        }
+    };
+    match sent {
+        Ok(()) if keep => match handle {
+            None => Some((connection, buffer)),
+            Some(handle) => {
+                let (read, rest) = handle.finish()?;
+                connection.put_read(read);
+                Some((connection, rest?))
+            }
+        },
+        Ok(()) => end(connection, handle, true).await,
+        Err(send::Failure::Unsent) => {
+            let text = "500 Internal Server Error: the file cannot be read; see the server's log\n";
+            let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text).await;
+            end(connection, handle, sent.is_ok()).await
+        }
+        Err(send::Failure::Cut) => {
+            connection.reset();
+            None
+        }
+    }
+}
+
+/// Ends a connection behind a response: in an orderly way, and without an RST if the client may still be
+/// sending the body that nobody wanted.
+async fn end(
+    mut connection: Connection,
+    handle: Option<BodyHandle>,
+    sent: bool,
+) -> Option<(Connection, Buffer)> {
+    let returned: Option<OwnedReadHalf> = handle.and_then(BodyHandle::finish).map(|(read, _)| read);
+    if let Some(read) = returned {
+        connection.put_read(read);
+    }
+    if sent {
+        connection.linger().await;
+    }
+    None
+}
+
+/// RFC 9110 section 6.4.1: what has a body, if the request is not HEAD.
+fn may_have_body(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+fn body_framing<B: Body>(response: &Response<B>, version: Version, is_head: bool) -> BodyFraming {
+    let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    let exact = response.body().size_hint().exact();
+    let status = response.status();
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        BodyFraming::None
+    } else if is_head || status == StatusCode::NOT_MODIFIED {
+        // What a GET would say, and nothing rather than the zero of the empty body that came with it.
+        announced().or(exact.filter(|length| *length > 0)).map_or(BodyFraming::None, BodyFraming::Length)
+    } else if let Some(length) = announced().or(exact) {
+        BodyFraming::Length(length)
+    } else if version == Version::HTTP_10 {
+        BodyFraming::UntilClose
+    } else {
+        BodyFraming::Chunked
+    }
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
+}

@@ -1,0 +1,129 @@
+//! Reading and sending files without waiting for a disk on a thread that serves others.
+//!
+//! `sendfile` and `pread` wait when a page is not in the page cache, and everybody on the thread waits
+//! with them. So each run is probed first with `preadv2(RWF_NOWAIT)`, which never waits (preadv2(2)); a
+//! run that is not there is read in on a thread that may block, and sent from here afterwards.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use outflow_content::{FileSpan, OpenFile, SpanError, Wait};
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Distance between two probes. The kernel reads ahead in windows of about this size, so that a page
+/// between two that are there is there as well, but for rare evictions.
+const PROBE_STRIDE: u64 = 256 * 1024;
+
+/// Buffer with which a run is read in on a thread that may block.
+const WARM_BYTES: usize = 256 * 1024;
+
+/// Opens a span's file, on this thread if that takes no time.
+pub(crate) async fn open(span: &FileSpan) -> Result<Arc<dyn OpenFile>, SpanError> {
+    match span.file.open(Wait::No) {
+        Err(error) if error.is_would_block() => {
+            let file = Arc::clone(&span.file);
+            blocking(move || file.open(Wait::Yes)).await
+        }
+        result => result,
+    }
+}
+
+/// Reads some of `into` from `offset`, as much as is in the page cache; the rest on a thread that may
+/// block. 0 is the end of the file.
+pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8]) -> Result<usize, SpanError> {
+    let result = rustix::io::preadv2(file.fd(), &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT);
+    match result {
+        Ok(n) => Ok(n),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
+            let (clone, len) = (Arc::clone(file), into.len());
+            let bytes = blocking(move || {
+                let mut bytes = vec![0; len];
+                let n = pread(clone.fd(), &mut bytes, offset)
+                    .map_err(|source| read_error(&clone, offset, source))?;
+                bytes.truncate(n);
+                Ok(bytes)
+            })
+            .await?;
+            into[..bytes.len()].copy_from_slice(&bytes);
+            Ok(bytes.len())
+        }
+        Err(errno) => Err(read_error(file, offset, errno.into())),
+    }
+}
+
+/// Sees to it that `offset..offset + len` can be sent without waiting for a disk. True if that took time.
+pub(crate) async fn make_resident(
+    file: &Arc<dyn OpenFile>,
+    offset: u64,
+    len: u64,
+) -> Result<bool, SpanError> {
+    if is_resident(file.fd(), offset, len) {
+        return Ok(false);
+    }
+    let file = Arc::clone(file);
+    blocking(move || {
+        let mut scratch = vec![0; WARM_BYTES];
+        let (mut at, end) = (offset, offset + len);
+        // Ask the disk for what follows this run, too, so that it works while this run leaves.
+        let _ = rustix::fs::fadvise(
+            file.fd(),
+            offset,
+            std::num::NonZeroU64::new(len.saturating_mul(2)),
+            rustix::fs::Advice::WillNeed,
+        );
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(WARM_BYTES).min(WARM_BYTES);
+            match pread(file.fd(), &mut scratch[..want], at) {
+                Ok(0) => break,
+                Ok(n) => at += n as u64,
+                Err(source) => return Err(read_error(&file, at, source)),
+            }
+        }
+        Ok(true)
+    })
+    .await
+}
+
+fn is_resident(file: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
+    let last = offset + len.saturating_sub(1);
+    // One probe, at the end, for what a single read-ahead brings in.
+    let mut at = if len <= PROBE_STRIDE / 2 { last } else { offset };
+    loop {
+        let mut byte = [0];
+        match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
+            // The end of the file: sendfile finds out at once.
+            Ok(0) => return true,
+            Ok(_) => {}
+            // A file system without RWF_NOWAIT counts as cold: it may well be a slow one.
+            Err(_) => return false,
+        }
+        if at == last {
+            return true;
+        }
+        at = (at + PROBE_STRIDE).min(last);
+    }
+}
+
+fn pread(file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match rustix::io::pread(file, &mut *into, offset) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+pub(crate) fn read_error(file: &Arc<dyn OpenFile>, offset: u64, source: io::Error) -> SpanError {
+    SpanError::Read { name: file.name(), offset, source }
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpanError> + Send + 'static,
+) -> Result<T, SpanError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(SpanError::Other { name: "reading a file".to_owned(), source: error.into() }),
+    }
+}

@@ -1,0 +1,309 @@
+//! Reading a request's head: from bytes to `http::request::Parts`, or to the reason why not.
+//!
+//! Stricter than it has to be wherever two readers of the same bytes could disagree about where a
+//! message ends (RFC 9112 section 11.2, request smuggling): a bare CR or LF, `Transfer-Encoding` beside
+//! `Content-Length`, a list of lengths, a missing or second `Host`, white space before a colon and
+//! folded lines are all refused, and the connection is closed.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+
+/// Header fields that a request may have.
+const MAX_FIELDS: usize = 100;
+
+/// A request's head and what follows from it for the connection.
+pub(crate) struct Head {
+    pub(crate) request: Request<()>,
+    /// Bytes of the head, the empty line included.
+    pub(crate) len: usize,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    pub(crate) expect_continue: bool,
+    pub(crate) upgrade: bool,
+}
+
+/// How the request's body is delimited (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+/// Why a head was refused: the status to answer with, and the reason for log and client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn new(status: StatusCode, reason: &'static str) -> Refusal {
+        Refusal { status, reason }
+    }
+}
+
+const fn bad(reason: &'static str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, reason)
+}
+
+/// Reads the head at the start of `bytes`. `None`: it is not complete yet.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    let len = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return line_ends(bytes).map(|()| None),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "more than 100 header fields",
+            ));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "not HTTP/1.0 or HTTP/1.1"));
+        }
+        Err(httparse::Error::HeaderName) => return Err(bad("malformed header field name")),
+        Err(httparse::Error::HeaderValue) => return Err(bad("malformed header field value")),
+        Err(_) => return Err(bad("malformed request line")),
+    };
+    line_ends(&bytes[..len])?;
+
+    // One copy of the head; all names and values of the request are slices of it.
+    let text = Bytes::copy_from_slice(&bytes[..len]);
+    let slice = |part: &[u8]| text.slice(offset_in(bytes, part)..offset_in(bytes, part) + part.len());
+
+    let method = parsed.method.unwrap_or_default();
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("malformed method"))?;
+    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let target = parsed.path.unwrap_or_default().as_bytes();
+    let uri = Uri::from_maybe_shared(slice(target)).map_err(|_| bad("malformed request target"))?;
+
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in parsed.headers.iter() {
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad("malformed header field name"))?;
+        let value = HeaderValue::from_maybe_shared(slice(field.value))
+            .map_err(|_| bad("malformed header field value"))?;
+        headers.append(name, value);
+    }
+
+    check_target(&method, &uri)?;
+    check_host(version, &headers)?;
+    let framing = framing(version, &headers)?;
+    let (keep_alive, upgrade) = connection(version, &headers);
+    let expect_continue = expectation(version, &headers)?;
+
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = version;
+    *request.headers_mut() = headers;
+    Ok(Some(Head { request, len, framing, keep_alive, expect_continue, upgrade }))
+}
+
+/// httparse hands out slices of its input; this says where they lie in it.
+fn offset_in(whole: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
+}
+
+/// Every line ends in CR LF; neither stands alone (RFC 9112 section 2.2 lets us refuse, and a proxy
+/// in front of us may see another message otherwise).
+fn line_ends(bytes: &[u8]) -> Result<(), Refusal> {
+    let mut previous = 0;
+    for &byte in bytes {
+        if (byte == b'\n') != (previous == b'\r') {
+            return Err(bad("bare CR or LF in the head"));
+        }
+        previous = byte;
+    }
+    Ok(())
+}
+
+fn check_target(method: &Method, uri: &Uri) -> Result<(), Refusal> {
+    if *method == Method::CONNECT {
+        // authority-form: RFC 9112 section 3.2.3
+        return if uri.authority().is_some() && uri.scheme().is_none() {
+            Ok(())
+        } else {
+            Err(bad("CONNECT needs host:port"))
+        };
+    }
+    match uri.path() {
+        "*" if *method == Method::OPTIONS => Ok(()),
+        path if path.starts_with('/') => Ok(()),
+        // absolute-form without a path: http://host means http://host/
+        "" if uri.scheme().is_some() => Ok(()),
+        _ => Err(bad("malformed request target")),
+    }
+}
+
+/// RFC 9112 section 3.2: exactly one Host in HTTP/1.1, at most one before.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Err(bad("more than one Host")),
+        (None, _) if version == Version::HTTP_11 => Err(bad("no Host")),
+        (None, _) => Ok(()),
+        (Some(host), None) => {
+            let ok = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(byte);
+            if host.as_bytes().iter().all(ok) { Ok(()) } else { Err(bad("malformed Host")) }
+        }
+    }
+}
+
+/// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
+fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(bad("more than one Content-Length"));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if length.is_some() {
+            return Err(bad("Transfer-Encoding beside Content-Length"));
+        }
+        if version == Version::HTTP_10 {
+            return Err(bad("Transfer-Encoding in HTTP/1.0"));
+        }
+        if codings.next().is_some() {
+            return Err(bad("more than one Transfer-Encoding"));
+        }
+        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "a transfer coding other than chunked"));
+        }
+        return Ok(Framing::Chunked);
+    }
+    let Some(length) = length else { return Ok(Framing::Length(0)) };
+    let digits = length.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(bad("malformed Content-Length"));
+    }
+    length
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .map(Framing::Length)
+        .ok_or(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Content-Length beyond 2^64"))
+}
+
+/// Whether the connection persists (RFC 9112 section 9.3) and whether it wants to become something else.
+fn connection(version: Version, headers: &HeaderMap) -> (bool, bool) {
+    let (mut close, mut keep_alive, mut upgrade) = (false, false, false);
+    for value in headers.get_all(CONNECTION) {
+        for option in value.as_bytes().split(|byte| *byte == b',') {
+            let option = option.trim_ascii();
+            close |= option.eq_ignore_ascii_case(b"close");
+            keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+    let persists = !close && (version == Version::HTTP_11 || keep_alive);
+    (persists, upgrade && headers.contains_key(http::header::UPGRADE))
+}
+
+/// RFC 9110 section 10.1.1. HTTP/1.0 clients cannot expect anything.
+fn expectation(version: Version, headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get(EXPECT) {
+        Some(_) if version == Version::HTTP_10 => Ok(false),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        Some(_) => {
+            Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "an expectation other than 100-continue"))
+        }
+        None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(head: &str) -> u16 {
+        match parse(head.as_bytes()) {
+            Err(refusal) => refusal.status.as_u16(),
+            Ok(Some(_)) => panic!("accepted {head:?}"),
+            Ok(None) => panic!("waits for more of {head:?}"),
+        }
+    }
+
+    fn accepted(head: &str) -> Head {
+        parse(head.as_bytes()).expect("accepted").expect("complete")
+    }
+
+    #[test]
+    fn a_head_is_read_to_its_empty_line_and_no_further() {
+        let text = "GET /a?b HTTP/1.1\r\nHost: x\r\nX-Y:  z \r\n\r\n";
+        let head = accepted(&format!("{text}GET "));
+        assert_eq!(head.len, text.len());
+        assert_eq!(head.request.uri().path(), "/a");
+        assert_eq!(head.request.headers()["x-y"], "z");
+        assert!(head.keep_alive && !head.upgrade && !head.expect_continue);
+    }
+
+    #[test]
+    fn an_empty_line_before_the_request_line_is_skipped() {
+        assert_eq!(accepted("\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n").request.uri().path(), "/");
+    }
+
+    #[test]
+    fn every_prefix_of_a_good_head_waits_for_more() {
+        let head = "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for len in 0..head.len() {
+            assert!(matches!(parse(&head.as_bytes()[..len]), Ok(None)), "prefix of {len} bytes");
+        }
+        assert_eq!(accepted(head).framing, Framing::Chunked);
+    }
+
+    #[test]
+    fn what_two_readers_could_understand_differently_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\nHost: x\n\n",
+            "GET / HTTP/1.1\r\nHost: x\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+            "CONNECT / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: \r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nA\0: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n",
+            "\x16\x03\x01\x02\x00\x01",
+        ] {
+            assert_eq!(refused(head), 400, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_says_so() {
+        assert_eq!(refused("GET / HTTP/2.0\r\nHost: x\r\n\r\n"), 505);
+        assert_eq!(refused("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"), 501);
+        assert_eq!(refused("POST / HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n"), 417);
+        assert_eq!(
+            refused("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+            413
+        );
+        let many = "A: b\r\n".repeat(101);
+        assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")), 431);
+    }
+
+    #[test]
+    fn a_connection_persists_by_version_and_by_what_it_says() {
+        assert!(!accepted("GET / HTTP/1.0\r\n\r\n").keep_alive);
+        assert!(accepted("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").keep_alive);
+        assert!(!accepted("GET / HTTP/1.1\r\nHost: x\r\nConnection: foo, Close\r\n\r\n").keep_alive);
+        assert!(accepted("GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").upgrade);
+    }
+}

@@ -1,0 +1,34 @@
+//! What a server allows its clients: times, sizes, numbers.
+
+use std::time::Duration;
+
+/// Limits of the engine. Every one bounds either a client's claim on memory or its claim on time.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a request head may take from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How long a connection may stay open without a request under way.
+    pub keep_alive_timeout: Duration,
+    /// How long a client may take no byte of a response, or send no byte of a request's body.
+    pub stall_timeout: Duration,
+    /// The rate in bytes a second below which a client uses up its `stall_timeout`: each byte that it
+    /// takes buys `1 / min_rate` seconds, up to `stall_timeout`. So a byte a minute does not live for ever.
+    pub min_rate: u32,
+    /// Largest request head in bytes: request line, header fields and the empty line.
+    pub max_head_bytes: usize,
+    /// Connections open at the same time. Further ones wait in the listener's backlog.
+    pub max_connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            head_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_secs(60),
+            min_rate: 256,
+            max_head_bytes: 64 * 1024,
+            max_connections: 10_000,
+        }
+    }
+}

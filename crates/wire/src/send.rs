@@ -1,0 +1,295 @@
+//! Sending a content span by span, each by the cheapest way.
+//!
+//! ```text
+//! memory, small files, feeds  ->  gathered in one buffer  ->  send(MSG_MORE while more follows)
+//! larger runs of files        ->  sendfile, at most 2 MiB a turn
+//! ```
+//!
+//! Before the last bytes of a file leave, the file is looked at once more (`OpenFile::verify`). What was
+//! changed or truncated is cut there, so that nobody holds a wrong file that looks complete.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use outflow_content::{AbortReason, FeedSpan, FileSpan, Outgoing, Span, SpanError, Watch};
+
+use crate::buffer::Buffer;
+use crate::connection::Connection;
+use crate::counters::Counters;
+use crate::file;
+use crate::options::Options;
+
+/// Runs of a file shorter than this are read into the buffer and leave with whatever else is in it;
+/// longer ones leave by `sendfile`. Measured: `bench/README.md`.
+pub(crate) const SENDFILE_FROM: u64 = 32 * 1024;
+
+/// What one connection may send before others get their turn.
+const TURN: u64 = 2 * 1024 * 1024;
+
+/// The end of a file that is held back until the file has been looked at again.
+const GUARDED: u64 = 64 * 1024;
+
+/// A response that did not leave whole. Its observer has been told why.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Some of it has left: the connection has to be cut.
+    Cut,
+    /// The content failed before one byte of the response had left: another answer can be given.
+    Unsent,
+}
+
+/// Sends `head` (already encoded) and then all of `outgoing`.
+pub(crate) async fn outgoing(
+    connection: &mut Connection,
+    options: &Options,
+    counters: &Counters,
+    head: Buffer,
+    mut outgoing: Outgoing,
+) -> Result<(), Failure> {
+    let mut watch = outgoing.watch();
+    watch.started();
+    connection.timer().set(options.stall_timeout);
+    let overhead = head.filled().len();
+    let mut sender = Sender {
+        connection,
+        options,
+        counters,
+        out: head,
+        overhead,
+        watch,
+        turn: 0,
+        corked: false,
+        unsent: true,
+    };
+    let result = sender.spans(&mut outgoing).await;
+    let Sender { watch, unsent, .. } = sender;
+    match result {
+        Ok(()) => {
+            watch.completed();
+            Ok(())
+        }
+        Err(Failed::Client(error)) => {
+            watch.aborted(&abort_reason(&error));
+            Err(Failure::Cut)
+        }
+        Err(Failed::Content(error)) => {
+            tracing::debug!(%error, unsent, "content failed");
+            watch.failed(&error);
+            Err(if unsent { Failure::Unsent } else { Failure::Cut })
+        }
+    }
+}
+
+fn abort_reason(error: &io::Error) -> AbortReason {
+    match error.kind() {
+        io::ErrorKind::TimedOut => AbortReason::Stalled,
+        _ => AbortReason::Disconnected(error.to_string()),
+    }
+}
+
+enum Failed {
+    Client(io::Error),
+    Content(SpanError),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Client(error)
+    }
+}
+
+impl From<SpanError> for Failed {
+    fn from(error: SpanError) -> Failed {
+        Failed::Content(error)
+    }
+}
+
+struct Sender<'a> {
+    connection: &'a mut Connection,
+    options: &'a Options,
+    counters: &'a Counters,
+    /// Gathers what is small.
+    out: Buffer,
+    /// How many bytes at the front of `out` belong to the head.
+    overhead: usize,
+    watch: Watch,
+    turn: u64,
+    corked: bool,
+    unsent: bool,
+}
+
+impl Sender<'_> {
+    async fn spans(&mut self, outgoing: &mut Outgoing) -> Result<(), Failed> {
+        while let Some(span) = outgoing.next_span() {
+            let more = !outgoing.is_empty();
+            match span? {
+                Span::Memory(bytes) => self.bytes(&bytes, more).await?,
+                Span::File(span) if span.len < SENDFILE_FROM => self.small_run(&span).await?,
+                Span::File(span) => self.long_run(&span, more).await?,
+                Span::Feed(span) => self.feed(span, more).await?,
+            }
+        }
+        self.flush(false).await?;
+        if self.corked {
+            self.connection.cork(false);
+        }
+        Ok(())
+    }
+
+    /// Gathers `bytes` if they fit; sends what does not.
+    async fn bytes(&mut self, bytes: &[u8], more: bool) -> Result<(), Failed> {
+        if bytes.len() <= self.out.room() {
+            self.out.push(bytes);
+            return Ok(());
+        }
+        self.flush(true).await?;
+        if bytes.len() <= self.borrowed().room() {
+            self.out.push(bytes);
+            return Ok(());
+        }
+        let mut left = bytes;
+        while !left.is_empty() {
+            let n = self.connection.send(left, more).await?;
+            left = &left[n..];
+            self.progress(n as u64).await;
+            self.counters.add_copied(n as u64);
+        }
+        Ok(())
+    }
+
+    /// A run of a file that goes through the buffer.
+    async fn small_run(&mut self, span: &FileSpan) -> Result<(), Failed> {
+        let file = file::open(span).await?;
+        if (self.out.room() as u64) < span.len {
+            self.flush(true).await?;
+            self.borrowed();
+        }
+        let mut done = 0;
+        while done < span.len {
+            let (at, left) = (span.offset + done, span.len - done);
+            // Less than SENDFILE_FROM, which fits a usize and the room made above.
+            let n = file::read(&file, at, &mut self.out.spare()[..left as usize]).await?;
+            if n == 0 {
+                return Err(SpanError::Truncated { name: file.name(), offset: at, missing: left }.into());
+            }
+            self.out.fill(n);
+            done += n as u64;
+        }
+        file.verify()?;
+        Ok(())
+    }
+
+    /// A run of a file that the kernel moves.
+    async fn long_run(&mut self, span: &FileSpan, more: bool) -> Result<(), Failed> {
+        let file = file::open(span).await?;
+        if more && !self.corked {
+            self.corked = true;
+            self.connection.cork(true);
+        }
+        self.flush(true).await?;
+        // What waits for a slow client holds no buffer.
+        self.out = Buffer::none();
+
+        let (mut offset, end) = (span.offset, span.offset + span.len);
+        let mut resident = offset;
+        // True while the file has been looked at and no time has passed since.
+        let mut verified = false;
+        while offset < end {
+            let left = end - offset;
+            if !verified && (left <= GUARDED || span.len <= TURN) {
+                file.verify()?;
+                verified = true;
+            }
+            let mut count = if verified { left } else { left - GUARDED }.min(TURN);
+            if offset >= resident {
+                resident = offset + left.min(TURN);
+                if file::make_resident(&file, offset, left.min(TURN)).await? {
+                    self.connection.timer().set(self.options.stall_timeout);
+                    verified = false;
+                    continue;
+                }
+            }
+            count = count.min(resident - offset);
+
+            let mut at = offset;
+            let sent = self.connection.write_with(|socket| {
+                Ok(rustix::fs::sendfile(socket, file.fd(), Some(&mut at), count as usize)?)
+            });
+            let n = sent.await? as u64;
+            if n == 0 {
+                return Err(SpanError::Truncated { name: file.name(), offset, missing: left }.into());
+            }
+            self.unsent = false;
+            // A short count means a full socket: time passes before the rest can leave.
+            verified &= n == count;
+            offset += n;
+            self.counters.add_sendfile(n);
+            self.progress(n).await;
+        }
+        Ok(())
+    }
+
+    /// Bytes that are produced as they leave.
+    async fn feed(&mut self, span: FeedSpan, more: bool) -> Result<(), Failed> {
+        let FeedSpan { mut feed, len } = span;
+        let mut left = len;
+        while left > 0 {
+            let at_once = poll_fn(|cx| match feed.poll_next(cx) {
+                Poll::Ready(chunk) => Poll::Ready(Some(chunk)),
+                Poll::Pending => Poll::Ready(None),
+            });
+            let chunk = match at_once.await {
+                Some(chunk) => chunk,
+                None => {
+                    self.flush(true).await?;
+                    self.out = Buffer::none();
+                    let chunk = poll_fn(|cx| feed.poll_next(cx)).await;
+                    // The client was not to blame for this wait.
+                    self.connection.timer().set(self.options.stall_timeout);
+                    chunk
+                }
+            };
+            let Some(chunk) = chunk else {
+                let source = format!("ended {left} bytes early").into();
+                return Err(SpanError::Other { name: "a feed".to_owned(), source }.into());
+            };
+            let mut chunk = chunk?;
+            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= chunk.len() as u64;
+            self.bytes(&chunk, more || left > 0).await?;
+        }
+        Ok(())
+    }
+
+    fn borrowed(&mut self) -> &mut Buffer {
+        if self.out.room() == 0 && self.out.is_empty() {
+            self.out = Buffer::borrow();
+        }
+        &mut self.out
+    }
+
+    async fn flush(&mut self, more: bool) -> Result<(), Failed> {
+        while !self.out.is_empty() {
+            let n = self.connection.send(self.out.filled(), more).await?;
+            self.unsent = false;
+            self.out.consume(n);
+            let head = n.min(self.overhead);
+            self.overhead -= head;
+            self.counters.add_copied((n - head) as u64);
+            self.progress((n - head) as u64).await;
+        }
+        Ok(())
+    }
+
+    /// `n` more bytes of the body were taken by the kernel.
+    async fn progress(&mut self, n: u64) {
+        self.connection.credit(n, self.options);
+        self.watch.sent(n);
+        self.turn += n;
+        if self.turn >= TURN {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Accepting connections, on one thread or on several, and ending in good order.
+//!
+//! [`Server::run`] gives each thread a runtime of its own. The first thread accepts and hands each new
+//! connection to the thread that has the fewest, so that two large downloads never share a core while
+//! another one sleeps; from then on a connection stays where it is. Measured against tokio's
+//! work-stealing runtime and against SO_REUSEPORT: `bench/README.md`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::counters::Counters;
+use crate::exchange::{self, HttpService};
+use crate::options::Options;
+
+/// Threads on which each runtime may block: for files that are not in the page cache, and for services.
+const BLOCKING_THREADS: usize = 32;
+
+/// How long the accepting thread rests when the system has no descriptor or memory for a connection.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What all connections of one runtime have in common.
+pub(crate) struct Shared<S> {
+    pub(crate) service: S,
+    pub(crate) options: Options,
+    pub(crate) counters: Arc<Counters>,
+    /// Wakes idle connections when the server drains.
+    pub(crate) drained: Notify,
+    draining: AtomicBool,
+}
+
+impl<S> Shared<S> {
+    fn new(service: S, options: Options, counters: Arc<Counters>) -> Arc<Shared<S>> {
+        Arc::new(Shared {
+            service,
+            options,
+            counters,
+            drained: Notify::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.drained.notify_waiters();
+    }
+}
+
+/// Serves `service` on `listener`, on the runtime that it is called from, until accepting fails for good.
+///
+/// The counterpart of `axum::serve`: one changed line puts an axum app on this engine.
+///
+/// # Errors
+/// Those of the listener's descriptor itself. A connection that cannot be accepted is not an error.
+pub async fn serve<S: HttpService>(listener: TcpListener, service: S) -> io::Result<()> {
+    let options = Options::default();
+    let permits = Arc::new(Semaphore::new(options.max_connections));
+    let shared = Shared::new(service, options, Arc::default());
+    set_nodelay(&listener);
+    loop {
+        let permit = acquire(&permits).await?;
+        let (stream, peer) = accept(&listener).await;
+        spawn(&shared, stream, peer, permit, None);
+    }
+}
+
+/// A server with its options, before it runs.
+pub struct Server {
+    options: Options,
+    counters: Arc<Counters>,
+    phase: watch::Sender<Phase>,
+}
+
+/// Controls a running [`Server`] from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    phase: watch::Sender<Phase>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining(Duration),
+    Stopped,
+}
+
+impl Handle {
+    /// Accepts no more connections, closes idle ones, lets responses under way finish for up to `limit`,
+    /// then stops.
+    pub fn drain(&self, limit: Duration) {
+        self.phase.send_if_modified(|phase| {
+            let running = *phase == Phase::Running;
+            if running {
+                *phase = Phase::Draining(limit);
+            }
+            running
+        });
+    }
+
+    /// Closes all connections now.
+    pub fn stop(&self) {
+        self.phase.send_replace(Phase::Stopped);
+    }
+}
+
+impl Server {
+    /// A server that is not running yet.
+    #[must_use]
+    pub fn new(options: Options) -> Server {
+        Server { options, counters: Arc::default(), phase: watch::Sender::new(Phase::Running) }
+    }
+
+    /// The running totals.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// The way to end it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { phase: self.phase.clone() }
+    }
+
+    /// Serves until it is told to end by a [`Handle`]; blocks. Uses `threads` threads (at least one).
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made, or the listener's descriptor is of no use.
+    pub fn run<S: HttpService>(self, listener: StdListener, threads: usize, service: S) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let permits = Arc::new(Semaphore::new(self.options.max_connections.clamp(1, u32::MAX as usize)));
+        std::thread::scope(|scope| {
+            let mut lanes = vec![Lane::default()];
+            for index in 1..threads.max(1) {
+                let (sender, receiver) = mpsc::unbounded_channel();
+                let lane = Lane { sender: Some(sender), load: Arc::default() };
+                let shared = Shared::new(service.clone(), self.options.clone(), Arc::clone(&self.counters));
+                let phase = self.phase.subscribe();
+                lanes.push(lane);
+                let runtime = runtime()?;
+                std::thread::Builder::new().name(format!("outflow-{index}")).spawn_scoped(
+                    scope,
+                    move || {
+                        runtime.block_on(serve_lane(&shared, receiver, phase));
+                        runtime.shutdown_background();
+                    },
+                )?;
+            }
+            let shared = Shared::new(service.clone(), self.options.clone(), Arc::clone(&self.counters));
+            let runtime = runtime()?;
+            let result = runtime.block_on(async {
+                let listener = TcpListener::from_std(listener)?;
+                set_nodelay(&listener);
+                accept_all(listener, &shared, &lanes, &permits, self.phase.subscribe()).await;
+                io::Result::Ok(())
+            });
+            // Whatever ended the accepting thread ends the others, too.
+            self.phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Stopped) != Phase::Stopped);
+            runtime.shutdown_background();
+            result
+        })
+    }
+}
+
+/// A thread that serves connections, and how many it has.
+#[derive(Default)]
+struct Lane {
+    /// `None` for the accepting thread itself.
+    sender: Option<mpsc::UnboundedSender<Accepted>>,
+    load: Arc<AtomicUsize>,
+}
+
+struct Accepted {
+    stream: StdStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    load: Load,
+}
+
+/// One connection in its thread's count.
+struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    fn new(count: &Arc<AtomicUsize>) -> Load {
+        count.fetch_add(1, Ordering::Relaxed);
+        Load(Arc::clone(count))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()
+}
+
+/// Accepts until the server drains, then waits for the connections that are left.
+async fn accept_all<S: HttpService>(
+    listener: TcpListener,
+    shared: &Arc<Shared<S>>,
+    lanes: &[Lane],
+    permits: &Arc<Semaphore>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    loop {
+        let next = async {
+            let permit = acquire(permits).await?;
+            let (stream, peer) = accept(&listener).await;
+            io::Result::Ok((stream, peer, permit))
+        };
+        tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
+            accepted = next => {
+                let Ok((stream, peer, permit)) = accepted else { break };
+                hand_over(shared, lanes, stream, peer, permit);
+            }
+        }
+    }
+    drop(listener);
+    shared.drain();
+    let limit = match *phase.borrow_and_update() {
+        Phase::Draining(limit) => limit,
+        Phase::Running | Phase::Stopped => return,
+    };
+    let all = u32::try_from(shared.options.max_connections.max(1)).unwrap_or(u32::MAX);
+    tokio::select! {
+        _ = permits.acquire_many(all) => {}
+        () = tokio::time::sleep(limit) => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Stopped) => {}
+    }
+}
+
+/// Gives a new connection to the thread that has the fewest.
+fn hand_over<S: HttpService>(
+    shared: &Arc<Shared<S>>,
+    lanes: &[Lane],
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let Some(lane) = lanes.iter().min_by_key(|lane| lane.load.load(Ordering::Relaxed)) else { return };
+    let load = Load::new(&lane.load);
+    match &lane.sender {
+        None => spawn(shared, stream, peer, permit, Some(load)),
+        Some(sender) => {
+            if let Ok(stream) = stream.into_std() {
+                // Fails only when that thread has ended, and the server with it.
+                let _ = sender.send(Accepted { stream, peer, permit, load });
+            }
+        }
+    }
+}
+
+/// Serves what the accepting thread hands over, until the server has ended.
+async fn serve_lane<S: HttpService>(
+    shared: &Arc<Shared<S>>,
+    mut receiver: mpsc::UnboundedReceiver<Accepted>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    loop {
+        tokio::select! {
+            Some(Accepted { stream, peer, permit, load }) = receiver.recv() => {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    spawn(shared, stream, peer, permit, Some(load));
+                }
+            }
+            changed = phase.changed() => {
+                if changed.is_err() || *phase.borrow() == Phase::Stopped {
+                    return;
+                }
+                shared.drain();
+            }
+        }
+    }
+}
+
+fn spawn<S: HttpService>(
+    shared: &Arc<Shared<S>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    load: Option<Load>,
+) {
+    shared.counters.add_connection();
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let _counted = (permit, load);
+        exchange::serve(stream, peer, shared).await;
+    });
+}
+
+async fn acquire(permits: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+    Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)
+}
+
+/// The next connection. What keeps one from being accepted is logged and waited out.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The client was gone before it was accepted (accept(2)).
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+/// Accepted sockets inherit it (tcp(7)). Packets are held back by `MSG_MORE` where that is wanted.
+fn set_nodelay(listener: &TcpListener) {
+    if let Err(error) = sockopt::set_tcp_nodelay(listener, true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+}
