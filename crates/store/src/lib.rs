@@ -1,2 +1,35 @@
 //! Where bytes come from: local folders, and what is known about their files.
+//!
+//! A [`Root`] is a folder that was opened once; nothing outside it can be reached through it. It opens
+//! a [`RelPath`] as a [`LocalFile`] or a [`LocalFolder`], and it walks a folder into a [`Tree`], which
+//! is small enough to hold a million files. A [`LazyFile`] is a file of such a tree: it is opened when
+//! its bytes leave, and refuses to be anything but the file that the walk saw.
+//!
+//! A [`CrcCache`] remembers the CRC-32 of files by their [`Identity`], on disk and in memory, so that an
+//! archive needs to be read only once before the kernel can send its files unread.
 #![forbid(unsafe_code)]
+
+mod background;
+mod crc;
+mod crc_file;
+mod error;
+mod feed;
+mod file;
+mod folder;
+mod identity;
+mod path;
+mod resolve;
+mod root;
+mod tree;
+mod walk;
+
+pub use background::Background;
+pub use crc::{CrcCache, CrcKey};
+pub use error::{OpenError, OpenErrorKind};
+pub use file::{LazyFile, LocalFile};
+pub use folder::{FolderEntry, LocalFolder};
+pub use identity::{Identity, nanos_of, time_of};
+pub use path::{BadPath, RelPath};
+pub use root::{Opened, Root, RootOptions};
+pub use tree::{Entry, EntryKind, Tree, Unreadable};
+pub use walk::{Bounds, WalkError, Wanted};

@@ -1,0 +1,205 @@
+//! Local files: open ones, and ones that are opened when their bytes leave.
+
+use std::fmt;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use outflow_content::{Feed, FileSource, OpenFile, SpanError, Wait};
+use rustix::fs::Stat;
+
+use crate::feed::FileFeed;
+use crate::{Identity, OpenError, OpenErrorKind, Opened, RelPath, Root};
+
+/// An open regular file, and what it was when it was opened.
+#[derive(Clone)]
+pub struct LocalFile(Arc<Inner>);
+
+struct Inner {
+    fd: OwnedFd,
+    identity: Identity,
+    links: u64,
+    executable: bool,
+    path: RelPath,
+}
+
+impl LocalFile {
+    pub(crate) fn new(fd: OwnedFd, path: RelPath, stat: &Stat) -> LocalFile {
+        LocalFile(Arc::new(Inner {
+            fd,
+            identity: Identity::of(stat),
+            links: links(stat),
+            executable: stat.st_mode & 0o100 != 0,
+            path,
+        }))
+    }
+
+    /// What the file was when it was opened.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.0.identity
+    }
+
+    /// Size in bytes when it was opened.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.identity.size
+    }
+
+    /// Whether its owner may execute it.
+    #[must_use]
+    pub fn is_executable(&self) -> bool {
+        self.0.executable
+    }
+
+    /// The path by which it was opened.
+    #[must_use]
+    pub fn path(&self) -> &RelPath {
+        &self.0.path
+    }
+
+    /// Reads at `offset` into `buffer`; 0 at the file's end. Blocks.
+    ///
+    /// # Errors
+    /// [`SpanError::Read`].
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, SpanError> {
+        loop {
+            match rustix::io::pread(&self.0.fd, &mut *buffer, offset) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => {
+                    return Err(SpanError::Read { name: self.name(), offset, source: errno.into() });
+                }
+                Ok(read) => return Ok(read),
+            }
+        }
+    }
+
+    /// The error of a file that ends before its span does.
+    pub(crate) fn truncated(&self, offset: u64, missing: u64) -> SpanError {
+        SpanError::Truncated { name: self.name(), offset, missing }
+    }
+}
+
+impl Inner {
+    fn verify(&self) -> Result<(), SpanError> {
+        let changed = |how: String| SpanError::Changed { name: self.path.to_string(), how };
+        let stat = rustix::fs::fstat(&self.fd)
+            .map_err(|errno| SpanError::Open { name: self.path.to_string(), source: errno.into() })?;
+        let now = Identity::of(&stat);
+        let was = &self.identity;
+        if now.size != was.size {
+            return Err(changed(format!("it had {} bytes and has {} now", was.size, now.size)));
+        }
+        if now.mtime != was.mtime {
+            return Err(changed("it was written to".to_owned()));
+        }
+        // Deleting a file or renaming another one over it changes the inode's time, too, but not one of
+        // its bytes: whoever is in the middle of it may have the rest. It shows by the number of links.
+        if now.ctime != was.ctime && links(&stat) >= self.links {
+            return Err(changed("its inode was changed".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+// The field's type differs between processor architectures.
+#[allow(clippy::useless_conversion)]
+fn links(stat: &Stat) -> u64 {
+    u64::from(stat.st_nlink)
+}
+
+impl OpenFile for Inner {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn verify(&self) -> Result<(), SpanError> {
+        Inner::verify(self)
+    }
+
+    fn name(&self) -> String {
+        self.path.to_string()
+    }
+}
+
+impl OpenFile for LocalFile {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+
+    fn verify(&self) -> Result<(), SpanError> {
+        self.0.verify()
+    }
+
+    fn name(&self) -> String {
+        self.0.path.to_string()
+    }
+}
+
+impl FileSource for LocalFile {
+    fn open(&self, _wait: Wait) -> Result<Arc<dyn OpenFile>, SpanError> {
+        Ok(Arc::clone(&self.0) as Arc<dyn OpenFile>)
+    }
+
+    fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed> {
+        Box::new(FileFeed::of_open(self.clone(), offset, len))
+    }
+}
+
+impl fmt::Debug for LocalFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalFile").field("path", &self.0.path).field("identity", &self.0.identity).finish()
+    }
+}
+
+/// A file of an archive: opened when its bytes leave, and refused then if it is not the one that was
+/// planned with.
+///
+/// Size and modified time have to agree. The inode's number and time may not: replacing a file by an
+/// equal copy, or changing its mode, changes none of the archive's bytes.
+#[derive(Clone, Debug)]
+pub struct LazyFile {
+    root: Arc<Root>,
+    path: RelPath,
+    size: u64,
+    mtime: i64,
+}
+
+impl LazyFile {
+    /// The file `path` below `root`, expected with `size` bytes and modified at `mtime` (nanoseconds since
+    /// 1970).
+    #[must_use]
+    pub fn new(root: Arc<Root>, path: RelPath, size: u64, mtime: i64) -> LazyFile {
+        LazyFile { root, path, size, mtime }
+    }
+
+    /// Opens the file and checks that it is the expected one.
+    ///
+    /// # Errors
+    /// [`SpanError::Open`], or [`SpanError::Changed`] for another size or time.
+    pub fn open_local(&self, wait: Wait) -> Result<LocalFile, SpanError> {
+        let file = match self.root.open(&self.path, wait)? {
+            Opened::File(file) => file,
+            Opened::Folder(_) => return Err(OpenError::new(&self.path, OpenErrorKind::NotAFile).into()),
+        };
+        let identity = file.identity();
+        let changed = |how: String| Err(SpanError::Changed { name: self.path.to_string(), how });
+        if identity.size != self.size {
+            return changed(format!("it had {} bytes and has {} now", self.size, identity.size));
+        }
+        if identity.mtime != self.mtime {
+            return changed("its modified time is another".to_owned());
+        }
+        Ok(file)
+    }
+}
+
+impl FileSource for LazyFile {
+    fn open(&self, wait: Wait) -> Result<Arc<dyn OpenFile>, SpanError> {
+        let file = self.open_local(wait)?;
+        Ok(file.0)
+    }
+
+    fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed> {
+        Box::new(FileFeed::of_lazy(self.clone(), offset, len))
+    }
+}

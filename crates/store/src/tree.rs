@@ -1,0 +1,260 @@
+//! What a walk found, small enough for millions of files: one record of 40 bytes and one name each.
+//!
+//! Records lie folder by folder: the children of one folder are neighbours, sorted by name. A name is kept
+//! once, and paths are put together from the parents' names when they are needed.
+
+use std::time::SystemTime;
+
+use rustix::fs::{FileType, Stat};
+
+use crate::crc::CrcKey;
+use crate::{RelPath, time_of};
+
+/// What something in a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+impl EntryKind {
+    pub(crate) fn of(stat: &Stat) -> Option<EntryKind> {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Some(EntryKind::File),
+            FileType::Directory => Some(EntryKind::Folder),
+            _ => None,
+        }
+    }
+}
+
+/// All files and folders below a folder, or those selected.
+#[derive(Debug)]
+pub struct Tree {
+    pub(crate) base: RelPath,
+    pub(crate) names: Vec<u8>,
+    pub(crate) records: Vec<Record>,
+    /// How many records lie directly in the base folder; they come first.
+    pub(crate) top: usize,
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+    pub(crate) unreadable: Unreadable,
+}
+
+/// Files and folders that the process may not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub count: usize,
+    /// The first of them, made printable; at most [`Unreadable::NAMED`].
+    pub first: Vec<String>,
+}
+
+impl Unreadable {
+    /// How many are named.
+    pub const NAMED: usize = 10;
+
+    pub(crate) fn add(&mut self, path: String) {
+        self.count += 1;
+        if self.first.len() < Unreadable::NAMED {
+            self.first.push(path);
+        }
+    }
+}
+
+/// One file or folder of a tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// By which [`Tree`] knows it.
+    pub index: usize,
+    /// Path below the tree's base, raw bytes, without a slash at the end.
+    pub path: &'a [u8],
+    /// What it is.
+    pub kind: EntryKind,
+    /// Size in bytes; for a folder, how many entries are directly in it.
+    pub size: u64,
+    /// Modified time, in nanoseconds since 1970.
+    pub mtime: i64,
+    /// Whether its owner may execute the file.
+    pub executable: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Size of a file. A folder's children: the first one's index and, in the upper half, how many.
+    pub(crate) size: u64,
+    pub(crate) mtime: i64,
+    /// By which the CRC cache knows a file. A folder's device and inode, to notice a loop of links.
+    pub(crate) key: CrcKey,
+    pub(crate) name_at: u32,
+    /// The folder it lies in; [`NO_PARENT`] for what lies directly in the base.
+    pub(crate) parent: u32,
+    /// Up to 255 bytes for a name; more for a selected file's path.
+    pub(crate) name_len: u16,
+    pub(crate) kind: EntryKind,
+    pub(crate) executable: bool,
+}
+
+pub(crate) const NO_PARENT: u32 = u32::MAX;
+
+impl Record {
+    pub(crate) fn children(&self) -> std::ops::Range<usize> {
+        let first = (self.size & 0xffff_ffff) as usize;
+        first..first + (self.size >> 32) as usize
+    }
+
+    pub(crate) fn set_children(&mut self, first: usize, count: usize) {
+        self.size = (first as u64) | (count as u64) << 32;
+    }
+}
+
+impl Tree {
+    /// The folder that was walked.
+    #[must_use]
+    pub fn base(&self) -> &RelPath {
+        &self.base
+    }
+
+    /// How many files there are.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Size of all files together, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Files and folders, counted together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True when there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// How many bytes all names have together.
+    #[must_use]
+    pub fn name_bytes(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Heap memory, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.records.capacity() * size_of::<Record>() + self.names.capacity()
+    }
+
+    /// What must not be left out silently: files and folders that the process may not read.
+    #[must_use]
+    pub fn unreadable(&self) -> &Unreadable {
+        &self.unreadable
+    }
+
+    /// Visits every file and folder: each folder before what is in it, siblings by the bytes of their names.
+    ///
+    /// # Errors
+    /// The first error of `visit`, which ends the visit.
+    pub fn visit<E>(&self, mut visit: impl FnMut(Entry<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut path = Vec::new();
+        // Ranges of siblings still to be visited, and how long the path is where they lie.
+        let mut open = vec![(0..self.top, 0)];
+        while let Some((siblings, base)) = open.last_mut() {
+            path.truncate(*base);
+            let Some(index) = siblings.next() else {
+                open.pop();
+                continue;
+            };
+            let record = &self.records[index];
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(self.name(record));
+            visit(self.entry(index, &path))?;
+            if record.kind == EntryKind::Folder {
+                open.push((record.children(), path.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Path of an entry below the root (not below the base).
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn path(&self, index: usize) -> RelPath {
+        let mut names = Vec::new();
+        let mut at = index;
+        loop {
+            let record = &self.records[at];
+            names.push(self.name(record));
+            if record.parent == NO_PARENT {
+                break;
+            }
+            at = record.parent as usize;
+        }
+        names.reverse();
+        let below = names.join(&b'/');
+        // The names come from the system or from a checked path, so there is nothing to refuse.
+        self.base.join(&below).unwrap_or_else(|_| RelPath::root())
+    }
+
+    /// Size in bytes and modified time (nanoseconds since 1970) of a file.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn file(&self, index: usize) -> (u64, i64) {
+        let record = &self.records[index];
+        (record.size, record.mtime)
+    }
+
+    /// By what the CRC cache knows a file.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn crc_key(&self, index: usize) -> CrcKey {
+        self.records[index].key
+    }
+
+    pub(crate) fn name(&self, record: &Record) -> &[u8] {
+        let start = record.name_at as usize;
+        &self.names[start..start + usize::from(record.name_len)]
+    }
+
+    fn entry<'a>(&self, index: usize, path: &'a [u8]) -> Entry<'a> {
+        let record = &self.records[index];
+        let size = match record.kind {
+            EntryKind::File => record.size,
+            EntryKind::Folder => record.children().len() as u64,
+        };
+        Entry { index, path, kind: record.kind, size, mtime: record.mtime, executable: record.executable }
+    }
+}
+
+impl Entry<'_> {
+    /// Modified time.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        time_of(self.mtime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_takes_forty_bytes() {
+        assert_eq!(size_of::<Record>(), 40);
+    }
+}
