@@ -117,8 +117,12 @@ impl Content {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Content {
         match name {
             CONTENT_LENGTH | CONTENT_RANGE | ACCEPT_RANGES | ETAG | LAST_MODIFIED | TRANSFER_ENCODING => {}
-            CONTENT_TYPE | CONTENT_DISPOSITION => drop(self.headers.insert(name, value)),
-            _ => drop(self.headers.append(name, value)),
+            CONTENT_TYPE | CONTENT_DISPOSITION => {
+                self.headers.insert(name, value);
+            }
+            _ => {
+                self.headers.append(name, value);
+            }
         }
         self
     }

@@ -5,14 +5,14 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::header::RANGE;
 
-/// A request for more ranges than this gets the whole content. RFC 9110, 14.2 lets a server ignore
-/// `Range`, and 17.15 asks it to where "many small ranges" would cost it more than they are worth. No
-/// client measured asks for more than a few dozen (PDF readers); 200 is also Apache's limit.
+/// A request for more ranges than this, empty list elements not counted, gets the whole content. RFC
+/// 9110, 14.2 lets a server ignore `Range`, and 17.15 advises it to where many small ranges would cost it
+/// more than they are worth. 200 is also the default of Apache httpd's `MaxRanges`.
 const MAX_RANGES: usize = 200;
 
 /// Ranges with a smaller gap than this, in bytes, are sent as one: about what the head of one more part
 /// takes (RFC 9110, 15.3.7.2). What remains are disjoint runs at least that far apart, so an answer can
-/// exceed the whole content by the frame of one part at the most, whatever is asked.
+/// exceed the whole content by about the frame of one part, whatever is asked.
 const COALESCE_GAP: u64 = 128;
 
 /// What of the content to send. Ranges are never empty.

@@ -1,5 +1,7 @@
 //! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one content.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +23,7 @@ use crate::{Content, ContentBody, Outgoing};
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// Fields that describe the representation in a body; an answer without that body leaves them out.
-const ABOUT_THE_BODY: [HeaderName; 6] = [
+static ABOUT_THE_BODY: [HeaderName; 6] = [
     CONTENT_TYPE,
     CONTENT_DISPOSITION,
     CONTENT_ENCODING,
@@ -32,7 +34,7 @@ const ABOUT_THE_BODY: [HeaderName; 6] = [
 
 /// Fields that speak of the representation to caches; an error has to leave these out as well, or it
 /// would be kept in the representation's place.
-const ABOUT_CACHING: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, CONTENT_LOCATION];
+static ABOUT_CACHING: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, CONTENT_LOCATION];
 
 impl Content {
     /// Answers a request: evaluates its preconditions and ranges by RFC 9110, sections 13 and 14.
@@ -157,7 +159,7 @@ impl Content {
         accept_ranges: bool,
     ) -> Response<ContentBody> {
         if let Some(len) = len {
-            self.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+            self.headers.insert(CONTENT_LENGTH, short_field(format_args!("{len}")));
         }
         if accept_ranges {
             self.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -177,12 +179,20 @@ fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
 
 /// `bytes first-last/len`, or `bytes */len` (RFC 9110, 14.4).
 fn content_range(range: Option<&Range<u64>>, len: u64) -> HeaderValue {
-    let value = match range {
-        Some(range) => format!("bytes {}-{}/{len}", range.start, range.end - 1),
-        None => format!("bytes */{len}"),
-    };
-    HeaderValue::from_maybe_shared(Bytes::from(value))
-        .expect("digits and punctuation are valid in a field value")
+    match range {
+        Some(range) => short_field(format_args!("bytes {}-{}/{len}", range.start, range.end - 1)),
+        None => short_field(format_args!("bytes */{len}")),
+    }
+}
+
+/// A field value of a few words and numbers, written on the stack so that it is allocated once.
+fn short_field(text: fmt::Arguments<'_>) -> HeaderValue {
+    // The longest is a Content-Range of three numbers with 20 digits each.
+    let mut buffer = io::Cursor::new([0; 68]);
+    buffer.write_fmt(text).expect("three numbers fit");
+    let len = buffer.position() as usize;
+    HeaderValue::from_bytes(&buffer.get_ref()[..len])
+        .expect("ASCII words and digits are valid in a field value")
 }
 
 fn http_date(secs: u64) -> HeaderValue {
@@ -193,6 +203,12 @@ fn http_date(secs: u64) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_content_range_fits() {
+        let value = content_range(Some(&(u64::MAX - 1..u64::MAX)), u64::MAX);
+        assert_eq!(value, "bytes 18446744073709551614-18446744073709551614/18446744073709551615");
+    }
 
     #[test]
     fn a_last_modified_in_the_future_is_told_as_now() {

@@ -1,0 +1,15 @@
+//! The crate, used from outside: one file for each topic.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
+
+mod body;
+mod conditions;
+mod disposition;
+mod double;
+mod etag;
+mod hostile;
+mod outgoing;
+mod properties;
+mod ranges;
+mod respond;
+mod under_hyper;
