@@ -13,6 +13,7 @@ use crate::{Observer, Span, SpanError, Spans, Watch};
 /// The bytes that one response has to send, and who watches them leave.
 ///
 /// Made by [`crate::Content::respond`]; taken out of the response by an engine that sends span by span.
+/// Dropped before [`Outgoing::watch`] it was no delivery: the observer is told nothing.
 pub struct Outgoing {
     /// The piece that is leaving. Apart from the rest, because most answers have but this one, which
     /// then needs no list.
