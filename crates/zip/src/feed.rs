@@ -86,10 +86,12 @@ impl<B: Bodies + ?Sized> EntryFeed<B> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        let Poll::Ready(crc32) = self.poll_crc32(cx)? else {
-            // It may take as long as reading the whole file.
-            return if self.out.is_empty() { Poll::Pending } else { self.flush() };
-        };
+        let known = self.framer.crc32().or_else(|| self.archive.known_crc32(self.entry)).is_some();
+        if !known && !self.out.is_empty() {
+            // It may take reading the whole file: not for a reader who wants no descriptor.
+            return self.flush();
+        }
+        let crc32 = ready!(self.poll_crc32(cx))?;
         let descriptor = self.archive.descriptor(self.entry, crc32);
         let skip = descriptor.len() - (self.len - self.at) as usize;
         self.out.extend_from_slice(&descriptor[skip..]);

@@ -359,9 +359,11 @@ fn is_safe(c: char) -> bool {
     !c.is_control() && !matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
 }
 
-/// `a.txt` is `a` and `.txt`, `a.tar.gz` is `a` and `.tar.gz`, `.bashrc` has no extension.
+/// `a.txt` is `a` and `.txt`, `a.tar.gz` is `a` and `.tar.gz`; `.bashrc` and `Dr. No` have no extension.
 fn split_extension(part: &str) -> (&str, &str) {
-    let Some(dot) = part.rfind('.').filter(|dot| *dot > 0 && part.len() - dot <= MAX_EXTENSION) else {
+    let is_extension =
+        |dot: &usize| *dot > 0 && part.len() - dot <= MAX_EXTENSION && !part[*dot..].contains(' ');
+    let Some(dot) = part.rfind('.').filter(is_extension) else {
         return (part, "");
     };
     let pair = part[..dot].strip_suffix(".tar").map(str::len).filter(|len| *len > 0);

@@ -22,7 +22,7 @@ pub(crate) fn dos(modified: Option<i64>) -> (u16, u16) {
     let (month, day) = month_and_day(day, year == 0);
 
     let date = (4 * cycle + year) << 9 | month << 5 | day;
-    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | second % 60 / 2;
+    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
     // Years reach to 127, months to 12, days to 31, hours to 23: both fit in 16 bits.
     (time as u16, date as u16)
 }

@@ -159,7 +159,7 @@ fn the_limit_itself_needs_zip64() {
     assert_eq!(stored("a", G4 - 1).local_len(), 51);
     assert_eq!(Entry { offset: G4 - 2, ..stored("a", 1) }.central_len(), 47);
     assert_eq!(Entry { offset: G4 - 1, ..stored("a", 1) }.central_len(), 59);
-    // 65,538 blocks of 5 bytes above the size: 0xFFFFFFFE in all, and one more.
+    // 65,533 blocks: 0xFFFFFFFE bytes with their headers, and one more.
     let most = G4 - 2 - 5 * 65_533;
     assert_eq!(framed_len(Form::Streamed, most), Some(G4 - 2));
     assert_eq!((streamed("a", most).local_len(), streamed("a", most).descriptor_len()), (31, 16));
