@@ -1,0 +1,1 @@
+"""The benchmark harness. Read main.py first, then cases.py: the cases are a table."""

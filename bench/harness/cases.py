@@ -1,0 +1,312 @@
+"""The cases: what is loaded, what is measured, and what must hold. CASES is the table; the functions above it are
+the few kinds of load that its rows use.
+
+A kind takes the rig, a running server, and the row's parameters, and returns a dict of figures. Some names are common:
+`load` is the share of its core that the load generator used (near 1.0 the load, not the server, was the limit), `others`
+and `others_beside_load` the share of the server's and the load's core that went to somebody else's work.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Set, Union
+
+from . import load, measure, trees
+from .peers import Server
+
+Figures = Dict[str, float]
+
+
+@dataclass
+class Rig:
+    """What a load needs to know about the machine and the run."""
+
+    server_core: int
+    load_core: int
+    root: Path = Path()  # the tree of the running case
+
+    @property
+    def load_cores(self) -> Set[int]:
+        return {self.load_core}
+
+    def window(self, server: Server) -> measure.Window:
+        return measure.Window(server.pid, self.server_core, self.load_core)
+
+    @staticmethod
+    def company(window: measure.Window, load_cpu: float, load_seconds: float) -> Figures:
+        """How busy the load generator was, and how much of both cores went to somebody else's work."""
+        return {
+            "load": load_cpu / load_seconds, "others": window.others,
+            "others_beside_load": max(0.0, window.load_busy - load_cpu) / window.seconds,
+        }
+
+
+# --- kinds of load -----------------------------------------------------------------------------------------------
+
+
+def hot(rig: Rig, server: Server, file: str, size: int, seconds: float, by: str = "wrk") -> Figures:
+    """64 connections ask for one file again and again."""
+    trees.warm(rig.root)
+    generator = {"wrk": load.wrk, "sink": load.sink}[by]
+    generator(server, file, size, 1, 64, rig.load_cores)
+    with rig.window(server) as window:
+        got = generator(server, file, size, seconds, 64, rig.load_cores)
+    return {
+        "requests_per_s": got["requests"] / got["seconds"],
+        "cpu_us_per_request": window.cpu / got["requests"] * 1e6,
+        "p50_us": got["p50_us"], "p99_us": got["p99_us"],
+        **rig.company(window, got["cpu"], got["seconds"]),
+    }
+
+
+def download(
+    rig: Rig, server: Server, path: str, connections: int, repeat: int, files: int = 0, copy: bool = False
+) -> Figures:
+    """Downloads that discard what they get, or copy it as downloaders do and so set the pace themselves."""
+    trees.warm(rig.root)
+    with rig.window(server) as window, load.Client(
+        "download", rig.load_cores, server, path=path, connections=connections, repeat=repeat, copy=copy, timeout=100
+    ) as client:
+        got = client.finish()
+    promised = int(load.head(server, path)["content-length"])
+    if got["bytes"] != promised * connections * repeat:
+        raise load.LoadError(f"{path}: {got['bytes']} bytes, HEAD promised {promised} each")
+    figures = {
+        "mb_per_s": got["bytes"] / got["seconds"] / 1e6,
+        "cpu_s_per_gib": window.cpu / (got["bytes"] / trees.GIB),
+        **rig.company(window, got["cpu"], got["seconds"]),
+    }
+    if files:
+        figures["files_per_s"] = files * connections * repeat / got["seconds"]
+    return figures
+
+
+def archive(rig: Rig, server: Server, path: str, files: int, repeat: int) -> Figures:
+    """An archive whose CRCs are known: one full pass first, then a wait for its final form."""
+    with load.Client(
+        "download", rig.load_cores, server, path=path, connections=1, repeat=1, copy=False, timeout=100
+    ) as client:
+        client.finish()
+    waited = load.wait_until_stored(server, path, files, timeout=60)
+    return dict(download(rig, server, path, 1, repeat, files), waited_s=waited)
+
+
+def idle(rig: Rig, server: Server, file: str, size: int, connections: int) -> Figures:
+    """Keep-alive connections that have made one request each and then rest."""
+    trees.warm(rig.root)
+    # Code pages and first-use allocations belong to the server, not to the connections.
+    for _ in range(16):
+        load.body(server, file)
+    time.sleep(0.5)
+    before = measure.memory(server.pid)
+    with load.Client(
+        "idle", rig.load_cores, server, path=file, connections=connections, length=size
+    ) as client:
+        client.wait_ready()
+        time.sleep(1)
+        after, sockets = measure.memory(server.pid), measure.sockets(server.pid)
+        held = client.finish()
+    if sockets < connections or held["closed"]:
+        raise load.LoadError(f"{server.peer.name}: {sockets} sockets, {held['closed']} of {connections} closed")
+    figures = {f"{key}_bytes": (after[key] - before[key]) / connections for key in after}
+    figures["total_pss_mib"] = after["pss"] / trees.MB
+    return figures
+
+
+def cold(rig: Rig, server: Server, file: str, size: int, cold: int, rate: float, seconds: float) -> Figures:
+    """wrk on a hot file, first alone, then while readers take cold files at `rate` bytes a second each."""
+    files = [rig.root / f"cold-{n}.bin" for n in range(cold)]
+    load.body(server, file)
+    load.wrk(server, file, size, 1, 64, rig.load_cores)
+    alone = load.wrk(server, file, size, seconds, 64, rig.load_cores)
+    left = max(trees.evict(f) for f in files)
+    if left > 0.1:
+        raise load.LoadError(f"cold files would not leave the page cache ({left:.0%} still there)")
+    disk = measure.disk_bytes_read(server.pid)
+    with rig.window(server) as window, load.Client(
+        "readers", rig.load_cores, server, paths=[f"/{f.name}" for f in files], rate=rate
+    ) as client:
+        client.wait_ready()
+        among = load.wrk(server, file, size, seconds, 64, rig.load_cores)
+        got = client.finish()
+    disk = measure.disk_bytes_read(server.pid) - disk
+    if got["started"] < cold:
+        raise load.LoadError(f"only {got['started']} of {cold} cold readers got anything")
+    if disk < got["bytes"] / 2:
+        raise load.LoadError(f"readers got {got['bytes']} bytes but only {disk} came from the disk: not cold")
+    return {
+        "p99_alone_us": alone["p99_us"], "p99_among_us": among["p99_us"],
+        "p99_growth": among["p99_us"] / alone["p99_us"],
+        "requests_kept": (among["requests"] / among["seconds"]) / (alone["requests"] / alone["seconds"]),
+        "cold_mb_per_s": got["bytes"] / got["seconds"] / 1e6, "disk_mb_per_s": disk / got["seconds"] / 1e6,
+        "others": window.others,
+    }
+
+
+def peak(rig: Rig, server: Server, path: str, clients: int, piece: int, pieces: int, seconds: float) -> Figures:
+    """Clients that read ranges spread over something huge, and leave in the midst of one."""
+    with load.Client(
+        "ranges", rig.load_cores, server, path=path, clients=clients, piece=piece, pieces=pieces, timeout=seconds
+    ) as client:
+        got = client.finish()
+    if got["length"] < 100 * trees.GIB or got["bytes"] < clients * trees.MB:
+        raise load.LoadError(f"{server.peer.name} {path}: {got}")
+    return {
+        "peak_mib": measure.peak_rss(server.pid) / trees.MB, "read_gib": got["bytes"] / trees.GIB,
+        "gib_per_s": got["bytes"] / trees.GIB / got["seconds"], "completed": got["completed"],
+    }
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+LOWER, HIGHER = "lower", "higher"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of figures. `ratio` is the target for subject / reference, `limit` for the subject alone."""
+
+    key: str
+    label: str
+    unit: str
+    better: str
+    ratio: Optional[float] = None
+    limit: Optional[float] = None
+    plot: str = ""  # the panel of the plot that shows its ratio
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something else that the subject does, as the measure for what it does in a case."""
+
+    label: str
+    tree: str
+    kind: Callable[..., Figures]
+    params: dict
+    quick: dict = field(default_factory=dict)
+
+
+PEERS, NOBODY = "peers", "nobody"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    tree: str
+    kind: Callable[..., Figures]
+    params: dict
+    metrics: List[Metric]
+    short: str = ""  # the title where there is little room: in the plot
+    quick: dict = field(default_factory=dict)  # parameters that --quick changes
+    rounds: Optional[int] = None  # at most so many
+    connections: int = 1024
+    archives: bool = False  # only servers that make archives can take part
+    # PEERS do the same, or the subject is compared with itself doing something else, or with NOBODY.
+    against: Union[str, Reference] = PEERS
+    disk: int = 0  # bytes of real disk that the trees take
+
+
+def _hot(
+    name: str, title: str, file: str, size: int, cpu: Optional[float], rate: Optional[float], p99: Optional[float],
+    by: str = "wrk", rounds: Optional[int] = None,
+) -> Case:
+    return Case(
+        name, title, "hot", hot, dict(file=file, size=size, seconds=4, by=by),
+        [
+            Metric("cpu_us_per_request", "server CPU per request", "us", LOWER, ratio=cpu, plot="cpu"),
+            Metric("requests_per_s", "requests/s", "", HIGHER, ratio=rate, plot="rate"),
+            Metric("p50_us", "p50", "us", LOWER),
+            Metric("p99_us", "p99", "us", LOWER, ratio=p99, plot="p99"),
+        ],
+        short=f"{title.split(' file')[0]} file" + ("" if by == "wrk" else ", discarding clients"),
+        quick=dict(seconds=2), rounds=rounds, disk=2 * trees.MB,
+    )
+
+
+_CPU_GIB = dict(key="cpu_s_per_gib", label="server CPU per GiB", unit="s", better=LOWER)
+_MB_S = dict(key="mb_per_s", label="throughput", unit="MB/s", better=HIGHER)
+_OWN_FILE = Reference(
+    "its own 1 GiB file", "big", download, dict(path="/1g.bin", connections=1, repeat=4), quick=dict(repeat=2)
+)
+
+CASES = [
+    _hot("hot-10k", "10 KB file, 64 connections", "/10k.bin", 10 * trees.KB, cpu=0.8, rate=1.1, p99=1.0),
+    _hot("hot-100k", "100 KB file, 64 connections", "/100k.bin", 100 * trees.KB, cpu=1.0, rate=1.0, p99=1.0),
+    _hot("hot-1m", "1 MB file, 64 connections", "/1m.bin", trees.MB, cpu=0.65, rate=1.1, p99=1.0),
+    # wrk is about as busy as the server when it receives 1 MB files; this shows the server at its own limit.
+    _hot(
+        "hot-1m-sink", "1 MB file, 64 discarding connections", "/1m.bin", trees.MB, cpu=None, rate=None, p99=None,
+        by="sink", rounds=3,
+    ),
+    Case(
+        "big-16", "1 GiB file, 16 downloads", "big", download,
+        dict(path="/1g.bin", connections=16, repeat=1),
+        [Metric(**_CPU_GIB, ratio=0.9, plot="cpu"), Metric(**_MB_S, ratio=1.0, plot="rate")],
+        short="16 x 1 GiB", disk=trees.GIB,
+    ),
+    Case(
+        # How fast the receiver is changes the server's CPU per byte severalfold, so both ends are measured: one that
+        # the server can hardly keep up with (above), and one that can hardly keep up with the server (here).
+        "big-16-copy", "1 GiB file, 16 downloads that copy", "big", download,
+        dict(path="/1g.bin", connections=16, repeat=1, copy=True),
+        [Metric(**_CPU_GIB, ratio=0.9, plot="cpu"), Metric(**_MB_S)],
+        short="16 x 1 GiB, copying clients", quick=dict(connections=4), rounds=3, disk=trees.GIB,
+    ),
+    Case(
+        "big-1", "1 GiB file, single download", "big", download,
+        dict(path="/1g.bin", connections=1, repeat=6),
+        [Metric(**_CPU_GIB, plot="cpu"), Metric(**_MB_S, ratio=1.2, plot="rate")],
+        short="1 x 1 GiB", quick=dict(repeat=3), disk=trees.GIB,
+    ),
+    Case(
+        "archive-1m", "archive of 1,000 x 1 MB, CRCs known", "1000 x 1 MB", archive,
+        dict(path="/arch/?zip", files=1000, repeat=4),
+        [Metric(**_CPU_GIB, ratio=1.15), Metric(**_MB_S), Metric("files_per_s", "files/s", "", HIGHER)],
+        quick=dict(repeat=2), disk=2 * trees.GIB,
+        archives=True, against=_OWN_FILE,
+    ),
+    Case(
+        "archive-10k", "archive of 10,000 x 10 KB, CRCs known", "10000 x 10 KB", archive,
+        dict(path="/arch/?zip", files=10_000, repeat=10),
+        [Metric(**_CPU_GIB), Metric(**_MB_S), Metric("files_per_s", "files/s", "", HIGHER)],
+        quick=dict(repeat=4), disk=2 * trees.GIB,
+        archives=True, against=_OWN_FILE,
+    ),
+    Case(
+        "idle", "10,000 idle keep-alive connections", "hot", idle,
+        dict(file="/10k.bin", size=10 * trees.KB, connections=10_000),
+        [
+            Metric("anonymous_bytes", "user memory per connection", "B", LOWER, limit=1024),
+            Metric("rss_bytes", "growth of RSS per connection", "B", LOWER),
+            Metric("total_pss_mib", "memory with all of them", "MiB", LOWER),
+        ],
+        rounds=3, connections=12_000, disk=2 * trees.MB,
+    ),
+    Case(
+        "cold", "10 KB file while 8 cold 1 GiB files are read", "cold", cold,
+        dict(file="/10k.bin", size=10 * trees.KB, cold=8, rate=64e6, seconds=4),
+        [
+            Metric("p99_growth", "p99 with / without cold readers", "x", LOWER, limit=2.0),
+            Metric("p99_among_us", "p99 with cold readers", "us", LOWER),
+            Metric("requests_kept", "requests/s with / without", "x", HIGHER),
+            Metric("cold_mb_per_s", "rate of the cold readers", "MB/s", HIGHER),
+        ],
+        quick=dict(seconds=2), disk=8 * trees.GIB,
+    ),
+    Case(
+        "peak-file", "100 GiB file, 100 clients", "100 GiB", peak,
+        dict(path="/100g.bin", clients=100, piece=64 * trees.MB, pieces=4, seconds=30),
+        [Metric("peak_mib", "peak memory", "MiB", LOWER, limit=64)],
+        quick=dict(piece=8 * trees.MB, seconds=10), rounds=1,
+    ),
+    Case(
+        "peak-archive", "100 GiB archive (100 x 1 GiB, CRCs unknown), 100 clients", "100 x 1 GiB", peak,
+        dict(path="/arch/?zip", clients=100, piece=64 * trees.MB, pieces=4, seconds=30),
+        [Metric("peak_mib", "peak memory", "MiB", LOWER, limit=64)],
+        quick=dict(piece=8 * trees.MB, seconds=10), rounds=1,
+        archives=True, against=NOBODY,
+    ),
+]

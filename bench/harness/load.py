@@ -1,0 +1,206 @@
+"""The load: starts wrk and our own clients on the load core, and checks what came back."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import resource
+import select
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Dict, Optional, Set
+
+from .peers import Server, child_setup, end_group
+
+HERE = Path(__file__).resolve().parent
+
+
+class LoadError(Exception):
+    """A response was wrong or missing; its figures would be worthless."""
+
+
+def wrk(server: Server, path: str, size: int, seconds: float, connections: int, cores: Set[int]) -> Dict[str, float]:
+    """wrk with one thread; raises unless every response was whole. `cpu` is wrk's own CPU time."""
+    command = [
+        "wrk", "-t1", f"-c{connections}", f"-d{int(seconds)}s", "--timeout", "10s",
+        "-s", str(HERE / "wrk.lua"), server.url(path),
+    ]
+    before = _children_cpu()
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=child_setup(cores),
+    )
+    try:
+        output, _ = process.communicate(timeout=seconds + 30)
+    finally:
+        end_group(process)
+    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise LoadError(f"wrk failed:\n{output[-1000:]}\n{server.log()}")
+    result = json.loads(lines[0][len("RESULT "):])
+    wrong = {k: v for k, v in result.items() if (k.endswith("_errors") or k == "timeouts") and v}
+    if wrong or result["requests"] == 0 or result["bytes"] < result["requests"] * size:
+        raise LoadError(f"{server.peer.name} {path}: {result}\n{server.log()}")
+    result["cpu"] = _children_cpu() - before
+    result["seconds"] = result["duration_us"] / 1e6
+    return result
+
+
+def sink(server: Server, path: str, size: int, seconds: float, connections: int, cores: Set[int]) -> Dict[str, float]:
+    """What wrk() does, by our own client: wrk copies what it receives, 8 KiB at a time, and with large files it, not
+    the server, sets the pace."""
+    with Client(
+        "flood", cores, server, path=path, size=size, connections=connections, for_seconds=seconds
+    ) as client:
+        return client.finish()
+
+
+class Client:
+    """One of our clients as a process. `finish()` ends a holding one and returns the result."""
+
+    def __init__(self, role: str, cores: Set[int], server: Server, patience: float = 120, **arguments):
+        self.role, self.patience, self.server = role, patience, server
+        arguments.update(host=server.host, port=server.port)
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", "-m", "harness.client", role, json.dumps(arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(HERE.parent), preexec_fn=child_setup(cores),
+            bufsize=0,  # a buffered reader could hold a line that select() no longer sees
+        )
+
+    def wait_ready(self) -> None:
+        line = self._line()
+        if "ready" not in line:
+            raise LoadError(f"{self.role}: {line}\n{self.server.log()}")
+
+    def finish(self) -> dict:
+        self.process.stdin.close()
+        result = self._line()
+        if "error" in result:
+            raise LoadError(f"{self.server.peer.name} {self.role}: {result['error']}\n{self.server.log()}")
+        self.process.wait(10)
+        return result
+
+    def _line(self) -> dict:
+        if not select.select([self.process.stdout], [], [], self.patience)[0]:
+            raise LoadError(f"{self.role}: nothing for {self.patience:.0f} s\n{self.server.log()}")
+        line = self.process.stdout.readline()
+        if not line:
+            raise LoadError(f"{self.role}: ended without a result (exit {self.process.wait(10)})")
+        return json.loads(line)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_) -> None:
+        end_group(self.process)
+        self.process.stdout.close()
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+
+
+def head(server: Server, path: str) -> Dict[str, str]:
+    return _request(server, "HEAD", path)[1]
+
+
+def body(server: Server, path: str, first: Optional[int] = None, last: Optional[int] = None) -> bytes:
+    headers = {} if first is None else {"Range": f"bytes={first}-{last}"}
+    status, _, data = _request(server, "GET", path, headers)
+    if status != (200 if first is None else 206):
+        raise LoadError(f"{server.peer.name} {path}: status {status} for {headers or 'GET'}")
+    return data
+
+
+def check_files(server: Server, root: Path) -> None:
+    """Compares what is served with what is on disk: small files whole, ends of large ones, a sample of many."""
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    for file in files[:: max(1, len(files) // 8)]:
+        path, size = "/" + str(file.relative_to(root)), file.stat().st_size
+        if int(head(server, path).get("content-length", -1)) != size:
+            raise LoadError(f"{server.peer.name} {path}: HEAD does not say {size} bytes")
+        # Little is read, so that a cold file stays cold but for its ends (it is evicted afterwards).
+        for first, last in [(None, size - 1)] if size <= 1 << 20 else [(0, 999), (size - 1000, size - 1)]:
+            with open(file, "rb") as disk:
+                disk.seek(first or 0)
+                if body(server, path, first, last) != disk.read(last + 1 - (first or 0)):
+                    raise LoadError(f"{server.peer.name} {path}: bytes {first}-{last} differ from the disk's")
+
+
+def wait_until_stored(server: Server, path: str, entries: int, timeout: float) -> float:
+    """Waits until the archive's form is final: every entry stored with its CRC in its header, ETag at rest.
+
+    Returns the seconds waited. The central directory is read through Range requests.
+    """
+    began, tag = time.monotonic(), None
+    while True:
+        now = head(server, path)
+        if now.get("etag") == tag:
+            with zipfile.ZipFile(RangeFile(server, path)) as archive:
+                listed = [e for e in archive.infolist() if not e.is_dir()]
+            if len(listed) != entries:
+                raise LoadError(f"{path}: {len(listed)} entries instead of {entries}")
+            if all(e.compress_type == zipfile.ZIP_STORED and not e.flag_bits & 8 for e in listed):
+                return time.monotonic() - began
+        tag = now.get("etag")
+        if time.monotonic() - began > timeout:
+            raise LoadError(f"{path}: CRCs not all known after {timeout:.0f} s")
+        time.sleep(0.5)
+
+
+class RangeFile(io.RawIOBase):
+    """A remote file as a seekable one, read by Range requests in blocks."""
+
+    BLOCK = 1 << 20
+
+    def __init__(self, server: Server, path: str):
+        self.server, self.path, self.at = server, path, 0
+        self.size = int(head(server, path)["content-length"])
+        self._from, self._block = 0, b""
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = offset + (0, self.at, self.size)[whence]
+        return self.at
+
+    def read(self, n: int = -1) -> bytes:
+        n = max(0, self.size - self.at) if n is None or n < 0 else min(n, max(0, self.size - self.at))
+        if n == 0:
+            return b""
+        if not (self._from <= self.at and self.at + n <= self._from + len(self._block)):
+            last = min(self.size, self.at + max(n, self.BLOCK)) - 1
+            self._from, self._block = self.at, body(self.server, self.path, self.at, last)
+        start = self.at - self._from
+        self.at += n
+        return self._block[start : start + n]
+
+
+def _request(server: Server, method: str, path: str, headers: Optional[dict] = None):
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    try:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.status >= 400:
+            raise LoadError(f"{server.peer.name} {method} {path}: status {answer.status}\n{data[:500]!r}")
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, data
+    except (OSError, http.client.HTTPException) as why:
+        raise LoadError(f"{server.peer.name} {method} {path}: {why}\n{server.log()}") from why
+    finally:
+        connection.close()
+
+
+def _children_cpu() -> float:
+    """CPU seconds of all children that have ended and been waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

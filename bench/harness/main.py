@@ -1,0 +1,295 @@
+"""The command: options, the order of turns, and the end of everything it has started or written."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from . import load, measure, peers, report, trees
+from .cases import CASES, NOBODY, PEERS, Case, Figures, Reference, Rig
+from .peers import Peer, PeerError, Server
+
+BENCH = Path(__file__).resolve().parent.parent
+REPO = BENCH.parent
+# What a case that has not begun yet will need at least, when time runs short.
+RESERVE_SECONDS = 20
+
+
+@dataclass
+class Side:
+    """One of those who take turns in a case."""
+
+    label: str
+    peer: Peer
+    tree: str
+    kind: Callable[..., Figures]
+    params: dict
+
+
+def main() -> int:
+    options = _options()
+    if options.list:
+        for case in CASES:
+            print(f"{case.name:14} {case.title}")
+        return 0
+    if options.render:
+        for path in report.render(options.render):
+            print(path)
+        return 0
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        return Run(options).go()
+    except (PeerError, load.LoadError) as why:
+        print(f"bench: {why}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: stopped; nothing is left behind", file=sys.stderr)
+        return 130
+
+
+class Run:
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.began = time.monotonic()
+        self.deadline = self.began + options.budget * 60
+        self.cases = [c for c in CASES if not options.case or c.name in options.case]
+        self.built: Dict[str, Path] = {}
+
+    def go(self) -> int:
+        options = self.options
+        peers.raise_open_files()
+        self._install()
+        subject = self._peer(options.subject)
+        rivals = self._label([self._peer(name) for name in options.peer], taken=options.subject)
+        rig = self._rig()
+        with contextlib.ExitStack() as stack:
+            # Ctrl-C while 10 GB are being deleted must not leave them half there.
+            stack.callback(lambda: [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)])
+            self.temp = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outflow-bench-", dir=options.tmp)))
+            document = self._document(subject, rivals, rig)
+            for number, case in enumerate(self.cases):
+                document["cases"].append(self._case(case, number, subject, rivals, rig))
+                self._drop_trees(self.cases[number + 1 :])
+            document["minutes"] = round((time.monotonic() - self.began) / 60, 1)
+        paths = report.write(document, self._results_folder(rivals), self._set_name(rivals))
+        print(report.table(document))
+        for path in paths:
+            print(os.path.relpath(path), file=sys.stderr)
+        failed = [c["name"] for c in document["cases"] if c.get("failed")]
+        if failed:
+            print(f"bench: failed: {', '.join(failed)}", file=sys.stderr)
+        return 1 if failed else 0
+
+    # --- a case -------------------------------------------------------------------------------------------------
+
+    def _case(self, case: Case, number: int, subject: Peer, rivals: Dict[str, Peer], rig: Rig) -> dict:
+        sides = self._sides(case, subject, rivals)
+        record = dict(
+            name=case.name, title=case.title, short=case.short or case.title, measured=(case.kind.__doc__ or "").strip(),
+            params=self._params(case), sides=[s.label for s in sides], runs=[],
+            metrics=[vars(m).copy() for m in case.metrics],
+        )
+        if not sides:
+            return dict(record, skipped=f"{subject.name} makes no archives")
+        free = shutil.disk_usage(self.temp).free
+        if free < case.disk + trees.GIB:
+            return dict(record, failed=f"needs {case.disk / trees.GIB:.0f} GiB of disk, {free / trees.GIB:.1f} are free")
+        rounds = min(self.options.rounds, case.rounds or self.options.rounds)
+        later = (len(self.cases) - number - 1) * RESERVE_SECONDS
+        for turn in range(rounds):
+            if turn and time.monotonic() + later > self.deadline:
+                _say(f"{case.name}: time is short, {turn} of {rounds} rounds")
+                break
+            # In turns, and each first as often as last: what drifts with time or lingers must favour nobody.
+            for side in sides if turn % 2 == 0 else reversed(sides):
+                try:
+                    figures = self._turn(case, side, rig, turn)
+                except (PeerError, load.LoadError, OSError, subprocess.SubprocessError) as why:
+                    _say(f"{case.name} {side.label}: FAILED {why}")
+                    return dict(record, failed=f"{side.label}: {why}")
+                record["runs"].append(dict(round=turn, side=side.label, figures=figures))
+                shown = "  ".join(f"{m.label} {report.number(figures[m.key])}{m.unit}" for m in case.metrics if m.key in figures)
+                _say(f"{case.name} {turn + 1}/{rounds} {side.label}: {shown}")
+        return record
+
+    def _turn(self, case: Case, side: Side, rig: Rig, turn: int) -> Figures:
+        rig.root = self._tree(side.tree)
+        # A server of its own for each turn: nobody idles, or hashes files in the background, beside the other.
+        scratch = self.temp / f"{case.name}-{turn}-{side.label}".replace(" ", "-")
+        cache = self.temp / f"cache-{case.name}-{side.label}".replace(" ", "-")
+        with Server(side.peer, rig.root, scratch, cache, {rig.server_core}, case.connections) as server:
+            if turn == 0:
+                load.check_files(server, rig.root)
+            figures = side.kind(rig, server, **side.params)
+            if not server.alive():
+                raise PeerError(f"{side.label} ended by itself:\n{server.log()}")
+        return figures
+
+    def _sides(self, case: Case, subject: Peer, rivals: Dict[str, Peer]) -> List[Side]:
+        params = self._params(case)
+        sides = [Side(subject.name, subject, case.tree, case.kind, params)]
+        if case.against == PEERS:
+            sides += [Side(label, peer, case.tree, case.kind, params) for label, peer in rivals.items()]
+        elif case.against != NOBODY:
+            other: Reference = case.against
+            quick = other.quick if self.options.quick else {}
+            sides.append(Side(other.label, subject, other.tree, other.kind, {**other.params, **quick}))
+        return [s for s in sides if s.peer.archives] if case.archives else sides
+
+    def _params(self, case: Case) -> dict:
+        return {**case.params, **(case.quick if self.options.quick else {})}
+
+    # --- trees --------------------------------------------------------------------------------------------------
+
+    def _tree(self, name: str) -> Path:
+        if name not in self.built:
+            began = time.monotonic()
+            self.built[name] = self.temp / "trees" / name.replace(" ", "-")
+            trees.build(name, self.built[name], self.options.quick)
+            _say(f"files for {name!r}: {time.monotonic() - began:.0f} s")
+        return self.built[name]
+
+    def _drop_trees(self, left: List[Case]) -> None:
+        wanted = {c.tree for c in left} | {c.against.tree for c in left if isinstance(c.against, Reference)}
+        for name in [n for n in self.built if n not in wanted]:
+            shutil.rmtree(self.built.pop(name))
+
+    # --- what surrounds it --------------------------------------------------------------------------------------
+
+    def _peer(self, name: str) -> Peer:
+        if name != "outflow":
+            return peers.PEERS[name]()
+        options = self.options
+        target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
+        binary = options.binary or target / "release" / "outflow"
+        if not options.no_build and not options.binary:
+            _say("cargo build --release")
+            if subprocess.run(["cargo", "build", "--release", "--bin", "outflow"], cwd=REPO).returncode != 0:
+                raise PeerError("Outflow does not build; the errors are above")
+            # Building is not measuring: the time for it is not counted.
+            self.deadline += time.monotonic() - self.began
+        if not binary.is_file():
+            raise PeerError(f"no {binary}; run without --no-build, or say --binary")
+        return peers.Outflow(binary.resolve())
+
+    @staticmethod
+    def _label(found: List[Peer], taken: str) -> Dict[str, Peer]:
+        labels: Dict[str, Peer] = {}
+        for peer in found:
+            label, n = peer.name, 2
+            while label == taken or label in labels:
+                label, n = f"{peer.name} ({n})", n + 1
+            labels[label] = peer
+        return labels
+
+    def _install(self) -> None:
+        names = {self.options.subject, *self.options.peer} - {"outflow"}
+        packages = ["wrk"] + sorted(p for name in names for p in peers.PEERS[name].packages)
+        missing = [p for p in packages if not shutil.which(p)]
+        if missing:
+            _say(f"installing {' '.join(missing)}")
+            peers.install(missing)
+
+    def _rig(self) -> Rig:
+        cores = sorted(os.sched_getaffinity(0))
+        server = cores[0] if self.options.server_core is None else self.options.server_core
+        if self.options.load_core is None:
+            other = [c for c in cores if c != server]
+            load_core = other[0] if other else server
+        else:
+            load_core = self.options.load_core
+        if load_core == server:
+            _say("server and load share a core: no figure of this run says much")
+        # We too stay off the server's core.
+        os.sched_setaffinity(0, {load_core})
+        return Rig(server, load_core)
+
+    def _document(self, subject: Peer, rivals: Dict[str, Peer], rig: Rig) -> dict:
+        model = [l.split(":", 1)[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
+        versions = {subject.name: subject.version(), **{label: p.version() for label, p in rivals.items()}}
+        versions["wrk"] = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
+        versions["python"] = platform.python_version()
+        return {
+            "format": 1,
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "command": " ".join(["bench/run", *sys.argv[1:]]),
+            "subject": subject.name, "peers": list(rivals), "rounds": self.options.rounds, "quick": self.options.quick,
+            "git": _git("rev-parse", "HEAD"),
+            "git_clean": _git("status", "--porcelain", "--", ".", ":!bench/results") == "",
+            "machine": {
+                "cpu": model[0] if model else platform.machine(), "cores": os.cpu_count(),
+                "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / trees.GIB, 1),
+                "kernel": platform.release(), "server_core": rig.server_core, "load_core": rig.load_core,
+            },
+            "versions": versions, "cases": [],
+        }
+
+    def _complete(self, rivals: Dict[str, Peer]) -> bool:
+        """Whether this run measured what the project publishes: all cases, in full, against nginx."""
+        options = self.options
+        return not (options.case or options.quick) and options.subject == "outflow" and "nginx" in rivals
+
+    def _results_folder(self, rivals: Dict[str, Peer]) -> Path:
+        if self.options.results:
+            return self.options.results
+        # A run of some cases must not replace the published table.
+        return BENCH / "results" if self._complete(rivals) else BENCH / "results" / "partial"
+
+    def _set_name(self, rivals: Dict[str, Peer]) -> str:
+        options = self.options
+        parts = ["+".join(options.case) if options.case else "all"]
+        parts += ["quick"] if options.quick else []
+        parts += [f"{options.subject}-vs-{'+'.join(options.peer)}"] if (options.subject, options.peer) != ("outflow", ["nginx"]) else []
+        return "-".join(parts)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench/run", description="Runs Outflow and its peers side by side, in turns, on the same files.",
+        epilog="All figures of a run, the table and the plot go to bench/results. See bench/README.md.",
+    )
+    names = [c.name for c in CASES]
+    parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")
+    parser.add_argument("--list", action="store_true", help="list the cases and end")
+    parser.add_argument("--quick", action="store_true", help="shorter loads and 2 rounds: a look, not a measurement")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5; with --quick 2)")
+    parser.add_argument("--peer", action="append", choices=list(peers.PEERS), help="compare with this (repeatable; default nginx)")
+    parser.add_argument("--subject", default="outflow", choices=["outflow", *peers.PEERS], help="what is compared (default outflow)")
+    parser.add_argument("--binary", type=Path, help="an Outflow binary to use as it is")
+    parser.add_argument("--no-build", action="store_true", help="use target/release/outflow without building it")
+    parser.add_argument("--server-core", type=int, metavar="CORE", help="the servers' core (default: the first)")
+    parser.add_argument("--load-core", type=int, metavar="CORE", help="the load's core (default: the second)")
+    parser.add_argument("--budget", type=float, default=15, metavar="MINUTES", help="rounds are left out when time runs short (default 15)")
+    parser.add_argument("--tmp", type=Path, help="where the served files go, 10 GB at most, on a disk (default: the system's)")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="where the results go")
+    parser.add_argument("--render", type=Path, metavar="JSON", help="write table and plot of earlier figures again, beside them")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.peer = options.peer or ["nginx"]
+    return options
+
+
+def _git(*arguments: str) -> Optional[str]:
+    done = subprocess.run(["git", *arguments], cwd=REPO, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt

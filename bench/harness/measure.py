@@ -1,0 +1,132 @@
+"""What is read from the kernel about a server: CPU time, memory, disk reads; and medians.
+
+CPU time comes from each process's CPU clock (clock_getcpuclockid(3)): nanoseconds, all threads, those that have
+ended included. /proc/PID/stat would give 10 ms steps, and schedstat forgets threads that have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Dict, Iterable, List
+
+TICKS = os.sysconf("SC_CLK_TCK")
+CPUCLOCK_SCHED = 2
+
+
+def tree(pid: int) -> List[int]:
+    """The process and its descendants."""
+    children: Dict[int, List[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path("/proc", entry, "stat").read_text()
+            except OSError:
+                continue
+            parent = int(stat.rsplit(")", 1)[1].split()[1])
+            children.setdefault(parent, []).append(int(entry))
+    found, queue = [], [pid]
+    while queue:
+        one = queue.pop()
+        found.append(one)
+        queue.extend(children.get(one, []))
+    return found
+
+
+def cpu_by_pid(pids: Iterable[int]) -> Dict[int, float]:
+    """CPU seconds of each process so far."""
+    found = {}
+    for pid in pids:
+        try:
+            # The clock's number as the kernel's make_process_cpuclock() composes it.
+            found[pid] = time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED)
+        except OSError:
+            continue
+    return found
+
+
+def memory(pid: int) -> Dict[str, int]:
+    """Bytes of memory of the tree: rss, pss (shared pages counted once) and anonymous (heap and stacks)."""
+    total = {"rss": 0, "pss": 0, "anonymous": 0}
+    for one in tree(pid):
+        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+            key = line.split(":")[0].lower()
+            if key in total:
+                total[key] += int(line.split()[1]) * 1024
+    return total
+
+
+def peak_rss(pid: int) -> int:
+    """The sum of the largest RSS that each process of the tree has had (VmHWM), in bytes."""
+    total = 0
+    for one in tree(pid):
+        for line in Path(f"/proc/{one}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def disk_bytes_read(pid: int) -> int:
+    """Bytes that the tree has caused to be read from the disk: proof that a cold file was cold."""
+    total = 0
+    for one in tree(pid):
+        for line in Path(f"/proc/{one}/io").read_text().splitlines():
+            if line.startswith("read_bytes:"):
+                total += int(line.split()[1])
+    return total
+
+
+def sockets(pid: int) -> int:
+    """Open sockets of the tree."""
+    total = 0
+    for one in tree(pid):
+        folder = f"/proc/{one}/fd"
+        for fd in os.listdir(folder):
+            try:
+                total += os.readlink(f"{folder}/{fd}").startswith("socket:")
+            except OSError:
+                continue
+    return total
+
+
+def core_busy(core: int) -> Dict[str, float]:
+    """Seconds that a core has been busy, and that the hypervisor has given to others, since boot."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        fields = line.split()
+        if fields[0] == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) / TICKS for f in fields[1:9])
+            return {"busy": user + nice + system + irq + softirq, "steal": steal}
+    raise ValueError(f"no core {core}")
+
+
+class Window:
+    """Measures a server while the body of a `with` runs.
+
+    Afterwards: `seconds`, `cpu` (seconds of the server), `others` (share of the server's core that went to
+    somebody else's work), `steal` (share that the hypervisor took) and `load_busy` (seconds that the load's core worked).
+    """
+
+    def __init__(self, pid: int, core: int, load_core: int):
+        self.pid, self.core, self.load_core = pid, core, load_core
+
+    def __enter__(self) -> "Window":
+        self._core, self._load = core_busy(self.core), core_busy(self.load_core)
+        self._cpu = cpu_by_pid(tree(self.pid))
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.seconds = time.monotonic() - self._began
+        after = cpu_by_pid(tree(self.pid))
+        core = core_busy(self.core)
+        self.cpu = sum(cpu - self._cpu.get(pid, 0.0) for pid, cpu in after.items())
+        self.load_busy = core_busy(self.load_core)["busy"] - self._load["busy"]
+        busy = core["busy"] - self._core["busy"]
+        self.others = max(0.0, busy - self.cpu) / self.seconds
+        self.steal = (core["steal"] - self._core["steal"]) / self.seconds
+
+
+def spread(values: List[float]) -> Dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}

@@ -1,0 +1,271 @@
+"""The servers: how each is found, configured, started and stopped. One class each.
+
+To add a peer, write a class with `name`, `packages`, `version()` and `command()`, and list it in PEERS.
+A server runs in the foreground as our child, in a process group of its own, on one core, on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Set
+
+START_SECONDS = 15
+STOP_SECONDS = 5
+# The idle case needs 10,000 sockets in the server and as many in its client.
+OPEN_FILES = 20_000
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class PeerError(Exception):
+    """A server could not be found, built or started."""
+
+
+@dataclass
+class Start:
+    """What a peer may use to write its configuration and command."""
+
+    root: Path  # the folder to serve
+    scratch: Path  # an empty folder for configuration, logs and caches
+    cache: Path  # a folder that outlives the server, shared by all rounds of a case
+    port: int  # a free port, for servers that cannot choose one and tell
+    connections: int  # how many connections must be possible at once
+
+
+class Peer:
+    name = ""
+    packages: List[str] = []  # Debian packages that provide it, named like their programs
+    archives = False  # answers /folder/?zip with an archive
+    picks_port = False  # chooses its own port and tells in its first line on stdout
+
+    def version(self) -> str:
+        raise NotImplementedError
+
+    def command(self, start: Start) -> List[str]:
+        raise NotImplementedError
+
+    def environment(self, start: Start) -> dict:
+        return {}
+
+    def announced_port(self, first_line: str) -> Optional[int]:
+        """The port in the first line on stdout, for servers that pick their own."""
+        return None
+
+
+class Outflow(Peer):
+    name = "outflow"
+    archives = True
+    picks_port = True
+
+    def __init__(self, binary: Path):
+        self.binary = binary
+
+    def version(self) -> str:
+        return _first_line([str(self.binary), "--version"])
+
+    def command(self, start: Start) -> List[str]:
+        command = [str(self.binary), "serve", str(start.root), "--listen", "127.0.0.1:0"]
+        command += ["--threads", "1", "--log-level", "warn", "--cache", str(start.cache)]
+        if start.connections > 1024:
+            command += ["--max-connections", str(start.connections)]
+        return command
+
+    def environment(self, start: Start) -> dict:
+        # Neither the user's settings nor the user's cache may colour a figure.
+        return {"HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache)}
+
+    def announced_port(self, first_line: str) -> Optional[int]:
+        found = re.search(r"listening on http://[^/]*:(\d+)/", first_line)
+        return int(found.group(1)) if found else None
+
+
+class Nginx(Peer):
+    """Debian's nginx as its users run it, with one worker: sendfile, tcp_nopush, no open_file_cache."""
+
+    name = "nginx"
+    packages = ["nginx"]
+
+    def version(self) -> str:
+        found = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
+        return found.stderr.strip().replace("nginx version: ", "")
+
+    def command(self, start: Start) -> List[str]:
+        conf = start.scratch / "nginx.conf"
+        temp = "\n".join(
+            f"    {kind}_temp_path {start.scratch}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        # A worker that gave up root could not read a private temporary folder.
+        user = "user root;" if os.geteuid() == 0 else ""
+        conf.write_text(f"""\
+{user}
+daemon off;
+worker_processes 1;
+pid {start.scratch}/nginx.pid;
+error_log {start.scratch}/error.log warn;
+worker_rlimit_nofile {OPEN_FILES};
+events {{
+    worker_connections {max(1024, start.connections)};
+}}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000000;
+    types {{ }}
+    default_type application/octet-stream;
+{temp}
+    server {{
+        listen 127.0.0.1:{start.port};
+        root {start.root};
+    }}
+}}
+""")
+        return ["nginx", "-e", str(start.scratch / "error.log"), "-p", str(start.scratch), "-c", str(conf)]
+
+
+PEERS = {"nginx": Nginx}
+
+
+class Server:
+    """A running server: its process group, its address and what it has written."""
+
+    def __init__(self, peer: Peer, root: Path, scratch: Path, cache: Path, core: Set[int], connections: int = 1024):
+        self.peer = peer
+        self.host = "127.0.0.1"
+        self.scratch = scratch
+        scratch.mkdir(parents=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        # A free port may be taken between our look and the server's bind; then another is tried.
+        for attempt in range(3):
+            start = Start(root, scratch, cache, _free_port(), connections)
+            self._spawn(start, core)
+            if self._ready(start):
+                return
+            self.stop()
+        raise PeerError(f"{peer.name} did not start:\n{self.log()}")
+
+    def _spawn(self, start: Start, core: Set[int]) -> None:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("OUTFLOW_")}
+        env.update(self.peer.environment(start))
+        with open(self.scratch / "stdout", "wb") as out, open(self.scratch / "stderr", "wb") as err:
+            self.process = subprocess.Popen(
+                self.peer.command(start), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                env=env, cwd=str(self.scratch), preexec_fn=child_setup(core),
+            )
+        self.pid = self.process.pid
+
+    def _ready(self, start: Start) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        self.port = None if self.peer.picks_port else start.port
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.port is None:
+                text = (self.scratch / "stdout").read_text(errors="replace")
+                if "\n" in text:
+                    self.port = self.peer.announced_port(text.split("\n", 1)[0])
+                    if self.port is None:
+                        raise PeerError(f"{self.peer.name} began with {text[:200]!r}, not with its address")
+            else:
+                try:
+                    socket.create_connection((self.host, self.port), timeout=1).close()
+                    # The port could be somebody else's; ours must still be alive.
+                    time.sleep(0.05)
+                    return self.process.poll() is None
+                except OSError:
+                    pass
+            time.sleep(0.02)
+        return False
+
+    def url(self, path: str) -> str:
+        return f"http://{self.host}:{self.port}{path}"
+
+    def log(self) -> str:
+        text = ""
+        for name in ("stdout", "stderr", "error.log"):
+            path = self.scratch / name
+            if path.exists():
+                text += path.read_text(errors="replace")
+        return text[-4000:]
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        end_group(self.process)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+
+def child_setup(cores: Set[int]):
+    """For a child: a group of its own, its cores, enough descriptors, and an end with ours."""
+
+    def setup() -> None:
+        os.setsid()
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.sched_setaffinity(0, cores)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return setup
+
+
+def raise_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    want = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if os.geteuid() == 0:
+        want = OPEN_FILES
+        hard = max(hard, want) if hard != resource.RLIM_INFINITY else hard
+    if soft < want:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """Ends a child and what it started (they share a process group): politely, then not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def install(packages: List[str]) -> None:
+    """Installs Debian packages that are missing. Only root can; others are told what to do."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise PeerError(f"missing: {' '.join(packages)}. Install them: apt-get install {' '.join(packages)}")
+    # RUNLEVEL=1 keeps invoke-rc.d from starting a server that was only wanted as a program.
+    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", *packages]):
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise PeerError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _first_line(command: List[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    return (done.stdout or done.stderr).strip().split("\n")[0]
