@@ -32,6 +32,8 @@ mod date;
 mod encode;
 mod exchange;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod options;
 mod request_body;
