@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import load, measure, peers, report, trees
+from . import load, peers, report, trees
 from .cases import CASES, NOBODY, PEERS, Case, Figures, Reference, Rig
 from .peers import Peer, PeerError, Server
 
