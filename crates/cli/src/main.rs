@@ -1,2 +1,67 @@
-//! Outflow.
-fn main() {}
+//! Outflow, a download server: files, and ZIP archives made on the fly, exact and resumable.
+//!
+//! One module for each command. Exit codes: 0 done, 1 failed, 2 wrong usage.
+#![forbid(unsafe_code)]
+
+mod listen;
+mod logging;
+mod options;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A download server: serves a folder's files, and each folder as a ZIP.
+#[derive(Debug, Parser)]
+#[command(name = "outflow", version, about, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves a folder, or one file, over HTTP.
+    Serve(options::Options),
+}
+
+/// Why a command did not do what it was asked to.
+pub(crate) enum Failure {
+    /// Exit code 1.
+    Failed(anyhow::Error),
+    /// Exit code 2.
+    Usage(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::Failed(error)
+    }
+}
+
+fn main() -> ExitCode {
+    // Clap prints what is wrong with the arguments and exits with 2; with 0 after --help and --version.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Serve(options) => serve::run(options),
+    };
+    let (code, error) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => (1, error),
+        Err(Failure::Usage(error)) => (2, error),
+    };
+    // The chain in one line: what was tried, what happened.
+    eprintln!("outflow: {error:#}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

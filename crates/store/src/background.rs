@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use outflow_content::Wait;
 
 use crate::crc::crc_of;
-use crate::{CrcCache, CrcKey, EntryKind, LazyFile, Root, Tree};
+use crate::{CrcCache, EntryKind, Key, LazyFile, Root, Tree};
 
 /// Trees that wait for the thread. A further one is left out; it comes again with the next request.
 const WAITING: usize = 8;
@@ -108,7 +108,7 @@ impl Pace<'_> {
 fn fill(cache: &CrcCache, root: &Arc<Root>, tree: &Tree, pace: &mut Pace<'_>) {
     let _ = tree.visit(|entry| {
         let wanted = entry.kind == EntryKind::File && entry.size > 0;
-        if wanted && cache.get(tree.crc_key(entry.index)).is_none() {
+        if wanted && cache.get(tree.key(entry.index)).is_none() {
             let file = LazyFile::new(Arc::clone(root), tree.path(entry.index), entry.size, entry.mtime);
             learn(cache, &file, pace);
         }
@@ -120,6 +120,6 @@ fn learn(cache: &CrcCache, file: &LazyFile, pace: &mut Pace<'_>) {
     // What cannot be read now will say so when it is sent.
     let Ok(open) = file.open_local(Wait::Yes) else { return };
     if let Ok(crc) = crc_of(&open, || pace.rest()) {
-        cache.insert(CrcKey::of(&open.identity()), crc);
+        cache.insert(Key::of_file(&open.identity()), crc);
     }
 }

@@ -5,18 +5,19 @@
 //! is small enough to hold a million files. A [`LazyFile`] is a file of such a tree: it is opened when
 //! its bytes leave, and refuses to be anything but the file that the walk saw.
 //!
-//! A [`CrcCache`] remembers the CRC-32 of files by their [`Identity`], on disk and in memory, so that an
+//! A [`Memo`] keeps small facts by key, on disk and in memory. A [`CrcCache`] remembers the CRC-32 of files by their [`Identity`], so that an
 //! archive needs to be read only once before the kernel can send its files unread.
 #![forbid(unsafe_code)]
 
 mod background;
 mod crc;
-mod crc_file;
 mod error;
 mod feed;
 mod file;
 mod folder;
 mod identity;
+mod memo;
+mod memo_file;
 mod path;
 mod resolve;
 mod root;
@@ -24,11 +25,12 @@ mod tree;
 mod walk;
 
 pub use background::Background;
-pub use crc::{CrcCache, CrcKey};
+pub use crc::CrcCache;
 pub use error::{OpenError, OpenErrorKind};
 pub use file::{LazyFile, LocalFile};
 pub use folder::{FolderEntry, LocalFolder};
 pub use identity::{Identity, nanos_of, time_of};
+pub use memo::{Key, Memo};
 pub use path::{BadPath, RelPath};
 pub use root::{Opened, Root, RootOptions};
 pub use tree::{Entry, EntryKind, Tree, Unreadable};

@@ -7,8 +7,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{FileType, Stat};
 
-use crate::crc::CrcKey;
-use crate::{RelPath, time_of};
+use crate::{Key, RelPath, time_of};
 
 /// What something in a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +85,7 @@ pub(crate) struct Record {
     pub(crate) size: u64,
     pub(crate) mtime: i64,
     /// By which the CRC cache knows a file. A folder's device and inode, to notice a loop of links.
-    pub(crate) key: CrcKey,
+    pub(crate) key: Key,
     pub(crate) name_at: u32,
     /// The folder it lies in; [`NO_PARENT`] for what lies directly in the base.
     pub(crate) parent: u32,
@@ -222,7 +221,7 @@ impl Tree {
     /// # Panics
     /// If this tree has no such entry.
     #[must_use]
-    pub fn crc_key(&self, index: usize) -> CrcKey {
+    pub fn key(&self, index: usize) -> Key {
         self.records[index].key
     }
 

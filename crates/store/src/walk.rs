@@ -5,12 +5,11 @@ use std::os::fd::AsFd as _;
 
 use outflow_content::Wait;
 
-use crate::crc::CrcKey;
 use crate::path::printable;
 use crate::root::may_read_at;
 use crate::tree::{NO_PARENT, Record};
 use crate::{
-    EntryKind, Identity, LocalFolder, OpenError, OpenErrorKind, Opened, RelPath, Root, Tree, Unreadable,
+    EntryKind, Identity, Key, LocalFolder, OpenError, OpenErrorKind, Opened, RelPath, Root, Tree, Unreadable,
 };
 
 /// What of a folder is wanted.
@@ -158,7 +157,7 @@ impl Walk<'_> {
         let mut depth = 1;
         let mut above = self.tree.records[index].parent;
         let key = self.tree.records[index].key;
-        let mut looped = key == CrcKey::of_folder(&self.base);
+        let mut looped = key == Key::of_folder(&self.base);
         while above != NO_PARENT {
             looped |= self.tree.records[above as usize].key == key;
             above = self.tree.records[above as usize].parent;
@@ -243,7 +242,7 @@ impl Walk<'_> {
         tree.records.push(Record {
             size: 0,
             mtime: 0,
-            key: CrcKey::default(),
+            key: Key::default(),
             name_at,
             parent,
             name_len,
@@ -261,12 +260,12 @@ impl Walk<'_> {
         match kind {
             EntryKind::File => {
                 record.size = identity.size;
-                record.key = CrcKey::of(&identity);
+                record.key = Key::of_file(&identity);
                 record.executable = stat.st_mode & 0o100 != 0;
                 self.tree.files += 1;
                 self.tree.bytes = self.tree.bytes.saturating_add(identity.size);
             }
-            EntryKind::Folder => record.key = CrcKey::of_folder(&identity),
+            EntryKind::Folder => record.key = Key::of_folder(&identity),
         }
     }
 }

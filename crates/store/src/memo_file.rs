@@ -1,8 +1,8 @@
-//! The file behind the CRC cache: records of 20 bytes, appended, never changed.
+//! The file behind a memo: records of 20 bytes, appended, never changed.
 //!
 //! ```text
-//! 12  key of the file's identity, three little-endian words
-//!  4  CRC-32 of the file
+//! 12  the key, three little-endian words
+//!  4  the value
 //!  4  check: CRC-32 of the 16 bytes before, turned over
 //! ```
 //!
@@ -14,29 +14,29 @@ use std::io::{self, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::CrcKey;
+use crate::Key;
 
-const NAME: &str = "crc32-v1";
 const RECORD: usize = 20;
 
 #[derive(Debug)]
-pub(crate) struct CrcFile {
+pub(crate) struct MemoFile {
     file: File,
     len: u64,
     /// The length at which it grows no more until the next start, in bytes.
     full: u64,
 }
 
-impl CrcFile {
+impl MemoFile {
     /// Opens the file in `folder` and hands out its records, oldest first. One of more than `capacity`
     /// records is rewritten with the newer half of them.
     pub(crate) fn open(
         folder: &Path,
+        name: &str,
         capacity: usize,
-        mut learn: impl FnMut(CrcKey, u32),
-    ) -> io::Result<CrcFile> {
+        mut learn: impl FnMut(Key, u32),
+    ) -> io::Result<MemoFile> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let path = folder.join(NAME);
+        let path = folder.join(name);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600).custom_flags(libc_nofollow());
         let mut file = options.open(&path)?;
@@ -45,19 +45,19 @@ impl CrcFile {
         each_record(&file, |_, _| records += 1)?;
         if file.metadata()?.len() > bound {
             let skip = records.saturating_sub(capacity / 2);
-            file = rewrite(&file, folder, &path, &options, skip)?;
+            file = rewrite(&file, &path, &options, skip)?;
         }
         each_record(&file, &mut learn)?;
         let len = file.metadata()?.len();
-        Ok(CrcFile { file, len, full: bound.saturating_mul(2) })
+        Ok(MemoFile { file, len, full: bound.saturating_mul(2) })
     }
 
-    pub(crate) fn append(&mut self, key: CrcKey, crc: u32) -> io::Result<()> {
+    pub(crate) fn append(&mut self, key: Key, value: u32) -> io::Result<()> {
         if self.len >= self.full {
             return Ok(());
         }
         self.len += RECORD as u64;
-        self.file.write_all(&encode(key, crc))
+        self.file.write_all(&encode(key, value))
     }
 }
 
@@ -66,9 +66,9 @@ fn libc_nofollow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
 
-fn encode(key: CrcKey, crc: u32) -> [u8; RECORD] {
+fn encode(key: Key, value: u32) -> [u8; RECORD] {
     let mut record = [0; RECORD];
-    for (bytes, word) in record.chunks_exact_mut(4).zip([key.0[0], key.0[1], key.0[2], crc]) {
+    for (bytes, word) in record.chunks_exact_mut(4).zip([key.0[0], key.0[1], key.0[2], value]) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     let check = !crc32fast::hash(&record[..16]);
@@ -76,14 +76,14 @@ fn encode(key: CrcKey, crc: u32) -> [u8; RECORD] {
     record
 }
 
-fn decode(record: &[u8; RECORD]) -> Option<(CrcKey, u32)> {
+fn decode(record: &[u8; RECORD]) -> Option<(Key, u32)> {
     let word = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
     let check = !crc32fast::hash(&record[..16]);
-    (word(16) == check).then(|| (CrcKey([word(0), word(4), word(8)]), word(12)))
+    (word(16) == check).then(|| (Key([word(0), word(4), word(8)]), word(12)))
 }
 
 /// Reads from the start, in pieces: garbage may be long.
-fn each_record(file: &File, mut learn: impl FnMut(CrcKey, u32)) -> io::Result<()> {
+fn each_record(file: &File, mut learn: impl FnMut(Key, u32)) -> io::Result<()> {
     use std::io::{Seek as _, SeekFrom};
     let mut from = file;
     from.seek(SeekFrom::Start(0))?;
@@ -100,8 +100,8 @@ fn each_record(file: &File, mut learn: impl FnMut(CrcKey, u32)) -> io::Result<()
         if filled < RECORD {
             continue;
         }
-        if let Some((key, crc)) = decode(&record) {
-            learn(key, crc);
+        if let Some((key, value)) = decode(&record) {
+            learn(key, value);
             filled = 0;
         } else {
             record.copy_within(1.., 0);
@@ -112,16 +112,16 @@ fn each_record(file: &File, mut learn: impl FnMut(CrcKey, u32)) -> io::Result<()
 
 /// Writes all but the first `skip` records to a new file and puts it in the place of the old one.
 /// A process that still has the old one open loses what it writes to it, which only costs time.
-fn rewrite(old: &File, folder: &Path, path: &Path, options: &OpenOptions, skip: usize) -> io::Result<File> {
-    let fresh = folder.join(format!("{NAME}.{}.new", std::process::id()));
+fn rewrite(old: &File, path: &Path, options: &OpenOptions, skip: usize) -> io::Result<File> {
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&fresh);
     let new = options.clone().create_new(true).open(&fresh)?;
     let mut writer = io::BufWriter::new(&new);
     let (mut seen, mut failed) = (0_usize, Ok(()));
-    each_record(old, |key, crc| {
+    each_record(old, |key, value| {
         seen += 1;
         if seen > skip && failed.is_ok() {
-            failed = writer.write_all(&encode(key, crc));
+            failed = writer.write_all(&encode(key, value));
         }
     })?;
     failed?;
@@ -135,13 +135,13 @@ fn rewrite(old: &File, folder: &Path, path: &Path, options: &OpenOptions, skip: 
 mod tests {
     use super::*;
 
-    fn key(number: u32) -> CrcKey {
-        CrcKey([number, number ^ 7, 99])
+    fn key(number: u32) -> Key {
+        Key([number, number ^ 7, 99])
     }
 
-    fn load(folder: &Path, capacity: usize) -> (CrcFile, Vec<u32>) {
+    fn load(folder: &Path, capacity: usize) -> (MemoFile, Vec<u32>) {
         let mut crcs = Vec::new();
-        let file = CrcFile::open(folder, capacity, |known, crc| {
+        let file = MemoFile::open(folder, "memo", capacity, |known, crc| {
             assert_eq!(known, key(crc));
             crcs.push(crc);
         });
@@ -180,7 +180,7 @@ mod tests {
         let (mut file, _) = load(temp.path(), 10);
         (0..50).for_each(|number| file.append(key(number), number).unwrap());
         // It grew to twice the bound and no further.
-        assert_eq!(std::fs::metadata(temp.path().join(NAME)).unwrap().len(), 20 * RECORD as u64);
+        assert_eq!(std::fs::metadata(temp.path().join("memo")).unwrap().len(), 20 * RECORD as u64);
         let (mut file, crcs) = load(temp.path(), 10);
         assert_eq!(crcs, [15, 16, 17, 18, 19]);
         file.append(key(77), 77).unwrap();

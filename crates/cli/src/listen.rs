@@ -1,0 +1,118 @@
+//! The address to listen on.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::str::FromStr;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use serde::Deserialize;
+
+/// Connections that the kernel keeps waiting; it lowers the number to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// `host:port`, whose host may be a name.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct Listen(String);
+
+impl Default for Listen {
+    fn default() -> Listen {
+        Listen("127.0.0.1:8080".to_owned())
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        let port = text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        match port {
+            Some((host, Ok(_))) if !host.is_empty() => Ok(Listen(text.to_owned())),
+            _ => Err("an address is host:port, such as 127.0.0.1:8080 or [::]:80".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Listen, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Listen {
+    /// Opens the listening socket.
+    pub(crate) fn open(&self) -> anyhow::Result<TcpListener> {
+        let advice = |error: io::Error| {
+            let what_to_do = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "another program listens there already; choose another port with --listen, 0 picks a free one"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 are for privileged programs; choose a higher one with --listen"
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    "this machine has no such address; 0.0.0.0 and [::] stand for all that it has"
+                }
+                _ => "choose another address with --listen",
+            };
+            anyhow::anyhow!("cannot listen on {self}: {error}: {what_to_do}")
+        };
+        let addresses = self.0.to_socket_addrs().map_err(advice)?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match open(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = error,
+            }
+        }
+        Err(advice(last))
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A restart must not wait for the last connections' TIME_WAIT.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for (text, is_one) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:0", true),
+            ("localhost:80", true),
+            ("8080", false),
+            (":8080", false),
+            ("localhost", false),
+            ("localhost:http", false),
+            ("1.2.3.4:65536", false),
+            ("", false),
+        ] {
+            assert_eq!(text.parse::<Listen>().is_ok(), is_one, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_busy_port_says_what_to_do() {
+        let listener = Listen("127.0.0.1:0".to_owned()).open().unwrap();
+        let busy = Listen(listener.local_addr().unwrap().to_string()).open().unwrap_err();
+        assert!(busy.to_string().contains("--listen"), "{busy}");
+    }
+}

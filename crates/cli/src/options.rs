@@ -1,0 +1,169 @@
+//! What `outflow serve` can be told: one definition for flags, environment and configuration file.
+//!
+//! A flag is stronger than the environment, and that than the file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::Failure;
+use crate::listen::Listen;
+
+/// Every key is optional; [`crate::serve`] knows the defaults.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Options {
+    /// Folder or file to serve [default: .]
+    #[arg(env = "OUTFLOW_PATH")]
+    pub(crate) path: Option<PathBuf>,
+
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "OUTFLOW_LISTEN")]
+    pub(crate) listen: Option<Listen>,
+
+    /// Serve names that begin with a dot, too
+    #[arg(long, env = "OUTFLOW_HIDDEN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) hidden: Option<bool>,
+
+    /// Follow symbolic links that lead out of the folder
+    #[arg(long, env = "OUTFLOW_FOLLOW_SYMLINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) follow_symlinks: Option<bool>,
+
+    /// Connections open at the same time; further ones wait [default: 3/4 of the limit of open files]
+    #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: Option<u32>,
+
+    /// Folder that remembers the CRC-32s of files [default: outflow in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "OUTFLOW_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Compute the CRC-32s of archives' files in quiet times [default: true]
+    #[arg(long, env = "OUTFLOW_CRC_BACKGROUND", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) crc_background: Option<bool>,
+
+    /// Seconds that downloads have to finish after SIGINT or SIGTERM [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
+    pub(crate) drain: Option<u32>,
+
+    /// Threads that serve [default: one for each processor]
+    #[arg(long, value_name = "N", env = "OUTFLOW_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// How much is logged [default: info]
+    #[arg(long, value_name = "LEVEL", env = "OUTFLOW_LOG_LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+
+    /// How it is logged, on stderr [default: text]
+    #[arg(long, value_name = "FORMAT", env = "OUTFLOW_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// TOML file with any of these as keys
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_CONFIG")]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// From silence to every detail.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Options {
+    /// Fills what neither a flag nor the environment said from the configuration file, if one is named.
+    pub(crate) fn with_config(mut self) -> Result<Options, Failure> {
+        let Some(path) = self.config.take() else { return Ok(self) };
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+        let file = Options::parse(&text, &path).map_err(Failure::Usage)?;
+        Ok(self.or(file))
+    }
+
+    fn parse(text: &str, path: &Path) -> anyhow::Result<Options> {
+        let mut file: Options = toml::from_str(text)
+            .with_context(|| format!("the configuration file {} makes no sense", path.display()))?;
+        // Relative paths in a file start where the file is, wherever the command was called.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for relative in [&mut file.path, &mut file.cache].into_iter().flatten() {
+            *relative = folder.join(&*relative);
+        }
+        for (key, value) in
+            [("max-connections", file.max_connections), ("threads", file.threads.map(u32::from))]
+        {
+            anyhow::ensure!(value != Some(0), "{key} = 0 in {}: at least 1 is needed", path.display());
+        }
+        Ok(file)
+    }
+
+    /// `self` where it says something, `weaker` elsewhere.
+    fn or(self, weaker: Options) -> Options {
+        Options {
+            path: self.path.or(weaker.path),
+            listen: self.listen.or(weaker.listen),
+            hidden: self.hidden.or(weaker.hidden),
+            follow_symlinks: self.follow_symlinks.or(weaker.follow_symlinks),
+            max_connections: self.max_connections.or(weaker.max_connections),
+            cache: self.cache.or(weaker.cache),
+            crc_background: self.crc_background.or(weaker.crc_background),
+            drain: self.drain.or(weaker.drain),
+            threads: self.threads.or(weaker.threads),
+            log_level: self.log_level.or(weaker.log_level),
+            log_format: self.log_format.or(weaker.log_format),
+            config: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_knows_every_key_and_no_other() {
+        let text = "
+            path = 'data'
+            listen = '127.0.0.1:0'
+            hidden = true
+            follow-symlinks = true
+            max-connections = 7
+            cache = '/c'
+            crc-background = false
+            drain = 3
+            threads = 2
+            log-level = 'warn'
+            log-format = 'json'
+        ";
+        let options = Options::parse(text, Path::new("/etc/outflow/outflow.toml")).unwrap();
+        assert_eq!(options.path.as_deref(), Some(Path::new("/etc/outflow/data")));
+        assert_eq!(options.cache.as_deref(), Some(Path::new("/c")));
+        assert_eq!((options.max_connections, options.drain, options.threads), (Some(7), Some(3), Some(2)));
+        assert_eq!((options.log_level, options.log_format), (Some(LogLevel::Warn), Some(LogFormat::Json)));
+        for wrong in ["port = 1", "hidden = 'yes'", "listen = 'x'", "threads = 0", "max-connections = -1"] {
+            assert!(Options::parse(wrong, Path::new("x")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_louder_wins() {
+        let loud = Options { drain: Some(1), ..Options::default() };
+        let weak = Options { drain: Some(2), threads: Some(3), ..Options::default() };
+        let both = loud.or(weak);
+        assert_eq!((both.drain, both.threads, both.hidden), (Some(1), Some(3), None));
+    }
+}

@@ -1,0 +1,136 @@
+//! `outflow serve`: from options to a running server, and to its end.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use outflow_server::{FolderService, Settings};
+use outflow_store::{Root, RootOptions};
+use outflow_wire::{Handle, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Failure;
+use crate::logging;
+use crate::options::{LogFormat, LogLevel, Options};
+
+pub(crate) fn run(options: Options) -> Result<(), Failure> {
+    let options = options.with_config()?;
+    let _logs = logging::start(
+        options.log_level.unwrap_or(LogLevel::Info),
+        options.log_format.unwrap_or(LogFormat::Text),
+    );
+    Ok(serve(options)?)
+}
+
+fn serve(options: Options) -> anyhow::Result<()> {
+    let path = options.path.unwrap_or_else(|| PathBuf::from("."));
+    let root = open_root(
+        &path,
+        RootOptions {
+            follow_symlinks: options.follow_symlinks.unwrap_or(false),
+            hidden: options.hidden.unwrap_or(false),
+        },
+    )?;
+    let listener = options.listen.unwrap_or_default().open()?;
+    let address = listener.local_addr().context("the listening socket has no address")?;
+    let files = raise_open_files();
+
+    let mut settings = Settings { cache: options.cache.or_else(default_cache), ..Settings::default() };
+    settings.crc_background = options.crc_background.unwrap_or(settings.crc_background);
+    if settings.cache.is_none() {
+        tracing::warn!(
+            "CRC-32s are kept in memory only: neither XDG_CACHE_HOME nor HOME says where; --cache does"
+        );
+    }
+    let service = FolderService::new(root, &settings);
+
+    let max_connections = options.max_connections.map_or(files / 4 * 3, |n| n as usize).max(1);
+    let server = Server::new(outflow_wire::Options { max_connections, ..outflow_wire::Options::default() });
+    let drain = Duration::from_secs(options.drain.unwrap_or(10).into());
+    stop_on_signals(server.handle(), drain)?;
+    let threads = match options.threads {
+        Some(threads) => usize::from(threads),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+
+    // The kernel takes connections from here on. Whoever reads this line may be gone, which is no reason
+    // not to serve.
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "listening on http://{address}/").and_then(|()| stdout.flush());
+    tracing::info!(path = %path.display(), %address, threads, max_connections, "serving");
+    server.run(listener, threads, service).context("the server ended")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn open_root(path: &Path, options: RootOptions) -> anyhow::Result<Root> {
+    Root::new(path, options).map_err(|error| {
+        let what_to_do = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such folder or file; check the path",
+            io::ErrorKind::PermissionDenied => {
+                "this user may not read it; change its permissions or run as a user who may"
+            }
+            io::ErrorKind::InvalidInput => "name a folder or a regular file",
+            _ => "check the path",
+        };
+        anyhow::anyhow!("cannot serve {}: {error}: {what_to_do}", path.display())
+    })
+}
+
+/// Makes room for as many open files as the process may have, and says how many those are.
+fn raise_open_files() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+    let now = getrlimit(Resource::Nofile).current;
+    // No limit is written as none; a million connections are enough.
+    usize::try_from(now.unwrap_or(1 << 20)).unwrap_or(1 << 20).min(1 << 20)
+}
+
+fn default_cache() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // An XDG_CACHE_HOME that is not absolute is to be ignored (XDG Base Directory, 0.8).
+    let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("outflow"))
+}
+
+/// The first SIGINT or SIGTERM lets downloads finish, the second does not.
+fn stop_on_signals(handle: Handle, drain: Duration) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot make the runtime that waits for signals")?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => "SIGINT",
+                    _ = terminate.recv() => "SIGTERM",
+                }
+            };
+            let name = next().await;
+            tracing::info!(
+                signal = name,
+                drain = drain.as_secs(),
+                "finishing what is under way; a second signal stops at once"
+            );
+            handle.drain(drain);
+            let name = next().await;
+            tracing::info!(signal = name, "stopping at once");
+            handle.stop();
+        });
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("no thread to wait for signals")?;
+    Ok(())
+}

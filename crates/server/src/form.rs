@@ -1,0 +1,125 @@
+//! A selection from a page's form: becomes an address that stands for it.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
+use outflow_store::{Bounds, RelPath, Tree, Wanted};
+
+use crate::pick::{NoPick, Pick};
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::service::Shared;
+use crate::target::{address, encode};
+
+/// Longest form that is read, in bytes: 10,000 names of 200 bytes, each byte percent-encoded, and some.
+const FORM: usize = 8 << 20;
+/// Up to this length an address names the selected files; a longer selection becomes a token.
+const NAMES: usize = 1_000;
+
+/// The address, path and query, of what the form's `body` selects in `folder`.
+pub(crate) async fn address_of<B>(
+    shared: &Arc<Shared>,
+    folder: &RelPath,
+    headers: &HeaderMap,
+    body: B,
+) -> Result<String, Problem>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Display,
+{
+    let media_type = headers.get(CONTENT_TYPE).map(|media| media.as_bytes().to_ascii_lowercase());
+    if !media_type.is_some_and(|media| media.starts_with(b"application/x-www-form-urlencoded")) {
+        let detail =
+            "Send the selection as application/x-www-form-urlencoded, one \"file\" field for each file.";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let form = read(headers, body).await?;
+    let query = Query::parse(&form).map_err(Problem::bad_request)?;
+    drop(form);
+    if query.files.is_empty() {
+        return Err(Problem::bad_request("Nothing is selected. Go back and tick what you want."));
+    }
+    let permit = shared.plans.permit().await?;
+    let (shared, folder) = (Arc::clone(shared), folder.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        query_for(&shared, &folder, &query.files).map(|query| format!("{}/?{query}", address(&folder)))
+    });
+    work.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
+}
+
+/// The query that stands for `files`, all of which are in `folder`. Blocks.
+fn query_for(shared: &Shared, folder: &RelPath, files: &[RelPath]) -> Result<String, Problem> {
+    let levels = files.iter().map(|path| path.components().count()).max().unwrap_or(1);
+    let tree = shared
+        .root
+        .walk(folder, &Wanted::Levels(levels), Bounds::default())
+        .map_err(|e| Problem::from(&e))?;
+    // Says what is missing, too; it costs less than walking did.
+    let pick = Pick::of(&tree, files, levels).map_err(|no| match no {
+        NoPick::Missing(paths) => {
+            let first = paths.iter().take(outflow_store::Unreadable::NAMED).map(RelPath::to_string);
+            Problem::missing(first.collect(), paths.len())
+        }
+        NoPick::TooMany => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too many files are selected. Select their folder.")
+        }
+    })?;
+    if is_everything(&tree, files) {
+        return Ok("zip".to_owned());
+    }
+    let mut names = "zip".to_owned();
+    for file in files {
+        names.push_str("&file=");
+        names.push_str(&encode(file.as_bytes()));
+        if names.len() > NAMES {
+            return Ok(format!("zip&pick={}", pick.to_token()));
+        }
+    }
+    Ok(names)
+}
+
+/// Whether the selection has all that is directly in the folder.
+fn is_everything(tree: &Tree, files: &[RelPath]) -> bool {
+    let files: HashSet<&[u8]> = files.iter().map(RelPath::as_bytes).collect();
+    let missed =
+        tree.visit(
+            |entry| {
+                if entry.path.contains(&b'/') || files.contains(entry.path) { Ok(()) } else { Err(()) }
+            },
+        );
+    missed.is_ok()
+}
+
+/// Reads a form, up to a bound.
+async fn read<B>(headers: &HeaderMap, body: B) -> Result<Vec<u8>, Problem>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Display,
+{
+    let too_large =
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("A form may have up to {FORM} bytes."));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|len| len > FORM as u64) {
+        return Err(too_large());
+    }
+    let mut body = pin!(body);
+    let mut form = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let frame =
+            frame.map_err(|error| Problem::bad_request(format!("The form did not arrive: {error}.")))?;
+        if let Ok(data) = frame.into_data() {
+            if form.len() + data.len() > FORM {
+                return Err(too_large());
+            }
+            form.extend_from_slice(&data);
+        }
+    }
+    Ok(form)
+}

@@ -1,0 +1,124 @@
+//! What is in a folder: a page for people, JSON for programs.
+
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use outflow_store::{FolderEntry, LocalFolder, OpenError, RelPath, Root};
+use serde::Serialize;
+
+use crate::body::ServerBody;
+use crate::service::small;
+use crate::target::{address, encode};
+use crate::{accept, file, page};
+
+/// How many entries one page may have. Each takes some hundred bytes while the page is made.
+const ENTRIES: usize = 1_000_000;
+
+pub(crate) struct Listing {
+    /// The folder's name.
+    pub(crate) name: String,
+    root_name: String,
+    path: RelPath,
+    /// Sorted by name.
+    pub(crate) entries: Vec<FolderEntry>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    name: &'a str,
+    /// Address of the folder.
+    path: String,
+    /// Address of its archive.
+    archive: String,
+    entries: Vec<JsonEntry>,
+}
+
+#[derive(Serialize)]
+struct JsonEntry {
+    name: String,
+    /// Relative to the folder's address; none for a name that no address can have.
+    href: Option<String>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+}
+
+impl Listing {
+    /// Reads a folder. Blocks.
+    pub(crate) fn read(root: &Root, folder: &LocalFolder) -> Result<Listing, OpenError> {
+        let entries = folder.entries(root, ENTRIES)?;
+        let root_name = match String::from_utf8_lossy(root.name()) {
+            name if name.is_empty() => "/".to_owned(),
+            name => name.into_owned(),
+        };
+        let path = folder.path().clone();
+        let name = if path.is_root() {
+            root_name.clone()
+        } else {
+            String::from_utf8_lossy(path.name()).into_owned()
+        };
+        Ok(Listing { name, root_name, path, entries })
+    }
+
+    /// The folders from the root down to this one, and their addresses; this one's is empty.
+    pub(crate) fn crumbs(&self) -> Vec<(String, String)> {
+        let mut crumbs = Vec::new();
+        let names: Vec<&[u8]> = self.path.components().collect();
+        let up = |levels: usize| if levels == 0 { String::new() } else { "../".repeat(levels) };
+        crumbs.push((self.root_name.clone(), up(names.len())));
+        for (at, name) in names.iter().enumerate() {
+            crumbs.push((String::from_utf8_lossy(name).into_owned(), up(names.len() - at - 1)));
+        }
+        crumbs
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let path = format!("{}/", address(&self.path));
+        let entries = self.entries.iter().map(|entry| JsonEntry {
+            name: String::from_utf8_lossy(&entry.name).into_owned(),
+            href: href(entry),
+            kind: if entry.is_folder() { "folder" } else { "file" },
+            size: (!entry.is_folder()).then_some(entry.size),
+            modified: rfc3339(entry.mtime),
+            etag: (!entry.is_folder()).then(|| format!("\"{}\"", file::etag(entry.size, entry.mtime))),
+        });
+        let archive = format!("{path}?zip");
+        let json = Json { name: &self.name, path, archive, entries: entries.collect() };
+        // Strings and numbers are always JSON.
+        serde_json::to_vec(&json).unwrap_or_default()
+    }
+
+    /// The answer: a page, or JSON if it is asked for.
+    pub(crate) fn respond(&self, method: &Method, headers: &HeaderMap, json: bool) -> Response<ServerBody> {
+        let mut response = if json || accept::prefers_json(headers) {
+            small(method, StatusCode::OK, HeaderValue::from_static("application/json"), self.json())
+        } else {
+            let mut response = small(method, StatusCode::OK, page::HTML, page::folder(self).into_bytes());
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, page::POLICY);
+            response
+        };
+        let fields = response.headers_mut();
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        fields.insert(VARY, HeaderValue::from_static("Accept"));
+        response
+    }
+}
+
+/// The address of an entry relative to its folder. `None` for a name with a backslash, which no address
+/// may have.
+pub(crate) fn href(entry: &FolderEntry) -> Option<String> {
+    if entry.name.contains(&b'\\') {
+        return None;
+    }
+    let slash = if entry.is_folder() { "/" } else { "" };
+    Some(format!("{}{slash}", encode(&entry.name)))
+}
+
+fn rfc3339(nanos: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok()?;
+    Some(time.to_string())
+}

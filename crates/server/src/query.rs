@@ -1,0 +1,152 @@
+//! What a query asks of a folder, and the selections in it.
+//!
+//! A query is read as `application/x-www-form-urlencoded`, but into bytes: names need not be UTF-8.
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `zip` | an archive is wanted |
+//! | `file=a`, `file=sub/` | a selected file or folder, a path below the folder |
+//! | `raw=a%250A` | the same, percent-encoded once more: a form's way for names that a browser would change |
+//! | `pick=…` | a selection as a token |
+//! | `json` | a listing for programs |
+//! | `download` | a file to be saved, not shown |
+
+use std::collections::HashSet;
+
+use outflow_store::RelPath;
+
+use crate::target::hex;
+
+/// What a query asks for. Fields of other names are passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Query {
+    pub(crate) zip: bool,
+    pub(crate) json: bool,
+    pub(crate) download: bool,
+    pub(crate) pick: Option<String>,
+    pub(crate) files: Vec<RelPath>,
+}
+
+/// What is wrong with a query, for the client.
+pub(crate) type BadQuery = &'static str;
+
+impl Query {
+    /// Reads a query, or the body of a form.
+    pub(crate) fn parse(query: &[u8]) -> Result<Query, BadQuery> {
+        let mut parsed = Query::default();
+        for field in query.split(|byte| *byte == b'&').filter(|field| !field.is_empty()) {
+            let (name, value) = match field.iter().position(|byte| *byte == b'=') {
+                Some(at) => (&field[..at], &field[at + 1..]),
+                None => (field, &[][..]),
+            };
+            match name {
+                b"zip" => parsed.zip = true,
+                b"json" => parsed.json = true,
+                b"download" => parsed.download = true,
+                b"file" => parsed.files.push(path(&decode(value, true)?)?),
+                b"raw" => parsed.files.push(path(&decode(&decode(value, true)?, false)?)?),
+                b"pick" if parsed.pick.is_some() => return Err("there is more than one \"pick\""),
+                b"pick" => {
+                    let token = decode(value, true)?;
+                    parsed.pick = Some(String::from_utf8(token).map_err(|_| "\"pick\" is not a selection")?);
+                }
+                _ => {}
+            }
+        }
+        parsed.files = without_overlap(std::mem::take(&mut parsed.files));
+        if parsed.pick.is_some() && !parsed.files.is_empty() {
+            return Err("\"pick\" and \"file\" exclude each other");
+        }
+        Ok(parsed)
+    }
+}
+
+/// A selected path: one slash at the end is allowed, and says no more than its absence.
+fn path(bytes: &[u8]) -> Result<RelPath, BadQuery> {
+    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Err("a selected name is empty");
+    }
+    RelPath::new(bytes).map_err(|_| "a selected name is not a path below the folder")
+}
+
+/// Sorted, none twice, and nothing that lies in a selected folder.
+fn without_overlap(mut files: Vec<RelPath>) -> Vec<RelPath> {
+    files.sort_unstable();
+    files.dedup();
+    let all: HashSet<&[u8]> = files.iter().map(RelPath::as_bytes).collect();
+    let inside = |path: &RelPath| {
+        let bytes = path.as_bytes();
+        (0..bytes.len()).any(|at| bytes[at] == b'/' && all.contains(&bytes[..at]))
+    };
+    let keep: Vec<bool> = files.iter().map(|path| !inside(path)).collect();
+    let mut keep = keep.into_iter();
+    files.retain(|_| keep.next().unwrap_or(true));
+    files
+}
+
+fn decode(value: &[u8], plus_is_space: bool) -> Result<Vec<u8>, BadQuery> {
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut bytes = value.iter();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' if plus_is_space => b' ',
+            b'%' => match (hex(bytes.next()), hex(bytes.next())) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => return Err("a value has a % without two hexadecimal digits"),
+            },
+            byte => *byte,
+        });
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(query: &str) -> Result<Vec<String>, BadQuery> {
+        Query::parse(query.as_bytes()).map(|query| query.files.iter().map(RelPath::to_string).collect())
+    }
+
+    #[test]
+    fn selections_are_sorted_and_do_not_overlap() {
+        for (query, selected) in [
+            ("zip", &[][..]),
+            ("zip&file=b&file=a", &["a", "b"]),
+            ("zip&file=a&file=a", &["a"]),
+            ("zip&file=sub/&file=sub/x&file=sub-x&file=sub/y/z", &["sub", "sub-x"]),
+            ("zip&file=a+b&file=c%2Bd&file=e%26f", &["a b", "c+d", "e&f"]),
+            ("zip&raw=a%2520b&raw=%25ff", &["a b", "\u{fffd}"]),
+            ("zip&file=%2541", &["%41"]),
+            ("zip&utm=1&&x", &[]),
+        ] {
+            assert_eq!(files(query).unwrap(), selected, "{query}");
+        }
+        let raw = Query::parse(b"zip&raw=%25FF%250a").unwrap();
+        assert_eq!(raw.files[0].as_bytes(), b"\xff\n");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for query in [
+            "file=",
+            "file",
+            "file=/",
+            "file=../x",
+            "file=a/../b",
+            "file=/etc",
+            "file=a//b",
+            "file=%00",
+            "file=%",
+            "file=%zz",
+            "file=%4",
+            "raw=%25",
+            "pick=a&pick=b",
+            "pick=a&file=b",
+            "pick=%ff",
+        ] {
+            assert!(Query::parse(query.as_bytes()).is_err(), "{query}");
+        }
+    }
+}
