@@ -40,6 +40,7 @@ mod framing;
 mod layout;
 mod name;
 mod record;
+mod table;
 mod time;
 
 pub use archive::{Archive, Bodies};

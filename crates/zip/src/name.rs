@@ -9,11 +9,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
-use std::ops::Range;
-
-use hashbrown::HashTable;
 
 use crate::LayoutError;
+use crate::table::{By, Table, Taken};
 
 /// Longest name in bytes. The format has room for 65,535 (APPNOTE 4.4.10), file systems for 4,096 at the most.
 pub(crate) const MAX_NAME: usize = 4096;
@@ -38,7 +36,7 @@ pub(crate) enum Kind {
 pub(crate) struct Names {
     /// All committed names, one after the other.
     all: String,
-    table: HashTable<Taken>,
+    table: Table,
     /// Random keys, so that nobody can make names collide. They decide about speed, never about names.
     keys: RandomState,
     /// For names that were taken: the next number to try. Without it, 40,000 files of one name would take
@@ -51,23 +49,6 @@ pub(crate) struct Names {
     found: Found,
     /// Kept for its memory only.
     wished: String,
-}
-
-/// A name that is taken. It lies in [`Names::all`], where the entry that brought it has put it.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    start: u32,
-    len: u16,
-    by: By,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
-    File,
-    /// A folder that has an entry of its own.
-    Directory,
-    /// A folder that is there because something is in it.
-    Parent,
 }
 
 /// A folder as it was asked for, as it is in the archive, and the hasher as it is after its parts.
@@ -104,7 +85,7 @@ impl Names {
         let keys = RandomState::new();
         Names {
             all: String::with_capacity(bytes),
-            table: HashTable::with_capacity(entries),
+            table: Table::with_capacity(entries),
             next: HashMap::new(),
             moved: HashMap::new(),
             parent: Parent::root(&keys),
@@ -158,17 +139,10 @@ impl Names {
         let len = found.placed.trim_end_matches('/').len() as u16;
         all.push_str(&found.placed);
         for (len, hash) in found.parents.drain(..) {
-            table
-                .insert_unique(hash, Taken { start, len, by: By::Parent }, |taken| hash_of(keys, all, taken));
+            table.put(hash, Taken { start, len, by: By::Parent }, all, |taken| hash_of(keys, all, taken));
         }
         let by = if found.kind == Kind::File { By::File } else { By::Directory };
-        let taken = Taken { start, len, by };
-        match table.find_mut(found.hash, |other| all[other.range()] == all[taken.range()]) {
-            Some(parent) => *parent = taken,
-            None => {
-                table.insert_unique(found.hash, taken, |taken| hash_of(keys, all, taken));
-            }
-        }
+        table.put(found.hash, Taken { start, len, by }, all, |taken| hash_of(keys, all, taken));
         found.open = false;
     }
 
@@ -292,7 +266,7 @@ impl Names {
     }
 
     fn find(&self, path: &str, hash: u64) -> Option<Taken> {
-        self.table.find(hash, |taken| &self.all[taken.range()] == path).copied()
+        self.table.get(hash, path, &self.all)
     }
 }
 
@@ -302,14 +276,7 @@ impl Parent {
     }
 }
 
-impl Taken {
-    fn range(&self) -> Range<usize> {
-        let start = self.start as usize;
-        start..start + usize::from(self.len)
-    }
-}
-
-fn hash_of(keys: &RandomState, all: &str, taken: &Taken) -> u64 {
+fn hash_of(keys: &RandomState, all: &str, taken: Taken) -> u64 {
     let parts = all[taken.range()].split('/');
     parts.fold(keys.build_hasher(), |hasher, part| with_part(&hasher, part)).finish()
 }
@@ -336,7 +303,11 @@ fn make_safe(name: &str, safe: &mut String) -> bool {
             safe.push('/');
         }
         let start = safe.len();
-        safe.extend(part.chars().map(|c| if is_safe(c) { c } else { '_' }));
+        if part.bytes().all(|byte| PLAIN[usize::from(byte)]) {
+            safe.push_str(part); // nearly always, and several times faster
+        } else {
+            safe.extend(part.chars().map(|c| if is_safe(c) { c } else { '_' }));
+        }
         if safe.len() - start > MAX_PART {
             let long = safe.split_off(start);
             let (stem, extension) = split_extension(&long);
@@ -353,11 +324,26 @@ fn make_safe(name: &str, safe: &mut String) -> bool {
     true
 }
 
-/// Neither a control character nor one that Windows cannot store. The colon goes with its drives and
-/// alternate streams, the backslash because some readers take it for a slash.
 fn is_safe(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+    !c.is_control() && !is_special(c)
 }
+
+/// What Windows cannot store. The colon goes with its drives and alternate streams, the backslash because some
+/// readers take it for a slash.
+const fn is_special(c: char) -> bool {
+    matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+}
+
+/// The bytes of ASCII that are safe.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte < 0x7f {
+        plain[byte as usize] = !is_special(byte as char);
+        byte += 1;
+    }
+    plain
+};
 
 /// `a.txt` is `a` and `.txt`, `a.tar.gz` is `a` and `.tar.gz`; `.bashrc` and `Dr. No` have no extension.
 fn split_extension(part: &str) -> (&str, &str) {
