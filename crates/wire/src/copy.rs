@@ -1,7 +1,7 @@
 //! Sending any `http_body::Body`, by copying: for bodies that are not made of spans.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use bytes::Buf;
@@ -49,6 +49,9 @@ where
         BodyFraming::Chunked | BodyFraming::UntilClose => u64::MAX,
     };
     let mut body = pin!(body);
+    if framing == BodyFraming::Length(0) {
+        ends_here(body.as_mut()).await?;
+    }
     while left > 0 {
         let at_once = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Some(frame)),
@@ -76,6 +79,9 @@ where
         if len > left {
             return Err(Failure::Body(format!("{} bytes longer than announced", len - left)));
         }
+        if len == left {
+            ends_here(body.as_mut()).await?;
+        }
         if framing == BodyFraming::Chunked {
             writer.bytes(format!("{len:x}\r\n").as_bytes()).await?;
         } else if framing != BodyFraming::UntilClose {
@@ -99,6 +105,32 @@ where
         _ => {}
     }
     writer.flush(false).await
+}
+
+/// Looks, before the last announced byte leaves, whether the body has anything more to say: what is longer
+/// than announced, or fails at its end, must not look whole. Does not wait: the client need not, either.
+async fn ends_here<B>(mut body: Pin<&mut B>) -> Result<(), Failure>
+where
+    B: Body,
+    B::Error: std::fmt::Display,
+{
+    poll_fn(|cx| {
+        while !body.is_end_stream() {
+            match body.as_mut().poll_frame(cx) {
+                Poll::Pending | Poll::Ready(None) => break,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Body(error.to_string()))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let more = frame.data_ref().map_or(0, Buf::remaining);
+                    if more > 0 {
+                        let why = format!("{more} bytes longer than announced");
+                        return Poll::Ready(Err(Failure::Body(why)));
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
 }
 
 struct Writer<'a> {
