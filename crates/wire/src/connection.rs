@@ -123,10 +123,13 @@ impl Connection {
 
     /// Ends the connection so that the client sees an error, whatever it has received so far: what is
     /// queued is thrown away and an RST leaves. So a body that was cut can never pass for a complete one.
-    pub(crate) fn reset(self) {
-        let _ = sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO));
-        // Dropping an OwnedWriteHalf would shut the socket down in an orderly way first.
-        self.write.forget();
+    ///
+    /// Disconnecting does that at once (connect(2), `AF_UNSPEC`), whoever else still holds a part of the
+    /// connection, a request's body, say.
+    pub(crate) fn cut(&self) {
+        if let Err(error) = rustix::net::connect_unspec(self.stream()) {
+            tracing::debug!(client = %self.peer, %error, "connection could not be cut");
+        }
     }
 
     /// Ends the connection in an orderly way although the client may still be sending: half-closes, then

@@ -167,23 +167,26 @@ async fn refuse<S>(mut connection: Connection, shared: &Shared<S>, refusal: &Ref
     shared.counters.add_refused();
     tracing::info!(client = %connection.peer, status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
     let text = format!("{}: {}\n", refusal.status, refusal.reason);
-    if plain(&mut connection, shared, refusal.status, &text).await.is_ok() {
+    if plain(&mut connection, shared, refusal.status, &text, true).await.is_ok() {
         connection.linger().await;
     }
 }
 
-/// Sends a short answer of the engine's own; the connection closes behind it.
+/// Sends a short answer of the engine's own, to HEAD without its text; the connection closes behind it.
 async fn plain<S>(
     connection: &mut Connection,
     shared: &Shared<S>,
     status: StatusCode,
     text: &str,
+    with_text: bool,
 ) -> io::Result<()> {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
     let mut out = Buffer::borrow();
     encode::head(&mut out, status, &headers, BodyFraming::Length(text.len() as u64), Persistence::Close);
-    out.push(text.as_bytes());
+    if with_text {
+        out.push(text.as_bytes());
+    }
     connection.timer().set(shared.options.stall_timeout);
     while !out.is_empty() {
         let n = connection.send(out.filled(), false).await?;
@@ -230,7 +233,8 @@ async fn exchange<S: HttpService>(
         Err(error) => {
             tracing::error!(client = %connection.peer, error, "the service failed");
             let text = "500 Internal Server Error: the service failed; see the server's log\n";
-            let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text).await;
+            let sent =
+                plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
             return end(connection, handle, sent.is_ok()).await;
         }
     };
@@ -264,22 +268,27 @@ async fn exchange<S: HttpService>(
     let mut out = Buffer::borrow();
     encode::head(&mut out, status, response.headers(), body_framing, persistence);
 
+    if let Some(handle) = &handle {
+        handle.response_begins();
+    }
+
+    let peer = connection.peer;
+    let midway = Midway(&mut connection);
     let sent = match outgoing {
-        Some(outgoing) => {
-            send::outgoing(&mut connection, &shared.options, &shared.counters, out, outgoing).await
-        }
+        Some(outgoing) => send::outgoing(midway.0, &shared.options, &shared.counters, out, outgoing).await,
         None => {
             let framing = if is_head || !may_have_body(status) { BodyFraming::None } else { body_framing };
-            copy::body(&mut connection, &shared.options, &shared.counters, out, response.into_body(), framing)
+            copy::body(midway.0, &shared.options, &shared.counters, out, response.into_body(), framing)
                 .await
                 .map_err(|failure| {
                     if let copy::Failure::Body(error) = failure {
-                        tracing::warn!(client = %connection.peer, error, "response cut: its body failed");
+                        tracing::warn!(client = %peer, error, "response cut: its body failed");
                     }
                     send::Failure::Cut
                 })
         }
     };
+    midway.passed();
     match sent {
         Ok(()) if keep => match handle {
             None => Some((connection, buffer)),
@@ -292,13 +301,29 @@ async fn exchange<S: HttpService>(
         Ok(()) => end(connection, handle, true).await,
         Err(send::Failure::Unsent) => {
             let text = "500 Internal Server Error: the file cannot be read; see the server's log\n";
-            let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text).await;
+            let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, true).await;
             end(connection, handle, sent.is_ok()).await
         }
         Err(send::Failure::Cut) => {
-            connection.reset();
+            connection.cut();
             None
         }
+    }
+}
+
+/// Stands while a response leaves. Dropped there, because the server stops or the service's body panics, it
+/// cuts the connection: closed in an orderly way, half a body up to the close would look whole.
+struct Midway<'a>(&'a mut Connection);
+
+impl Midway<'_> {
+    fn passed(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Midway<'_> {
+    fn drop(&mut self) {
+        self.0.cut();
     }
 }
 

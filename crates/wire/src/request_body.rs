@@ -93,6 +93,12 @@ impl BodyHandle {
         matches!(self.0.lock().unwrap_or_else(PoisonError::into_inner).state, Reading::Done)
     }
 
+    /// The final response begins: a client that was not told to go on is not told any more, for the words
+    /// would stand in the middle of that response.
+    pub(crate) fn response_begins(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).expect_continue = false;
+    }
+
     /// The reading side and what was read beyond the body; `None` for the second when the body was not
     /// read to its end. `None` altogether when the service still holds the body.
     pub(crate) fn finish(self) -> Option<(OwnedReadHalf, Option<Buffer>)> {

@@ -47,8 +47,8 @@ pub(crate) async fn outgoing(
     head: Buffer,
     mut outgoing: Outgoing,
 ) -> Result<(), Failure> {
-    let mut watch = outgoing.watch();
-    watch.started();
+    let mut delivery = Delivery(Some(outgoing.watch()));
+    delivery.tell(Watch::started);
     connection.timer().set(options.stall_timeout);
     let overhead = head.filled().len();
     let mut sender = Sender {
@@ -57,26 +57,47 @@ pub(crate) async fn outgoing(
         counters,
         out: head,
         overhead,
-        watch,
+        delivery,
         turn: 0,
         corked: false,
         unsent: true,
     };
     let result = sender.spans(&mut outgoing).await;
-    let Sender { watch, unsent, .. } = sender;
+    let Sender { delivery, unsent, .. } = sender;
     match result {
         Ok(()) => {
-            watch.completed();
+            delivery.end(Watch::completed);
             Ok(())
         }
         Err(Failed::Client(error)) => {
-            watch.aborted(&abort_reason(&error));
+            delivery.end(|watch| watch.aborted(&abort_reason(&error)));
             Err(Failure::Cut)
         }
         Err(Failed::Content(error)) => {
             tracing::debug!(%error, unsent, "content failed");
-            watch.failed(&error);
+            delivery.end(|watch| watch.failed(&error));
             Err(if unsent { Failure::Unsent } else { Failure::Cut })
+        }
+    }
+}
+
+/// Whom to tell how the delivery ends; the server is stopping if nobody says how.
+struct Delivery(Option<Watch>);
+
+impl Delivery {
+    fn tell(&mut self, tell: impl FnOnce(&mut Watch)) {
+        self.0.as_mut().map(tell);
+    }
+
+    fn end(mut self, tell: impl FnOnce(Watch)) {
+        self.0.take().map(tell);
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(watch) = self.0.take_if(|_| !std::thread::panicking()) {
+            watch.aborted(&AbortReason::Shutdown);
         }
     }
 }
@@ -113,7 +134,7 @@ struct Sender<'a> {
     out: Buffer,
     /// How many bytes at the front of `out` belong to the head.
     overhead: usize,
-    watch: Watch,
+    delivery: Delivery,
     turn: u64,
     corked: bool,
     unsent: bool,
@@ -285,7 +306,7 @@ impl Sender<'_> {
     /// `n` more bytes of the body were taken by the kernel.
     async fn progress(&mut self, n: u64) {
         self.connection.credit(n, self.options);
-        self.watch.sent(n);
+        self.delivery.tell(|watch| watch.sent(n));
         self.turn += n;
         if self.turn >= TURN {
             self.turn = 0;
