@@ -1,0 +1,18 @@
+//! The engine seen from outside: real sockets, real files, bytes compared.
+//!
+//! `support` has the server, the client, the file and the observer that all of them use.
+
+mod support;
+
+mod broken;
+mod changing;
+mod cold;
+mod draining;
+mod malformed;
+mod messages;
+mod observers;
+mod oracle;
+mod request_bodies;
+mod sending;
+mod timeouts;
+mod upgrades;

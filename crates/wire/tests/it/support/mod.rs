@@ -1,0 +1,201 @@
+//! A server on a port of the kernel's choice, services made of closures, and patterned bytes.
+
+mod client;
+mod file;
+mod observer;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use outflow_content::Content;
+use outflow_wire::{Counters, Handle, Options, RequestBody, Server};
+use tower_service::Service;
+
+pub(crate) use client::Client;
+pub(crate) use file::{TestFile, temp};
+pub(crate) use observer::{Event, Events, Watcher, watcher};
+
+/// Longer than anything here takes; a test that waits so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Any body, its errors as text.
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, String>;
+pub(crate) type Answer = Result<Response<AnyBody>, String>;
+
+/// A server that runs until it is dropped.
+pub(crate) struct Running {
+    pub(crate) addr: SocketAddr,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) handle: Handle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    /// Lets the connections end, and counts when nothing can be added any more.
+    pub(crate) fn counted(self) -> Arc<Counters> {
+        let counters = Arc::clone(&self.counters);
+        self.handle.drain(PATIENCE);
+        self.join();
+        counters
+    }
+
+    /// Waits for `run` to return by itself.
+    pub(crate) fn join(mut self) {
+        let thread = self.thread.take().expect("joined once");
+        thread.join().expect("the server panicked").expect("the server failed");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let result = thread.join();
+            if !std::thread::panicking() {
+                result.expect("the server panicked").expect("the server failed");
+            }
+        }
+    }
+}
+
+/// Runs `service` with the default options on one thread.
+pub(crate) fn serve<F, A>(service: F) -> Running
+where
+    F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    serve_with(Options::default(), 1, service)
+}
+
+/// Runs `service` with these options on so many threads.
+pub(crate) fn serve_with<F, A>(options: Options, threads: usize, service: F) -> Running
+where
+    F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("an address");
+    let server = Server::new(options);
+    let (counters, handle) = (server.counters(), server.handle());
+    let service = Answering(Arc::new(service));
+    let thread = std::thread::spawn(move || server.run(listener, threads, service));
+    Running { addr, counters, handle, thread: Some(thread) }
+}
+
+/// Runs a server that answers every request with the content that `content` makes.
+pub(crate) fn serve_content<F>(content: F) -> Running
+where
+    F: Fn(&Request<RequestBody>) -> Content + Send + Sync + 'static,
+{
+    serve_content_with(Options::default(), content)
+}
+
+/// The same with these options.
+pub(crate) fn serve_content_with<F>(options: Options, content: F) -> Running
+where
+    F: Fn(&Request<RequestBody>) -> Content + Send + Sync + 'static,
+{
+    serve_with(options, 1, move |request| {
+        let response = respond(content(&request), request.method(), request.headers());
+        async move { Ok(response) }
+    })
+}
+
+/// A closure as a service.
+struct Answering<F>(Arc<F>);
+
+impl<F> Clone for Answering<F> {
+    fn clone(&self) -> Self {
+        Answering(Arc::clone(&self.0))
+    }
+}
+
+impl<F, A> Service<Request<RequestBody>> for Answering<F>
+where
+    F: Fn(Request<RequestBody>) -> A,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    type Response = Response<AnyBody>;
+    type Error = String;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), String>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        Box::pin((self.0)(request))
+    }
+}
+
+/// A 200 of this text.
+pub(crate) fn text(text: impl Into<Bytes>) -> Response<AnyBody> {
+    Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// What `content` answers to a request.
+pub(crate) fn respond(content: Content, method: &Method, headers: &HeaderMap) -> Response<AnyBody> {
+    content.respond(method, headers).map(|body| body.map_err(|error| error.to_string()).boxed_unsync())
+}
+
+/// A body of these frames, without a known length; an error ends it.
+pub(crate) fn frames(frames: impl IntoIterator<Item = Result<&'static str, &'static str>>) -> AnyBody {
+    Frames(frames.into_iter().collect::<Vec<_>>().into_iter()).boxed_unsync()
+}
+
+struct Frames(std::vec::IntoIter<Result<&'static str, &'static str>>);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        Poll::Ready(self.0.next().map(|frame| match frame {
+            Ok(data) => Ok(Frame::data(Bytes::from_static(data.as_bytes()))),
+            Err(error) => Err(error.to_owned()),
+        }))
+    }
+}
+
+/// `len` bytes without a period, another row for another seed.
+pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Fails without printing megabytes.
+#[track_caller]
+pub(crate) fn assert_same(got: &[u8], want: &[u8], what: &str) {
+    if got == want {
+        return;
+    }
+    let at = got.iter().zip(want).position(|(a, b)| a != b).unwrap_or(got.len().min(want.len()));
+    panic!("{what}: {} bytes, wanted {}; they differ from byte {at} on", got.len(), want.len());
+}
+
+/// A lock that a failed test does not spoil for the message of the failure.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,147 @@
+//! Clients that take their time: each wait has an end.
+
+use std::io::{ErrorKind, Read as _};
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use outflow_content::AbortReason;
+use outflow_wire::Options;
+
+use crate::support::{
+    Client, Event, TestFile, locked, pattern, serve_content_with, serve_with, temp, text, watcher,
+};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+fn server(options: Options) -> crate::support::Running {
+    serve_with(options, 1, |_| async { Ok(text("hello")) })
+}
+
+#[test]
+fn a_head_that_does_not_come_to_its_end_is_408() {
+    let server = server(Options { head_timeout: SHORT, ..Options::default() });
+    for head in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+        let begun = Instant::now();
+        let mut client = Client::connect(server.addr);
+        let reply = client.send(head).reply();
+        assert_eq!((reply.status, reply.header("connection")), (408, Some("close")), "{head:?}");
+        assert!(begun.elapsed() >= SHORT, "given up early");
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn a_second_head_on_a_connection_is_timed_as_the_first() {
+    let server = server(Options { head_timeout: SHORT, ..Options::default() });
+    let mut client = Client::connect(server.addr);
+    // Its beginning comes right behind the first request, and later.
+    assert_eq!(client.get("/", "").send("GET / HT").reply().status, 200);
+    assert_eq!(client.reply().status, 408);
+    let mut client = Client::connect(server.addr);
+    assert_eq!(client.get("/", "").reply().status, 200);
+    assert_eq!(client.send("GET / HT").reply().status, 408);
+}
+
+#[test]
+fn a_head_that_trickles_in_has_no_more_time_than_another() {
+    let server = server(Options { head_timeout: SHORT, ..Options::default() });
+    let mut client = Client::connect(server.addr);
+    // One byte at a time, with a rest between that is far shorter than the timeout.
+    client.stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
+    let begun = Instant::now();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\nA: ");
+    let mut first = [0; 12];
+    loop {
+        match client.stream.read(&mut first) {
+            Ok(n) => {
+                assert_eq!(first[..n].escape_ascii().to_string(), "HTTP/1.1 408");
+                break;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => client.send("a"),
+            Err(error) => panic!("{error}"),
+        };
+        assert!(begun.elapsed() < crate::support::PATIENCE, "served for ever");
+    }
+    assert!(begun.elapsed() >= SHORT, "given up early");
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let server = server(Options { keep_alive_timeout: SHORT, ..Options::default() });
+    let begun = Instant::now();
+    let mut silent = Client::connect(server.addr);
+    silent.expect_closed();
+    assert!(begun.elapsed() >= SHORT, "given up early");
+
+    let mut client = Client::connect(server.addr);
+    assert_eq!(client.get("/", "").reply().text(), "hello");
+    client.expect_closed();
+}
+
+#[test]
+fn a_request_gives_an_idle_connection_its_time_anew() {
+    let server = server(Options { keep_alive_timeout: SHORT, ..Options::default() });
+    let mut client = Client::connect(server.addr);
+    let answered = loop {
+        // The answers come for longer than the timeout altogether.
+        let begun = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(client.get("/", "").reply().text(), "hello");
+        }
+        if begun.elapsed() < SHORT {
+            break Instant::now();
+        }
+    };
+    client.expect_closed();
+    // Told by the client's clock, which saw the answer a little later than the server sent it.
+    assert!(answered.elapsed() >= SHORT / 2, "given up early");
+}
+
+#[test]
+fn a_request_body_that_stalls_is_an_error_to_the_service() {
+    let options = Options { stall_timeout: SHORT, ..Options::default() };
+    let server = serve_with(options, 1, |request| async move {
+        let error = request.into_body().collect().await.map(|_| ()).expect_err("a whole body");
+        Ok(text(error.to_string()))
+    });
+    let mut client = Client::connect(server.addr);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello");
+    let reply = client.reply();
+    assert!(reply.text().starts_with("the client sent nothing for"), "{}", reply.text());
+    assert_eq!(reply.header("connection"), Some("close"));
+}
+
+/// Reads a little, rests a little, until the delivery ends; how it ended.
+fn read_slowly(min_rate: u32, len: usize) -> Event {
+    let options = Options { stall_timeout: Duration::from_millis(500), min_rate, ..Options::default() };
+    let (_folder, path) = temp("file", &pattern(len, 79));
+    let file = TestFile::open(&path);
+    let (observer, events) = watcher();
+    let observer = std::sync::Mutex::new(Some(observer));
+    let server = serve_content_with(options, move |_| {
+        file.content().observer(locked(&observer).take().expect("one request"))
+    });
+    let mut client = Client::connect_narrow(server.addr, 16 * 1024);
+    client.get("/", "");
+    let mut told = Vec::new();
+    let mut piece = [0; 64 * 1024];
+    while !told.iter().any(|event| matches!(event, Event::Cleanup(_))) {
+        // Data that is there is read even after the server broke the connection.
+        let _ = client.stream.read(&mut piece);
+        std::thread::sleep(Duration::from_millis(1));
+        told.extend(events.so_far());
+    }
+    told.swap_remove(told.len() - 2)
+}
+
+#[test]
+fn a_reader_below_the_least_rate_is_cut_off_although_it_never_stops() {
+    // Nobody reaches 4 GB/s with these rests.
+    let end = read_slowly(u32::MAX, 64 * 1024 * 1024);
+    assert!(matches!(end, Event::Aborted(_, AbortReason::Stalled)), "{end:?}");
+}
+
+#[test]
+fn the_same_reader_is_served_to_its_end_above_the_least_rate() {
+    assert_eq!(read_slowly(1, 16 * 1024 * 1024), Event::Completed(16 * 1024 * 1024));
+}

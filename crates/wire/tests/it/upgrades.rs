@@ -1,0 +1,106 @@
+//! Connections that stop being HTTP: nothing that either side says is lost on the way.
+
+use std::future::Future;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Request, StatusCode};
+use outflow_wire::{RequestBody, upgrade};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::{Answer, Client, Running, serve, text};
+
+/// Answers `switch` by echoing whatever comes on the raw connection, in upper case.
+fn shouting(switch: StatusCode) -> Running {
+    serve(move |request| shout(request, switch))
+}
+
+fn shout(mut request: Request<RequestBody>, switch: StatusCode) -> impl Future<Output = Answer> + Send {
+    let promise = upgrade::on(&mut request);
+    async move {
+        let Some(promise) = promise else { return Ok(text("plain")) };
+        tokio::spawn(async move {
+            let mut raw = promise.await.expect("the connection");
+            let mut piece = [0; 1000];
+            loop {
+                let n = raw.read(&mut piece).await.expect("read");
+                if n == 0 {
+                    break;
+                }
+                piece[..n].make_ascii_uppercase();
+                raw.write_all(&piece[..n]).await.expect("written");
+            }
+            raw.write_all(b" bye").await.expect("written");
+            raw.shutdown().await.expect("shut down");
+        });
+        let mut response = text("");
+        *response.status_mut() = switch;
+        if switch == StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("shout"));
+        }
+        Ok(response)
+    }
+}
+
+const UPGRADING: &str =
+    "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: shout\r\n\r\n";
+
+#[test]
+fn an_upgraded_connection_carries_bytes_both_ways_from_right_behind_the_request() {
+    let server = shouting(StatusCode::SWITCHING_PROTOCOLS);
+    for early in ["", "get / http/1.1\r\n\r\n"] {
+        let mut client = Client::connect(server.addr);
+        let reply = client.send(format!("{UPGRADING}{early}")).reply();
+        assert_eq!((reply.status, reply.header("upgrade")), (101, Some("shout")));
+        assert_eq!(reply.header("connection"), Some("upgrade"));
+        assert_eq!((reply.header("content-length"), reply.header("transfer-encoding")), (None, None));
+        client.send("and more").finish();
+        let said = client.read_to_end().expect("an orderly end");
+        assert_eq!(String::from_utf8_lossy(&said), early.to_uppercase() + "AND MORE bye");
+    }
+}
+
+#[test]
+fn bytes_sent_early_are_not_taken_for_a_request() {
+    let server = shouting(StatusCode::SWITCHING_PROTOCOLS);
+    let mut client = Client::connect(server.addr);
+    client.send(format!("{UPGRADING}GET /second HTTP/1.1\r\nHost: x\r\n\r\n")).finish();
+    assert_eq!(client.reply().status, 101);
+    let said = client.read_to_end().expect("an orderly end");
+    assert_eq!(String::from_utf8_lossy(&said), "GET /SECOND HTTP/1.1\r\nHOST: X\r\n\r\n bye");
+    assert_eq!(server.counters.requests(), 1);
+}
+
+#[test]
+fn connect_becomes_a_tunnel() {
+    let server = shouting(StatusCode::OK);
+    let mut client = Client::connect(server.addr);
+    client.send("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\nearly ");
+    let head = client.take_until(b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(head).expect("text");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+    client.send("late").finish();
+    let said = client.read_to_end().expect("an orderly end");
+    assert_eq!(String::from_utf8_lossy(&said), "EARLY LATE bye");
+}
+
+#[test]
+fn an_upgrade_that_the_service_does_not_want_stays_http() {
+    let server = serve(|_| async { Ok(text("no")) });
+    let mut client = Client::connect(server.addr);
+    for _ in 0..2 {
+        let reply = client.send(UPGRADING).reply();
+        assert_eq!((reply.status, reply.text()), (200, "no"));
+    }
+}
+
+#[test]
+fn only_who_asks_for_an_upgrade_is_promised_one() {
+    let server = shouting(StatusCode::SWITCHING_PROTOCOLS);
+    let mut client = Client::connect(server.addr);
+    for lines in ["", "Upgrade: shout\r\n", "Connection: upgrade\r\n"] {
+        let reply = client.get("/", lines).reply();
+        assert_eq!((reply.status, reply.text()), (200, "plain"), "{lines:?}");
+    }
+}
