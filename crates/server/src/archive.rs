@@ -19,8 +19,16 @@ use crate::service::Shared;
 /// An archive that is ready to be sent, and what is to be remembered of it.
 pub(crate) struct Ready {
     pub(crate) content: Content,
-    pub(crate) identity: [u8; 32],
+    pub(crate) plan: Arc<Plan>,
     pub(crate) form: Form,
+    /// Any `Range` has to be passed over, see [`choose`].
+    pub(crate) whole: bool,
+}
+
+/// A layout, and whether it may only be sent from its start.
+struct Choice {
+    made: Made,
+    whole: bool,
 }
 
 /// What a query asks for.
@@ -46,8 +54,8 @@ pub(crate) async fn ready(
 ) -> Result<Ready, Problem> {
     let plan = shared.plans.get(folder, ask, headers).await.map_err(|problem| Problem::clone(&problem))?;
     let continued = bare_range(headers).then(|| shared.resume.continued(&plan.identity, client)).flatten();
-    let made = match at_hand(&plan, headers, continued) {
-        Some(made) => made,
+    let Choice { made, whole } = match at_hand(&plan, headers, continued) {
+        Some(made) => Choice { made, whole: false },
         None => {
             let (plan, headers) = (Arc::clone(&plan), headers.clone());
             let choosing = tokio::task::spawn_blocking(move || choose(&plan, &headers, continued));
@@ -65,15 +73,14 @@ pub(crate) async fn ready(
         b"" => "files".into(),
         name => String::from_utf8_lossy(name),
     };
-    let identity = plan.identity;
     // No Last-Modified: the two layouts of one archive would share it, and `If-Range` with a date would
     // join the one's head with the other's tail.
-    let content = Content::new(Arc::new(Archive::new(made.layout, plan)))
+    let content = Content::new(Arc::new(Archive::new(made.layout, Arc::clone(&plan))))
         .etag(made.etag)
         .media_type(HeaderValue::from_static("application/zip"))
         .attachment(&format!("{name}.zip"))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(Ready { content, identity, form: made.form })
+    Ok(Ready { content, plan, form: made.form, whole })
 }
 
 /// A range without a word about what it is a range of.
@@ -96,27 +103,25 @@ fn at_hand(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Option<
 }
 
 /// The layout to use. Blocks.
-fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<Made, Problem> {
+fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<Choice, Problem> {
     let made = |form| {
         plan.layout(form).map_err(|error| {
             tracing::warn!(%error, "no archive of this folder");
             Problem::internal(format!("There can be no archive of this: {error}."))
         })
     };
-    let best = plan.best();
-    match continued {
-        // Asked for the better one when it cannot be made any more (its CRC-32s were forgotten): the other
-        // one has another length, and a client that continues by the wrong one must not get a whole file.
-        Some(Form::Stored) if best == Form::Streamed => made(best),
-        Some(form) => made(form),
-        None => {
-            let first = made(best)?;
-            if best == Form::Stored && has_tags(headers) && plan.named(headers).is_none() {
-                // It may be the tag of the layout that was there before all CRC-32s were known.
-                made(Form::Streamed)?;
-                return Ok(plan.named(headers).cloned().unwrap_or(first));
-            }
-            Ok(first)
-        }
+    if let Some(form) = continued {
+        let made = made(form)?;
+        // The stored layout cannot be made if CRC-32s were forgotten. Then the client gets the other one, but
+        // from its start: a tail of it would not fit what the client has.
+        let whole = made.form != form;
+        return Ok(Choice { made, whole });
     }
+    let best = made(plan.best())?;
+    if best.form == Form::Stored && has_tags(headers) && plan.named(headers).is_none() {
+        // It may be the tag of the layout that was there before all CRC-32s were known.
+        made(Form::Streamed)?;
+    }
+    let made = plan.named(headers).cloned().unwrap_or(best);
+    Ok(Choice { made, whole: false })
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
-use outflow_store::{Bounds, RelPath, Tree, Wanted};
+use outflow_store::{Bounds, EntryKind, RelPath, Tree, Wanted};
 
 use crate::pick::{NoPick, Pick};
 use crate::problem::Problem;
@@ -74,15 +74,17 @@ fn query_for(shared: &Shared, folder: &RelPath, files: &[RelPath]) -> Result<Str
     if is_everything(&tree, files) {
         return Ok("zip".to_owned());
     }
+    let files: HashSet<&[u8]> = files.iter().map(RelPath::as_bytes).collect();
     let mut names = "zip".to_owned();
-    for file in files {
-        names.push_str("&file=");
-        names.push_str(&encode(file.as_bytes()));
-        if names.len() > NAMES {
-            return Ok(format!("zip&pick={}", pick.to_token()));
+    let named = tree.visit(|entry| {
+        if files.contains(entry.path) {
+            names.push_str("&file=");
+            names.push_str(&encode(entry.path));
+            names.push_str(if entry.kind == EntryKind::Folder { "/" } else { "" });
         }
-    }
-    Ok(names)
+        if names.len() > NAMES { Err(()) } else { Ok(()) }
+    });
+    Ok(if named.is_ok() { names } else { format!("zip&pick={}", pick.to_token()) })
 }
 
 /// Whether the selection has all that is directly in the folder.

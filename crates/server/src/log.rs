@@ -1,4 +1,4 @@
-//! One structured line for each request: when its delivery has ended, or at once if there is none.
+//! Watching deliveries. One structured line for each request: when its delivery has ended, or at once if there is none.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -8,6 +8,8 @@ use std::time::Instant;
 use http::{Method, Request, StatusCode, Uri};
 use outflow_content::{AbortReason, Observer, SpanError};
 use outflow_wire::PeerAddr;
+
+use crate::plan::Plan;
 
 /// As much of an address as is logged, in bytes: a selection's query may have 40,000.
 const ADDRESS: usize = 512;
@@ -146,5 +148,44 @@ impl Observer for DeliveryObserver {
             delivery.bytes = sum;
             delivery.outcome = Some(Outcome::Failed(error.to_string()));
         });
+    }
+}
+
+/// Fills in the line of an archive's delivery, and lets go of a plan that turned out to be outdated.
+pub(crate) struct ArchiveObserver {
+    line: Option<DeliveryObserver>,
+    plan: Arc<Plan>,
+}
+
+impl ArchiveObserver {
+    pub(crate) fn new(line: Option<&Arc<Line>>, plan: Arc<Plan>) -> ArchiveObserver {
+        ArchiveObserver { line: line.map(|line| DeliveryObserver(Arc::clone(line))), plan }
+    }
+}
+
+impl Observer for ArchiveObserver {
+    fn started(&mut self, total: u64) {
+        if let Some(line) = &mut self.line {
+            line.started(total);
+        }
+    }
+
+    fn completed(&mut self, sum: u64) {
+        if let Some(line) = &mut self.line {
+            line.completed(sum);
+        }
+    }
+
+    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
+        if let Some(line) = &mut self.line {
+            line.aborted(sum, reason);
+        }
+    }
+
+    fn failed(&mut self, sum: u64, error: &SpanError) {
+        self.plan.outdate();
+        if let Some(line) = &mut self.line {
+            line.failed(sum, error);
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     streamed: OnceLock<Made>,
     known: Known,
     background: AtomicBool,
+    /// A file turned out to be another one.
+    stale: AtomicBool,
 }
 
 /// A layout and its tag.
@@ -82,6 +84,7 @@ impl Plan {
             streamed: OnceLock::new(),
             known: Known { upto: AtomicUsize::new(0), version: AtomicU64::new(u64::MAX) },
             background: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
         }
     }
 
@@ -92,6 +95,15 @@ impl Plan {
     /// True the first time it is asked.
     pub(crate) fn wants_background(&self) -> bool {
         !self.background.swap(true, Ordering::Relaxed)
+    }
+
+    /// A delivery failed: the next request has to look at the folder again.
+    pub(crate) fn outdate(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// Heap memory in bytes, as far as it goes with the number of files.

@@ -202,7 +202,7 @@ impl Slot {
     }
 
     fn plan(&self) -> Option<Arc<Plan>> {
-        self.held.clone().or_else(|| self.in_use.upgrade())
+        self.held.clone().or_else(|| self.in_use.upgrade()).filter(|plan| !plan.is_stale())
     }
 
     fn usable(&mut self, fresh: Duration, headers: &HeaderMap) -> Option<Outcome> {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use outflow_content::{Content, Wait};
@@ -19,7 +19,7 @@ use outflow_store::{Background, CrcCache, LocalFile, Memo, OpenError, Opened, Re
 
 use crate::body::ServerBody;
 use crate::listing::Listing;
-use crate::log::{DeliveryObserver, Line, client};
+use crate::log::{ArchiveObserver, DeliveryObserver, Line, client};
 use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -196,13 +196,16 @@ impl Shared {
             Ok(Task::Get(target, query)) => {
                 drop(body);
                 let found = self.find(target.clone()).await;
-                found.map(|found| match found {
+                found.and_then(|found| match found {
+                    Found::File(_) if query.zip => Err(Problem::bad_request(
+                        "Archives are made of folders. Leave out ?zip to get the file.",
+                    )),
                     Found::File(open) => {
-                        deliver(file::content(open, query.download), method, headers, line.as_ref())
+                        Ok(deliver(file::content(open, query.download), method, headers, line.as_ref()))
                     }
-                    Found::Folder => finish(to_folder(&target.path, &head.uri), line.as_ref()),
+                    Found::Folder => Ok(finish(to_folder(&target.path, &head.uri), line.as_ref())),
                     Found::Listing(listing) => {
-                        finish(listing.respond(method, headers, query.json), line.as_ref())
+                        Ok(finish(listing.respond(method, headers, query.json), line.as_ref()))
                     }
                 })
             }
@@ -222,11 +225,19 @@ impl Shared {
     ) -> Result<Response<ServerBody>, Problem> {
         let ask = archive::ask(query)?;
         let ready = archive::ready(self, folder, ask, method, headers, client).await?;
-        let response = deliver(ready.content, method, headers, line);
+        let identity = ready.plan.identity;
+        let content = ready.content.observer(ArchiveObserver::new(line, ready.plan));
+        let response = if ready.whole {
+            let mut headers = headers.clone();
+            headers.remove(RANGE);
+            content.respond(method, &headers)
+        } else {
+            content.respond(method, headers)
+        };
         if *method == Method::GET && response.status() == StatusCode::OK {
-            self.resume.began(&ready.identity, client, ready.form);
+            self.resume.began(&identity, client, ready.form);
         }
-        Ok(response)
+        Ok(finish(response.map(ServerBody::Content), line))
     }
 
     /// What a target is, found out on a thread that may block.
@@ -280,12 +291,8 @@ impl Task {
         match *method {
             Method::OPTIONS => Ok(Task::Options(allow)),
             Method::POST if query.zip && target.folder => Ok(Task::Form(target.path)),
-            Method::GET | Method::HEAD if !query.zip => Ok(Task::Get(target, query)),
-            Method::GET | Method::HEAD if target.folder => Ok(Task::Archive(target.path, query)),
-            Method::GET | Method::HEAD => {
-                let detail = "Archives are made of folders, whose addresses end in a slash.";
-                Err(Problem::bad_request(detail))
-            }
+            Method::GET | Method::HEAD if query.zip && target.folder => Ok(Task::Archive(target.path, query)),
+            Method::GET | Method::HEAD => Ok(Task::Get(target, query)),
             _ => Err(Problem::method(allow)),
         }
     }

@@ -41,9 +41,9 @@ impl MemoFile {
         options.read(true).append(true).create(true).mode(0o600).custom_flags(libc_nofollow());
         let mut file = options.open(&path)?;
         let bound = capacity as u64 * RECORD as u64;
-        let mut records = 0_usize;
-        each_record(&file, |_, _| records += 1)?;
         if file.metadata()?.len() > bound {
+            let mut records = 0_usize;
+            each_record(&file, |_, _| records += 1)?;
             let skip = records.saturating_sub(capacity / 2);
             file = rewrite(&file, &path, &options, skip)?;
         }

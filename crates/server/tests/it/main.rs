@@ -1,0 +1,9 @@
+//! The service as its clients see it, without a network: requests in, answers and their bytes out.
+#![allow(clippy::unwrap_used)]
+
+mod archives;
+mod files;
+mod help;
+mod listings;
+mod paths;
+mod selections;
