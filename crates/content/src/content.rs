@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{
@@ -36,11 +36,18 @@ const END_OF_HTTP_DATES: u64 = 253_402_300_800;
 pub struct Content {
     pub(crate) spans: Arc<dyn Spans>,
     pub(crate) etag: Option<EntityTag>,
-    /// Seconds since 1970, below [`END_OF_HTTP_DATES`].
-    pub(crate) last_modified: Option<u64>,
+    pub(crate) last_modified: Option<LastModified>,
     /// Media type, disposition and the caller's own.
     pub(crate) headers: HeaderMap,
     pub(crate) observer: Option<Box<dyn Observer>>,
+}
+
+/// When a content was last modified, and how that is said.
+#[derive(Clone, Debug)]
+pub(crate) struct LastModified {
+    /// Seconds since 1970, below [`END_OF_HTTP_DATES`].
+    pub(crate) seconds: u64,
+    pub(crate) text: HeaderValue,
 }
 
 impl Content {
@@ -82,7 +89,8 @@ impl Content {
     #[must_use]
     pub fn last_modified(mut self, time: SystemTime) -> Content {
         let since = time.duration_since(UNIX_EPOCH).ok();
-        self.last_modified = since.map(|since| since.as_secs()).filter(|secs| *secs < END_OF_HTTP_DATES);
+        let seconds = since.map(|since| since.as_secs()).filter(|seconds| *seconds < END_OF_HTTP_DATES);
+        self.last_modified = seconds.map(|seconds| LastModified { seconds, text: http_date(seconds) });
         self
     }
 
@@ -135,6 +143,19 @@ impl Content {
         self
     }
 
+    /// The same content once more, without an observer: for a content that is asked for again and again,
+    /// whose description need not be made anew each time.
+    #[must_use]
+    pub fn again(&self) -> Content {
+        Content {
+            spans: Arc::clone(&self.spans),
+            etag: self.etag.clone(),
+            last_modified: self.last_modified.clone(),
+            headers: self.headers.clone(),
+            observer: None,
+        }
+    }
+
     /// Length of the whole content in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -148,12 +169,18 @@ impl Content {
     }
 }
 
+/// `seconds` since 1970, below [`END_OF_HTTP_DATES`], as an HTTP date.
+pub(crate) fn http_date(seconds: u64) -> HeaderValue {
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    HeaderValue::from_maybe_shared(Bytes::from(date)).expect("a date is valid in a field value")
+}
+
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content")
             .field("len", &self.len())
             .field("etag", &self.etag)
-            .field("last_modified", &self.last_modified)
+            .field("last_modified", &self.last_modified.as_ref().map(|modified| &modified.text))
             .field("headers", &self.headers)
             .finish_non_exhaustive()
     }

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
     CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, RANGE,
@@ -14,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::conditions::{self, Validators, Verdict};
+use crate::content::{LastModified, http_date};
 use crate::multipart::byteranges;
 use crate::outgoing::Piece;
 use crate::range::{self, Selection};
@@ -70,7 +70,10 @@ impl Content {
             self.headers.insert(ALLOW, METHODS);
             return self.refuse(status);
         }
-        let validators = Validators { etag: self.etag.as_ref(), last_modified: self.last_modified };
+        let validators = Validators {
+            etag: self.etag.as_ref(),
+            last_modified: self.last_modified.as_ref().map(|modified| modified.seconds),
+        };
         match conditions::evaluate(headers, validators) {
             Verdict::Proceed => {}
             Verdict::NotModified => return self.not_modified(now),
@@ -115,9 +118,10 @@ impl Content {
         if let Some(etag) = &self.etag {
             self.headers.insert(ETAG, etag.as_header_value().clone());
         }
-        if let Some(modified) = self.last_modified {
+        if let Some(LastModified { seconds, text }) = &self.last_modified {
             // Never later than Date (8.8.2.1).
-            self.headers.insert(LAST_MODIFIED, http_date(modified.min(now)));
+            let text = if *seconds > now { http_date(now) } else { text.clone() };
+            self.headers.insert(LAST_MODIFIED, text);
         }
     }
 
@@ -193,11 +197,6 @@ fn short_field(text: fmt::Arguments<'_>) -> HeaderValue {
     let len = buffer.position() as usize;
     HeaderValue::from_bytes(&buffer.get_ref()[..len])
         .expect("ASCII words and digits are valid in a field value")
-}
-
-fn http_date(secs: u64) -> HeaderValue {
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs));
-    HeaderValue::from_maybe_shared(Bytes::from(date)).expect("a date is valid in a field value")
 }
 
 #[cfg(test)]

@@ -189,3 +189,16 @@ fn the_length_of_a_content_is_that_of_its_spans() {
         (200, &HeaderValue::from_static("0"))
     );
 }
+
+#[test]
+fn a_content_asked_for_again_answers_the_same() {
+    let content = Content::bytes("Hello")
+        .etag(EntityTag::strong("v1").unwrap())
+        .last_modified(UNIX_EPOCH + Duration::from_secs(784_111_777))
+        .attachment("hello.txt");
+    let (once, again) = (content.again(), content);
+    let (once, again) =
+        (once.respond(&Method::GET, &HeaderMap::new()), again.respond(&Method::GET, &HeaderMap::new()));
+    assert_eq!(once.headers()["last-modified"], "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!((once.status(), once.headers()), (again.status(), again.headers()));
+}
