@@ -5,9 +5,11 @@
 //! `Content-Length`, a list of lengths, a missing or second `Host`, white space before a colon and
 //! folded lines are all refused, and the connection is closed.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 /// Header fields that a request may have.
 const MAX_FIELDS: usize = 100;
@@ -49,9 +51,9 @@ const fn bad(reason: &'static str) -> Refusal {
 
 /// Reads the head at the start of `bytes`. `None`: it is not complete yet.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut fields);
-    let len = match parsed.parse(bytes) {
+    let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let len = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return line_ends(bytes).map(|()| None),
         Err(httparse::Error::TooManyHeaders) => {
@@ -78,27 +80,29 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let target = parsed.path.unwrap_or_default().as_bytes();
     let uri = Uri::from_maybe_shared(slice(target)).map_err(|_| bad("malformed request target"))?;
+    check_target(&method, &uri)?;
 
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut request = Request::new(());
+    let mut meaning = Meaning::default();
+    let headers = request.headers_mut();
+    headers.reserve(parsed.headers.len());
     for field in parsed.headers.iter() {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad("malformed header field name"))?;
+        meaning.note(&name, field.value)?;
         let value = HeaderValue::from_maybe_shared(slice(field.value))
             .map_err(|_| bad("malformed header field value"))?;
         headers.append(name, value);
     }
+    let framing = meaning.framing(version)?;
+    meaning.check_host(version)?;
+    let expect_continue = meaning.expects_continue(version)?;
+    let keep_alive = !meaning.close && (version == Version::HTTP_11 || meaning.keep_alive);
+    let upgrade = meaning.connection_upgrade && meaning.upgrade;
 
-    check_target(&method, &uri)?;
-    check_host(version, &headers)?;
-    let framing = framing(version, &headers)?;
-    let (keep_alive, upgrade) = connection(version, &headers);
-    let expect_continue = expectation(version, &headers)?;
-
-    let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = version;
-    *request.headers_mut() = headers;
     Ok(Some(Head { request, len, framing, keep_alive, expect_continue, upgrade }))
 }
 
@@ -138,80 +142,96 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), Refusal> {
     }
 }
 
-/// RFC 9112 section 3.2: exactly one Host in HTTP/1.1, at most one before.
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => Err(bad("more than one Host")),
-        (None, _) if version == Version::HTTP_11 => Err(bad("no Host")),
-        (None, _) => Ok(()),
-        (Some(host), None) => {
+/// What the fields say that concern the connection itself, noted in one pass over them.
+#[derive(Default)]
+struct Meaning<'a> {
+    hosts: u32,
+    length: Option<&'a [u8]>,
+    coding: Option<&'a [u8]>,
+    expect: Option<&'a [u8]>,
+    close: bool,
+    keep_alive: bool,
+    connection_upgrade: bool,
+    upgrade: bool,
+}
+
+impl<'a> Meaning<'a> {
+    fn note(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), Refusal> {
+        if *name == HOST {
+            self.hosts += 1;
             let ok = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(byte);
-            if host.as_bytes().iter().all(ok) { Ok(()) } else { Err(bad("malformed Host")) }
+            if !value.iter().all(ok) {
+                return Err(bad("malformed Host"));
+            }
+        } else if *name == CONNECTION {
+            for option in value.split(|byte| *byte == b',') {
+                let option = option.trim_ascii();
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            }
+        } else if *name == CONTENT_LENGTH {
+            if self.length.replace(value).is_some() {
+                return Err(bad("more than one Content-Length"));
+            }
+        } else if *name == TRANSFER_ENCODING {
+            if self.coding.replace(value).is_some() {
+                return Err(bad("more than one Transfer-Encoding"));
+            }
+        } else if *name == EXPECT {
+            self.expect = Some(value);
+        } else if *name == UPGRADE {
+            self.upgrade = true;
         }
+        Ok(())
     }
-}
 
-/// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
-fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, Refusal> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    if lengths.next().is_some() {
-        return Err(bad("more than one Content-Length"));
+    /// RFC 9112 section 3.2: exactly one Host in HTTP/1.1, at most one before.
+    fn check_host(&self, version: Version) -> Result<(), Refusal> {
+        match self.hosts {
+            0 if version == Version::HTTP_11 => Err(bad("no Host")),
+            0 | 1 => Ok(()),
+            _ => Err(bad("more than one Host")),
+        }
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if length.is_some() {
-            return Err(bad("Transfer-Encoding beside Content-Length"));
-        }
-        if version == Version::HTTP_10 {
-            return Err(bad("Transfer-Encoding in HTTP/1.0"));
-        }
-        if codings.next().is_some() {
-            return Err(bad("more than one Transfer-Encoding"));
-        }
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "a transfer coding other than chunked"));
-        }
-        return Ok(Framing::Chunked);
-    }
-    let Some(length) = length else { return Ok(Framing::Length(0)) };
-    let digits = length.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(bad("malformed Content-Length"));
-    }
-    length
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .map(Framing::Length)
-        .ok_or(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Content-Length beyond 2^64"))
-}
 
-/// Whether the connection persists (RFC 9112 section 9.3) and whether it wants to become something else.
-fn connection(version: Version, headers: &HeaderMap) -> (bool, bool) {
-    let (mut close, mut keep_alive, mut upgrade) = (false, false, false);
-    for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',') {
-            let option = option.trim_ascii();
-            close |= option.eq_ignore_ascii_case(b"close");
-            keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-            upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+    /// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
+    fn framing(&self, version: Version) -> Result<Framing, Refusal> {
+        if let Some(coding) = self.coding {
+            if self.length.is_some() {
+                return Err(bad("Transfer-Encoding beside Content-Length"));
+            }
+            if version == Version::HTTP_10 {
+                return Err(bad("Transfer-Encoding in HTTP/1.0"));
+            }
+            if !coding.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::new(
+                    StatusCode::NOT_IMPLEMENTED,
+                    "a transfer coding other than chunked",
+                ));
+            }
+            return Ok(Framing::Chunked);
         }
+        let Some(digits) = self.length else { return Ok(Framing::Length(0)) };
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(bad("malformed Content-Length"));
+        }
+        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+        number
+            .map(Framing::Length)
+            .ok_or(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Content-Length beyond 2^64"))
     }
-    let persists = !close && (version == Version::HTTP_11 || keep_alive);
-    (persists, upgrade && headers.contains_key(http::header::UPGRADE))
-}
 
-/// RFC 9110 section 10.1.1. HTTP/1.0 clients cannot expect anything.
-fn expectation(version: Version, headers: &HeaderMap) -> Result<bool, Refusal> {
-    match headers.get(EXPECT) {
-        Some(_) if version == Version::HTTP_10 => Ok(false),
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
-        Some(_) => {
-            Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "an expectation other than 100-continue"))
+    /// RFC 9110 section 10.1.1. HTTP/1.0 clients cannot expect anything.
+    fn expects_continue(&self, version: Version) -> Result<bool, Refusal> {
+        match self.expect {
+            Some(_) if version == Version::HTTP_10 => Ok(false),
+            Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
+            Some(_) => {
+                Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "an expectation other than 100-continue"))
+            }
+            None => Ok(false),
         }
-        None => Ok(false),
     }
 }
 
