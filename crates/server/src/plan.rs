@@ -229,13 +229,12 @@ impl Plan {
         self.order.get()?.get(entry).map(|index| *index as usize)
     }
 
-    fn file(&self, entry: usize) -> Result<(usize, LazyFile), SpanError> {
+    fn file(&self, entry: usize) -> Result<LazyFile, SpanError> {
         let index = self.index(entry).ok_or_else(|| SpanError::Other {
             name: format!("entry {entry} of an archive"),
             source: "there is no such entry".into(),
         })?;
-        let (size, mtime) = self.tree.file(index);
-        Ok((index, LazyFile::new(Arc::clone(&self.root), self.tree.path(index), size, mtime)))
+        Ok(self.tree.file(&self.root, index))
     }
 }
 
@@ -255,8 +254,7 @@ pub(crate) fn has_tags(headers: &HeaderMap) -> bool {
 
 impl Bodies for Plan {
     fn body(&self, entry: usize, offset: u64, len: u64) -> Result<Span, SpanError> {
-        let (_, file) = self.file(entry)?;
-        Ok(Span::File(FileSpan { file: Arc::new(file), offset, len }))
+        Ok(Span::File(FileSpan { file: Arc::new(self.file(entry)?), offset, len }))
     }
 
     fn crc32(&self, entry: usize) -> Option<u32> {
@@ -265,11 +263,8 @@ impl Bodies for Plan {
 
     fn compute_crc32(&self, entry: usize) -> Pin<Box<dyn Future<Output = Result<u32, SpanError>> + Send>> {
         let crcs = Arc::clone(&self.crcs);
-        let file = self.file(entry).map(|(index, file)| (self.tree.key(index), file));
-        Box::pin(async move {
-            let (key, file) = file?;
-            crcs.compute(file, key).await
-        })
+        let file = self.file(entry);
+        Box::pin(async move { crcs.compute(file?).await })
     }
 
     fn learned_crc32(&self, entry: usize, crc32: u32) {

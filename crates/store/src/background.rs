@@ -109,7 +109,7 @@ fn fill(cache: &CrcCache, root: &Arc<Root>, tree: &Tree, pace: &mut Pace<'_>) {
     let _ = tree.visit(|entry| {
         let wanted = entry.kind == EntryKind::File && entry.size > 0;
         if wanted && cache.get(tree.key(entry.index)).is_none() {
-            let file = LazyFile::new(Arc::clone(root), tree.path(entry.index), entry.size, entry.mtime);
+            let file = tree.file(root, entry.index);
             learn(cache, &file, pace);
         }
         if pace.rest() { Ok(()) } else { Err(()) }

@@ -57,12 +57,13 @@ impl CrcCache {
         self.memo.version()
     }
 
-    /// The CRC-32 of `file`, known by `key`: remembered, or computed by reading it. However many ask at
+    /// The CRC-32 of `file`: remembered, or computed by reading it. However many ask at
     /// the same time, it is read once; when none of them waits any more, reading ends.
     ///
     /// # Errors
     /// [`SpanError`] when it cannot be read, or was changed meanwhile.
-    pub async fn compute(self: Arc<Self>, file: LazyFile, key: Key) -> Result<u32, SpanError> {
+    pub async fn compute(self: Arc<Self>, file: LazyFile) -> Result<u32, SpanError> {
+        let key = file.key();
         loop {
             if let Some(crc) = self.get(key) {
                 return Ok(crc);
@@ -106,7 +107,7 @@ struct Leader {
 
 impl Leader {
     async fn read(self, file: LazyFile) -> Result<u32, SpanError> {
-        let name = format!("{file:?}");
+        let name = file.path().to_string();
         let other = |source: Box<dyn std::error::Error + Send + Sync>| SpanError::Other { name, source };
         let permit = match Arc::clone(&self.cache.readers).acquire_owned().await {
             Ok(permit) => permit,

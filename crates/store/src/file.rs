@@ -8,7 +8,7 @@ use outflow_content::{Feed, FileSource, OpenFile, SpanError, Wait};
 use rustix::fs::Stat;
 
 use crate::feed::FileFeed;
-use crate::{Identity, OpenError, OpenErrorKind, Opened, RelPath, Root};
+use crate::{Identity, Key, OpenError, OpenErrorKind, Opened, RelPath, Root};
 
 /// An open regular file, and what it was when it was opened.
 #[derive(Clone)]
@@ -92,9 +92,10 @@ impl Inner {
         if now.mtime != was.mtime {
             return Err(changed("it was written to".to_owned()));
         }
-        // Deleting a file or renaming another one over it changes the inode's time, too, but not one of
-        // its bytes: whoever is in the middle of it may have the rest. It shows by the number of links.
-        if now.ctime != was.ctime && links(&stat) >= self.links {
+        // Deleting a file, renaming another one over it or linking it elsewhere changes the inode's time,
+        // too, but not one of its bytes: whoever is in the middle of it may have the rest. Such a change
+        // shows by the number of links.
+        if now.ctime != was.ctime && links(&stat) == self.links {
             return Err(changed("its inode was changed".to_owned()));
         }
         Ok(())
@@ -154,28 +155,42 @@ impl fmt::Debug for LocalFile {
 /// A file of an archive: opened when its bytes leave, and refused then if it is not the one that was
 /// planned with.
 ///
-/// Size and modified time have to agree. The inode's number and time may not: replacing a file by an
-/// equal copy, or changing its mode, changes none of the archive's bytes.
+/// Inode, size and modified time have to agree: a clock tick is long enough for a file to be replaced by
+/// another one of the same size and time. The inode's own time may differ, as changing a file's mode or
+/// linking it elsewhere changes none of the archive's bytes.
 #[derive(Clone, Debug)]
 pub struct LazyFile {
     root: Arc<Root>,
     path: RelPath,
     size: u64,
     mtime: i64,
+    key: Key,
 }
 
 impl LazyFile {
-    /// The file `path` below `root`, expected with `size` bytes and modified at `mtime` (nanoseconds since
-    /// 1970).
+    /// The file `path` below `root`, expected with `size` bytes, modified at `mtime` (nanoseconds since
+    /// 1970), with the inode of `key`.
     #[must_use]
-    pub fn new(root: Arc<Root>, path: RelPath, size: u64, mtime: i64) -> LazyFile {
-        LazyFile { root, path, size, mtime }
+    pub fn new(root: Arc<Root>, path: RelPath, size: u64, mtime: i64, key: Key) -> LazyFile {
+        LazyFile { root, path, size, mtime, key }
+    }
+
+    /// By which a [`crate::CrcCache`] knows the file.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The path below the root.
+    #[must_use]
+    pub fn path(&self) -> &RelPath {
+        &self.path
     }
 
     /// Opens the file and checks that it is the expected one.
     ///
     /// # Errors
-    /// [`SpanError::Open`], or [`SpanError::Changed`] for another size or time.
+    /// [`SpanError::Open`], or [`SpanError::Changed`] for another inode, size or time.
     pub fn open_local(&self, wait: Wait) -> Result<LocalFile, SpanError> {
         let file = match self.root.open(&self.path, wait)? {
             Opened::File(file) => file,
@@ -188,6 +203,9 @@ impl LazyFile {
         }
         if identity.mtime != self.mtime {
             return changed("its modified time is another".to_owned());
+        }
+        if !self.key.is_inode_of(&identity) {
+            return changed("another file is in its place".to_owned());
         }
         Ok(file)
     }

@@ -25,7 +25,7 @@ impl Key {
         Key::from_hash(&hasher.finalize())
     }
 
-    /// The key of a file.
+    /// The key of a file: one word for its inode, two for the whole identity.
     #[must_use]
     pub fn of_file(identity: &Identity) -> Key {
         let mut hasher = blake3::Hasher::new();
@@ -38,7 +38,14 @@ impl Key {
         ] {
             hasher.update(&word.to_le_bytes());
         }
-        Key::from_hash(&hasher.finalize())
+        let [_, second, third] = Key::from_hash(&hasher.finalize()).0;
+        Key([place(identity), second, third])
+    }
+
+    /// Whether a file has the inode that this key was made of, whatever happened to it in between.
+    #[must_use]
+    pub fn is_inode_of(self, identity: &Identity) -> bool {
+        self.0[0] == place(identity)
     }
 
     /// The key as bytes, to make it part of another hash.
@@ -67,6 +74,13 @@ impl Key {
     fn halves(self) -> (u64, u32) {
         (u64::from(self.0[0]) << 32 | u64::from(self.0[1]), self.0[2])
     }
+}
+
+/// Device and inode in 32 bits.
+fn place(identity: &Identity) -> u32 {
+    // Neighbouring inodes differ in few bits; multiplying by an odd number spreads them to the upper half.
+    let mixed = (identity.ino ^ identity.dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32
 }
 
 /// Remembers numbers, in memory and, where it may, in a file. Several processes may share the file.
@@ -200,6 +214,8 @@ mod tests {
             Identity { ctime: 9, ..base },
         ];
         assert!(others.iter().all(|other| Key::of_file(other) != Key::of_file(&base)));
+        assert!(Key::of_file(&others[2]).is_inode_of(&base));
+        assert!(!Key::of_file(&others[1]).is_inode_of(&base));
         assert_ne!(Key::of(&[b"ab", b"c"]), Key::of(&[b"a", b"bc"]));
     }
 

@@ -3,11 +3,12 @@
 //! Records lie folder by folder: the children of one folder are neighbours, sorted by name. A name is kept
 //! once, and paths are put together from the parents' names when they are needed.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{FileType, Stat};
 
-use crate::{Key, RelPath, time_of};
+use crate::{Key, LazyFile, RelPath, Root, time_of};
 
 /// What something in a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,14 +207,14 @@ impl Tree {
         self.base.join(&below).unwrap_or_else(|_| RelPath::root())
     }
 
-    /// Size in bytes and modified time (nanoseconds since 1970) of a file.
+    /// A file, to be opened when it is needed.
     ///
     /// # Panics
     /// If this tree has no such entry.
     #[must_use]
-    pub fn file(&self, index: usize) -> (u64, i64) {
+    pub fn file(&self, root: &Arc<Root>, index: usize) -> LazyFile {
         let record = &self.records[index];
-        (record.size, record.mtime)
+        LazyFile::new(Arc::clone(root), self.path(index), record.size, record.mtime, record.key)
     }
 
     /// By what the CRC cache knows a file.
