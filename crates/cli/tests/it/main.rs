@@ -1,0 +1,28 @@
+//! Real clients against the real binary: one file for each topic.
+//!
+//! `support` starts servers, builds trees of files, runs programs and speaks HTTP without hiding a byte.
+//! Every server runs on a port that the kernel chose, with a cache folder of its own, and is looked at when it
+//! ends: none may have panicked. The programs that the tests use are Debian packages; `scripts/test` names
+//! and installs them.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
+
+mod support;
+
+mod archives;
+mod bad_paths;
+mod big;
+mod changing_archives;
+mod changing_files;
+mod clients;
+mod config;
+mod drain;
+mod hostile;
+mod links;
+mod names;
+mod pages;
+mod process;
+mod ranges;
+mod resumes;
+mod selections;
+mod unreadable;

@@ -1,0 +1,177 @@
+//! Downloads of archives that go on after something has changed: the layout, the server, its memory.
+//!
+//! While CRC-32s are unknown an archive has one layout, afterwards another one. A download must go on in the one
+//! that it began with; if it cannot, the client must be able to tell.
+
+use tempfile::TempDir;
+
+use crate::support::{Reply, Server, Setup, Tree, assert_same, noise};
+
+const PATH: &str = "/?zip";
+
+fn tree() -> Tree {
+    let tree = Tree::new();
+    for number in 0..20 {
+        tree.file(format!("{number:02}.bin"), noise(number, 100_000));
+    }
+    tree
+}
+
+/// The reply is the rest of `whole` from `from` on.
+#[track_caller]
+fn assert_rest(reply: &Reply, whole: &Reply, from: usize, when: &str) {
+    assert_eq!(reply.status, 206, "{when}: {:?}", reply.headers);
+    assert_eq!(reply.header("etag"), whole.header("etag"), "{when}");
+    let len = whole.body.len();
+    assert_eq!(reply.header("content-range"), format!("bytes {from}-{}/{len}", len - 1), "{when}");
+    assert_same(&reply.body, &whole.body[from..], when);
+}
+
+/// With a tag, as browsers do.
+#[track_caller]
+fn check_tagged(server: &Server, whole: &Reply, when: &str) {
+    let etag = whole.header("etag");
+    for condition in ["If-Range", "If-Match"] {
+        let lines = format!("Range: bytes=1234567-\r\n{condition}: {etag}\r\n");
+        assert_rest(&server.fetch("GET", PATH, &lines), whole, 1_234_567, &format!("{when}, {condition}"));
+    }
+}
+
+/// Without, as `curl -C -` and `wget -c` do.
+#[track_caller]
+fn check_bare(server: &Server, whole: &Reply, when: &str) {
+    for from in [1, 100, 1_234_567, whole.body.len() - 1] {
+        let reply = server.fetch("GET", PATH, &format!("Range: bytes={from}-\r\n"));
+        assert_rest(&reply, whole, from, when);
+    }
+}
+
+#[test]
+fn a_download_goes_on_after_the_crcs_became_known() {
+    let tree = tree();
+    let server = Server::of(tree.root());
+    let begun = server.get(PATH).expect(200);
+    server.await_other_etag(PATH, begun.header("etag"));
+    check_tagged(&server, &begun, "after the CRC-32s became known");
+    check_bare(&server, &begun, "after the CRC-32s became known");
+}
+
+#[test]
+fn a_download_goes_on_after_a_restart() {
+    let (tree, cache) = (tree(), TempDir::new().unwrap());
+    let start = || Setup::of(tree.root()).cache(cache.path()).start();
+    let server = start();
+    let begun = server.get(PATH).expect(200);
+    server.await_other_etag(PATH, begun.header("etag"));
+    server.stop();
+
+    let server = start();
+    assert_ne!(server.etag(PATH), begun.header("etag"), "the CRC-32s are remembered");
+    check_bare(&server, &begun, "after a restart");
+    check_tagged(&server, &begun, "after a restart");
+    server.stop();
+
+    // What was begun in the better layout goes on in that.
+    let server = start();
+    let stored = server.get(PATH).expect(200);
+    server.stop();
+    let server = start();
+    check_bare(&server, &stored, "after a restart, stored");
+    check_tagged(&server, &stored, "after a restart, stored");
+    check_tagged(&server, &begun, "after two restarts");
+}
+
+#[test]
+fn a_download_goes_on_after_a_crash() {
+    let (tree, cache) = (tree(), TempDir::new().unwrap());
+    let start = || Setup::of(tree.root()).cache(cache.path()).start();
+    let server = start();
+    let begun = server.get(PATH).expect(200);
+    let stored_tag = server.await_other_etag(PATH, begun.header("etag"));
+    // Killed, without a moment to write anything down.
+    drop(server);
+
+    let server = start();
+    let now = server.etag(PATH);
+    assert!(now == stored_tag || now == begun.header("etag"));
+    check_tagged(&server, &begun, "after a crash");
+    check_bare(&server, &begun, "after a crash");
+}
+
+#[test]
+fn a_download_begun_before_the_memory_was_lost_goes_on() {
+    let tree = tree();
+    let server = Server::of(tree.root());
+    let begun = server.get(PATH).expect(200);
+    server.stop();
+    // Another cache folder, which knows nothing.
+    let server = Server::of(tree.root());
+    check_tagged(&server, &begun, "without a memory");
+    check_bare(&server, &begun, "without a memory");
+}
+
+#[test]
+fn a_download_that_cannot_go_on_shows_it() {
+    let tree = tree();
+    let server = Server::of(tree.root());
+    let streamed = server.get(PATH).expect(200);
+    server.await_other_etag(PATH, streamed.header("etag"));
+    let begun = server.get(PATH).expect(200);
+    server.stop();
+
+    // The layout that was begun needs CRC-32s which nobody knows any more.
+    let server = Server::of(tree.root());
+    let etag = begun.header("etag");
+    let reply = server.fetch("GET", PATH, &format!("Range: bytes=1000-\r\nIf-Range: {etag}\r\n"));
+    match reply.status {
+        // It found them out.
+        206 => assert_rest(&reply, &begun, 1000, "with If-Range"),
+        // All of the other layout.
+        200 => assert_same(&reply.body, &streamed.body, "with If-Range"),
+        status => panic!("{status}"),
+    }
+    let reply = server.fetch("GET", PATH, &format!("Range: bytes=1000-\r\nIf-Match: {etag}\r\n"));
+    assert!(matches!(reply.status, 206 | 412), "{}", reply.status);
+    if reply.status == 206 {
+        assert_rest(&reply, &begun, 1000, "with If-Match");
+    }
+    // Without a tag the total length tells that it is something else.
+    let reply = server.fetch("GET", PATH, "Range: bytes=1000-\r\n");
+    if reply.status == 206 && reply.header("etag") != etag {
+        let total = reply.header("content-range").split_once('/').unwrap().1.parse::<usize>().unwrap();
+        assert_ne!(total, begun.body.len(), "the lengths differ");
+    }
+}
+
+#[test]
+fn a_download_whose_files_have_changed_does_not_go_on() {
+    let tree = tree();
+    let server = Server::of(tree.root());
+    let begun = server.get(PATH).expect(200);
+    tree.file("07.bin", noise(700, 100_001));
+    let etag = begun.header("etag");
+    // At once, while the plan of the archive may still be remembered.
+    for when in ["at once", "later"] {
+        for condition in ["If-Range", "If-Match"] {
+            let mut client = server.client();
+            let lines = format!("Range: bytes=100000-\r\n{condition}: {etag}\r\n");
+            let head = client.ask("GET", PATH, &lines).head();
+            match (head.status, condition) {
+                // The new archive, whole.
+                (200, "If-Range") => assert_ne!(head.header("etag"), etag),
+                (412, "If-Match") => {}
+                // The old one, which breaks off where the changed file begins.
+                (206, _) => {
+                    let body = client.expect_cut(head.length());
+                    assert!(begun.body[100_000..].starts_with(&body), "{when}: {condition}");
+                }
+                (status, _) => panic!("{when}: {condition}: {status}"),
+            }
+        }
+        if when == "at once" {
+            server.await_other_etag(PATH, etag);
+        }
+    }
+    let fresh = server.get(PATH).expect(200);
+    assert_ne!(fresh.header("etag"), etag);
+}

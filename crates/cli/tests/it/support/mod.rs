@@ -1,0 +1,40 @@
+//! What all topics use.
+
+mod client;
+mod run;
+mod server;
+mod tree;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use client::{Client, Reply};
+pub(crate) use run::{Program, feed, java, output, program, python};
+pub(crate) use server::{Server, Setup, binary};
+pub(crate) use tree::{Files, Random, Tree, noise};
+
+/// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Compares bytes without printing megabytes of them.
+#[track_caller]
+pub(crate) fn assert_same(found: &[u8], expected: &[u8], what: &str) {
+    if found == expected {
+        return;
+    }
+    let at = found.iter().zip(expected).position(|(a, b)| a != b);
+    let at = at.unwrap_or(found.len().min(expected.len()));
+    panic!("{what}: {} bytes instead of {}, different from byte {at} on", found.len(), expected.len());
+}
