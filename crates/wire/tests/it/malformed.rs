@@ -196,7 +196,8 @@ fn a_head_beyond_the_limit_is_431_and_one_at_the_limit_is_served() {
     }
     // Without an end in sight, too: in one line, and in many.
     assert_refused(&server, format!("GET /{}", "a".repeat(100_000)).as_bytes(), 431);
-    assert_refused(&server, "GET / HTTP/1.1\r\n".repeat(1).as_bytes().repeat(1).as_slice(), 400);
+    let lines = format!("A: {}\r\n", "a".repeat(1200)).repeat(90);
+    assert_refused(&server, format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}").as_bytes(), 431);
 }
 
 #[test]
