@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{RANGE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outflow_content::Content;
 use outflow_store::RelPath;
 use outflow_zip::{Archive, Form};
@@ -62,6 +62,9 @@ pub(crate) async fn ready(
             choosing.await.map_err(|gone| Problem::internal(gone.to_string()))??
         }
     };
+    if *method == Method::GET && !whole && bare_range(headers) {
+        shared.resume.went_on(&plan.identity, client, made.form);
+    }
     if made.form == Form::Streamed
         && *method == Method::GET
         && let Some(background) = &shared.background
@@ -107,7 +110,8 @@ fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<C
     let made = |form| {
         plan.layout(form).map_err(|error| {
             tracing::warn!(%error, "no archive of this folder");
-            Problem::internal(format!("There can be no archive of this: {error}."))
+            let detail = format!("There can be no archive of this: {error}. Select parts of it.");
+            Problem::new(StatusCode::FORBIDDEN, detail)
         })
     };
     if let Some(form) = continued {

@@ -32,6 +32,15 @@ impl Resume {
         self.0.insert(of_anyone(archive), number);
     }
 
+    /// `client` is given a range of `archive` in `form`, and does not say what it has begun with. If nobody
+    /// knows, it is this form from now on: the ranges that it asks for next have to fit this one.
+    pub(crate) fn went_on(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
+        let known = client.map_or_else(|| of_anyone(archive), |client| of_client(archive, client));
+        if self.0.get(known).is_none() {
+            self.began(archive, client, form);
+        }
+    }
+
     /// The layout that `client` has to be taken to continue.
     pub(crate) fn continued(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<Form> {
         let own = client.and_then(|client| self.0.get(of_client(archive, client)));
@@ -68,6 +77,8 @@ mod tests {
         assert_eq!(resume.continued(&archive, client(1)), None);
         resume.began(&archive, client(1), Form::Streamed);
         resume.began(&archive, client(2), Form::Stored);
+        // Whoever has begun with something is not taken to go on with something else.
+        resume.went_on(&archive, client(1), Form::Stored);
         let again = open();
         for resume in [&resume, &again] {
             assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
@@ -76,5 +87,7 @@ mod tests {
             assert_eq!(resume.continued(&archive, None), Some(Form::Stored));
             assert_eq!(resume.continued(&other, client(1)), None);
         }
+        resume.went_on(&other, client(1), Form::Streamed);
+        assert_eq!(resume.continued(&other, client(1)), Some(Form::Streamed));
     }
 }
