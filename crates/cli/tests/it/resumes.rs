@@ -106,8 +106,9 @@ fn a_download_begun_before_the_memory_was_lost_goes_on() {
     server.stop();
     // Another cache folder, which knows nothing.
     let server = Server::of(tree.root());
-    check_tagged(&server, &begun, "without a memory");
+    // The first of these has to compute all CRC-32s; the next ones go on in the layout of the first all the same.
     check_bare(&server, &begun, "without a memory");
+    check_tagged(&server, &begun, "without a memory");
 }
 
 #[test]

@@ -62,10 +62,9 @@ fn a_folder_whose_names_can_be_read_but_not_its_files_makes_no_archive_that_lack
     let server = Setup::of(tree.root()).unprivileged().start();
     let mut client = server.client();
     client.get("/names/inside.txt").expect(403);
-    for path in ["/?zip", "/names/?zip"] {
-        let problem = client.get(path).expect(403);
-        assert!(problem.text().contains("names/"), "{path}: {}", problem.text());
-    }
+    client.get("/names/?zip").expect(403);
+    let problem = client.get("/?zip").expect(403);
+    assert!(problem.text().contains("names/"), "the folder is named: {}", problem.text());
     tree.mode("names", 0o755);
 }
 
