@@ -10,10 +10,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use outflow_store::{Bounds, EntryKind, RelPath, Tree, Wanted};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::pick::{NoPick, Pick};
 use crate::problem::Problem;
 use crate::query::Query;
+use crate::room;
 use crate::service::Shared;
 use crate::target::{address, encode};
 
@@ -39,7 +41,7 @@ where
             "Send the selection as application/x-www-form-urlencoded, one \"file\" field for each file.";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let form = read(headers, body).await?;
+    let (form, room) = read(shared, headers, body).await?;
     let query = Query::parse(&form).map_err(Problem::bad_request)?;
     drop(form);
     if query.files.is_empty() {
@@ -48,7 +50,7 @@ where
     let permit = shared.plans.permit().await?;
     let (shared, folder) = (Arc::clone(shared), folder.clone());
     let work = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _held = (permit, room);
         query_for(&shared, &folder, &query.files).map(|query| format!("{}/?{query}", address(&folder)))
     });
     work.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
@@ -99,8 +101,11 @@ fn is_everything(tree: &Tree, files: &[RelPath]) -> bool {
     missed.is_ok()
 }
 
+/// A form's bytes, and the room that they take.
+type Form = (Vec<u8>, Option<OwnedSemaphorePermit>);
+
 /// Reads a form, up to a bound.
-async fn read<B>(headers: &HeaderMap, body: B) -> Result<Vec<u8>, Problem>
+async fn read<B>(shared: &Shared, headers: &HeaderMap, body: B) -> Result<Form, Problem>
 where
     B: Body<Data = Bytes>,
     B::Error: Display,
@@ -112,7 +117,7 @@ where
         return Err(too_large());
     }
     let mut body = pin!(body);
-    let mut form = Vec::new();
+    let (mut form, mut room) = (Vec::new(), None);
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let frame =
             frame.map_err(|error| Problem::bad_request(format!("The form did not arrive: {error}.")))?;
@@ -120,8 +125,12 @@ where
             if form.len() + data.len() > FORM {
                 return Err(too_large());
             }
+            if form.len() + data.len() > room::SMALL && room.is_none() {
+                // Its names are held a second time, decoded.
+                room = shared.room.take(2 * FORM)?;
+            }
             form.extend_from_slice(&data);
         }
     }
-    Ok(form)
+    Ok((form, room))
 }

@@ -11,6 +11,7 @@
 //!     resume     which layout a client began with
 //!     pick       a selection in a short address
 //!     form       a selection from a page
+//!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
 //! ```
@@ -34,8 +35,9 @@ mod problem;
 mod query;
 mod resume;
 mod rice;
+mod room;
 mod service;
 mod target;
 
-pub use body::ServerBody;
+pub use body::{Page, ServerBody};
 pub use service::{Answer, FolderService, Settings};

@@ -1,14 +1,16 @@
 //! What is in a folder: a page for people, JSON for programs.
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use outflow_store::{FolderEntry, LocalFolder, OpenError, RelPath, Root};
 use serde::Serialize;
 
 use crate::body::ServerBody;
+use crate::problem::Problem;
+use crate::room::Room;
 use crate::service::small;
 use crate::target::{address, encode};
-use crate::{accept, file, page};
+use crate::{file, page};
 
 /// How many entries one page may have. Each takes some hundred bytes while the page is made.
 const ENTRIES: usize = 1_000_000;
@@ -92,19 +94,30 @@ impl Listing {
         serde_json::to_vec(&json).unwrap_or_default()
     }
 
-    /// The answer: a page, or JSON if it is asked for.
-    pub(crate) fn respond(&self, method: &Method, headers: &HeaderMap, json: bool) -> Response<ServerBody> {
-        let mut response = if json || accept::prefers_json(headers) {
-            small(method, StatusCode::OK, HeaderValue::from_static("application/json"), self.json())
+    /// The answer: JSON or a page. Takes room for a large one.
+    pub(crate) fn respond(
+        &self,
+        room: &Room,
+        method: &Method,
+        json: bool,
+    ) -> Result<Response<ServerBody>, Problem> {
+        let (media_type, bytes) = if json {
+            (HeaderValue::from_static("application/json"), self.json())
         } else {
-            let mut response = small(method, StatusCode::OK, page::HTML, page::folder(self).into_bytes());
-            response.headers_mut().insert(CONTENT_SECURITY_POLICY, page::POLICY);
-            response
+            (page::HTML, page::folder(self).into_bytes())
         };
+        let room = if *method == Method::HEAD { None } else { room.take(bytes.len())? };
+        let mut response = small(method, StatusCode::OK, media_type, bytes);
+        if let Some(room) = room {
+            response.body_mut().hold(room);
+        }
         let fields = response.headers_mut();
+        if !json {
+            fields.insert(CONTENT_SECURITY_POLICY, page::POLICY);
+        }
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         fields.insert(VARY, HeaderValue::from_static("Accept"));
-        response
+        Ok(response)
     }
 }
 

@@ -73,6 +73,11 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
+    /// There is no room for this right now.
+    pub(crate) fn busy(detail: impl Into<Box<str>>) -> Problem {
+        Problem { retry_after: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// Selected files that are not there: `first` of `count`.
     pub(crate) fn missing(first: Vec<String>, count: usize) -> Problem {
         let detail = match (count, first.first()) {
@@ -164,8 +169,7 @@ impl From<&OpenError> for Problem {
             OpenErrorKind::NotAFile => forbidden("This is neither a file nor a folder."),
             OpenErrorKind::NoDescriptors => {
                 tracing::warn!(path = error.path, "no file can be opened: too many are open already");
-                let detail = "The server has too many files open. Try again in a few seconds.";
-                Problem { retry_after: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+                Problem::busy("The server has too many files open. Try again in a few seconds.")
             }
             OpenErrorKind::TooBig { limit } => Problem::internal(format!(
                 "This folder has more than {limit} entries, too many for one page. Its files and its archive (?zip) can be had all the same."

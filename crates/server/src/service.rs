@@ -24,8 +24,9 @@ use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::resume::{self, Resume};
+use crate::room::Room;
 use crate::target::{BadTarget, Target, address};
-use crate::{archive, file, form};
+use crate::{accept, archive, file, form};
 
 const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) plans: Arc<Plans>,
     pub(crate) resume: Resume,
     pub(crate) background: Option<Background>,
+    pub(crate) room: Room,
 }
 
 impl FolderService {
@@ -93,7 +95,7 @@ impl FolderService {
                 .ok()
         });
         let plans = Arc::new(Plans::new(Arc::clone(&root), crcs, settings.plan_fresh));
-        FolderService(Arc::new(Shared { root, plans, resume, background }))
+        FolderService(Arc::new(Shared { root, plans, resume, background, room: Room::new() }))
     }
 
     /// How many folders were walked for archives since the start.
@@ -195,7 +197,7 @@ impl Shared {
             }
             Ok(Task::Get(target, query)) => {
                 drop(body);
-                let found = self.find(target.clone()).await;
+                let found = self.find(&target, query.json, method, headers).await;
                 found.and_then(|found| match found {
                     Found::File(_) if query.zip => Err(Problem::bad_request(
                         "Archives are made of folders. Leave out ?zip to get the file.",
@@ -204,9 +206,7 @@ impl Shared {
                         Ok(deliver(file::content(open, query.download), method, headers, line.as_ref()))
                     }
                     Found::Folder => Ok(finish(to_folder(&target.path, &head.uri), line.as_ref())),
-                    Found::Listing(listing) => {
-                        Ok(finish(listing.respond(method, headers, query.json), line.as_ref()))
-                    }
+                    Found::Listing(page) => Ok(finish(*page, line.as_ref())),
                 })
             }
             Err(problem) => Err(problem),
@@ -241,17 +241,29 @@ impl Shared {
     }
 
     /// What a target is, found out on a thread that may block.
-    async fn find(self: &Arc<Self>, target: Target) -> Result<Found, Problem> {
-        let shared = Arc::clone(self);
+    async fn find(
+        self: &Arc<Self>,
+        target: &Target,
+        json: bool,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Found, Problem> {
+        // A page takes much more memory while it is made than afterwards: few are made at the same time.
+        let permit = if target.folder { Some(self.plans.permit().await?) } else { None };
+        let (shared, target, method) = (Arc::clone(self), target.clone(), method.clone());
+        let json = json || accept::prefers_json(headers);
         let finding = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             let opened = shared.root.open(&target.path, Wait::Yes).map_err(|error| Problem::from(&error))?;
             match opened {
                 Opened::File(_) if target.folder => Err(Problem::not_found()),
                 Opened::File(file) => Ok(Found::File(file)),
                 Opened::Folder(_) if !target.folder => Ok(Found::Folder),
-                Opened::Folder(folder) => Listing::read(&shared.root, &folder)
-                    .map(Found::Listing)
-                    .map_err(|error| Problem::from(&error)),
+                Opened::Folder(folder) => {
+                    let listing =
+                        Listing::read(&shared.root, &folder).map_err(|error| Problem::from(&error))?;
+                    listing.respond(&shared.room, &method, json).map(|page| Found::Listing(Box::new(page)))
+                }
             }
         });
         finding.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
@@ -263,7 +275,8 @@ enum Found {
     File(LocalFile),
     /// A folder, asked for without the slash at its end.
     Folder,
-    Listing(Listing),
+    /// The answer that shows a folder.
+    Listing(Box<Response<ServerBody>>),
 }
 
 /// What a request wants, as far as it can be said without looking.

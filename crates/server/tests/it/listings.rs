@@ -91,3 +91,29 @@ async fn an_empty_folder_says_so() {
     let site = Site::new(&[]);
     assert!(site.get("/").await.text().contains("This folder is empty."));
 }
+
+#[tokio::test]
+async fn large_pages_under_way_make_others_wait_and_then_come() {
+    use tower_service::Service as _;
+    let site = Site::new(&[]);
+    for number in 0..9_000 {
+        std::fs::write(site.at(&format!("{number:0200}")), "").unwrap();
+    }
+    let page = site.get("/").await;
+    assert_eq!(page.status, 200);
+    // As many as the common room has place for, none of them taken by their clients.
+    let mut under_way = Vec::new();
+    let refused = loop {
+        let request = crate::help::request("GET", "/", &[], bytes::Bytes::new());
+        let response = site.service.clone().call(request).await.unwrap();
+        if response.status() != 200 {
+            break response;
+        }
+        under_way.push(response);
+        assert!(under_way.len() * page.body.len() <= 64 << 20);
+    };
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    assert_eq!(site.get("/missing").await.status, 404);
+    drop(under_way);
+    assert_eq!(site.get("/").await.status, 200);
+}
