@@ -42,7 +42,7 @@ where
     B::Error: std::fmt::Display,
 {
     connection.timer().set(options.stall_timeout);
-    let mut writer = Writer { connection, options, out: head };
+    let mut writer = Writer { connection, options, out: head, chunked: framing == BodyFraming::Chunked };
     let mut left = match framing {
         BodyFraming::Length(length) => length,
         BodyFraming::None => 0,
@@ -137,6 +137,8 @@ struct Writer<'a> {
     connection: &'a mut Connection,
     options: &'a Options,
     out: Buffer,
+    /// A line's end follows each run of data.
+    chunked: bool,
 }
 
 impl Writer<'_> {
@@ -154,7 +156,7 @@ impl Writer<'_> {
         }
         let mut left = bytes;
         while !left.is_empty() {
-            let n = self.connection.send(left, true).await?;
+            let n = self.connection.send(left, self.chunked).await?;
             self.connection.credit(n as u64, self.options);
             left = &left[n..];
         }

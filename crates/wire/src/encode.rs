@@ -41,14 +41,14 @@ pub(crate) fn head(
     out.push(status.canonical_reason().unwrap_or_default().as_bytes());
     out.push(b"\r\n");
 
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     let mut has_date = false;
-    let mut has_connection = false;
     for (name, value) in headers {
         match *name {
-            // The framing is the engine's: what it does and what it says cannot differ.
+            // Framing and persistence are the engine's: what it does and what it says cannot differ.
             CONTENT_LENGTH | TRANSFER_ENCODING => continue,
+            CONNECTION if !switches => continue,
             DATE => has_date = true,
-            CONNECTION => has_connection = true,
             _ => {}
         }
         out.push(name.as_str().as_bytes());
@@ -66,7 +66,7 @@ pub(crate) fn head(
         BodyFraming::None | BodyFraming::UntilClose => {}
     }
     match persistence {
-        _ if has_connection => {}
+        _ if switches => {}
         Persistence::Close => out.push(b"connection: close\r\n"),
         Persistence::Keep(Version::HTTP_10) => out.push(b"connection: keep-alive\r\n"),
         Persistence::Keep(_) => {}

@@ -253,6 +253,13 @@ async fn exchange<S: HttpService>(
         return None;
     }
 
+    if status.is_informational() {
+        tracing::error!(client = %connection.peer, %status, "the service's final response is an interim one");
+        let text = "500 Internal Server Error: the service gave no final response; see the server's log\n";
+        let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
+        return end(connection, handle, sent.is_ok()).await;
+    }
+
     let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
     let body_framing = match &outgoing {
         Some(outgoing) => BodyFraming::Length(outgoing.len()),

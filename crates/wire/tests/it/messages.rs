@@ -236,3 +236,30 @@ fn options_asterisk_and_absolute_targets_are_understood() {
         assert_eq!(reply.text().trim_end_matches('/'), target);
     }
 }
+
+#[test]
+fn the_service_cannot_contradict_what_becomes_of_the_connection() {
+    let server = serve(|_| async {
+        let mut response = text("kept?");
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        Ok(response)
+    });
+    let mut client = Client::connect(server.addr);
+    let reply = client.get("/", "Connection: close\r\n").reply();
+    assert_eq!((reply.text(), reply.header("connection")), ("kept?", Some("close")));
+    client.expect_closed();
+}
+
+#[test]
+fn an_interim_status_is_no_final_response() {
+    for status in [StatusCode::SWITCHING_PROTOCOLS, StatusCode::EARLY_HINTS] {
+        let server = serve(move |_| async move {
+            let mut response = text("");
+            *response.status_mut() = status;
+            Ok(response)
+        });
+        let mut client = Client::connect(server.addr);
+        assert_eq!(client.get("/", "").reply().status, 500, "{status}");
+        client.expect_closed();
+    }
+}
