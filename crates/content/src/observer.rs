@@ -18,7 +18,7 @@ use crate::SpanError;
 /// `sent` and `completed` speak of bytes handed to the kernel, not of bytes that the recipient has.
 /// The body's bytes are counted, as they leave: parts and boundaries of a multipart answer included,
 /// the head not.
-pub trait Observer: Send + 'static {
+pub trait Observer: Send + Sync + 'static {
     /// The delivery begins; `total` bytes are to leave.
     fn started(&mut self, total: u64) {
         let _ = total;

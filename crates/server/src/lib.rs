@@ -25,6 +25,7 @@ mod archive;
 mod body;
 mod file;
 mod form;
+mod hot;
 mod listing;
 mod log;
 mod page;

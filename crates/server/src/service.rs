@@ -18,6 +18,7 @@ use outflow_content::{Content, Wait};
 use outflow_store::{Background, CrcCache, LocalFile, Memo, OpenError, Opened, RelPath, Root};
 
 use crate::body::ServerBody;
+use crate::hot::Hot;
 use crate::listing::Listing;
 use crate::log::{ArchiveObserver, DeliveryObserver, Line, client};
 use crate::plans::Plans;
@@ -62,6 +63,7 @@ pub struct FolderService(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) root: Arc<Root>,
+    hot: Hot,
     pub(crate) plans: Arc<Plans>,
     pub(crate) resume: Resume,
     pub(crate) background: Option<Background>,
@@ -95,7 +97,14 @@ impl FolderService {
                 .ok()
         });
         let plans = Arc::new(Plans::new(Arc::clone(&root), crcs, settings.plan_fresh));
-        FolderService(Arc::new(Shared { root, plans, resume, background, room: Room::new() }))
+        FolderService(Arc::new(Shared {
+            root,
+            hot: Hot::new(),
+            plans,
+            resume,
+            background,
+            room: Room::new(),
+        }))
     }
 
     /// How many folders were walked for archives since the start.
@@ -163,13 +172,22 @@ impl Shared {
         }
         let target = Target::of(request.uri()).ok().filter(|target| !target.folder)?;
         let query = query(request.uri()).ok().filter(|query| !query.zip)?;
+        if !query.download
+            && let Some(content) = self.hot.get(&self.root, &target.path)
+        {
+            return Some(deliver(content, method, request.headers(), line));
+        }
         let opened = self.root.open(&target.path, Wait::No);
         if opened.as_ref().is_err_and(OpenError::is_would_block) {
             return None;
         }
         Some(match opened {
             Ok(Opened::File(open)) => {
-                deliver(file::content(open, query.download), method, request.headers(), line)
+                let mut content = file::content(open.clone(), query.download);
+                if !query.download {
+                    content = self.hot.keep(open, content);
+                }
+                deliver(content, method, request.headers(), line)
             }
             Ok(Opened::Folder(_)) => finish(to_folder(&target.path, request.uri()), line),
             Err(error) => finish(Problem::from(&error).respond(method, request.headers()), line),

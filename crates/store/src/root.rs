@@ -117,6 +117,17 @@ impl Root {
         }
     }
 
+    /// Whether opening `path` would give the very file that `file` is, unchanged since it was opened.
+    ///
+    /// One look at the path instead of opening it again. That the path stays inside the root need not be
+    /// checked anew: it did when `file` was opened, and this is the same inode. Does not wait, but for
+    /// a file system that has to ask a network.
+    #[must_use]
+    pub fn still_names(&self, path: &RelPath, file: &LocalFile) -> bool {
+        rustix::fs::statat(&self.dir, path.as_bytes(), AtFlags::empty())
+            .is_ok_and(|stat| Identity::of(&stat) == file.identity())
+    }
+
     /// What `path` is, without opening it: following links under the root's rule. Blocks.
     pub(crate) fn stat(&self, path: &RelPath) -> Result<Stat, OpenErrorKind> {
         if !self.is_visible(path) {

@@ -58,3 +58,36 @@ async fn a_file_that_is_deleted_under_a_reader_is_read_to_its_end() {
     std::fs::remove_file(site.at("big")).unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
 }
+
+/// Small files are kept open between requests; nobody may see that.
+#[tokio::test]
+async fn a_file_that_was_served_before_is_served_as_it_is_now() {
+    let site = Site::new(&[("a", "first"), ("b", "other"), ("folder/c", "third")]);
+    let old = site.get("/a").await;
+    assert_eq!(old.text(), "first");
+    assert_eq!(site.get("/a").await.text(), "first");
+
+    std::fs::write(site.at("a"), "written").unwrap();
+    let new = site.get("/a").await;
+    assert_eq!(new.text(), "written");
+    assert_ne!(new.header("etag"), old.header("etag"));
+
+    std::fs::rename(site.at("b"), site.at("a")).unwrap();
+    assert_eq!(site.get("/a").await.text(), "other");
+    std::fs::remove_file(site.at("a")).unwrap();
+    assert_eq!(site.get("/a").await.status, 404);
+    std::fs::create_dir(site.at("a")).unwrap();
+    assert_eq!(site.get("/a").await.status, 308);
+
+    assert_eq!(site.get("/folder/c").await.text(), "third");
+    assert_eq!(
+        site.get("/folder/c?download").await.header("content-disposition"),
+        "attachment; filename=\"c\""
+    );
+    assert_eq!(site.get("/folder/c").await.header("content-disposition"), "");
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("c"), "outer").unwrap();
+    std::fs::remove_dir_all(site.at("folder")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), site.at("folder")).unwrap();
+    assert_eq!(site.get("/folder/c").await.status, 403);
+}

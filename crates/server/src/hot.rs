@@ -1,0 +1,47 @@
+//! Small files that are asked for again and again: kept open, and described once.
+//!
+//! Opening, describing and closing a file costs more than sending ten kilobytes. What is kept is looked
+//! at by its path before each use ([`Root::still_names`]), so that a changed, replaced or deleted file is
+//! noticed at once, as if it had been opened anew.
+
+use std::sync::Arc;
+
+use outflow_content::Content;
+use outflow_store::{LocalFile, RelPath, Root};
+use quick_cache::sync::Cache;
+
+/// Files kept open: that many descriptors at the most.
+const FILES: usize = 512;
+
+/// Largest file that is kept open, in bytes. A larger one takes long enough to send; and a deleted one
+/// would go on filling the disk. So at most 512 MiB of deleted files are kept.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Open files and their contents, by path.
+pub(crate) struct Hot(Cache<RelPath, (LocalFile, Arc<Content>)>);
+
+impl Hot {
+    pub(crate) fn new() -> Hot {
+        Hot(Cache::new(FILES))
+    }
+
+    /// The content of `path` if it is kept and `root` still has the same file there.
+    pub(crate) fn get(&self, root: &Root, path: &RelPath) -> Option<Content> {
+        let (file, content) = self.0.get(path)?;
+        if root.still_names(path, &file) {
+            return Some(content.again());
+        }
+        self.0.remove(path);
+        None
+    }
+
+    /// Keeps an open file and its content, if it is small, and gives the content back.
+    pub(crate) fn keep(&self, file: LocalFile, content: Content) -> Content {
+        if content.len() > LARGEST {
+            return content;
+        }
+        let again = content.again();
+        self.0.insert(file.path().clone(), (file, Arc::new(content)));
+        again
+    }
+}
