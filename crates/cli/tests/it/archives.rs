@@ -139,14 +139,18 @@ fn python_reads_names_times_and_modes() {
     let (tree, folder) = (tree(), TempDir::new().unwrap());
     let expected = Tree::read(&tree.root());
     for archive in both_layouts(&tree, &folder) {
-        let report: serde_json::Value = serde_json::from_str(&output(python("check_zip.py").arg(&archive))).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_str(&output(python("check_zip.py").arg(&archive))).unwrap();
         assert!(report["bad"].is_null(), "{}", report["bad"]);
         let entries = report["entries"].as_array().unwrap();
         assert_eq!(entries.len(), expected.len());
         for entry in entries {
             let name = entry[0].as_str().unwrap();
             let bytes = expected.get(name).unwrap_or_else(|| panic!("{name} is not in the tree"));
-            assert_eq!((entry[1].as_u64(), entry[2].as_u64()), (Some(bytes.len() as u64), Some(crc32(bytes).into())));
+            assert_eq!(
+                (entry[1].as_u64(), entry[2].as_u64()),
+                (Some(bytes.len() as u64), Some(crc32(bytes).into()))
+            );
             assert_eq!(entry[3], serde_json::json!(DATE), "{name}");
             let mode = match name {
                 _ if name.ends_with('/') => 0o040_755,

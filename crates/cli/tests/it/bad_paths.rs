@@ -83,8 +83,19 @@ fn selections_that_try_to_get_out_are_refused() {
     let server = Server::of(tree.root());
     let mut client = server.client();
     for file in [
-        "..", "../secret.txt", "%2e%2e/secret.txt", "%2e%2e%2fsecret.txt", "/etc/passwd", "/", "", ".", "./b.txt",
-        "b.txt%00", "../a.txt", "b.txt/..", "b%zz",
+        "..",
+        "../secret.txt",
+        "%2e%2e/secret.txt",
+        "%2e%2e%2fsecret.txt",
+        "/etc/passwd",
+        "/",
+        "",
+        ".",
+        "./b.txt",
+        "b.txt%00",
+        "../a.txt",
+        "b.txt/..",
+        "b%zz",
     ] {
         let reply = client.get(&format!("/sub/?zip&file={file}"));
         assert!(matches!(reply.status, 400 | 404), "{file}: {}", reply.status);
@@ -103,7 +114,13 @@ fn fifos_sockets_and_devices_are_refused_without_waiting_for_them() {
     rustix::fs::mknodat(CWD, tree.at("fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
     let _socket = UnixListener::bind(tree.at("socket")).unwrap();
     let null = rustix::fs::makedev(1, 3);
-    let device = rustix::fs::mknodat(CWD, tree.at("null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), null);
+    let device = rustix::fs::mknodat(
+        CWD,
+        tree.at("null"),
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        null,
+    );
     let server = Server::of(tree.root());
     let mut client = server.client();
     for path in ["/fifo", "/socket", "/fifo?download"] {
@@ -146,7 +163,15 @@ fn hidden_names_are_not_there_unless_they_are_asked_for() {
 
     let server = Server::of(tree.root());
     let mut client = server.client();
-    for path in ["/.secret", "/.git/config", "/.git/", "/.git", "/sub/.hidden/file", "/?zip&file=.secret", "/.git/?zip"] {
+    for path in [
+        "/.secret",
+        "/.git/config",
+        "/.git/",
+        "/.git",
+        "/sub/.hidden/file",
+        "/?zip&file=.secret",
+        "/.git/?zip",
+    ] {
         assert_eq!(client.get(path).status, 404, "{path}");
     }
     assert_eq!(names(&client.get("/?json").json()), ["a.txt", "sub"]);

@@ -47,9 +47,15 @@ fn check_piped(server: &Server, layout: &str) -> String {
     assert!(bsdtar.status.success(), "{layout}: {}", String::from_utf8_lossy(&bsdtar.stderr));
     assert!(java.status.success(), "{layout}: {}", String::from_utf8_lossy(&java.stderr));
     let names: Vec<String> = LARGE_NAMES.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(String::from_utf8(bsdtar.stdout).unwrap().lines().collect::<Vec<_>>(), names, "{layout}: bsdtar");
+    assert_eq!(
+        String::from_utf8(bsdtar.stdout).unwrap().lines().collect::<Vec<_>>(),
+        names,
+        "{layout}: bsdtar"
+    );
     let java = String::from_utf8(java.stdout).unwrap();
-    let sizes: Vec<(&str, u64)> = java.lines().map(|line| line.split('\t').collect::<Vec<_>>())
+    let sizes: Vec<(&str, u64)> = java
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
         .map(|fields| (fields[1], fields[2].parse().unwrap()))
         .collect();
     assert_eq!(sizes, LARGE_NAMES, "{layout}: Java");
@@ -92,7 +98,10 @@ fn an_archive_over_four_gib_opens_in_both_layouts() {
     let lines = format!("If-Range: {streamed}\r\nRange: bytes=-100\r\n");
     let tail = client.fetch("GET", "/?zip", &lines).expect(206);
     assert_eq!(tail.header("etag"), streamed);
-    assert_ne!(tail.header("content-range"), client.get_range("/?zip", "-100").expect(206).header("content-range"));
+    assert_ne!(
+        tail.header("content-range"),
+        client.get_range("/?zip", "-100").expect(206).header("content-range")
+    );
 }
 
 #[test]

@@ -150,7 +150,9 @@ fn a_file_that_changes_right_after_it_was_planned_is_never_half_old() {
                     assert!(body.windows(at.len().max(1)).any(|window| window == at) || new.is_empty());
                     assert!(!body.windows(64).any(|window| window == &old[..64]), "{layout}: old bytes");
                 }
-                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{layout}: {error}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{layout}: {error}")
+                }
             }
         }
         // Once the plan has been made again, everybody gets the new one.

@@ -36,7 +36,15 @@ fn wget() -> Command {
 /// With sixteen connections, each for a megabyte or more.
 fn aria2c(folder: &Path, name: &str) -> Command {
     let mut aria2c = program("aria2c");
-    aria2c.args(["--no-conf", "--quiet", "--file-allocation=none", "--allow-overwrite=true", "-x16", "-s16", "-k1M"]);
+    aria2c.args([
+        "--no-conf",
+        "--quiet",
+        "--file-allocation=none",
+        "--allow-overwrite=true",
+        "-x16",
+        "-s16",
+        "-k1M",
+    ]);
     aria2c.arg("-d").arg(folder).args(["-o", name]);
     aria2c
 }
@@ -67,7 +75,8 @@ fn curl_downloads_a_file_and_sees_its_head() {
 
     let head = output(curl().arg("-I").arg(server.url("/big.bin"))).to_lowercase();
     assert!(head.starts_with("http/1.1 200 "), "{head}");
-    for field in [format!("content-length: {BIG}\r\n"), "accept-ranges: bytes\r\n".into(), "etag: \"".into()] {
+    for field in [format!("content-length: {BIG}\r\n"), "accept-ranges: bytes\r\n".into(), "etag: \"".into()]
+    {
         assert!(head.contains(&field), "{field} in {head}");
     }
 }
@@ -113,7 +122,8 @@ fn curl_resumes_an_archive_that_it_began_itself() {
     begin_and_kill(&server.url("/folder/?zip"), 2_000_000, &to);
     let begun = fs::read(&to).unwrap();
     // The background pass learns the CRC-32s meanwhile, so that a new download would be another one.
-    let before = server.fetch("GET", "/folder/?zip", "Range: bytes=0-0\r\n").expect(206).header("etag").to_owned();
+    let before =
+        server.fetch("GET", "/folder/?zip", "Range: bytes=0-0\r\n").expect(206).header("etag").to_owned();
     server.await_other_etag("/folder/?zip", &before);
     output(curl().args(["-C", "-", "-o"]).arg(&to).arg(server.url("/folder/?zip")));
     let resumed = fs::read(&to).unwrap();

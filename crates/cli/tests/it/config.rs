@@ -60,7 +60,11 @@ fn a_flag_is_stronger_than_both() {
 #[test]
 fn everything_can_be_said_without_a_flag() {
     let (tree, own) = (tree(), TempDir::new().unwrap());
-    let text = format!("path = {:?}\nlisten = \"127.0.0.1:0\"\ncache = {:?}\n", tree.root(), own.path().join("cache"));
+    let text = format!(
+        "path = {:?}\nlisten = \"127.0.0.1:0\"\ncache = {:?}\n",
+        tree.root(),
+        own.path().join("cache")
+    );
     let config = config(&tree, &text);
     let mut command = binary();
     command.arg("serve").env("OUTFLOW_CONFIG", config);
@@ -85,7 +89,8 @@ fn mistakes_in_the_file_are_wrong_usage_and_are_named() {
         ("[serve]\nhidden = true\n", "serve"),
     ] {
         let config = config(&tree, text);
-        let output = Program::start(binary().arg("serve").arg(tree.root()).arg("--config").arg(&config)).finish();
+        let output =
+            Program::start(binary().arg("serve").arg(tree.root()).arg("--config").arg(&config)).finish();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}: {stderr}");
         assert!(stderr.contains(part) && stderr.contains("outflow.toml"), "{text}: {stderr}");
@@ -99,7 +104,9 @@ fn mistakes_in_the_file_are_wrong_usage_and_are_named() {
 #[test]
 fn mistakes_in_the_environment_are_wrong_usage_and_are_named() {
     let tree = tree();
-    for (name, value) in [("OUTFLOW_THREADS", "many"), ("OUTFLOW_LISTEN", "nowhere"), ("OUTFLOW_HIDDEN", "perhaps")] {
+    for (name, value) in
+        [("OUTFLOW_THREADS", "many"), ("OUTFLOW_LISTEN", "nowhere"), ("OUTFLOW_HIDDEN", "perhaps")]
+    {
         let output = Program::start(binary().arg("serve").arg(tree.root()).env(name, value)).finish();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");

@@ -83,7 +83,11 @@ fn pipelined_requests_are_answered_in_order() {
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
-    client.ask("GET", "/a.txt", "").ask("HEAD", "/big.bin", "").ask("GET", "/?json", "").ask("GET", "/nothing", "");
+    client
+        .ask("GET", "/a.txt", "")
+        .ask("HEAD", "/big.bin", "")
+        .ask("GET", "/?json", "")
+        .ask("GET", "/nothing", "");
     client.ask("GET", "/?zip&file=a.txt", "").ask("GET", "/a.txt", "Connection: close\r\n");
     assert_eq!(client.reply(false).expect(200).text(), "public");
     assert_eq!(client.reply(true).expect(200).length(), 32 << 20);
@@ -118,7 +122,8 @@ fn a_client_that_vanishes_is_logged_with_the_bytes_that_left() {
 fn hundreds_of_clients_that_vanish_leave_nothing_behind() {
     let tree = tree();
     let server = Server::of(tree.root());
-    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().count();
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().count();
     server.get("/big.bin").expect(200);
     let before = descriptors();
     for number in 0..300 {
@@ -143,7 +148,10 @@ fn connections_over_the_limit_wait_for_their_turn() {
     third.ask("GET", "/a.txt", "");
     third.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let waited = third.try_head().expect_err("there is no room");
-    assert!(matches!(waited.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{waited}");
+    assert!(
+        matches!(waited.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        "{waited}"
+    );
     // Those that are in go on.
     first.get("/a.txt").expect(200);
     drop(second);

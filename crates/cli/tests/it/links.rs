@@ -93,7 +93,8 @@ fn an_archive_has_no_link_that_leads_out_and_ends_although_links_go_in_circles()
         assert!(!name.contains("out-") && !name.contains("dangling"), "{name} in {names:?}");
         assert!(!["self", "left", "right"].contains(&name.as_str()), "{name} in {names:?}");
     }
-    for name in ["a.txt", "in-file", "in-absolute", "in-by-two", "in-folder/b.txt", "sub/b.txt", "sub/in-up"] {
+    for name in ["a.txt", "in-file", "in-absolute", "in-by-two", "in-folder/b.txt", "sub/b.txt", "sub/in-up"]
+    {
         assert!(names.iter().any(|other| other == name), "no {name} in {names:?}");
     }
     for selection in ["out-file", "out-folder/", "sub/out-deep"] {

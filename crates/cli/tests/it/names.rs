@@ -14,12 +14,52 @@ use crate::support::{Program, Server, Tree, assert_same, output, program, python
 
 fn hard_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
-        "quote\"quote.txt", "apostrophe's.txt", "new\nline.txt", "return\r\n.txt", "tab\t.txt", "bell\u{7}.txt",
-        "escape\u{1b}[31m.txt", "delete\u{7f}.txt", "emoji 😀👩‍👩‍👧.txt", "a&b=c.txt", "<b>bold<b>.txt", "100%.txt",
-        "%41.txt", "%2e%2e", "what?.txt", "hash#.txt", "semi;colon.txt", "plus+plus.txt", " leading space", "trailing ",
-        "-rf", "--help", "a:b.txt", "C:", "con", "NUL.txt", "star*.txt", "pipe|.txt", "$HOME", "`id`.txt",
-        "ünï.txt", "u\u{308}ni decomposed.txt", "gpj\u{202e}.exe", "عربي.txt", "日本語.txt", "zero\u{200b}width.txt",
-        "javascript:alert(1)", "http:", "@", "~", "{}", "[1].txt", "a,b.txt", "tilde~", "CASE.txt", "case.txt",
+        "quote\"quote.txt",
+        "apostrophe's.txt",
+        "new\nline.txt",
+        "return\r\n.txt",
+        "tab\t.txt",
+        "bell\u{7}.txt",
+        "escape\u{1b}[31m.txt",
+        "delete\u{7f}.txt",
+        "emoji 😀👩‍👩‍👧.txt",
+        "a&b=c.txt",
+        "<b>bold<b>.txt",
+        "100%.txt",
+        "%41.txt",
+        "%2e%2e",
+        "what?.txt",
+        "hash#.txt",
+        "semi;colon.txt",
+        "plus+plus.txt",
+        " leading space",
+        "trailing ",
+        "-rf",
+        "--help",
+        "a:b.txt",
+        "C:",
+        "con",
+        "NUL.txt",
+        "star*.txt",
+        "pipe|.txt",
+        "$HOME",
+        "`id`.txt",
+        "ünï.txt",
+        "u\u{308}ni decomposed.txt",
+        "gpj\u{202e}.exe",
+        "عربي.txt",
+        "日本語.txt",
+        "zero\u{200b}width.txt",
+        "javascript:alert(1)",
+        "http:",
+        "@",
+        "~",
+        "{}",
+        "[1].txt",
+        "a,b.txt",
+        "tilde~",
+        "CASE.txt",
+        "case.txt",
     ]
     .map(|name| name.as_bytes().to_vec())
     .to_vec();
@@ -111,7 +151,10 @@ fn the_fields_of_a_page_select_what_they_stand_for() {
     drop(input);
     let parsed: Value = serde_json::from_slice(&parser.finish().stdout).unwrap();
     // As a browser sends it when everything but the folder is ticked.
-    let form: Vec<String> = parsed["fields"].as_array().unwrap().iter()
+    let form: Vec<String> = parsed["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|field| (field[0].as_str().unwrap(), field[1].as_str().unwrap()))
         .filter(|(_, value)| !value.ends_with('/'))
         .map(|(name, value)| format!("{name}={}", encoded(value)))
@@ -128,7 +171,17 @@ fn the_fields_of_a_page_select_what_they_stand_for() {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
+        .collect()
 }
 
 #[test]
@@ -148,7 +201,10 @@ fn an_archive_of_hard_names_has_safe_and_unique_ones_and_all_files() {
         for name in names {
             assert!(!name.chars().any(char::is_control), "{name:?}");
             assert!(!name.contains(['\\', ':', '*', '?', '"', '<', '>', '|']), "{name:?}");
-            assert!(!name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | "..")), "{name:?}");
+            assert!(
+                !name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | "..")),
+                "{name:?}"
+            );
             assert!(name.split('/').all(|part| part.len() <= 255), "{name:?}");
         }
         // Extracted, every file is there with its own bytes.
@@ -169,7 +225,10 @@ fn downloads_are_saved_under_safe_names() {
     let server = Server::of(tree.root());
     let mut client = server.client();
     for (address, disposition) in [
-        ("/quote%22quote.txt", "attachment; filename=\"quote_quote.txt\"; filename*=UTF-8''quote%22quote.txt"),
+        (
+            "/quote%22quote.txt",
+            "attachment; filename=\"quote_quote.txt\"; filename*=UTF-8''quote%22quote.txt",
+        ),
         ("/new%0Aline.txt", "attachment; filename=\"new_line.txt\""),
         ("/return%0D%0A.txt", "attachment; filename=\"return__.txt\""),
         ("/%C3%BCn%C3%AF.txt", "attachment; filename=\"_n_.txt\"; filename*=UTF-8''%C3%BCn%C3%AF.txt"),
@@ -179,11 +238,17 @@ fn downloads_are_saved_under_safe_names() {
         let reply = client.get(&format!("{address}?download")).expect(200);
         assert_eq!(reply.header("content-disposition"), disposition);
         let shown = client.get(address).expect(200);
-        assert!(!shown.find("content-disposition").unwrap_or_default().starts_with("attachment"), "{address}");
+        assert!(
+            !shown.find("content-disposition").unwrap_or_default().starts_with("attachment"),
+            "{address}"
+        );
     }
     let zip = client.get("/folders/quote%22quote.txt/?zip").expect(200);
     let disposition = zip.header("content-disposition");
-    assert_eq!(disposition, "attachment; filename=\"quote_quote.txt.zip\"; filename*=UTF-8''quote%22quote.txt.zip");
+    assert_eq!(
+        disposition,
+        "attachment; filename=\"quote_quote.txt.zip\"; filename*=UTF-8''quote%22quote.txt.zip"
+    );
 }
 
 #[test]
@@ -208,7 +273,8 @@ fn make_deep(tree: &Tree, name: &str, levels: usize) {
         mkdirat(&folder, name, Mode::from_raw_mode(0o755)).unwrap();
         folder = openat(&folder, name, flags, Mode::empty()).unwrap();
     }
-    let file = openat(&folder, "deep.txt", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o644)).unwrap();
+    let file =
+        openat(&folder, "deep.txt", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o644)).unwrap();
     fs::File::from(file).write_all(b"far down").unwrap();
 }
 
@@ -256,6 +322,10 @@ fn a_path_longer_than_the_kernel_takes_is_served_and_archived_in_parts() {
     let path = tree.beside("part.zip");
     fs::write(&path, &part_of_it.body).unwrap();
     let listed = output(program("bsdtar").arg("-tf").arg(&path));
-    assert_same(listed.as_bytes(), format!("{}deep.txt\n", format!("{name}/").repeat(100)).as_bytes(), "names");
+    assert_same(
+        listed.as_bytes(),
+        format!("{}deep.txt\n", format!("{name}/").repeat(100)).as_bytes(),
+        "names",
+    );
     output(program("rm").arg("-rf").arg(tree.root()));
 }

@@ -31,15 +31,15 @@ fn a_page_is_well_formed_and_all_its_links_work() {
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
-    for (folder, names) in [
-        ("/", &["empty/", "sub/", "a.txt", "b file.txt"][..]),
-        ("/sub/", &["inside.txt"]),
-        ("/empty/", &[]),
-    ] {
-        let page = client.fetch("GET", folder, "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n").expect(200);
+    for (folder, names) in
+        [("/", &["empty/", "sub/", "a.txt", "b file.txt"][..]), ("/sub/", &["inside.txt"]), ("/empty/", &[])]
+    {
+        let page =
+            client.fetch("GET", folder, "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n").expect(200);
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
         let parts = parse(&page.body);
-        let texts: Vec<&str> = parts["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let texts: Vec<&str> =
+            parts["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         for name in names {
             assert!(texts.contains(name), "{folder}: no {name} in {texts:?}");
         }
@@ -78,7 +78,10 @@ fn programs_get_json() {
     assert_eq!((&entries[3]["type"], &entries[3]["href"]), (&"folder".into(), &"sub/".into()));
 
     let sub = client.get("/sub/?json").expect(200).json();
-    assert_eq!((&sub["name"], &sub["path"], &sub["archive"]), (&"sub".into(), &"/sub/".into(), &"/sub/?zip".into()));
+    assert_eq!(
+        (&sub["name"], &sub["path"], &sub["archive"]),
+        (&"sub".into(), &"/sub/".into(), &"/sub/?zip".into())
+    );
     // A person's browser gets a page, and so does who says nothing.
     for accept in ["", "Accept: */*\r\n", "Accept: text/html, application/json;q=0.9\r\n"] {
         let page = client.fetch("GET", "/", accept).expect(200);
@@ -91,7 +94,11 @@ fn a_folder_without_its_slash_is_redirected() {
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
-    for (from, to) in [("/sub", "/sub/"), ("/sub?json", "/sub/?json"), ("/sub?zip&file=inside.txt", "/sub/?zip&file=inside.txt")] {
+    for (from, to) in [
+        ("/sub", "/sub/"),
+        ("/sub?json", "/sub/?json"),
+        ("/sub?zip&file=inside.txt", "/sub/?zip&file=inside.txt"),
+    ] {
         let reply = client.get(from).expect(308);
         assert_eq!(reply.header("location"), to);
         client.get(to).expect(200);
@@ -188,11 +195,20 @@ fn problems_are_told_to_programs_and_to_people() {
     assert_eq!(problem.header("content-type"), "application/problem+json");
     let problem = problem.json();
     assert_eq!(problem["status"], 404);
-    assert!(problem["title"].is_string() && problem["detail"].is_string() && problem["type"].is_string(), "{problem}");
-    let page = client.fetch("GET", "/<script>alert(1)</script>".replace(['<', '>'], "%3C").as_str(), "Accept: text/html\r\n");
+    assert!(
+        problem["title"].is_string() && problem["detail"].is_string() && problem["type"].is_string(),
+        "{problem}"
+    );
+    let page = client.fetch(
+        "GET",
+        "/<script>alert(1)</script>".replace(['<', '>'], "%3C").as_str(),
+        "Accept: text/html\r\n",
+    );
     assert_eq!(page.status, 404);
     parse(&page.body);
-    let page = client.fetch("GET", "/?zip&file=%3Cscript%3Ealert(1)%3C/script%3E", "Accept: text/html\r\n").expect(404);
+    let page = client
+        .fetch("GET", "/?zip&file=%3Cscript%3Ealert(1)%3C/script%3E", "Accept: text/html\r\n")
+        .expect(404);
     assert!(!page.text().contains("<script>"), "{}", page.text());
     parse(&page.body);
 }

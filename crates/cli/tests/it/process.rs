@@ -104,8 +104,17 @@ fn help_and_version_are_there() {
     }
     let help = String::from_utf8(run(&["serve", "--help"]).stdout).unwrap();
     for flag in [
-        "--listen", "--hidden", "--follow-symlinks", "--max-connections", "--cache", "--drain", "--threads", "--config",
-        "--log-level", "--log-format", "OUTFLOW_LISTEN",
+        "--listen",
+        "--hidden",
+        "--follow-symlinks",
+        "--max-connections",
+        "--cache",
+        "--drain",
+        "--threads",
+        "--config",
+        "--log-level",
+        "--log-format",
+        "OUTFLOW_LISTEN",
     ] {
         assert!(help.contains(flag), "{flag}");
     }

@@ -113,7 +113,8 @@ fn parts(reply: &Reply) -> Vec<(String, Vec<u8>)> {
         }
         let end = rest.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let head = std::str::from_utf8(&rest[2..end]).unwrap();
-        let range = head.lines().find_map(|line| line.strip_prefix("Content-Range: bytes ")).unwrap().to_owned();
+        let range =
+            head.lines().find_map(|line| line.strip_prefix("Content-Range: bytes ")).unwrap().to_owned();
         let (from, to) = range.split_once('/').unwrap().0.split_once('-').unwrap();
         let len = to.parse::<usize>().unwrap() - from.parse::<usize>().unwrap() + 1;
         parts.push((range, rest[end + 4..end + 4 + len].to_vec()));
@@ -162,5 +163,8 @@ fn if_range_protects_from_joining_two_files() {
     let lines = format!("Range: bytes=50000-\r\nIf-Match: {}\r\n", first.header("etag"));
     client.fetch("GET", "/file.bin", &lines).expect(412);
     let lines = format!("Range: bytes=50000-\r\nIf-Range: {}\r\n", first.header("last-modified"));
-    assert!(client.fetch("GET", "/file.bin", &lines).status == 200, "a date from before it changed, or too young");
+    assert!(
+        client.fetch("GET", "/file.bin", &lines).status == 200,
+        "a date from before it changed, or too young"
+    );
 }

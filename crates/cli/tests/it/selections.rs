@@ -10,7 +10,9 @@ use crate::support::{Random, Server, Setup, Tree, assert_same, noise, output, pr
 
 fn tree() -> Tree {
     let tree = Tree::new();
-    for name in ["a.txt", "b.txt", "sub/c.txt", "sub/deeper/d.txt", "other/e.txt", "ünï code.txt", "a+b&c=d.txt"] {
+    for name in
+        ["a.txt", "b.txt", "sub/c.txt", "sub/deeper/d.txt", "other/e.txt", "ünï code.txt", "a+b&c=d.txt"]
+    {
         tree.file(name, format!("this is {name}"));
     }
     tree
@@ -146,18 +148,32 @@ fn tokens_that_nobody_made_are_refused() {
     }
     let server = Server::of(tree.root());
     let mut client = server.client();
-    let form: Vec<String> =
-        (0..150).map(|number| format!("file=a+name+that+is+long+enough+to+make+tokens+{number}.txt")).collect();
+    let form: Vec<String> = (0..150)
+        .map(|number| format!("file=a+name+that+is+long+enough+to+make+tokens+{number}.txt"))
+        .collect();
     let location = client.post("/?zip", &form.join("&")).expect(303).header("location").to_owned();
     let token = location.strip_prefix("/?zip&pick=").expect("a token").to_owned();
     client.get(&location).expect(200);
 
     let mut random = Random::new(1);
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut hostile: Vec<String> =
-        ["", "A", "AAAA", "%00", "..", "%FF%FF", "AQAU", "AQAUAQE", "AQAU_____wE", "AQAkAf____8P", "AQD_AQE", "====", "AQAU/w+="]
-            .map(str::to_owned)
-            .to_vec();
+    let mut hostile: Vec<String> = [
+        "",
+        "A",
+        "AAAA",
+        "%00",
+        "..",
+        "%FF%FF",
+        "AQAU",
+        "AQAUAQE",
+        "AQAU_____wE",
+        "AQAkAf____8P",
+        "AQD_AQE",
+        "====",
+        "AQAU/w+=",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     hostile.extend((1..token.len()).step_by(7).map(|len| token[..len].to_owned()));
     hostile.push(format!("{token}AAAA"));
     hostile.push(format!("{token}{token}"));

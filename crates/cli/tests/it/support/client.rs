@@ -115,10 +115,8 @@ impl Client {
     /// Sends a form, as a browser does.
     #[track_caller]
     pub(crate) fn post(&mut self, path: &str, form: &str) -> Reply {
-        let lines = format!(
-            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-            form.len()
-        );
+        let lines =
+            format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n", form.len());
         self.ask("POST", path, &lines).send(form).reply(false)
     }
 

@@ -73,8 +73,7 @@ impl Program {
     #[track_caller]
     pub(crate) fn finish(mut self) -> Output {
         let status = until("a program has ended", || self.child.try_wait().unwrap());
-        let [stdout, stderr] =
-            self.outputs.each_mut().map(|output| output.take().unwrap().join().unwrap());
+        let [stdout, stderr] = self.outputs.each_mut().map(|output| output.take().unwrap().join().unwrap());
         Output { status, stdout, stderr }
     }
 }

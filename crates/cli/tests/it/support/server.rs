@@ -31,7 +31,7 @@ pub(crate) struct Setup {
 pub(crate) struct Server {
     child: Child,
     pub(crate) addr: SocketAddr,
-    /// All that it printed to stdout so far.
+    /// The first line on stdout.
     pub(crate) first_line: String,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
@@ -99,7 +99,11 @@ impl Setup {
             let copy = own.path().join("outflow");
             std::fs::copy(env!("CARGO_BIN_EXE_outflow"), &copy).unwrap();
             let mut command = command(OsStr::new("setpriv"));
-            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".to_owned()]);
+            command.args([
+                format!("--reuid={NOBODY}"),
+                format!("--regid={NOBODY}"),
+                "--clear-groups".to_owned(),
+            ]);
             command.arg(copy);
             command
         } else {
@@ -274,11 +278,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.join();
-        let log = self.log().join("\n");
+        let log = self.log();
         if std::thread::panicking() {
-            eprintln!("the server's log:\n{}", &log[..log.floor_char_boundary(20_000)]);
+            eprintln!("the end of the server's log:\n{}", log[log.len().saturating_sub(30)..].join("\n"));
         } else {
-            assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+            assert!(
+                !log.iter().any(|line| line.contains("panicked")),
+                "the server panicked:\n{}",
+                log.join("\n")
+            );
         }
     }
 }

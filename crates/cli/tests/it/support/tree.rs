@@ -90,7 +90,8 @@ impl Tree {
 }
 
 fn collect(folder: &Path, prefix: String, files: &mut Files) {
-    let mut names: Vec<OsString> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<OsString> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     if names.is_empty() && !prefix.is_empty() {
         files.insert(prefix.clone(), Vec::new());
