@@ -173,7 +173,14 @@ impl Walk<'_> {
         match self.root.open(&path, Wait::Yes) {
             Ok(Opened::Folder(folder)) => {
                 let parent = u32::try_from(index).map_err(|_| WalkError::TooMany { limit: index })?;
-                self.children(&folder, parent)?;
+                match self.children(&folder, parent) {
+                    // May be listed, but not passed through.
+                    Err(WalkError::Open(OpenError { kind: OpenErrorKind::Denied, .. })) => {
+                        self.tree.records.truncate(first);
+                        self.tree.unreadable.add(format!("{path}/"));
+                    }
+                    walked => walked?,
+                }
                 let count = self.tree.records.len() - first;
                 self.tree.records[index].set_children(first, count);
                 Ok(())
