@@ -36,18 +36,12 @@ const END_OF_HTTP_DATES: u64 = 253_402_300_800;
 pub struct Content {
     pub(crate) spans: Arc<dyn Spans>,
     pub(crate) etag: Option<EntityTag>,
-    pub(crate) last_modified: Option<LastModified>,
-    /// Media type, disposition and the caller's own.
+    /// Seconds since 1970, below [`END_OF_HTTP_DATES`].
+    pub(crate) last_modified: Option<u64>,
+    /// All fields of the answer to a plain GET, the caller's own among them. So that answer needs no
+    /// further work, and any other one begins with it.
     pub(crate) headers: HeaderMap,
     pub(crate) observer: Option<Box<dyn Observer>>,
-}
-
-/// When a content was last modified, and how that is said.
-#[derive(Clone, Debug)]
-pub(crate) struct LastModified {
-    /// Seconds since 1970, below [`END_OF_HTTP_DATES`].
-    pub(crate) seconds: u64,
-    pub(crate) text: HeaderValue,
 }
 
 impl Content {
@@ -57,6 +51,8 @@ impl Content {
         // Room for what a usual answer has, so that the map is allocated once.
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(spans.len()));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         Content { spans, etag: None, last_modified: None, headers, observer: None }
     }
 
@@ -79,6 +75,7 @@ impl Content {
     /// The entity tag, strong or weak. Only a strong one lets a client resume by it.
     #[must_use]
     pub fn etag(mut self, etag: EntityTag) -> Content {
+        self.headers.insert(ETAG, etag.as_header_value().clone());
         self.etag = Some(etag);
         self
     }
@@ -90,7 +87,11 @@ impl Content {
     pub fn last_modified(mut self, time: SystemTime) -> Content {
         let since = time.duration_since(UNIX_EPOCH).ok();
         let seconds = since.map(|since| since.as_secs()).filter(|seconds| *seconds < END_OF_HTTP_DATES);
-        self.last_modified = seconds.map(|seconds| LastModified { seconds, text: http_date(seconds) });
+        match seconds {
+            Some(seconds) => self.headers.insert(LAST_MODIFIED, http_date(seconds)),
+            None => self.headers.remove(LAST_MODIFIED),
+        };
+        self.last_modified = seconds;
         self
     }
 
@@ -150,7 +151,7 @@ impl Content {
         Content {
             spans: Arc::clone(&self.spans),
             etag: self.etag.clone(),
-            last_modified: self.last_modified.clone(),
+            last_modified: self.last_modified,
             headers: self.headers.clone(),
             observer: None,
         }
@@ -180,7 +181,7 @@ impl fmt::Debug for Content {
         f.debug_struct("Content")
             .field("len", &self.len())
             .field("etag", &self.etag)
-            .field("last_modified", &self.last_modified.as_ref().map(|modified| &modified.text))
+            .field("last_modified", &self.last_modified)
             .field("headers", &self.headers)
             .finish_non_exhaustive()
     }

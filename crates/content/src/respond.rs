@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::conditions::{self, Validators, Verdict};
-use crate::content::{LastModified, http_date};
+use crate::content::http_date;
 use crate::multipart::byteranges;
 use crate::outgoing::Piece;
 use crate::range::{self, Selection};
@@ -70,10 +70,7 @@ impl Content {
             self.headers.insert(ALLOW, METHODS);
             return self.refuse(status);
         }
-        let validators = Validators {
-            etag: self.etag.as_ref(),
-            last_modified: self.last_modified.as_ref().map(|modified| modified.seconds),
-        };
+        let validators = Validators { etag: self.etag.as_ref(), last_modified: self.last_modified };
         match conditions::evaluate(headers, validators) {
             Verdict::Proceed => {}
             Verdict::NotModified => return self.not_modified(now),
@@ -86,16 +83,13 @@ impl Content {
             } else {
                 Selection::Whole
             };
-        self.set_validators(now);
+        self.not_in_the_future(now);
         match selection {
             Selection::Whole if is_get => {
                 let all = Piece::Content(Arc::clone(&self.spans), 0..self.len());
                 self.deliver(StatusCode::OK, [all])
             }
-            Selection::Whole => {
-                let len = self.len();
-                self.without_body(StatusCode::OK, Some(len), true)
-            }
+            Selection::Whole => self.without_body(StatusCode::OK),
             Selection::One(range) => {
                 self.headers.insert(CONTENT_RANGE, content_range(Some(&range), self.len()));
                 let piece = Piece::Content(Arc::clone(&self.spans), range);
@@ -114,14 +108,10 @@ impl Content {
         }
     }
 
-    fn set_validators(&mut self, now: u64) {
-        if let Some(etag) = &self.etag {
-            self.headers.insert(ETAG, etag.as_header_value().clone());
-        }
-        if let Some(LastModified { seconds, text }) = &self.last_modified {
-            // Never later than Date (8.8.2.1).
-            let text = if *seconds > now { http_date(now) } else { text.clone() };
-            self.headers.insert(LAST_MODIFIED, text);
+    /// Last-Modified is never later than Date (8.8.2.1).
+    fn not_in_the_future(&mut self, now: u64) {
+        if self.last_modified.is_some_and(|modified| modified > now) {
+            self.headers.insert(LAST_MODIFIED, http_date(now));
         }
     }
 
@@ -131,43 +121,39 @@ impl Content {
         pieces: impl IntoIterator<Item = Piece>,
     ) -> Response<ContentBody> {
         let outgoing = Outgoing::new(pieces, self.observer.take());
-        let len = outgoing.len();
+        if outgoing.len() != self.len() {
+            self.headers.insert(CONTENT_LENGTH, HeaderValue::from(outgoing.len()));
+        }
         let encoding = self.headers.get(CONTENT_ENCODING).cloned();
         let (body, slot) = ContentBody::new(outgoing, encoding);
-        let mut response = self.without_body(status, Some(len), true).map(|_| body);
+        let mut response = self.without_body(status).map(|_| body);
         response.extensions_mut().insert(slot);
         response
     }
 
     fn not_modified(mut self, now: u64) -> Response<ContentBody> {
-        self.set_validators(now);
+        self.not_in_the_future(now);
         remove(&mut self.headers, &ABOUT_THE_BODY);
-        self.without_body(StatusCode::NOT_MODIFIED, None, false)
+        remove(&mut self.headers, &[CONTENT_LENGTH, ACCEPT_RANGES]);
+        self.without_body(StatusCode::NOT_MODIFIED)
     }
 
     /// Answers with something else than the content, and without a body.
     fn refuse(mut self, status: StatusCode) -> Response<ContentBody> {
         remove(&mut self.headers, &ABOUT_THE_BODY);
         remove(&mut self.headers, &ABOUT_CACHING);
-        remove(&mut self.headers, &[ETAG, LAST_MODIFIED]);
+        remove(&mut self.headers, &[ETAG, LAST_MODIFIED, CONTENT_LENGTH]);
         // 204 must not have a length (8.6).
-        let len = (status != StatusCode::NO_CONTENT).then_some(0);
-        let ranges = status == StatusCode::RANGE_NOT_SATISFIABLE;
-        self.without_body(status, len, ranges)
+        if status != StatusCode::NO_CONTENT {
+            self.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if status != StatusCode::RANGE_NOT_SATISFIABLE {
+            self.headers.remove(ACCEPT_RANGES);
+        }
+        self.without_body(status)
     }
 
-    fn without_body(
-        mut self,
-        status: StatusCode,
-        len: Option<u64>,
-        accept_ranges: bool,
-    ) -> Response<ContentBody> {
-        if let Some(len) = len {
-            self.headers.insert(CONTENT_LENGTH, short_field(format_args!("{len}")));
-        }
-        if accept_ranges {
-            self.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        }
+    fn without_body(self, status: StatusCode) -> Response<ContentBody> {
         let mut response = Response::new(ContentBody::empty());
         *response.status_mut() = status;
         *response.headers_mut() = self.headers;

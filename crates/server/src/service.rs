@@ -183,15 +183,17 @@ impl Shared {
         }
         Some(match opened {
             Ok(Opened::File(open)) => {
-                let mut content = file::content(open.clone(), query.download);
-                if !query.download {
-                    content = self.hot.keep(open, content);
-                }
-                deliver(content, method, request.headers(), line)
+                deliver(self.content(open, query.download), method, request.headers(), line)
             }
             Ok(Opened::Folder(_)) => finish(to_folder(&target.path, request.uri()), line),
             Err(error) => finish(Problem::from(&error).respond(method, request.headers()), line),
         })
+    }
+
+    /// An open file's content. It may be kept for the next request.
+    fn content(&self, open: LocalFile, download: bool) -> Content {
+        let content = file::content(open.clone(), download);
+        if download { content } else { self.hot.keep(open, content) }
     }
 
     /// The answer, however long it takes.
@@ -221,7 +223,7 @@ impl Shared {
                         "Archives are made of folders. Leave out ?zip to get the file.",
                     )),
                     Found::File(open) => {
-                        Ok(deliver(file::content(open, query.download), method, headers, line.as_ref()))
+                        Ok(deliver(self.content(open, query.download), method, headers, line.as_ref()))
                     }
                     Found::Folder => Ok(finish(to_folder(&target.path, &head.uri), line.as_ref())),
                     Found::Listing(page) => Ok(finish(*page, line.as_ref())),

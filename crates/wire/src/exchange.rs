@@ -13,6 +13,7 @@ use http_body::Body;
 use outflow_content::Outgoing;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::Notify;
 use tower_service::Service;
 
 use crate::buffer::Buffer;
@@ -75,45 +76,66 @@ pub(crate) async fn serve<S: HttpService>(stream: TcpStream, peer: SocketAddr, s
             Some(kept) => connection = kept,
             None => return,
         }
-        connection.timer().set(shared.options.keep_alive_timeout);
     }
 }
 
 /// Waits for a request. False when the connection is to be closed instead.
 async fn idle<S>(connection: &mut Connection, shared: &Shared<S>) -> bool {
-    let mut draining = pin!(shared.drained.notified());
+    matches!(wait(connection, shared, &shared.drained).await, Some(true))
+}
+
+/// Waits until there is something to read (true; false when the connection is to be closed instead) or
+/// until `notify` notifies (`None`).
+async fn wait<S>(connection: &mut Connection, shared: &Shared<S>, notify: &Notify) -> Option<bool> {
+    let mut notified = pin!(notify.notified());
     // Registered before the flag is looked at, so that no notification falls between the two.
-    draining.as_mut().enable();
+    notified.as_mut().enable();
     if shared.is_draining() {
-        return false;
+        return Some(false);
     }
     poll_fn(|cx| {
-        if draining.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(false);
+        if notified.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
         }
-        connection.poll_readable(cx).map(|result| result.is_ok())
+        connection.poll_readable(cx).map(|result| Some(result.is_ok()))
     })
     .await
 }
 
-/// Serves the requests that are there. The connection when it goes on, `None` when it has ended.
+/// Serves requests as long as they come. The connection when it falls idle, `None` when it has ended.
+///
+/// The next request of a busy connection follows within milliseconds: getting this future's memory anew for
+/// each would cost more than keeping it until the clock has ticked twice.
 async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) -> Option<Connection> {
-    let mut buffer = Buffer::borrow();
     loop {
-        match read_head(&mut connection, &mut buffer, shared).await {
-            Reading::Complete(head) => {
-                buffer.consume(head.len);
-                shared.counters.add_request();
-                (connection, buffer) = exchange(connection, buffer, *head, shared).await?;
-                if buffer.is_empty() {
-                    return Some(connection);
+        let mut buffer = Buffer::borrow();
+        loop {
+            match read_head(&mut connection, &mut buffer, shared).await {
+                Reading::Complete(head) => {
+                    buffer.consume(head.len);
+                    shared.counters.add_request();
+                    (connection, buffer) = exchange(connection, buffer, *head, shared).await?;
+                    if buffer.is_empty() {
+                        break;
+                    }
+                }
+                Reading::Nothing => break,
+                Reading::Ended => return None,
+                Reading::Refused(refusal) => {
+                    refuse(connection, shared, &refusal).await;
+                    return None;
                 }
             }
-            Reading::Nothing => return Some(connection),
-            Reading::Ended => return None,
-            Reading::Refused(refusal) => {
-                refuse(connection, shared, &refusal).await;
-                return None;
+        }
+        drop(buffer);
+        connection.timer().set(shared.options.keep_alive_timeout);
+        let mut ticks = 0;
+        loop {
+            match wait(&mut connection, shared, &shared.ticked).await {
+                Some(true) => break,
+                Some(false) => return None,
+                None if ticks == 1 => return Some(connection),
+                None => ticks += 1,
             }
         }
     }

@@ -20,9 +20,13 @@ use crate::counters::Counters;
 use crate::file;
 use crate::options::Options;
 
-/// Runs of a file shorter than this are read into the buffer and leave with whatever else is in it;
-/// longer ones leave by `sendfile`. Measured: `bench/README.md`.
-pub(crate) const SENDFILE_FROM: u64 = 32 * 1024;
+/// Runs of a file shorter than this are read into the buffer, if something follows them, and leave with
+/// whatever else is in it; longer ones leave by `sendfile`.
+const SENDFILE_FROM: u64 = 32 * 1024;
+
+/// The same for a run that nothing follows: there is nothing to gather it with, and copying costs more
+/// than a second system call from here on. Measured: `bench/README.md`.
+const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 
 /// What one connection may send before others get their turn.
 const TURN: u64 = 2 * 1024 * 1024;
@@ -102,6 +106,10 @@ impl Drop for Delivery {
     }
 }
 
+fn sendfile_from(more: bool) -> u64 {
+    if more { SENDFILE_FROM } else { SENDFILE_LAST_FROM }
+}
+
 fn abort_reason(error: &io::Error) -> AbortReason {
     match error.kind() {
         io::ErrorKind::TimedOut => AbortReason::Stalled,
@@ -146,7 +154,7 @@ impl Sender<'_> {
             let more = !outgoing.is_empty();
             match span? {
                 Span::Memory(bytes) => self.bytes(&bytes, more).await?,
-                Span::File(span) if span.len < SENDFILE_FROM => self.small_run(&span).await?,
+                Span::File(span) if span.len < sendfile_from(more) => self.small_run(&span).await?,
                 Span::File(span) => self.long_run(&span, more).await?,
                 Span::Feed(span) => self.feed(span, more).await?,
             }

@@ -22,6 +22,9 @@ use crate::options::Options;
 /// Threads on which each runtime may block: for files that are not in the page cache, and for services.
 const BLOCKING_THREADS: usize = 32;
 
+/// How often a connection that was busy lately looks whether it has fallen idle.
+const TICK: Duration = Duration::from_millis(500);
+
 /// How long the accepting thread rests when the system has no descriptor or memory for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -32,6 +35,8 @@ pub(crate) struct Shared<S> {
     pub(crate) counters: Arc<Counters>,
     /// Wakes idle connections when the server drains.
     pub(crate) drained: Notify,
+    /// Wakes connections that were busy lately, once a [`TICK`] and when the server drains.
+    pub(crate) ticked: Notify,
     draining: AtomicBool,
 }
 
@@ -42,6 +47,7 @@ impl<S> Shared<S> {
             options,
             counters,
             drained: Notify::new(),
+            ticked: Notify::new(),
             draining: AtomicBool::new(false),
         })
     }
@@ -53,6 +59,7 @@ impl<S> Shared<S> {
     fn drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.drained.notify_waiters();
+        self.ticked.notify_waiters();
     }
 }
 
@@ -67,10 +74,12 @@ pub async fn serve<S: HttpService>(listener: TcpListener, service: S) -> io::Res
     let permits = Arc::new(Semaphore::new(options.max_connections));
     let shared = Shared::new(service, options, Arc::default());
     set_nodelay(&listener);
+    let mut tick = tokio::time::interval(TICK);
     loop {
-        let permit = acquire(&permits).await?;
-        let (stream, peer) = accept(&listener).await;
-        spawn(&shared, stream, peer, permit, None);
+        tokio::select! {
+            (stream, peer, permit) = next(&listener, &permits) => spawn(&shared, stream, peer, permit, None),
+            _ = tick.tick() => shared.ticked.notify_waiters(),
+        }
     }
 }
 
@@ -215,19 +224,13 @@ async fn accept_all<S: HttpService>(
     permits: &Arc<Semaphore>,
     mut phase: watch::Receiver<Phase>,
 ) {
+    let mut tick = tokio::time::interval(TICK);
     loop {
-        let next = async {
-            let permit = acquire(permits).await?;
-            let (stream, peer) = accept(&listener).await;
-            io::Result::Ok((stream, peer, permit))
-        };
         tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
-            accepted = next => {
-                let Ok((stream, peer, permit)) = accepted else { break };
-                hand_over(shared, lanes, stream, peer, permit);
-            }
+            (stream, peer, permit) = next(&listener, permits) => hand_over(shared, lanes, stream, peer, permit),
+            _ = tick.tick() => shared.ticked.notify_waiters(),
         }
     }
     drop(listener);
@@ -271,8 +274,10 @@ async fn serve_lane<S: HttpService>(
     mut receiver: mpsc::UnboundedReceiver<Accepted>,
     mut phase: watch::Receiver<Phase>,
 ) {
+    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
+            _ = tick.tick() => shared.ticked.notify_waiters(),
             Some(Accepted { stream, peer, permit, load }) = receiver.recv() => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     spawn(shared, stream, peer, permit, Some(load));
@@ -303,8 +308,15 @@ fn spawn<S: HttpService>(
     });
 }
 
-async fn acquire(permits: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
-    Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)
+/// A permit, and then a connection to use it for. May be dropped at any time: neither is lost.
+async fn next(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    // The semaphore is never closed.
+    let Ok(permit) = Arc::clone(permits).acquire_owned().await else { std::future::pending().await };
+    let (stream, peer) = accept(listener).await;
+    (stream, peer, permit)
 }
 
 /// The next connection. What keeps one from being accepted is logged and waited out.
