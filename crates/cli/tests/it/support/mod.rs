@@ -13,7 +13,7 @@ pub(crate) use server::{Server, Setup, binary};
 pub(crate) use tree::{Files, Random, Tree, noise};
 
 /// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks again and again until there is an answer.
 #[track_caller]
