@@ -18,23 +18,27 @@ pub(crate) fn etag(size: u64, mtime: i64) -> String {
 
 /// The content of an open file, to be shown or, with `download`, to be saved.
 pub(crate) fn content(file: LocalFile, download: bool) -> Content {
+    let span = FileSpan { file: Arc::new(file.clone()), offset: 0, len: file.size() };
+    describe(Content::files([span]), &file, download)
+}
+
+/// The same of a file whose bytes are at hand.
+pub(crate) fn content_in_memory(file: &LocalFile, bytes: Vec<u8>) -> Content {
+    describe(Content::bytes(bytes), file, false)
+}
+
+fn describe(content: Content, file: &LocalFile, download: bool) -> Content {
     let identity = file.identity();
     let name = file.path().name();
-    let media_type = media_type(name);
-    let lossy = download.then(|| String::from_utf8_lossy(name).into_owned());
-    let span = FileSpan { file: Arc::new(file), offset: 0, len: identity.size };
-    let mut content = Content::files([span])
+    let mut content = content
         .last_modified(identity.modified())
-        .media_type(media_type)
+        .media_type(media_type(name))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Hexadecimal digits and a dash can be in a tag.
     if let Some(etag) = EntityTag::strong(&etag(identity.size, identity.mtime)) {
         content = content.etag(etag);
     }
-    match lossy {
-        Some(name) => content.attachment(&name),
-        None => content,
-    }
+    if download { content.attachment(&String::from_utf8_lossy(name)) } else { content }
 }
 
 /// The media type that a name's extension stands for; text is taken for UTF-8.

@@ -1,6 +1,6 @@
-//! Small files that are asked for again and again: kept open, and described once.
+//! Small files that are asked for again and again: kept open, described once, and the smallest in memory.
 //!
-//! Opening, describing and closing a file costs more than sending ten kilobytes. What is kept is looked
+//! Opening, describing, reading and closing a file costs as much as sending ten kilobytes. What is kept is looked
 //! at by its path before each use ([`Root::still_names`]), so that a changed, replaced or deleted file is
 //! noticed at once, as if it had been opened anew.
 
@@ -10,8 +10,13 @@ use outflow_content::Content;
 use outflow_store::{LocalFile, RelPath, Root};
 use quick_cache::sync::Cache;
 
+use crate::file;
+
 /// Files kept open: that many descriptors at the most.
 const FILES: usize = 512;
+
+/// Largest file whose bytes are kept, too: 16 MiB of them at the most.
+const IN_MEMORY: u64 = 32 * 1024;
 
 /// Largest file that is kept open, in bytes. A larger one takes long enough to send; and a deleted one
 /// would go on filling the disk. So at most 512 MiB of deleted files are kept.
@@ -40,6 +45,10 @@ impl Hot {
         if content.len() > LARGEST {
             return content;
         }
+        let content = match (content.len() <= IN_MEMORY).then(|| file.read_resident()).flatten() {
+            Some(bytes) => file::content_in_memory(&file, bytes),
+            None => content,
+        };
         let again = content.again();
         self.0.insert(file.path().clone(), (file, Arc::new(content)));
         again

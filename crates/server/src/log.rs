@@ -70,12 +70,16 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        let delivery = self.delivery.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let failed = matches!(delivery, Some(Delivery { outcome: Some(Outcome::Failed(_)), .. }));
+        if !failed && !tracing::enabled!(target: "outflow::access", tracing::Level::INFO) {
+            return;
+        }
         let status = self.status.load(Ordering::Relaxed);
         let ms = self.begun.elapsed().as_micros() as f64 / 1000.0;
         let client = self.client.map(tracing::field::display);
         let (method, path) = (&self.method, shown(&self.uri));
         let path = path.as_str();
-        let delivery = self.delivery.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Delivery { total, bytes, outcome }) = delivery else {
             if status == 0 {
                 tracing::info!(target: "outflow::access", %method, path, ms, outcome = "abandoned", client, "request");

@@ -1,11 +1,13 @@
 //! Local files: open ones, and ones that are opened when their bytes leave.
 
 use std::fmt;
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use outflow_content::{Feed, FileSource, OpenFile, SpanError, Wait};
 use rustix::fs::Stat;
+use rustix::io::ReadWriteFlags;
 
 use crate::feed::FileFeed;
 use crate::{Identity, Key, OpenError, OpenErrorKind, Opened, RelPath, Root};
@@ -55,6 +57,17 @@ impl LocalFile {
     #[must_use]
     pub fn path(&self) -> &RelPath {
         &self.0.path
+    }
+
+    /// All its bytes, if they are in the page cache and the file is still what it was when it was opened.
+    /// Does not wait.
+    #[must_use]
+    pub fn read_resident(&self) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.size()).ok()?];
+        let read =
+            rustix::io::preadv2(&self.0.fd, &mut [IoSliceMut::new(&mut bytes)], 0, ReadWriteFlags::NOWAIT);
+        let whole = read.is_ok_and(|read| read == bytes.len()) && self.0.verify().is_ok();
+        whole.then_some(bytes)
     }
 
     /// Reads at `offset` into `buffer`; 0 at the file's end. Blocks.

@@ -1,15 +1,15 @@
 //! One client's socket: reading, writing and waiting, each with a deadline.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::SendFlags;
 use rustix::net::sockopt;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -104,6 +104,16 @@ impl Connection {
     pub(crate) async fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         self.write_with(|socket| Ok(rustix::net::send(socket, bytes, flags)?)).await
+    }
+
+    /// The same for two runs of bytes, in one call; they may be taken in part, the first one first.
+    pub(crate) async fn send_both(&mut self, first: &[u8], second: &[u8], more: bool) -> io::Result<usize> {
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        self.write_with(|socket| {
+            let runs = [IoSlice::new(first), IoSlice::new(second)];
+            Ok(rustix::net::sendmsg(socket, &runs, &mut SendAncillaryBuffer::default(), flags)?)
+        })
+        .await
     }
 
     /// Holds back packets that are not full until [`Connection::uncork`] (`TCP_CORK`), for bodies whose

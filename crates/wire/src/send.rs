@@ -166,23 +166,22 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Gathers `bytes` if they fit; sends what does not.
+    /// Gathers `bytes` if they fit and something follows; else sends them behind what is gathered.
     async fn bytes(&mut self, bytes: &[u8], more: bool) -> Result<(), Failed> {
-        if bytes.len() <= self.out.room() {
-            self.out.push(bytes);
-            return Ok(());
-        }
-        self.flush(true).await?;
-        if bytes.len() <= self.borrowed().room() {
+        if more && bytes.len() <= self.borrowed().room() {
             self.out.push(bytes);
             return Ok(());
         }
         let mut left = bytes;
         while !left.is_empty() {
-            let n = self.connection.send(left, more).await?;
-            left = &left[n..];
-            self.progress(n as u64).await;
-            self.counters.add_copied(n as u64);
+            let gathered = self.out.filled().len();
+            let n = if gathered == 0 {
+                self.connection.send(left, more).await?
+            } else {
+                self.connection.send_both(self.out.filled(), left, more).await?
+            };
+            left = &left[n.saturating_sub(gathered)..];
+            self.sent(n.min(gathered), n.saturating_sub(gathered)).await;
         }
         Ok(())
     }
@@ -301,14 +300,20 @@ impl Sender<'_> {
     async fn flush(&mut self, more: bool) -> Result<(), Failed> {
         while !self.out.is_empty() {
             let n = self.connection.send(self.out.filled(), more).await?;
-            self.unsent = false;
-            self.out.consume(n);
-            let head = n.min(self.overhead);
-            self.overhead -= head;
-            self.counters.add_copied((n - head) as u64);
-            self.progress((n - head) as u64).await;
+            self.sent(n, 0).await;
         }
         Ok(())
+    }
+
+    /// The kernel took `gathered` bytes of the buffer, and `behind` that were not in it.
+    async fn sent(&mut self, gathered: usize, behind: usize) {
+        self.unsent = false;
+        self.out.consume(gathered);
+        let head = gathered.min(self.overhead);
+        self.overhead -= head;
+        let body = (gathered - head + behind) as u64;
+        self.counters.add_copied(body);
+        self.progress(body).await;
     }
 
     /// `n` more bytes of the body were taken by the kernel.

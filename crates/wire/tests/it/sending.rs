@@ -115,7 +115,7 @@ fn a_large_file_leaves_by_sendfile_and_not_one_byte_of_it_is_copied() {
 
 #[test]
 fn a_small_file_is_copied_and_leaves_with_its_head() {
-    let bytes = pattern(32 * KIB - 1, 19);
+    let bytes = pattern(4 * KIB - 1, 19);
     let (_folder, path) = temp("file", &bytes);
     let file = TestFile::open(&path);
     let server = serve_content(move |_| file.content());
