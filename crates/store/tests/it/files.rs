@@ -1,8 +1,10 @@
 //! Files that are what they were planned as, and files that are not any more.
 
 use std::future::poll_fn;
+use std::io::IoSliceMut;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use outflow_content::{FileSource as _, OpenFile as _, SpanError, Wait};
 use outflow_store::{Key, LazyFile, LocalFile, OpenErrorKind, Opened, Root, RootOptions};
@@ -44,6 +46,94 @@ async fn a_feed_has_exactly_the_bytes_asked_for() {
         assert_eq!(all(&lazy(&root, "f"), offset, len).await.unwrap(), expected);
     }
     assert!(matches!(all(&file, 699_990, 20).await, Err(SpanError::Truncated { missing: 10, .. })));
+}
+
+/// The same without a runtime, and so without a thread that may block: an attempt to use one panics.
+fn all_at_once(
+    source: &dyn outflow_content::FileSource,
+    offset: u64,
+    len: u64,
+) -> Result<Vec<u8>, SpanError> {
+    let mut feed = source.feed(offset, len);
+    let mut bytes = Vec::new();
+    loop {
+        match feed.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(chunk)) => bytes.extend_from_slice(&chunk?),
+            Poll::Ready(None) => return Ok(bytes),
+            Poll::Pending => panic!("a feed waits"),
+        }
+    }
+}
+
+/// Whether the byte at `offset` is in the page cache. Not every file system says so.
+fn is_cached(file: &LocalFile, offset: u64) -> bool {
+    let mut byte = [0];
+    let into = &mut [IoSliceMut::new(&mut byte)];
+    rustix::io::preadv2(file.fd(), into, offset, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
+}
+
+/// Takes the file out of the page cache, where the file system can do without it.
+fn cool(file: &LocalFile) {
+    rustix::fs::fsync(file.fd()).unwrap();
+    rustix::fs::fadvise(file.fd(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+#[test]
+fn what_is_in_the_page_cache_needs_no_other_thread() {
+    let temp = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..700_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(temp.path().join("f"), &bytes).unwrap();
+    let root = root(temp.path());
+    let (file, lazy) = (open(&root, "f"), lazy(&root, "f"));
+    assert!(is_cached(&file, 0), "the file system has to support RWF_NOWAIT for this test");
+    for (offset, len) in [(0, 700_000), (1, 1), (262_143, 2), (5, 0)] {
+        let expected = &bytes[offset as usize..(offset + len) as usize];
+        assert_eq!(all_at_once(&file, offset, len).unwrap(), expected);
+        assert_eq!(all_at_once(&lazy, offset, len).unwrap(), expected);
+    }
+    // Whatever is wrong is found here, too.
+    std::fs::write(temp.path().join("f"), &bytes[1..]).unwrap();
+    assert!(matches!(all_at_once(&file, 0, 10), Err(SpanError::Changed { .. })));
+    assert!(matches!(all_at_once(&lazy, 0, 10), Err(SpanError::Changed { .. })));
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_page_cache_is_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..700_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(temp.path().join("f"), &bytes).unwrap();
+    let root = root(temp.path());
+    let (file, lazy) = (open(&root, "f"), lazy(&root, "f"));
+    for (offset, len) in [(0, 700_000), (300_000, 300_000), (699_999, 1)] {
+        let expected = &bytes[offset as usize..(offset + len) as usize];
+        // With nothing at all there, and with the first bytes only.
+        for warm in [0, 4096] {
+            for source in [&file as &dyn outflow_content::FileSource, &lazy] {
+                cool(&file);
+                rustix::io::pread(file.fd(), &mut vec![0; warm], offset).unwrap();
+                assert_eq!(all(source, offset, len).await.unwrap(), expected, "{offset}, {warm}");
+            }
+        }
+    }
+    // Asked too early, whether or not it waits then: no byte is lost.
+    cool(&file);
+    let mut feed = file.feed(0, 700_000);
+    let mut chunk = feed.poll_next(&mut Context::from_waker(Waker::noop()));
+    if chunk.is_pending() {
+        chunk = Poll::Ready(poll_fn(|cx| feed.poll_next(cx)).await);
+    }
+    let Poll::Ready(Some(Ok(chunk))) = chunk else { panic!("{chunk:?}") };
+    assert_eq!(chunk, bytes[..chunk.len()]);
+    cool(&file);
+    assert!(matches!(all(&file, 699_990, 20).await, Err(SpanError::Truncated { missing: 10, .. })));
+    // Cut while it is being read.
+    let mut feed = file.feed(0, 700_000);
+    poll_fn(|cx| feed.poll_next(cx)).await.unwrap().unwrap();
+    std::fs::File::options().write(true).open(temp.path().join("f")).unwrap().set_len(300_000).unwrap();
+    cool(&file);
+    let cut = poll_fn(|cx| feed.poll_next(cx)).await.unwrap();
+    assert!(matches!(cut, Err(SpanError::Truncated { offset: 300_000, missing: 400_000, .. })), "{cut:?}");
+    assert!(poll_fn(|cx| feed.poll_next(cx)).await.is_none());
 }
 
 #[test]
