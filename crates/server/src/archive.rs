@@ -14,20 +14,30 @@ use crate::plan::{Made, Plan, has_tags};
 use crate::plans::Ask;
 use crate::problem::Problem;
 use crate::query::Query;
+use crate::resume::presumes;
 use crate::service::Shared;
 
 /// An archive that is ready to be sent, and what is to be remembered of it.
 pub(crate) struct Ready {
     pub(crate) content: Content,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) form: Form,
-    /// Any `Range` has to be passed over, see [`choose`].
+    /// What the client begins with if all of it is sent; `None` if nobody knows, see [`Choice::whole`].
+    pub(crate) form: Option<Form>,
+    /// Any `Range` has to be passed over, see [`Choice::whole`].
     pub(crate) whole: bool,
 }
 
 /// A layout, and whether it may only be sent from its start.
 struct Choice {
     made: Made,
+    /// A bare `Range` goes on in a layout that is not known, or that cannot be made any more. A part of
+    /// another layout would be joined to what the client has: a file of the right length, and broken. So it
+    /// gets all of the archive instead (RFC 9110, 14.2 lets a server ignore `Range`): `curl -C -` refuses
+    /// that and keeps what it has, and programs that know the protocol start again. (Not wget 1: it appends
+    /// all but the bytes that it has of this answer, too, and only an error would stop it.)
+    ///
+    /// It goes on being unknown what the client has: had curl's refusal counted as a beginning, then trying
+    /// again would break the file after all.
     whole: bool,
 }
 
@@ -53,17 +63,24 @@ pub(crate) async fn ready(
     client: Option<IpAddr>,
 ) -> Result<Ready, Problem> {
     let plan = shared.plans.get(folder, ask, headers).await.map_err(|problem| Problem::clone(&problem))?;
-    let continued = bare_range(headers).then(|| shared.resume.continued(&plan.identity, client)).flatten();
+    let bare = bare_range(headers);
+    let continued = bare.then(|| shared.resume.continued(&plan.identity, client)).flatten();
+    let whole = bare && continued.is_none() && presumes(headers);
     let Choice { made, whole } = match at_hand(&plan, headers, continued) {
-        Some(made) => Choice { made, whole: false },
+        Some(made) => Choice { made, whole },
         None => {
             let (plan, headers) = (Arc::clone(&plan), headers.clone());
             let choosing = tokio::task::spawn_blocking(move || choose(&plan, &headers, continued));
-            choosing.await.map_err(|gone| Problem::internal(gone.to_string()))??
+            let choice = choosing.await.map_err(|gone| Problem::internal(gone.to_string()))??;
+            Choice { whole: whole || choice.whole, ..choice }
         }
     };
-    if *method == Method::GET && !whole && bare_range(headers) {
+    if *method == Method::GET && !whole && bare {
         shared.resume.went_on(&plan.identity, client, made.form);
+    }
+    // With a tag it may be refused, and whoever knows tags needs no memory of ours.
+    if *method == Method::HEAD && !has_tags(headers) {
+        shared.resume.told(&plan.identity, client, made.form);
     }
     if made.form == Form::Streamed
         && *method == Method::GET
@@ -83,7 +100,7 @@ pub(crate) async fn ready(
         .media_type(HeaderValue::from_static("application/zip"))
         .attachment(&format!("{name}.zip"))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(Ready { content, plan, form: made.form, whole })
+    Ok(Ready { content, plan, form: (!whole).then_some(made.form), whole })
 }
 
 /// A range without a word about what it is a range of.
@@ -116,8 +133,7 @@ fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<C
     };
     if let Some(form) = continued {
         let made = made(form)?;
-        // The stored layout cannot be made if CRC-32s were forgotten. Then the client gets the other one, but
-        // from its start: a tail of it would not fit what the client has.
+        // The stored layout cannot be made if CRC-32s were forgotten.
         let whole = made.form != form;
         return Ok(Choice { made, whole });
     }

@@ -6,9 +6,18 @@
 //! layout's tail to the other's head if the CRC-32s became known in between. So it is remembered, across
 //! restarts, which layout each client address was given last from the start. For an address that is not
 //! known (it may have changed with the network) the layout that was last given to anyone is the best guess.
+//!
+//! Sometimes nothing is remembered at all: the cache folder was lost. Then there is nothing to guess from, and
+//! a client that goes on somewhere gets all of the archive from its start (see [`presumes`]).
+//!
+//! HEAD hands out no byte, but a length and a tag, and readers of remote archives go by these. So what it told
+//! is remembered for this client, too; but not in place of a layout whose bytes it was given: looking at an
+//! archive must not spoil a download of it that has broken off.
 
 use std::net::IpAddr;
 
+use http::HeaderMap;
+use http::header::RANGE;
 use outflow_store::{Key, Memo};
 use outflow_zip::Form;
 
@@ -18,54 +27,113 @@ pub(crate) const CAPACITY: usize = 100_000;
 /// Remembers which layout of which archive was handed out to whom.
 pub(crate) struct Resume(Memo);
 
+/// What is remembered of a client, or of everybody. The numbers are in files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// It was given this layout's bytes.
+    Given(Form),
+    /// It asked for a part that could not be told the layout of, and was given all of an archive instead. It
+    /// may have begun with that one, or have left it (as curl does) and keep what it had.
+    Unsure,
+    /// It knows this layout's length and tag.
+    Told(Form),
+}
+
+impl Past {
+    fn number(self) -> u32 {
+        match self {
+            Past::Given(Form::Stored) => 1,
+            Past::Given(Form::Streamed) => 2,
+            Past::Unsure => 3,
+            Past::Told(Form::Stored) => 4,
+            Past::Told(Form::Streamed) => 5,
+        }
+    }
+
+    fn of(number: u32) -> Option<Past> {
+        let all = [Form::Stored, Form::Streamed].map(|form| [Past::Given(form), Past::Told(form)]);
+        all.into_iter().flatten().chain([Past::Unsure]).find(|past| past.number() == number)
+    }
+
+    fn form(self) -> Option<Form> {
+        match self {
+            Past::Given(form) | Past::Told(form) => Some(form),
+            Past::Unsure => None,
+        }
+    }
+}
+
 impl Resume {
     pub(crate) fn new(memo: Memo) -> Resume {
         Resume(memo)
     }
 
-    /// `form` of `archive` is being handed out from its start.
-    pub(crate) fn began(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        let number = if form == Form::Stored { 1 } else { 2 };
-        if let Some(client) = client {
-            self.0.insert(of_client(archive, client), number);
+    /// `form` of `archive` is being handed out from its start; `None` if that is not what the client asked
+    /// for, so that nobody knows what it makes of it.
+    pub(crate) fn began(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Option<Form>) {
+        let past = form.map_or(Past::Unsure, Past::Given);
+        self.0.insert(of(archive, client), past.number());
+        if past != Past::Unsure {
+            self.0.insert(of(archive, None), past.number());
         }
-        self.0.insert(of_anyone(archive), number);
+    }
+
+    /// `client` is told length and tag of `archive` in `form`. Nobody else goes by that.
+    pub(crate) fn told(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
+        if !matches!(self.past(archive, client), Some(Past::Given(_))) {
+            self.0.insert(of(archive, client), Past::Told(form).number());
+        }
     }
 
     /// `client` is given a range of `archive` in `form`, and does not say what it has begun with. If nobody
     /// knows, it is this form from now on: the ranges that it asks for next have to fit this one.
     pub(crate) fn went_on(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        let known = client.map_or_else(|| of_anyone(archive), |client| of_client(archive, client));
-        if self.0.get(known).is_none() {
-            self.began(archive, client, form);
+        if self.past(archive, client).and_then(Past::form).is_none() {
+            self.began(archive, client, Some(form));
         }
     }
 
     /// The layout that `client` has to be taken to continue.
     pub(crate) fn continued(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<Form> {
-        let own = client.and_then(|client| self.0.get(of_client(archive, client)));
-        match own.or_else(|| self.0.get(of_anyone(archive)))? {
-            1 => Some(Form::Stored),
-            2 => Some(Form::Streamed),
-            _ => None,
-        }
+        self.past(archive, client).or_else(|| self.past(archive, None))?.form()
+    }
+
+    fn past(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<Past> {
+        self.0.get(of(archive, client)).and_then(Past::of)
     }
 }
 
-fn of_client(archive: &[u8; 32], client: IpAddr) -> Key {
-    match client.to_canonical() {
-        IpAddr::V4(client) => Key::of(&[archive, &client.octets()]),
-        IpAddr::V6(client) => Key::of(&[archive, &client.octets()]),
-    }
+/// Whether a bare `Range` goes on somewhere, and so presumes a layout: it names a position other than the
+/// start. A range from the start or a suffix (`-500`) does not: whoever asks for these need not have anything.
+pub(crate) fn presumes(headers: &HeaderMap) -> bool {
+    headers.get_all(RANGE).iter().any(|line| {
+        let Some((unit, set)) = line.as_bytes().split_at_checked(b"bytes=".len()) else { return false };
+        let from_inside = |spec: &[u8]| {
+            let first = spec.split(|byte| *byte == b'-').next().unwrap_or_default();
+            first.iter().any(|byte| matches!(byte, b'1'..=b'9'))
+        };
+        unit.eq_ignore_ascii_case(b"bytes=") && set.split(|byte| *byte == b',').any(from_inside)
+    })
 }
 
-fn of_anyone(archive: &[u8; 32]) -> Key {
-    Key::of(&[archive, b"anyone"])
+/// The key of a client, or of anyone.
+fn of(archive: &[u8; 32], client: Option<IpAddr>) -> Key {
+    match client.map(|client| client.to_canonical()) {
+        Some(IpAddr::V4(client)) => Key::of(&[archive, &client.octets()]),
+        Some(IpAddr::V6(client)) => Key::of(&[archive, &client.octets()]),
+        None => Key::of(&[archive, b"anyone"]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    fn client(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
+    }
 
     #[test]
     fn each_client_continues_what_it_began() {
@@ -73,10 +141,9 @@ mod tests {
         let open = || Resume::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
         let resume = open();
         let (archive, other) = ([1; 32], [2; 32]);
-        let client = |last: u8| Some(IpAddr::from([10, 0, 0, last]));
         assert_eq!(resume.continued(&archive, client(1)), None);
-        resume.began(&archive, client(1), Form::Streamed);
-        resume.began(&archive, client(2), Form::Stored);
+        resume.began(&archive, client(1), Some(Form::Streamed));
+        resume.began(&archive, client(2), Some(Form::Stored));
         // Whoever has begun with something is not taken to go on with something else.
         resume.went_on(&archive, client(1), Form::Stored);
         let again = open();
@@ -89,5 +156,60 @@ mod tests {
         }
         resume.went_on(&other, client(1), Form::Streamed);
         assert_eq!(resume.continued(&other, client(1)), Some(Form::Streamed));
+    }
+
+    #[test]
+    fn what_was_told_is_for_whoever_was_told_and_counts_less_than_bytes() {
+        let resume = Resume::new(Memo::in_memory(CAPACITY));
+        let archive = [1; 32];
+        resume.told(&archive, client(1), Form::Streamed);
+        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
+        assert_eq!(resume.continued(&archive, client(2)), None);
+        resume.went_on(&archive, client(1), Form::Streamed);
+        resume.told(&archive, client(1), Form::Stored);
+        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Stored));
+        resume.began(&archive, client(1), Some(Form::Streamed));
+        resume.told(&archive, client(1), Form::Stored);
+        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
+    }
+
+    #[test]
+    fn a_client_that_was_given_what_it_did_not_ask_for_has_to_begin_anew() {
+        let resume = Resume::new(Memo::in_memory(CAPACITY));
+        let archive = [1; 32];
+        resume.began(&archive, client(1), None);
+        assert_eq!(resume.continued(&archive, client(1)), None);
+        // What others were given meanwhile says nothing about what it kept.
+        resume.began(&archive, client(2), Some(Form::Stored));
+        assert_eq!(resume.continued(&archive, client(1)), None);
+        assert_eq!(resume.continued(&archive, client(3)), Some(Form::Stored));
+        resume.told(&archive, client(1), Form::Streamed);
+        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
+        resume.began(&archive, client(1), None);
+        resume.went_on(&archive, client(1), Form::Stored);
+        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Stored));
+    }
+
+    #[test]
+    fn a_position_other_than_the_start_presumes_a_layout() {
+        for (range, presuming) in [
+            ("bytes=1-", true),
+            ("Bytes= 100-199", true),
+            ("bytes=10-10", true),
+            ("bytes=0-0,5-", true),
+            ("bytes=-5, 007-8", true),
+            ("bytes=0-", false),
+            ("bytes=00-99", false),
+            ("bytes=-500", false),
+            ("bytes=0-9,-500", false),
+            ("rows=5-6", false),
+            ("bytes", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            assert!(!presumes(&headers));
+            headers.insert(RANGE, HeaderValue::from_str(range).unwrap());
+            assert_eq!(presumes(&headers), presuming, "{range}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use tempfile::TempDir;
 
-use crate::support::{Reply, Server, Setup, Tree, assert_same, noise};
+use crate::support::{Reply, Server, Setup, Tree, assert_same, noise, output, program};
 
 const PATH: &str = "/?zip";
 
@@ -99,20 +99,28 @@ fn a_download_goes_on_after_a_crash() {
 }
 
 #[test]
-fn a_download_begun_before_the_memory_was_lost_goes_on() {
+fn a_download_begun_before_the_memory_was_lost_goes_on_by_its_tag() {
     let tree = tree();
     let server = Server::of(tree.root());
     let begun = server.get(PATH).expect(200);
     server.stop();
     // Another cache folder, which knows nothing.
     let server = Server::of(tree.root());
-    // The first of these has to compute all CRC-32s; the next ones go on in the layout of the first all the same.
-    check_bare(&server, &begun, "without a memory");
     check_tagged(&server, &begun, "without a memory");
+    // Nobody knows which layout a bare range belongs to.
+    server.fetch("GET", PATH, "Range: bytes=1000-\r\n").expect(200);
+    check_tagged(&server, &begun, "after a bare range");
+    server.stop();
+
+    // Whoever asks for length and tag first can be told which layout that is.
+    let server = Server::of(tree.root());
+    assert_eq!(server.etag(PATH), begun.header("etag"));
+    // The first of these has to compute all CRC-32s; the next ones go on in the same layout all the same.
+    check_bare(&server, &begun, "after HEAD");
 }
 
 #[test]
-fn a_download_that_cannot_go_on_shows_it() {
+fn a_tagged_download_that_cannot_go_on_shows_it() {
     let tree = tree();
     let server = Server::of(tree.root());
     let streamed = server.get(PATH).expect(200);
@@ -136,12 +144,40 @@ fn a_download_that_cannot_go_on_shows_it() {
     if reply.status == 206 {
         assert_rest(&reply, &begun, 1000, "with If-Match");
     }
-    // Without a tag the total length tells that it is something else.
-    let reply = server.fetch("GET", PATH, "Range: bytes=1000-\r\n");
-    if reply.status == 206 && reply.header("etag") != etag {
-        let total = reply.header("content-range").split_once('/').unwrap().1.parse::<usize>().unwrap();
-        assert_ne!(total, begun.body.len(), "the lengths differ");
+}
+
+#[test]
+fn a_download_without_a_tag_is_not_continued_when_the_memory_was_lost() {
+    let tree = tree();
+    let server = Server::of(tree.root());
+    server.know_crcs(PATH);
+    let begun = server.get(PATH).expect(200);
+    server.stop();
+    let server = Server::of(tree.root());
+
+    let folder = TempDir::new().unwrap();
+    let (part, head) = (folder.path().join("tree.zip"), &begun.body[..1_000_000]);
+    std::fs::write(&part, head).unwrap();
+    let resume = || {
+        let mut curl = program("curl");
+        curl.args(["--disable", "--silent", "--show-error", "--noproxy", "*", "-C", "-", "-o"]);
+        curl.arg(&part).arg(server.url(PATH)).output().unwrap()
+    };
+    // Nor when it is tried again.
+    for _ in 0..3 {
+        let curl = resume();
+        let said = String::from_utf8_lossy(&curl.stderr);
+        assert_eq!(curl.status.code(), Some(33), "CURLE_RANGE_ERROR: {said}");
+        assert!(said.contains("Cannot resume"), "{said}");
+        assert_same(&std::fs::read(&part).unwrap(), head, "what curl had");
     }
+    for range in ["1000000-", "1-2"] {
+        let reply = server.client().get_range(PATH, range).expect(200);
+        assert!(reply.body.starts_with(b"PK\x03\x04"), "{range}: all of it");
+    }
+    std::fs::remove_file(&part).unwrap();
+    assert!(resume().status.success());
+    output(program("unzip").arg("-tqq").arg(&part));
 }
 
 #[test]

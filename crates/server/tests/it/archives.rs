@@ -95,8 +95,69 @@ async fn a_bare_range_continues_what_this_client_began_even_after_a_restart() {
     // Without the CRCs the better layout cannot be made: the client is told to begin anew.
     std::fs::remove_file(cache.path().join("cache/crc32-v1")).unwrap();
     site.restart(&settings);
-    let anew = site.ask("GET", "/?zip", &[("range", "bytes=100-")]).await;
-    assert_eq!((anew.status.as_u16(), anew.body), (200, first.body));
+    for crcs_known in [false, true] {
+        let anew = site.ask("GET", "/?zip", &[("range", "bytes=100-")]).await;
+        assert_eq!(anew.status, 200);
+        assert_eq!(anew.header("etag") == better.header("etag"), crcs_known);
+    }
+}
+
+#[tokio::test]
+async fn a_bare_range_that_goes_on_in_an_unknown_layout_gets_all_of_it() {
+    let mut site = Site::new(&FILES);
+    let old = site.get("/?zip").await;
+    // Nothing is known any more. However often it is tried, nothing is joined to what the client has.
+    site.restart(&settings());
+    for range in ["bytes=100-", "bytes=100-199", "bytes=5-5", "bytes=0-0,100-", "bytes=100000-"] {
+        let reply = site.ask("GET", "/?zip", &[("range", range)]).await;
+        assert_eq!((reply.status.as_u16(), reply.header("content-range")), (200, ""), "{range}");
+    }
+    // By now the CRC-32s are known.
+    let all = site.ask("GET", "/?zip", &[("range", "bytes=100-")]).await;
+    assert_eq!(all.status, 200);
+    assert_ne!(all.header("etag"), old.header("etag"));
+    assert_is_zip_of(&all, &["a.txt", "sub/b.txt", "sub/deep/c", "z"]);
+    let tagged = site.ask("GET", "/?zip", &[("range", "bytes=100-"), ("if-range", old.header("etag"))]).await;
+    assert_eq!((tagged.status.as_u16(), tagged.body), (206, old.body.slice(100..)));
+    // It begins anew.
+    let begun = site.get("/?zip").await;
+    let rest = site.ask("GET", "/?zip", &[("range", "bytes=100-")]).await;
+    assert_eq!((rest.status.as_u16(), rest.body), (206, begun.body.slice(100..)));
+}
+
+#[tokio::test]
+async fn a_range_that_presumes_nothing_is_a_beginning() {
+    for (range, begin) in [("bytes=0-9", 0..10), ("bytes=-10", 0..0)] {
+        let site = Site::new(&FILES);
+        let part = site.ask("GET", "/?zip", &[("range", range)]).await;
+        assert_eq!(part.status, 206, "{range}");
+        // Whoever comes first makes the CRC-32s known.
+        let tag = part.header("etag").to_owned();
+        let whole = site.ask("GET", "/?zip", &[("if-match", &tag)]).await;
+        assert_ne!(site.ask("HEAD", "/?zip", &[]).await.header("etag"), tag, "{range}");
+        let begin = if begin.is_empty() { whole.body.len() - 10..whole.body.len() } else { begin };
+        assert_eq!(part.body, whole.body.slice(begin), "{range}");
+        let next = site.ask("GET", "/?zip", &[("range", "bytes=10-")]).await;
+        assert_eq!((next.status.as_u16(), next.body), (206, whole.body.slice(10..)), "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_bare_range_fits_what_head_told() {
+    let site = Site::new(&FILES);
+    for layout in ["streamed", "stored"] {
+        let head = site.ask("HEAD", "/?zip", &[]).await;
+        for range in ["bytes=100-", "bytes=50-60"] {
+            let part = site.ask("GET", "/?zip", &[("range", range)]).await;
+            assert_eq!((part.status.as_u16(), part.header("etag")), (206, head.header("etag")), "{layout}");
+            let total = part.header("content-range").rsplit('/').next().unwrap();
+            assert_eq!(total, head.header("content-length"), "{layout}");
+        }
+        // All bytes flow, for somebody else.
+        let mut other = crate::help::request("GET", "/?zip", &[], bytes::Bytes::new());
+        other.extensions_mut().insert(outflow_wire::PeerAddr(([10, 0, 0, 2], 5000).into()));
+        assert_is_zip_of(&site.send(other).await, &["a.txt", "sub/b.txt", "sub/deep/c", "z"]);
+    }
 }
 
 #[tokio::test]
@@ -206,6 +267,7 @@ async fn a_range_into_an_unread_archive_computes_what_it_needs() {
     let all = whole.get("/?zip").await;
     let site = Site::new(&files);
     same_times(&site);
+    site.ask("HEAD", "/?zip", &[]).await;
     let tail = site.ask("GET", "/?zip", &[("range", "bytes=40-")]).await;
     assert_eq!((tail.status.as_u16(), tail.body), (206, all.body.slice(40..)));
 }
