@@ -21,24 +21,8 @@ use crate::service::Shared;
 pub(crate) struct Ready {
     pub(crate) content: Content,
     pub(crate) plan: Arc<Plan>,
-    /// What the client begins with if all of it is sent; `None` if nobody knows, see [`Choice::whole`].
-    pub(crate) form: Option<Form>,
-    /// Any `Range` has to be passed over, see [`Choice::whole`].
-    pub(crate) whole: bool,
-}
-
-/// A layout, and whether it may only be sent from its start.
-struct Choice {
-    made: Made,
-    /// A bare `Range` goes on in a layout that is not known, or that cannot be made any more. A part of
-    /// another layout would be joined to what the client has: a file of the right length, and broken. So it
-    /// gets all of the archive instead (RFC 9110, 14.2 lets a server ignore `Range`): `curl -C -` refuses
-    /// that and keeps what it has, and programs that know the protocol start again. (Not wget 1: it appends
-    /// all but the bytes that it has of this answer, too, and only an error would stop it.)
-    ///
-    /// It goes on being unknown what the client has: had curl's refusal counted as a beginning, then trying
-    /// again would break the file after all.
-    whole: bool,
+    /// What the client begins with if all of it is sent.
+    pub(crate) form: Form,
 }
 
 /// What a query asks for.
@@ -65,19 +49,19 @@ pub(crate) async fn ready(
     let plan = shared.plans.get(folder, ask, headers).await.map_err(|problem| Problem::clone(&problem))?;
     let bare = bare_range(headers);
     let continued = bare.then(|| shared.resume.continued(&plan.identity, client)).flatten();
-    let whole = bare && continued.is_none() && presumes(headers);
-    let Choice { made, whole } = match at_hand(&plan, headers, continued) {
-        Some(made) => Choice { made, whole },
+    // RFC 9110, 14.2: a range means something to GET only.
+    let presumes = bare && *method == Method::GET && presumes(headers);
+    if presumes && continued.is_none() {
+        return Err(unknown());
+    }
+    let made = match at_hand(&plan, headers, continued) {
+        Some(made) => made,
         None => {
             let (plan, headers) = (Arc::clone(&plan), headers.clone());
             let choosing = tokio::task::spawn_blocking(move || choose(&plan, &headers, continued));
-            let choice = choosing.await.map_err(|gone| Problem::internal(gone.to_string()))??;
-            Choice { whole: whole || choice.whole, ..choice }
+            choosing.await.map_err(|gone| Problem::internal(gone.to_string()))??
         }
     };
-    if *method == Method::GET && !whole && bare {
-        shared.resume.went_on(&plan.identity, client, made.form);
-    }
     // With a tag it may be refused, and whoever knows tags needs no memory of ours.
     if *method == Method::HEAD && !has_tags(headers) {
         shared.resume.told(&plan.identity, client, made.form);
@@ -88,6 +72,13 @@ pub(crate) async fn ready(
         && plan.wants_background()
     {
         background.ask(&shared.root, plan.tree());
+    }
+    // The stored layout cannot be made if CRC-32s were forgotten.
+    if presumes && continued != Some(made.form) {
+        return Err(unknown());
+    }
+    if *method == Method::GET && bare {
+        shared.resume.went_on(&plan.identity, client, made.form);
     }
     let name = match if folder.is_root() { shared.root.name() } else { folder.name() } {
         b"" => "files".into(),
@@ -100,7 +91,18 @@ pub(crate) async fn ready(
         .media_type(HeaderValue::from_static("application/zip"))
         .attachment(&format!("{name}.zip"))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(Ready { content, plan, form: (!whole).then_some(made.form), whole })
+    Ok(Ready { content, plan, form: made.form })
+}
+
+/// A bare `Range` goes on in a layout that is not known, or that cannot be made any more. A part of another
+/// layout would be joined to what the client has: a file of the right length, and broken. All of the archive is
+/// no answer either, though RFC 9110, 14.2 lets a server ignore `Range`: wget 1 skips as many bytes of that as
+/// it has, and appends the rest. So this is an error (RFC 6585, 3), at which all clients keep what they have.
+///
+/// Nothing is remembered of it: it goes on being unknown what the client has.
+fn unknown() -> Problem {
+    let detail = "Nobody knows which form of this archive the download began with. Start it again, or send the ETag that it came with in If-Range.";
+    Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
 }
 
 /// A range without a word about what it is a range of.
@@ -122,8 +124,8 @@ fn at_hand(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Option<
     plan.made(Form::Stored).or_else(|| plan.made(Form::Streamed)).cloned()
 }
 
-/// The layout to use. Blocks.
-fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<Choice, Problem> {
+/// The layout to use: the one that is continued, if it can be made. Blocks.
+fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<Made, Problem> {
     let made = |form| {
         plan.layout(form).map_err(|error| {
             tracing::warn!(%error, "no archive of this folder");
@@ -132,16 +134,12 @@ fn choose(plan: &Plan, headers: &HeaderMap, continued: Option<Form>) -> Result<C
         })
     };
     if let Some(form) = continued {
-        let made = made(form)?;
-        // The stored layout cannot be made if CRC-32s were forgotten.
-        let whole = made.form != form;
-        return Ok(Choice { made, whole });
+        return made(form);
     }
     let best = made(plan.best())?;
     if best.form == Form::Stored && has_tags(headers) && plan.named(headers).is_none() {
         // It may be the tag of the layout that was there before all CRC-32s were known.
         made(Form::Streamed)?;
     }
-    let made = plan.named(headers).cloned().unwrap_or(best);
-    Ok(Choice { made, whole: false })
+    Ok(plan.named(headers).cloned().unwrap_or(best))
 }

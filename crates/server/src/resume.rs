@@ -8,7 +8,7 @@
 //! known (it may have changed with the network) the layout that was last given to anyone is the best guess.
 //!
 //! Sometimes nothing is remembered at all: the cache folder was lost. Then there is nothing to guess from, and
-//! a client that goes on somewhere gets all of the archive from its start (see [`presumes`]).
+//! a client that goes on somewhere (see [`presumes`]) is refused.
 //!
 //! HEAD hands out no byte, but a length and a tag, and readers of remote archives go by these. So what it told
 //! is remembered for this client, too; but not in place of a layout whose bytes it was given: looking at an
@@ -32,8 +32,7 @@ pub(crate) struct Resume(Memo);
 enum Past {
     /// It was given this layout's bytes.
     Given(Form),
-    /// It asked for a part that could not be told the layout of, and was given all of an archive instead. It
-    /// may have begun with that one, or have left it (as curl does) and keep what it had.
+    /// Nobody can tell which layout it has.
     Unsure,
     /// It knows this layout's length and tag.
     Told(Form),
@@ -68,13 +67,10 @@ impl Resume {
         Resume(memo)
     }
 
-    /// `form` of `archive` is being handed out from its start; `None` if that is not what the client asked
-    /// for, so that nobody knows what it makes of it.
-    pub(crate) fn began(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Option<Form>) {
-        let past = form.map_or(Past::Unsure, Past::Given);
-        self.0.insert(of(archive, client), past.number());
-        if past != Past::Unsure {
-            self.0.insert(of(archive, None), past.number());
+    /// `form` of `archive` is being handed out from its start.
+    pub(crate) fn began(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
+        for whose in [client, None] {
+            self.0.insert(of(archive, whose), Past::Given(form).number());
         }
     }
 
@@ -89,7 +85,7 @@ impl Resume {
     /// knows, it is this form from now on: the ranges that it asks for next have to fit this one.
     pub(crate) fn went_on(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
         if self.past(archive, client).and_then(Past::form).is_none() {
-            self.began(archive, client, Some(form));
+            self.began(archive, client, form);
         }
     }
 
@@ -142,8 +138,8 @@ mod tests {
         let resume = open();
         let (archive, other) = ([1; 32], [2; 32]);
         assert_eq!(resume.continued(&archive, client(1)), None);
-        resume.began(&archive, client(1), Some(Form::Streamed));
-        resume.began(&archive, client(2), Some(Form::Stored));
+        resume.began(&archive, client(1), Form::Streamed);
+        resume.began(&archive, client(2), Form::Stored);
         // Whoever has begun with something is not taken to go on with something else.
         resume.went_on(&archive, client(1), Form::Stored);
         let again = open();
@@ -168,26 +164,9 @@ mod tests {
         resume.went_on(&archive, client(1), Form::Streamed);
         resume.told(&archive, client(1), Form::Stored);
         assert_eq!(resume.continued(&archive, client(1)), Some(Form::Stored));
-        resume.began(&archive, client(1), Some(Form::Streamed));
+        resume.began(&archive, client(1), Form::Streamed);
         resume.told(&archive, client(1), Form::Stored);
         assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
-    }
-
-    #[test]
-    fn a_client_that_was_given_what_it_did_not_ask_for_has_to_begin_anew() {
-        let resume = Resume::new(Memo::in_memory(CAPACITY));
-        let archive = [1; 32];
-        resume.began(&archive, client(1), None);
-        assert_eq!(resume.continued(&archive, client(1)), None);
-        // What others were given meanwhile says nothing about what it kept.
-        resume.began(&archive, client(2), Some(Form::Stored));
-        assert_eq!(resume.continued(&archive, client(1)), None);
-        assert_eq!(resume.continued(&archive, client(3)), Some(Form::Stored));
-        resume.told(&archive, client(1), Form::Streamed);
-        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
-        resume.began(&archive, client(1), None);
-        resume.went_on(&archive, client(1), Form::Stored);
-        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Stored));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use outflow_content::{Content, Wait};
@@ -247,13 +247,7 @@ impl Shared {
         let ready = archive::ready(self, folder, ask, method, headers, client).await?;
         let identity = ready.plan.identity;
         let content = ready.content.observer(ArchiveObserver::new(line, ready.plan));
-        let response = if ready.whole {
-            let mut headers = headers.clone();
-            headers.remove(RANGE);
-            content.respond(method, &headers)
-        } else {
-            content.respond(method, headers)
-        };
+        let response = content.respond(method, headers);
         if *method == Method::GET && response.status() == StatusCode::OK {
             self.resume.began(&identity, client, ready.form);
         }

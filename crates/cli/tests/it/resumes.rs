@@ -108,7 +108,7 @@ fn a_download_begun_before_the_memory_was_lost_goes_on_by_its_tag() {
     let server = Server::of(tree.root());
     check_tagged(&server, &begun, "without a memory");
     // Nobody knows which layout a bare range belongs to.
-    server.fetch("GET", PATH, "Range: bytes=1000-\r\n").expect(200);
+    server.fetch("GET", PATH, "Range: bytes=1000-\r\n").expect(428);
     check_tagged(&server, &begun, "after a bare range");
     server.stop();
 
@@ -158,26 +158,43 @@ fn a_download_without_a_tag_is_not_continued_when_the_memory_was_lost() {
     let folder = TempDir::new().unwrap();
     let (part, head) = (folder.path().join("tree.zip"), &begun.body[..1_000_000]);
     std::fs::write(&part, head).unwrap();
-    let resume = || {
+    let curl = |more: &[&str]| {
         let mut curl = program("curl");
         curl.args(["--disable", "--silent", "--show-error", "--noproxy", "*", "-C", "-", "-o"]);
-        curl.arg(&part).arg(server.url(PATH)).output().unwrap()
+        curl.arg(&part).args(more).arg(server.url(PATH)).output().unwrap()
+    };
+    let wget = || {
+        let mut wget = program("wget");
+        wget.args(["--no-config", "--no-proxy", "--no-verbose", "--tries=2", "-c", "-O"]);
+        wget.arg(&part).arg(server.url(PATH)).output().unwrap()
     };
     // Nor when it is tried again.
     for _ in 0..3 {
-        let curl = resume();
-        let said = String::from_utf8_lossy(&curl.stderr);
-        assert_eq!(curl.status.code(), Some(33), "CURLE_RANGE_ERROR: {said}");
-        assert!(said.contains("Cannot resume"), "{said}");
-        assert_same(&std::fs::read(&part).unwrap(), head, "what curl had");
+        for more in [&[][..], &["--fail"]] {
+            let curl = curl(more);
+            let said = String::from_utf8_lossy(&curl.stderr);
+            assert!(!curl.status.success(), "curl {more:?}: {said}");
+            assert_same(&std::fs::read(&part).unwrap(), head, "what curl had");
+        }
+        let wget = wget();
+        let said = String::from_utf8_lossy(&wget.stderr);
+        assert_eq!(wget.status.code(), Some(8), "an error response: {said}");
+        assert!(said.contains("428"), "{said}");
+        assert_same(&std::fs::read(&part).unwrap(), head, "what wget had");
     }
     for range in ["1000000-", "1-2"] {
-        let reply = server.client().get_range(PATH, range).expect(200);
-        assert!(reply.body.starts_with(b"PK\x03\x04"), "{range}: all of it");
+        let problem = server.client().get_range(PATH, range).expect(428).json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("Start it again, or send the ETag"), "{range}: {problem}");
     }
     std::fs::remove_file(&part).unwrap();
-    assert!(resume().status.success());
+    assert!(curl(&[]).status.success());
     output(program("unzip").arg("-tqq").arg(&part));
+    // And what has begun goes on.
+    let whole = std::fs::read(&part).unwrap();
+    std::fs::write(&part, &whole[..1_000_000]).unwrap();
+    assert!(wget().status.success());
+    assert_same(&std::fs::read(&part).unwrap(), &whole, "continued by wget");
 }
 
 #[test]
