@@ -7,6 +7,9 @@
 //! restarts, which layout each client address was given last from the start. For an address that is not
 //! known (it may have changed with the network) the layout that was last given to anyone is the best guess.
 //!
+//! Several people may share one address (a proxy, a NAT). Once both layouts were given to it, nobody knows who
+//! of them has which, and none of its bare ranges can be trusted.
+//!
 //! Sometimes nothing is remembered at all: the cache folder was lost. Then there is nothing to guess from, and
 //! a client that goes on somewhere (see [`presumes`]) is refused.
 //!
@@ -32,7 +35,8 @@ pub(crate) struct Resume(Memo);
 enum Past {
     /// It was given this layout's bytes.
     Given(Form),
-    /// Nobody can tell which layout it has.
+    /// It was given bytes of both layouts: perhaps they are several, and the one who goes on need not be the one
+    /// who began last.
     Unsure,
     /// It knows this layout's length and tag.
     Told(Form),
@@ -69,22 +73,28 @@ impl Resume {
 
     /// `form` of `archive` is being handed out from its start.
     pub(crate) fn began(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        for whose in [client, None] {
-            self.0.insert(of(archive, whose), Past::Given(form).number());
+        let past = match self.past(archive, client) {
+            Some(Past::Unsure) => Past::Unsure,
+            Some(Past::Given(before)) if before != form => Past::Unsure,
+            _ => Past::Given(form),
+        };
+        if client.is_some() {
+            self.0.insert(of(archive, None), Past::Given(form).number());
         }
+        self.0.insert(of(archive, client), past.number());
     }
 
     /// `client` is told length and tag of `archive` in `form`. Nobody else goes by that.
     pub(crate) fn told(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        if !matches!(self.past(archive, client), Some(Past::Given(_))) {
+        if !matches!(self.past(archive, client), Some(Past::Given(_) | Past::Unsure)) {
             self.0.insert(of(archive, client), Past::Told(form).number());
         }
     }
 
-    /// `client` is given a range of `archive` in `form`, and does not say what it has begun with. If nobody
-    /// knows, it is this form from now on: the ranges that it asks for next have to fit this one.
+    /// `client` is given a range of `archive` in `form`, and does not say what it has begun with. If that is not
+    /// what it is known to have, it begins with this: the ranges that it asks for next have to fit this one.
     pub(crate) fn went_on(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        if self.past(archive, client).and_then(Past::form).is_none() {
+        if self.past(archive, client).and_then(Past::form) != Some(form) {
             self.began(archive, client, form);
         }
     }
@@ -140,8 +150,8 @@ mod tests {
         assert_eq!(resume.continued(&archive, client(1)), None);
         resume.began(&archive, client(1), Form::Streamed);
         resume.began(&archive, client(2), Form::Stored);
-        // Whoever has begun with something is not taken to go on with something else.
-        resume.went_on(&archive, client(1), Form::Stored);
+        // Going on is no news.
+        resume.went_on(&archive, client(1), Form::Streamed);
         let again = open();
         for resume in [&resume, &again] {
             assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
@@ -164,9 +174,42 @@ mod tests {
         resume.went_on(&archive, client(1), Form::Streamed);
         resume.told(&archive, client(1), Form::Stored);
         assert_eq!(resume.continued(&archive, client(1)), Some(Form::Stored));
+        // What was only told may be left for the other layout.
         resume.began(&archive, client(1), Form::Streamed);
         resume.told(&archive, client(1), Form::Stored);
         assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
+    }
+
+    #[test]
+    fn one_address_that_was_given_both_layouts_cannot_be_known_to_continue_either() {
+        let temp = tempfile::tempdir().unwrap();
+        let open = || Resume::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
+        let resume = open();
+        let archive = [1; 32];
+        for (this, forms) in [
+            (client(1), [Form::Streamed, Form::Stored]),
+            (client(2), [Form::Stored, Form::Streamed]),
+            (None, [Form::Streamed, Form::Stored]),
+        ] {
+            let archive = if this.is_none() { [3; 32] } else { archive };
+            for form in forms {
+                resume.began(&archive, this, form);
+            }
+            assert_eq!(resume.continued(&archive, this), None);
+            // Nothing that one of them does says what the others have.
+            for form in forms {
+                resume.began(&archive, this, form);
+                resume.told(&archive, this, form);
+                resume.went_on(&archive, this, form);
+                assert_eq!(resume.continued(&archive, this), None, "{this:?}");
+            }
+            assert_eq!(open().continued(&archive, this), None, "{this:?}");
+        }
+        // Others are not concerned, nor are other archives.
+        assert_eq!(resume.continued(&archive, client(3)), Some(Form::Streamed));
+        assert_eq!(resume.continued(&[2; 32], client(1)), None);
+        resume.began(&[2; 32], client(1), Form::Streamed);
+        assert_eq!(resume.continued(&[2; 32], client(1)), Some(Form::Streamed));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, Server, Tree, assert_same, feed, java, output, program, python};
+use crate::support::{Program, Server, Setup, Tree, assert_same, feed, java, output, program, python};
 
 const FOUR_GIB: u64 = 1 << 32;
 const END: &[u8] = b"the end of it all";
@@ -78,11 +78,16 @@ fn check_by_ranges(server: &Server, layout: &str) -> Value {
 
 #[test]
 fn an_archive_over_four_gib_opens_in_both_layouts() {
-    let tree = large_tree();
-    let server = Server::of(tree.root());
+    let (tree, cache) = (large_tree(), TempDir::new().unwrap());
+    let start = || Setup::of(tree.root()).cache(cache.path()).start();
+    let server = start();
     let streamed = check_piped(&server, "streamed");
     // All of it has flowed, so all CRC-32s are known now.
     server.await_other_etag("/?zip", &streamed);
+    server.stop();
+    // An address that had both layouts could not ask for ranges without a tag.
+    fs::remove_file(cache.path().join("layouts-v1")).unwrap();
+    let server = start();
     let stored = check_piped(&server, "stored");
     assert_ne!(stored, streamed);
 

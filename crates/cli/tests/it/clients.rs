@@ -106,9 +106,12 @@ fn curl_resumes_a_file_that_was_cut_anywhere() {
 #[test]
 fn curl_resumes_an_archive_that_was_cut_anywhere() {
     let (tree, _) = big_and_folder();
-    let server = Server::of(tree.root());
-    let url = server.url("/folder/?zip");
     for layout in ["streamed", "stored"] {
+        let server = Server::of(tree.root());
+        let url = server.url("/folder/?zip");
+        if layout == "stored" {
+            server.know_crcs("/folder/?zip");
+        }
         let whole = server.get("/folder/?zip").expect(200);
         let (_folder, to) = scratch("folder.zip");
         for cut in [1, 29, 200_000, 3_000_000, whole.body.len() - 30] {
@@ -116,9 +119,6 @@ fn curl_resumes_an_archive_that_was_cut_anywhere() {
             fs::write(&to, &whole.body[..cut]).unwrap();
             output(curl().args(["-C", "-", "-o"]).arg(&to).arg(&url));
             assert_same(&fs::read(&to).unwrap(), &whole.body, &format!("{layout}, resumed at {cut}"));
-        }
-        if layout == "streamed" {
-            server.await_other_etag("/folder/?zip", whole.header("etag"));
         }
     }
 }

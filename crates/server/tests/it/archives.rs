@@ -88,7 +88,12 @@ async fn a_bare_range_continues_what_this_client_began_even_after_a_restart() {
         let best = site.ask("HEAD", "/?zip", &[]).await;
         assert_ne!(best.header("etag"), first.header("etag"), "restarted: {restarted}");
     }
+
+    // Others begin with the better layout, and this client as if it never had another one.
+    std::fs::remove_file(cache.path().join("cache/layouts-v1")).unwrap();
+    site.restart(&settings);
     let better = site.get("/?zip").await;
+    assert_ne!(better.header("etag"), first.header("etag"));
     let rest = site.ask("GET", "/?zip", &[("range", "bytes=100-")]).await;
     assert_eq!(rest.body, better.body.slice(100..));
 
@@ -102,6 +107,41 @@ async fn a_bare_range_continues_what_this_client_began_even_after_a_restart() {
     site.send(from_another("/?zip")).await;
     let rest = site.ask("GET", "/?zip", &[("range", "bytes=100-")]).await;
     assert_eq!((rest.status.as_u16(), rest.body), (206, better.body.slice(100..)));
+}
+
+#[tokio::test]
+async fn a_bare_range_from_an_address_that_began_with_both_layouts_is_refused() {
+    let cache = tempfile::tempdir().unwrap();
+    let settings = Settings { cache: Some(cache.path().to_owned()), ..settings() };
+    let mut site = Site::with(&FILES, RootOptions::default(), &settings);
+    let bare = [("range", "bytes=100-")];
+    // Two who share an address: the one began before the CRC-32s were known, the other one after.
+    let one = site.get("/?zip").await;
+    assert_eq!(site.ask("GET", "/?zip", &bare).await.body, one.body.slice(100..));
+    let other = site.get("/?zip").await;
+    assert_ne!(one.header("etag"), other.header("etag"));
+    for restarted in [false, true] {
+        if restarted {
+            site.restart(&settings);
+        }
+        assert_unknown(&site.ask("GET", "/?zip", &bare).await, "both began");
+        // Beginning and looking clear nothing up.
+        site.get("/?zip").await;
+        site.ask("HEAD", "/?zip", &[]).await;
+        assert_eq!(site.ask("GET", "/?zip", &[("range", "bytes=0-9")]).await.status, 206);
+        assert_unknown(&site.ask("GET", "/?zip", &bare).await, "one began again");
+        for begun in [&one, &other] {
+            let tagged = [("range", "bytes=100-"), ("if-range", begun.header("etag"))];
+            let rest = site.ask("GET", "/?zip", &tagged).await;
+            assert_eq!((rest.status.as_u16(), rest.body), (206, begun.body.slice(100..)));
+        }
+    }
+    // What another address began is not concerned.
+    site.send(from_another("/?zip")).await;
+    let mut rest = from_another("/?zip");
+    rest.headers_mut().insert("range", http::HeaderValue::from_static("bytes=100-"));
+    let rest = site.send(rest).await;
+    assert_eq!((rest.status.as_u16(), rest.body), (206, other.body.slice(100..)));
 }
 
 /// A request from another address than [`Site::ask`] uses.
