@@ -23,6 +23,9 @@ use crate::target::{address, encode};
 const FORM: usize = 8 << 20;
 /// Up to this length an address names the selected files; a longer selection becomes a token.
 const NAMES: usize = 1_000;
+/// From this length on, in bytes, no address is given: the engine reads heads of up to 64 KiB, and other fields are
+/// to fit in, too.
+const TOO_LONG: usize = 60_000;
 
 /// The address, path and query, of what the form's `body` selects in `folder`.
 pub(crate) async fn address_of<B>(
@@ -51,7 +54,9 @@ where
     let (shared, folder) = (Arc::clone(shared), folder.clone());
     let work = tokio::task::spawn_blocking(move || {
         let _held = (permit, room);
-        query_for(&shared, &folder, &query.files).map(|query| format!("{}/?{query}", address(&folder)))
+        let query = query_for(&shared, &folder, &query.files)?;
+        let address = format!("{}/?{query}", address(&folder));
+        if address.len() >= TOO_LONG { Err(too_many()) } else { Ok(address) }
     });
     work.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
 }
@@ -69,9 +74,7 @@ fn query_for(shared: &Shared, folder: &RelPath, files: &[RelPath]) -> Result<Str
             let first = paths.iter().take(outflow_store::Unreadable::NAMED).map(RelPath::to_string);
             Problem::missing(first.collect(), paths.len())
         }
-        NoPick::TooMany => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too many files are selected. Select their folder.")
-        }
+        NoPick::TooMany => too_many(),
     })?;
     if is_everything(&tree, files) {
         return Ok("zip".to_owned());
@@ -87,6 +90,12 @@ fn query_for(shared: &Shared, folder: &RelPath, files: &[RelPath]) -> Result<Str
         if names.len() > NAMES { Err(()) } else { Ok(()) }
     });
     Ok(if named.is_ok() { names } else { format!("zip&pick={}", pick.to_token()) })
+}
+
+/// No address can stand for that many files.
+fn too_many() -> Problem {
+    let detail = "Too many files are selected for one address. Select their folder instead.";
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 
 /// Whether the selection has all that is directly in the folder.

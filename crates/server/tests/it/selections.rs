@@ -124,3 +124,28 @@ async fn ten_thousand_long_names_fit_an_address_that_resumes() {
         "1 of the 10000 selected files is no longer there. Select again in the folder."
     );
 }
+
+#[tokio::test]
+async fn a_selection_whose_address_no_head_could_hold_is_refused() {
+    let site = Site::new(&[("sub/other", "")]);
+    let mut form = String::new();
+    for number in 0..20_000 {
+        std::fs::write(site.at(&format!("sub/{number}")), "").unwrap();
+        write!(form, "&file={number}").unwrap();
+    }
+    let refused = site.post("/sub/?zip", form.clone()).await;
+    assert_eq!((refused.status.as_u16(), refused.header("location")), (413, ""));
+    assert_eq!(
+        refused.json()["detail"],
+        "Too many files are selected for one address. Select their folder instead."
+    );
+    // Their folder is no problem, nor are all files of it, which are the same.
+    assert_eq!(site.post("/?zip", "file=sub/").await.status, 303);
+    let all = site.post("/sub/?zip", form.clone() + "&file=other").await;
+    assert_eq!((all.status.as_u16(), all.header("location")), (303, "/sub/?zip"));
+    // What is given an address fits.
+    let fewer = form.split('&').take(16_000).collect::<Vec<_>>().join("&");
+    let fewer = site.post("/sub/?zip", fewer).await;
+    assert_eq!(fewer.status, 303);
+    assert!(fewer.header("location").len() < 60_000, "{}", fewer.header("location").len());
+}
