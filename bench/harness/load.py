@@ -106,8 +106,12 @@ def head(server: Server, path: str) -> Dict[str, str]:
     return _request(server, "HEAD", path)[1]
 
 
-def body(server: Server, path: str, first: Optional[int] = None, last: Optional[int] = None) -> bytes:
+def body(
+    server: Server, path: str, first: Optional[int] = None, last: Optional[int] = None, tag: Optional[str] = None
+) -> bytes:
     headers = {} if first is None else {"Range": f"bytes={first}-{last}"}
+    if tag is not None:
+        headers["If-Range"] = tag
     status, _, data = _request(server, "GET", path, headers)
     if status != (200 if first is None else 206):
         raise LoadError(f"{server.peer.name} {path}: status {status} for {headers or 'GET'}")
@@ -157,7 +161,8 @@ class RangeFile(io.RawIOBase):
 
     def __init__(self, server: Server, path: str):
         self.server, self.path, self.at = server, path, 0
-        self.size = int(head(server, path)["content-length"])
+        described = head(server, path)
+        self.size, self.tag = int(described["content-length"]), described.get("etag")
         self._from, self._block = 0, b""
 
     def seekable(self) -> bool:
@@ -179,7 +184,7 @@ class RangeFile(io.RawIOBase):
             return b""
         if not (self._from <= self.at and self.at + n <= self._from + len(self._block)):
             last = min(self.size, self.at + max(n, self.BLOCK)) - 1
-            self._from, self._block = self.at, body(self.server, self.path, self.at, last)
+            self._from, self._block = self.at, body(self.server, self.path, self.at, last, self.tag)
         start = self.at - self._from
         self.at += n
         return self._block[start : start + n]

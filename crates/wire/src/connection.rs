@@ -18,19 +18,21 @@ use crate::buffer::Buffer;
 use crate::options::Options;
 use crate::timer::Timer;
 
-/// A socket and its one timer. While it waits for a request it owns nothing else.
+/// A socket and its one deadline. While it waits for a request it owns nothing else.
 pub(crate) struct Connection {
     /// `None` while a request's body owns it.
     read: Option<OwnedReadHalf>,
     write: OwnedWriteHalf,
     pub(crate) peer: SocketAddr,
     timer: Timer,
+    /// Requests that have been served.
+    pub(crate) served: u32,
 }
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, options: &Options) -> Connection {
         let (read, write) = stream.into_split();
-        Connection { read: Some(read), write, peer, timer: Timer::new(options.keep_alive_timeout) }
+        Connection { read: Some(read), write, peer, timer: Timer::new(options.keep_alive_timeout), served: 0 }
     }
 
     fn stream(&self) -> &TcpStream {
@@ -62,15 +64,9 @@ impl Connection {
         .await
     }
 
-    /// Waits until there is something to read, borrowing nothing.
+    /// Ready when there is something to read. Borrows nothing, and knows no deadline.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.stream().poll_read_ready(cx) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => {
-                ready!(self.timer.poll_expired(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-        }
+        self.stream().poll_read_ready(cx)
     }
 
     /// Runs a system call that writes, each time the socket can take something, until it does not answer

@@ -11,7 +11,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use outflow_content::Outgoing;
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
 use tower_service::Service;
@@ -62,26 +61,33 @@ where
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end; what is `counted` is dropped with it.
 ///
-/// While it waits for a request, the future holds the connection and nothing else; all that a request
-/// needs lives in a boxed future of its own.
-pub(crate) async fn serve<S: HttpService>(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared<S>>) {
-    let mut connection = Connection::new(stream, peer, &shared.options);
-    loop {
-        if !idle(&mut connection, &shared).await {
-            return;
-        }
-        match Box::pin(busy(connection, &shared)).await {
-            Some(kept) => connection = kept,
-            None => return,
+/// While it rests, the future is the connection, a place in the list of those that are woken now and then,
+/// and nothing else: all that a request needs lives in a boxed future of its own. This is one block and no
+/// `async fn` of several, because each of these would keep its arguments twice. Measured: `bench/README.md`.
+#[allow(clippy::manual_async_fn)]
+pub(crate) fn serve<S: HttpService>(
+    mut connection: Connection,
+    shared: Arc<Shared<S>>,
+    counted: impl Send,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let _counted = &counted;
+        loop {
+            connection.timer().rest();
+            match wait(&mut connection, &shared, &shared.swept).await {
+                Some(true) => {}
+                Some(false) => return,
+                None if connection.timer().is_past() => return,
+                None => continue,
+            }
+            match Box::pin(busy(connection, &shared)).await {
+                Some(kept) => connection = kept,
+                None => return,
+            }
         }
     }
-}
-
-/// Waits for a request. False when the connection is to be closed instead.
-async fn idle<S>(connection: &mut Connection, shared: &Shared<S>) -> bool {
-    matches!(wait(connection, shared, &shared.drained).await, Some(true))
 }
 
 /// Waits until there is something to read (true; false when the connection is to be closed instead) or
@@ -102,10 +108,14 @@ async fn wait<S>(connection: &mut Connection, shared: &Shared<S>, notify: &Notif
     .await
 }
 
+/// After so many requests a connection counts as a busy one.
+const BUSY_FROM: u32 = 8;
+
 /// Serves requests as long as they come. The connection when it falls idle, `None` when it has ended.
 ///
 /// The next request of a busy connection follows within milliseconds: getting this future's memory anew for
-/// each would cost more than keeping it until the clock has ticked twice.
+/// each would cost more than keeping it until the clock has ticked twice. Most connections make one request
+/// or two and then rest: these give it back at once.
 async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) -> Option<Connection> {
     loop {
         let mut buffer = Buffer::borrow();
@@ -114,6 +124,7 @@ async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) ->
                 Reading::Complete(head) => {
                     buffer.consume(head.len);
                     shared.counters.add_request();
+                    connection.served = connection.served.saturating_add(1);
                     (connection, buffer) = exchange(connection, buffer, *head, shared).await?;
                     if buffer.is_empty() {
                         break;
@@ -129,6 +140,9 @@ async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) ->
         }
         drop(buffer);
         connection.timer().set(shared.options.keep_alive_timeout);
+        if connection.served < BUSY_FROM {
+            return Some(connection);
+        }
         let mut ticks = 0;
         loop {
             match wait(&mut connection, shared, &shared.ticked).await {

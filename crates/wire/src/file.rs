@@ -15,8 +15,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// between two that are there is there as well, but for rare evictions.
 const PROBE_STRIDE: u64 = 256 * 1024;
 
-/// Buffer with which a run is read in on a thread that may block.
-const WARM_BYTES: usize = 256 * 1024;
+/// Distance between the bytes that are read to wait for a run.
+const TOUCH_STRIDE: usize = 64 * 1024;
 
 /// Opens a span's file, on this thread if that takes no time.
 pub(crate) async fn open(span: &FileSpan) -> Result<Arc<dyn OpenFile>, SpanError> {
@@ -34,8 +34,9 @@ pub(crate) async fn open(span: &FileSpan) -> Result<Arc<dyn OpenFile>, SpanError
 pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8]) -> Result<usize, SpanError> {
     let result = rustix::io::preadv2(file.fd(), &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT);
     match result {
-        Ok(n) => Ok(n),
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
+        Ok(n) if n > 0 => Ok(n),
+        // Linux 5.9 and 5.10 answer 0 where they should say EAGAIN (preadv2(2), BUGS): a plain read decides.
+        Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
             let (clone, len) = (Arc::clone(file), into.len());
             let bytes = blocking(move || {
                 let mut bytes = vec![0; len];
@@ -63,22 +64,12 @@ pub(crate) async fn make_resident(
     }
     let file = Arc::clone(file);
     blocking(move || {
-        let mut scratch = vec![0; WARM_BYTES];
-        let (mut at, end) = (offset, offset + len);
-        // Ask the disk for what follows this run, too, so that it works while this run leaves.
-        let _ = rustix::fs::fadvise(
-            file.fd(),
-            offset,
-            std::num::NonZeroU64::new(len.saturating_mul(2)),
-            rustix::fs::Advice::WillNeed,
-        );
-        while at < end {
-            let want = usize::try_from(end - at).unwrap_or(WARM_BYTES).min(WARM_BYTES);
-            match pread(file.fd(), &mut scratch[..want], at) {
-                Ok(0) => break,
-                Ok(n) => at += n as u64,
-                Err(source) => return Err(read_error(&file, at, source)),
-            }
+        // The disk reads all of this run while we wait, and the next one while this one leaves.
+        let ahead = std::num::NonZeroU64::new(len.saturating_mul(2));
+        let _ = rustix::fs::fadvise(file.fd(), offset, ahead, rustix::fs::Advice::WillNeed);
+        // Reading a byte waits for its page. Reading all bytes would take the core from those who send.
+        for at in (offset..offset + len).step_by(TOUCH_STRIDE).chain([offset + len.saturating_sub(1)]) {
+            pread(file.fd(), &mut [0], at).map_err(|source| read_error(&file, at, source))?;
         }
         Ok(true)
     })
@@ -92,8 +83,9 @@ fn is_resident(file: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
     loop {
         let mut byte = [0];
         match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
-            // The end of the file: sendfile finds out at once.
-            Ok(0) => return true,
+            // The end of the file, or a kernel that says so where it should say EAGAIN: found out on a
+            // thread that may block.
+            Ok(0) => return false,
             Ok(_) => {}
             // A file system without RWF_NOWAIT counts as cold: it may well be a slow one.
             Err(_) => return false,

@@ -29,7 +29,7 @@ const SENDFILE_FROM: u64 = 32 * 1024;
 const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 
 /// What one connection may send before others get their turn.
-const TURN: u64 = 2 * 1024 * 1024;
+const TURN: u64 = 512 * 1024;
 
 /// The end of a file that is held back until the file has been looked at again.
 const GUARDED: u64 = 64 * 1024;

@@ -15,6 +15,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::exchange::{self, HttpService};
 use crate::options::Options;
@@ -22,8 +23,15 @@ use crate::options::Options;
 /// Threads on which each runtime may block: for files that are not in the page cache, and for services.
 const BLOCKING_THREADS: usize = 32;
 
+/// Niceness of these threads: a third of a serving thread's share of a core that both want.
+const BLOCKING_NICE: i32 = 5;
+
 /// How often a connection that was busy lately looks whether it has fallen idle.
 const TICK: Duration = Duration::from_millis(500);
+
+/// Bounds of the time between two looks at the connections that rest.
+const MIN_SWEEP: Duration = Duration::from_millis(10);
+const MAX_SWEEP: Duration = Duration::from_secs(5);
 
 /// How long the accepting thread rests when the system has no descriptor or memory for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -33,8 +41,9 @@ pub(crate) struct Shared<S> {
     pub(crate) service: S,
     pub(crate) options: Options,
     pub(crate) counters: Arc<Counters>,
-    /// Wakes idle connections when the server drains.
-    pub(crate) drained: Notify,
+    /// Wakes resting connections, so that each looks whether it has rested too long: a few times within
+    /// the keep-alive timeout, and when the server drains. Cheaper than a timer for each.
+    pub(crate) swept: Notify,
     /// Wakes connections that were busy lately, once a [`TICK`] and when the server drains.
     pub(crate) ticked: Notify,
     draining: AtomicBool,
@@ -46,7 +55,7 @@ impl<S> Shared<S> {
             service,
             options,
             counters,
-            drained: Notify::new(),
+            swept: Notify::new(),
             ticked: Notify::new(),
             draining: AtomicBool::new(false),
         })
@@ -56,9 +65,21 @@ impl<S> Shared<S> {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Wakes what waits for the clock, for ever.
+    async fn keep_time(&self) {
+        let between_sweeps = (self.options.keep_alive_timeout / 16).clamp(MIN_SWEEP, MAX_SWEEP);
+        let (mut tick, mut sweep) = (tokio::time::interval(TICK), tokio::time::interval(between_sweeps));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.ticked.notify_waiters(),
+                _ = sweep.tick() => self.swept.notify_waiters(),
+            }
+        }
+    }
+
     fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        self.drained.notify_waiters();
+        self.swept.notify_waiters();
         self.ticked.notify_waiters();
     }
 }
@@ -74,13 +95,14 @@ pub async fn serve<S: HttpService>(listener: TcpListener, service: S) -> io::Res
     let permits = Arc::new(Semaphore::new(options.max_connections));
     let shared = Shared::new(service, options, Arc::default());
     set_nodelay(&listener);
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            (stream, peer, permit) = next(&listener, &permits) => spawn(&shared, stream, peer, permit, None),
-            _ = tick.tick() => shared.ticked.notify_waiters(),
+    let accepting = async {
+        loop {
+            let (stream, peer, permit) = next(&listener, &permits).await;
+            spawn(&shared, stream, peer, permit, None);
         }
-    }
+    };
+    tokio::join!(accepting, shared.keep_time());
+    Ok(())
 }
 
 /// A server with its options, before it runs.
@@ -160,7 +182,12 @@ impl Server {
                 std::thread::Builder::new().name(format!("outflow-{index}")).spawn_scoped(
                     scope,
                     move || {
-                        runtime.block_on(serve_lane(&shared, receiver, phase));
+                        runtime.block_on(async {
+                            tokio::select! {
+                                () = serve_lane(&shared, receiver, phase) => {}
+                                () = shared.keep_time() => {}
+                            }
+                        });
                         runtime.shutdown_background();
                     },
                 )?;
@@ -170,7 +197,10 @@ impl Server {
             let result = runtime.block_on(async {
                 let listener = TcpListener::from_std(listener)?;
                 set_nodelay(&listener);
-                accept_all(listener, &shared, &lanes, &permits, self.phase.subscribe()).await;
+                tokio::select! {
+                    () = accept_all(listener, &shared, &lanes, &permits, self.phase.subscribe()) => {}
+                    () = shared.keep_time() => {}
+                }
                 io::Result::Ok(())
             });
             // Whatever ended the accepting thread ends the others, too.
@@ -213,7 +243,19 @@ impl Drop for Load {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .on_thread_start(give_way)
+        .build()
+}
+
+/// Called on threads that may block: whoever serves goes first. Each of them works for one client that
+/// waits for a disk anyway; the serving thread works for all the others.
+fn give_way() {
+    let this = rustix::thread::gettid();
+    // Not being allowed to is no harm (getpriority(2): on Linux it concerns one thread).
+    let _ = rustix::process::setpriority_process(Some(this), BLOCKING_NICE);
 }
 
 /// Accepts until the server drains, then waits for the connections that are left.
@@ -224,13 +266,11 @@ async fn accept_all<S: HttpService>(
     permits: &Arc<Semaphore>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
             (stream, peer, permit) = next(&listener, permits) => hand_over(shared, lanes, stream, peer, permit),
-            _ = tick.tick() => shared.ticked.notify_waiters(),
         }
     }
     drop(listener);
@@ -274,10 +314,8 @@ async fn serve_lane<S: HttpService>(
     mut receiver: mpsc::UnboundedReceiver<Accepted>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            _ = tick.tick() => shared.ticked.notify_waiters(),
             Some(Accepted { stream, peer, permit, load }) = receiver.recv() => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     spawn(shared, stream, peer, permit, Some(load));
@@ -301,11 +339,8 @@ fn spawn<S: HttpService>(
     load: Option<Load>,
 ) {
     shared.counters.add_connection();
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let _counted = (permit, load);
-        exchange::serve(stream, peer, shared).await;
-    });
+    let connection = Connection::new(stream, peer, &shared.options);
+    tokio::spawn(exchange::serve(connection, Arc::clone(shared), (permit, load)));
 }
 
 /// A permit, and then a connection to use it for. May be dropped at any time: neither is lost.

@@ -1,8 +1,9 @@
-//! One timer per connection, moved only when it has to be.
+//! One deadline per connection, and a timer only while somebody waits for it.
 //!
 //! A busy connection changes its deadline with every request. Moving a runtime's timer each time would
 //! cost more than the request; so a later deadline is only noted, and the timer looks at the note when
-//! it fires. Only an earlier deadline moves it.
+//! it fires. Only an earlier deadline moves it. A connection that never waits never has a timer, and one
+//! that rests has none either: rests are looked at from time to time, all together (`Shared::swept`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,14 +13,13 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 pub(crate) struct Timer {
-    sleep: Pin<Box<Sleep>>,
+    sleep: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
 }
 
 impl Timer {
     pub(crate) fn new(after: Duration) -> Timer {
-        let deadline = Instant::now() + after;
-        Timer { sleep: Box::pin(tokio::time::sleep_until(deadline)), deadline }
+        Timer { sleep: None, deadline: Instant::now() + after }
     }
 
     /// The deadline is `after` from now.
@@ -32,17 +32,29 @@ impl Timer {
         self.deadline = (self.deadline + credit).min(Instant::now() + cap);
     }
 
+    /// Whether the deadline has passed.
+    pub(crate) fn is_past(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// Gives back what waiting for the deadline took.
+    pub(crate) fn rest(&mut self) {
+        self.sleep = None;
+    }
+
     /// Ready when the deadline has passed.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.deadline < self.sleep.deadline() {
-            self.sleep.as_mut().reset(self.deadline);
+        let deadline = self.deadline;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if deadline < sleep.deadline() {
+            sleep.as_mut().reset(deadline);
         }
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            if self.sleep.deadline() >= self.deadline {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(self.deadline);
+            sleep.as_mut().reset(deadline);
         }
     }
 }

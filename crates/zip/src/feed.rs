@@ -11,8 +11,8 @@ use outflow_content::{Feed, FeedSpan, Span, SpanError};
 use crate::framing::{FRAMED_BLOCK, Framer};
 use crate::{Archive, Bodies};
 
-/// Most bytes in a chunk: four blocks.
-const CHUNK: u64 = 4 * FRAMED_BLOCK;
+/// Most bytes in a chunk: two blocks.
+const CHUNK: u64 = 2 * FRAMED_BLOCK;
 /// A chunk of this size leaves although more would fit, when the next bytes are not there yet.
 const WORTHWHILE: usize = 64 * 1024;
 
