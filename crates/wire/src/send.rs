@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! memory, small files, feeds  ->  gathered in one buffer  ->  send(MSG_MORE while more follows)
-//! larger runs of files        ->  sendfile, at most 2 MiB a turn
+//! larger runs of files        ->  sendfile, at most 512 KiB a turn
 //! ```
 //!
 //! Before the last bytes of a file leave, the file is looked at once more (`OpenFile::verify`). What was
