@@ -43,6 +43,11 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTFLOW_CRC_BACKGROUND", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) crc_background: Option<bool>,
 
+    /// Let the kernel send files by reference; false copies them: slower, but safe from files that are
+    /// overwritten in place and from file systems with a page cache not to be trusted [default: true]
+    #[arg(long, env = "OUTFLOW_SENDFILE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) sendfile: Option<bool>,
+
     /// Seconds that downloads have to finish after SIGINT or SIGTERM [default: 10]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub(crate) drain: Option<u32>,
@@ -121,6 +126,7 @@ impl Options {
             max_connections: self.max_connections.or(weaker.max_connections),
             cache: self.cache.or(weaker.cache),
             crc_background: self.crc_background.or(weaker.crc_background),
+            sendfile: self.sendfile.or(weaker.sendfile),
             drain: self.drain.or(weaker.drain),
             threads: self.threads.or(weaker.threads),
             log_level: self.log_level.or(weaker.log_level),

@@ -47,7 +47,9 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let service = FolderService::new(root, &settings);
 
     let max_connections = options.max_connections.map_or(files / 4 * 3, |n| n as usize).max(1);
-    let server = Server::new(outflow_wire::Options { max_connections, ..outflow_wire::Options::default() });
+    let sendfile = options.sendfile.unwrap_or(true);
+    let server =
+        Server::new(outflow_wire::Options { max_connections, sendfile, ..outflow_wire::Options::default() });
     let drain = Duration::from_secs(options.drain.unwrap_or(10).into());
     stop_on_signals(server.handle(), drain)?;
     let threads = match options.threads {

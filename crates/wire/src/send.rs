@@ -154,7 +154,9 @@ impl Sender<'_> {
             let more = !outgoing.is_empty();
             match span? {
                 Span::Memory(bytes) => self.bytes(&bytes, more).await?,
-                Span::File(span) if span.len < sendfile_from(more) => self.small_run(&span).await?,
+                Span::File(span) if span.len < sendfile_from(more) || !self.options.sendfile => {
+                    self.copied_run(&span).await?;
+                }
                 Span::File(span) => self.long_run(&span, more).await?,
                 Span::Feed(span) => self.feed(span, more).await?,
             }
@@ -186,18 +188,20 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// A run of a file that goes through the buffer.
-    async fn small_run(&mut self, span: &FileSpan) -> Result<(), Failed> {
+    /// A run of a file that goes through the buffer, piece by piece. What has been read cannot change any
+    /// more, and the last piece stays here until the file has been looked at again.
+    async fn copied_run(&mut self, span: &FileSpan) -> Result<(), Failed> {
         let file = file::open(span).await?;
-        if (self.out.room() as u64) < span.len {
-            self.flush(true).await?;
-            self.borrowed();
-        }
         let mut done = 0;
         while done < span.len {
             let (at, left) = (span.offset + done, span.len - done);
-            // Less than SENDFILE_FROM, which fits a usize and the room made above.
-            let n = file::read(&file, at, &mut self.out.spare()[..left as usize]).await?;
+            // A piece fits a buffer, and a usize.
+            let piece = left.min(SENDFILE_FROM) as usize;
+            if self.out.room() < piece {
+                self.flush(true).await?;
+                self.borrowed();
+            }
+            let n = file::read(&file, at, &mut self.out.spare()[..piece]).await?;
             if n == 0 {
                 return Err(SpanError::Truncated { name: file.name(), offset: at, missing: left }.into());
             }

@@ -10,7 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outflow_content::{Content, Feed, FileSource, FileSpan, OpenFile, SpanError, SpanList, Wait};
 
-use crate::support::{Client, Event, TestFile, assert_same, pattern, serve_content, temp, watcher};
+use outflow_wire::Options;
+
+use crate::support::{
+    Client, Event, TestFile, assert_same, pattern, serve_content, serve_content_with, temp, watcher,
+};
 
 /// Far more than the socket's buffers take, so that most of it is still with the server at the change.
 const LEN: usize = 32 * 1024 * 1024;
@@ -209,4 +213,25 @@ fn a_span_beyond_the_end_of_its_file_never_looks_complete() {
         client.get("/", "").take_until(b"\r\n\r\n").expect("a head");
         client.expect_cut(len + 1);
     }
+}
+
+/// `sendfile` hands over pages by reference; `Options::sendfile` off is for those who overwrite in place.
+#[test]
+fn without_sendfile_a_file_overwritten_before_it_arrives_arrives_as_it_was() {
+    let bytes = pattern(300_000, 53);
+    let (_folder, path) = temp("file", &bytes);
+    let (observer, events) = watcher();
+    let slot = std::sync::Mutex::new(Some((TestFile::open(&path), observer)));
+    let options = Options { sendfile: false, ..Options::default() };
+    let server = serve_content_with(options, move |_| {
+        let (file, observer) = crate::support::locked(&slot).take().expect("one request");
+        file.content().observer(observer)
+    });
+    let mut client = Client::connect(server.addr);
+    client.get("/", "");
+    assert!(matches!(events.ending(300_000), Event::Completed(300_000)), "all is in the kernel's hands");
+    writing(&path).write_all_at(&vec![0; 300_000], 0).expect("overwritten");
+    assert_same(&client.reply().body, &bytes, "body");
+    let counters = server.counted();
+    assert_eq!((counters.sendfile_bytes(), counters.copied_bytes()), (0, 300_000));
 }
