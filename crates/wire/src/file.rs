@@ -15,6 +15,9 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// between two that are there is there as well, but for rare evictions.
 const PROBE_STRIDE: u64 = 256 * 1024;
 
+/// Longest run that is read in at once.
+const COLD_RUN: u64 = 512 * 1024;
+
 /// Distance between the bytes that are read to wait for a run.
 const TOUCH_STRIDE: usize = 64 * 1024;
 
@@ -53,15 +56,18 @@ pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8])
     }
 }
 
-/// Sees to it that `offset..offset + len` can be sent without waiting for a disk. True if that took time.
+/// Sees to it that a run from `offset`, of `len` bytes at the most, can be sent without waiting for a disk: how
+/// long it is, and whether it took time. What has to be read in comes in shorter runs than what is there, so
+/// that nobody waits long for its turn behind several of them.
 pub(crate) async fn make_resident(
     file: &Arc<dyn OpenFile>,
     offset: u64,
     len: u64,
-) -> Result<bool, SpanError> {
+) -> Result<(u64, bool), SpanError> {
     if is_resident(file.fd(), offset, len) {
-        return Ok(false);
+        return Ok((len, false));
     }
+    let len = len.min(COLD_RUN);
     let file = Arc::clone(file);
     blocking(move || {
         // The disk reads all of this run while we wait, and the next one while this one leaves.
@@ -71,7 +77,7 @@ pub(crate) async fn make_resident(
         for at in (offset..offset + len).step_by(TOUCH_STRIDE).chain([offset + len.saturating_sub(1)]) {
             pread(file.fd(), &mut [0], at).map_err(|source| read_error(&file, at, source))?;
         }
-        Ok(true)
+        Ok((len, true))
     })
     .await
 }

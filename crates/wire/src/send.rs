@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! memory, small files, feeds  ->  gathered in one buffer  ->  send(MSG_MORE while more follows)
-//! larger runs of files        ->  sendfile, at most 512 KiB a turn
+//! larger runs of files        ->  sendfile, at most 2 MiB a turn
 //! ```
 //!
 //! Before the last bytes of a file leave, the file is looked at once more (`OpenFile::verify`). What was
@@ -29,7 +29,7 @@ const SENDFILE_FROM: u64 = 32 * 1024;
 const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 
 /// What one connection may send before others get their turn.
-const TURN: u64 = 512 * 1024;
+const TURN: u64 = 2 * 1024 * 1024;
 
 /// The end of a file that is held back until the file has been looked at again.
 const GUARDED: u64 = 64 * 1024;
@@ -235,8 +235,9 @@ impl Sender<'_> {
             }
             let mut count = if verified { left } else { left - GUARDED }.min(TURN);
             if offset >= resident {
-                resident = offset + left.min(TURN);
-                if file::make_resident(&file, offset, left.min(TURN)).await? {
+                let (run, waited) = file::make_resident(&file, offset, left.min(TURN)).await?;
+                resident = offset + run;
+                if waited {
                     self.connection.timer().set(self.options.stall_timeout);
                     verified = false;
                     continue;
