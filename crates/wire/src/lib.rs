@@ -8,7 +8,7 @@
 //!     encode     response head -> bytes
 //!     send       a content, span by span: sendfile, or gathered in one buffer
 //!     copy       any other body
-//!   connection one socket, one timer
+//!   connection one socket, one deadline
 //! ```
 //!
 //! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that

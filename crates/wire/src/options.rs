@@ -18,7 +18,7 @@ pub struct Options {
     pub max_head_bytes: usize,
     /// Whether the kernel may send files from the page cache (`sendfile`). It does so by reference: a file that
     /// is overwritten in place between the call and the packet arrives changed. Off, every byte is copied
-    /// when it is read, which costs about three times the CPU, and helps on file systems whose page cache is
+    /// when it is read, which costs more CPU, and helps on file systems whose page cache is
     /// not to be trusted (some network and shared folders).
     pub sendfile: bool,
     /// Connections open at the same time. Further ones wait in the listener's backlog.
