@@ -31,4 +31,6 @@ pub use content::Content;
 pub use etag::EntityTag;
 pub use observer::{AbortReason, Observer, Watch};
 pub use outgoing::Outgoing;
-pub use span::{Feed, FeedSpan, FileSource, FileSpan, OpenFile, Span, SpanError, SpanList, Spans, Wait};
+pub use span::{
+    Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,
+};

@@ -115,10 +115,45 @@ pub trait OpenFile: Send + Sync + 'static {
     fn name(&self) -> String;
 }
 
+/// A place that an object's bytes come from: a local file, an object in a store.
+pub trait Source: fmt::Debug + Send + Sync + 'static {
+    /// The run of `len` bytes from `offset`, as a span of exactly that length. Must not wait.
+    fn span(self: Arc<Self>, offset: u64, len: u64) -> Span;
+}
+
 /// Yields bytes one chunk after the other. Dropping it gives up what is under way.
+///
+/// Whoever can may let the kernel move some of them: as long as [`Feed::poll_spliceable`] says that it is
+/// possible, [`Feed::splice`] does it. All bytes come in order, whichever way each of them takes.
 pub trait Feed: Send {
-    /// The next chunk (never empty), `None` at the end.
+    /// The next chunk (never empty), `None` at the end. Whoever never asks [`Feed::poll_spliceable`] gets all
+    /// bytes here.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>>;
+
+    /// Whether the next bytes lie in a descriptor, from which [`Feed::splice`] moves them without the program
+    /// seeing them. False: [`Feed::poll_next`] has them, or will have.
+    ///
+    /// # Errors
+    /// [`SpanError`] when the bytes cannot be had.
+    fn poll_spliceable(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SpanError>> {
+        let _ = cx;
+        Poll::Ready(Ok(false))
+    }
+
+    /// Moves up to `most` of the next bytes into the empty pipe `into`, and says how many (splice(2)). 0:
+    /// none can be moved now, [`Feed::poll_spliceable`] has to be asked again. Never waits. It may move
+    /// fewer bytes than there are, but never more than belong to the feed.
+    ///
+    /// # Errors
+    /// [`SpanError`] when the bytes cannot be had.
+    fn splice(&mut self, into: BorrowedFd<'_>, most: usize) -> Result<usize, SpanError> {
+        let _ = (into, most);
+        Ok(0)
+    }
+
+    /// The recipient takes nothing at the moment. What lies in a descriptor should be fetched into memory, so
+    /// that whoever holds the other end does not have to wait, too.
+    fn fall_behind(&mut self) {}
 }
 
 /// A content's bytes as spans, found by offset.
@@ -210,6 +245,7 @@ pub struct SpanList {
 enum Run {
     Memory(Bytes),
     File(FileSpan),
+    Source { source: Arc<dyn Source>, offset: u64, len: u64 },
 }
 
 impl SpanList {
@@ -230,6 +266,11 @@ impl SpanList {
     pub fn push_file(&mut self, file: FileSpan) {
         let len = file.len;
         self.push(Run::File(file), len);
+    }
+
+    /// Appends the run of `len` bytes from `offset` of a source.
+    pub fn push_source(&mut self, source: Arc<dyn Source>, offset: u64, len: u64) {
+        self.push(Run::Source { source, offset, len }, len);
     }
 
     fn push(&mut self, run: Run, len: u64) {
@@ -253,6 +294,10 @@ impl Spans for SpanList {
         let skip = offset - start;
         Ok(match run {
             Run::Memory(bytes) => Span::Memory(bytes.slice(skip.min(bytes.len() as u64) as usize..)),
+            Run::Source { source, offset, len } => {
+                let skip = skip.min(*len);
+                Arc::clone(source).span(offset + skip, len - skip)
+            }
             Run::File(file) => {
                 let skip = skip.min(file.len);
                 Span::File(FileSpan {
