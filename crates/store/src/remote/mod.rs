@@ -3,9 +3,27 @@
 //! ```text
 //! store      an opened store: heads, lists, small reads and writes
 //! object     what is known of one object; its bytes as a source
+//! address    what an address means
+//! clients    from an address and the environment to clients
+//! connector  the HTTP client under them, and the checksums it hands on
+//! profile    the files that the AWS tools share
+//! s3         what only S3 can
+//! plain      addresses for requests whose answers are spliced
+//! listing    keys as folders
+//! failure    what a client's error means, without a secret
+//! runtime    the threads on which all of this happens
 //! ```
 
+mod address;
+mod clients;
+mod connector;
+mod failure;
+mod listing;
 mod object;
+mod plain;
+mod profile;
+mod runtime;
+mod s3;
 mod store;
 
 pub use object::{Object, RemoteFile};

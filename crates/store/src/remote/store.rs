@@ -1,12 +1,36 @@
 //! An opened store: heads, lists, small reads and writes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutOptions,
+    PutPayload,
+};
 use outflow_content::SpanError;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
+use crate::path::printable;
+use crate::remote::address::{Address, Place};
+use crate::remote::clients::{Clients, Use};
+use crate::remote::connector::Checksum;
+use crate::remote::failure::kind_of;
 use crate::remote::object::{Object, RemoteFile};
+use crate::remote::plain::{self, PlainUrl};
+use crate::remote::{listing, runtime};
+
+/// A request whose answer does not go on for so long has failed.
+const READ_PATIENCE: Duration = Duration::from_secs(15);
+/// The same for one that sends: the body counts as well.
+const WRITE_PATIENCE: Duration = Duration::from_secs(300);
+/// What is read at once for a CRC-32.
+const CHUNK: u64 = 8 << 20;
 
 /// How a store is used.
 #[derive(Clone, Debug)]
@@ -28,10 +52,16 @@ impl Default for StoreOptions {
 /// A store that was opened by its address. Clones are the same store. All calls may be made from any runtime:
 /// the work is done on threads of the store's own.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>);
 
-struct Inner {
-    address: String,
+pub(crate) struct Inner {
+    address: Address,
+    options: StoreOptions,
+    runtime: Handle,
+    clients: Clients,
+    /// For what sends bodies; opened when first needed.
+    writers: OnceLock<Clients>,
+    connections: Semaphore,
 }
 
 /// A small object that was read whole.
@@ -91,14 +121,31 @@ impl Store {
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`], with what to do.
     pub fn open(address: &str, options: &StoreOptions) -> Result<Store, StoreError> {
-        let _ = options;
-        Ok(Store(Arc::new(Inner { address: address.to_owned() })))
+        let address = Address::parse(address).map_err(|text| StoreError {
+            what: "cannot use the store's address".to_owned(),
+            kind: StoreErrorKind::Misconfigured(text),
+        })?;
+        let failed = |kind| StoreError { what: format!("cannot open the store {}", address.text), kind };
+        let runtime = runtime::handle().map_err(|error| {
+            failed(StoreErrorKind::Unavailable(format!("the system gives no threads for it: {error}")))
+        })?;
+        let connections = options.connections.clamp(1, Semaphore::MAX_PERMITS);
+        let clients =
+            Clients::open(&address, Use { connections, patience: READ_PATIENCE }).map_err(failed)?;
+        Ok(Store(Arc::new(Inner {
+            address,
+            options: options.clone(),
+            runtime,
+            clients,
+            writers: OnceLock::new(),
+            connections: Semaphore::new(connections),
+        })))
     }
 
     /// The address it was opened by, without anything secret.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.0.address
+        &self.0.address.text
     }
 
     /// What the store knows of an object, its CRC-32 too where it can tell from a head alone.
@@ -106,7 +153,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn head(&self, key: &str) -> Result<Object, StoreError> {
-        self.unsupported(key)
+        self.look(key).await.map(|(object, _)| object)
     }
 
     /// Reads an object of at most `limit` bytes; not if it is still the one of `unless_etag`.
@@ -119,8 +166,36 @@ impl Store {
         limit: usize,
         unless_etag: Option<&str>,
     ) -> Result<Small, StoreError> {
-        let _ = (limit, unless_etag);
-        self.unsupported(key)
+        let path = self.path(key)?;
+        let if_none_match = unless_etag.map(str::to_owned);
+        self.call("read", key, |inner| async move {
+            let options = GetOptions { if_none_match, ..GetOptions::default() };
+            let result = match inner.clients.calls.get_opts(&path, options).await {
+                Ok(result) => result,
+                Err(object_store::Error::NotModified { .. }) => return Ok(Small::NotModified),
+                Err(error) => return Err(kind_of(&error)),
+            };
+            let too_big = || StoreErrorKind::TooBig { limit };
+            if usize::try_from(result.meta.size).map_or(true, |size| size > limit) {
+                return Err(too_big());
+            }
+            let object = inner.object(&result.meta, None);
+            let mut bytes = Vec::with_capacity(result.meta.size as usize);
+            let mut stream = result.into_stream();
+            while let Some(chunk) = stream.next().await {
+                let chunk = chunk.map_err(|error| kind_of(&error))?;
+                if bytes.len() + chunk.len() > limit {
+                    return Err(too_big());
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            if bytes.len() as u64 != object.size {
+                let text = format!("{} bytes were announced and {} came", object.size, bytes.len());
+                return Err(StoreErrorKind::Unavailable(text));
+            }
+            Ok(Small::Read { bytes: bytes.into(), object })
+        })
+        .await
     }
 
     /// All objects whose keys lie below the folder `prefix` (empty: all), sorted by key.
@@ -128,8 +203,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; `TooBig` for more than `limit`.
     pub async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Object>, StoreError> {
-        let _ = limit;
-        self.unsupported(prefix)
+        let folder = self.path(prefix)?;
+        self.call("list", prefix, |inner| async move {
+            let mut objects = Vec::new();
+            let mut stream = inner.clients.calls.list((!folder.is_root()).then_some(&folder));
+            while let Some(meta) = stream.try_next().await.map_err(|error| kind_of(&error))? {
+                let object = inner.object(&meta, None);
+                // A folder's own marker is not below it, and who says "a" does not mean "ab".
+                if listing::is_below(&folder, &meta.location) {
+                    objects.push(object);
+                }
+                if objects.len() > limit {
+                    return Err(StoreErrorKind::TooBig { limit });
+                }
+            }
+            objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+            listing::drop_markers(&mut objects);
+            Ok(objects)
+        })
+        .await
     }
 
     /// What lies directly in the folder `prefix` (empty: the top): names of folders, and objects. Both are sorted.
@@ -141,8 +233,28 @@ impl Store {
         prefix: &str,
         limit: usize,
     ) -> Result<(Vec<String>, Vec<Object>), StoreError> {
-        let _ = limit;
-        self.unsupported(prefix)
+        let folder = self.path(prefix)?;
+        self.call("list", prefix, |inner| async move {
+            let result = inner.clients.calls.list_with_delimiter((!folder.is_root()).then_some(&folder));
+            let result = result.await.map_err(|error| kind_of(&error))?;
+            if result.common_prefixes.len() + result.objects.len() > limit {
+                return Err(StoreErrorKind::TooBig { limit });
+            }
+            let folders = result.common_prefixes.iter().filter(|path| listing::is_below(&folder, path));
+            let mut folders: Vec<String> =
+                folders.filter_map(|path| path.filename().map(str::to_owned)).collect();
+            folders.sort_unstable();
+            folders.dedup();
+            let objects = result.objects.iter().filter(|meta| listing::is_below(&folder, &meta.location));
+            let objects = objects.filter(|meta| {
+                let name = meta.location.filename().unwrap_or_default();
+                meta.size > 0 || folders.binary_search_by(|folder| folder.as_str().cmp(name)).is_err()
+            });
+            let mut objects: Vec<Object> = objects.map(|meta| inner.object(meta, None)).collect();
+            objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+            Ok((folders, objects))
+        })
+        .await
     }
 
     /// Writes a small object, whole or not at all.
@@ -150,8 +262,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn put(&self, key: &str, bytes: Bytes, media_type: &str) -> Result<(), StoreError> {
-        let _ = (bytes, media_type);
-        self.unsupported(key)
+        let path = self.path(key)?;
+        let media_type = media_type.to_owned();
+        self.call("write", key, |inner| async move {
+            let mut options = PutOptions::default();
+            // A file has no place for its type.
+            if !matches!(inner.address.place, Place::File { .. }) {
+                options.attributes = Attributes::from_iter([(Attribute::ContentType, media_type)]);
+            }
+            let payload = PutPayload::from_bytes(bytes);
+            let put = inner.writers()?.calls.put_opts(&path, payload, options).await;
+            put.map(|_| ()).map_err(|error| kind_of(&error))
+        })
+        .await
     }
 
     /// Deletes an object; one that is not there counts as deleted.
@@ -159,15 +282,50 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.unsupported(key)
+        let path = self.path(key)?;
+        self.call("delete", key, |inner| async move {
+            match inner.clients.calls.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => match kind_of(&error) {
+                    StoreErrorKind::NotFound => Ok(()),
+                    kind => Err(kind),
+                },
+            }
+        })
+        .await
     }
 
-    /// The CRC-32 of all bytes of an object, if the store can tell without sending them.
+    /// The CRC-32 of all bytes of an object, if the store can tell without sending them. None also when the store
+    /// has another object by now.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn crc32(&self, object: &Object) -> Result<Option<u32>, StoreError> {
-        self.unsupported(&object.key)
+        if object.crc32.is_some() || self.0.clients.s3.is_none() {
+            return Ok(object.crc32);
+        }
+        let (seen, checksum) = self.look(&object.key).await?;
+        if seen.size != object.size || (object.etag.is_some() && seen.etag != object.etag) {
+            return Ok(None);
+        }
+        if checksum != Some(Checksum::Parts) {
+            return Ok(seen.crc32);
+        }
+        let path = self.path(&object.key)?;
+        let combined = self
+            .call("ask for the checksums of", &object.key, |inner| async move {
+                let Some(s3) = &inner.clients.s3 else { return Ok(None) };
+                s3.combined_crc32(&path, &seen).await
+            })
+            .await;
+        match combined {
+            // Many servers have no such request, and rights for it can be missing. That is no failure.
+            Err(StoreError { kind, what }) if !matches!(kind, StoreErrorKind::Unavailable(_)) => {
+                tracing::debug!("{what}: {kind}");
+                Ok(None)
+            }
+            combined => combined,
+        }
     }
 
     /// The CRC-32 of all bytes of an object: what the store knows, or computed by reading them.
@@ -175,7 +333,43 @@ impl Store {
     /// # Errors
     /// [`SpanError`].
     pub async fn compute_crc32(&self, object: Arc<Object>) -> Result<u32, SpanError> {
-        Err(SpanError::Other { name: object.key.clone(), source: "not yet".into() })
+        let name = object.key.clone();
+        let failed = |error: StoreError| SpanError::Other { name: name.clone(), source: Box::new(error) };
+        if let Ok(Some(crc32)) = self.crc32(&object).await {
+            return Ok(crc32);
+        }
+        let path = self.path(&object.key).map_err(failed)?;
+        let key = object.key.clone();
+        self.call("read", &key, |inner| async move {
+            let mut crc32 = crc32fast::Hasher::new();
+            let mut offset = 0;
+            while offset < object.size {
+                let end = object.size.min(offset + CHUNK);
+                let options = GetOptions {
+                    range: Some(GetRange::Bounded(offset..end)),
+                    if_match: object.etag.clone(),
+                    version: object.version.clone(),
+                    ..GetOptions::default()
+                };
+                let result =
+                    inner.clients.calls.get_opts(&path, options).await.map_err(|error| kind_of(&error))?;
+                if result.meta.size != object.size {
+                    let text = "the object has been replaced since it was looked at".to_owned();
+                    return Err(StoreErrorKind::Unavailable(text));
+                }
+                let mut stream = result.into_stream();
+                while let Some(chunk) = stream.try_next().await.map_err(|error| kind_of(&error))? {
+                    crc32.update(&chunk);
+                    offset += chunk.len() as u64;
+                }
+                if offset != end {
+                    return Err(StoreErrorKind::Unavailable("the answer had a wrong length".to_owned()));
+                }
+            }
+            Ok(crc32.finalize())
+        })
+        .await
+        .map_err(failed)
     }
 
     /// The bytes of an object. It has to be the same whenever some of them leave.
@@ -184,13 +378,152 @@ impl Store {
         RemoteFile::new(self.clone(), object)
     }
 
-    fn unsupported<T>(&self, key: &str) -> Result<T, StoreError> {
-        Err(StoreError { what: key.to_owned(), kind: StoreErrorKind::Unsupported("not yet".to_owned()) })
+    /// Waits for `future`, which may use this store. Only for threads that may block: inside of a task it panics.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0.runtime.block_on(future)
+    }
+}
+
+/// For the rooms beside this one.
+#[allow(dead_code, reason = "segments are fetched with these")]
+impl Store {
+    /// How it is used.
+    pub(crate) fn options(&self) -> &StoreOptions {
+        &self.0.options
+    }
+
+    /// The threads whose connections all of the clients use: nothing may be asked from others.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    /// One permit for each connection. Small calls take one each while they run; segments should.
+    pub(crate) fn connections(&self) -> &Semaphore {
+        &self.0.connections
+    }
+
+    /// The client for segments: it does not try again, and gives up after 15 s without a byte.
+    pub(crate) fn reader(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.0.clients.reader)
+    }
+
+    /// Where `key` is for the clients; the empty key is the store itself.
+    pub(crate) fn path(&self, key: &str) -> Result<Path, StoreError> {
+        let prefix = &self.0.address.prefix;
+        let wrong = || StoreError {
+            what: format!("cannot use the key {}", printable(key.as_bytes())),
+            kind: StoreErrorKind::Misconfigured(
+                "it has an empty component, \".\", \"..\" or a control character".to_owned(),
+            ),
+        };
+        let path = Path::parse(key).ok().filter(|path| path.as_ref() == key).ok_or_else(wrong)?;
+        match (prefix.is_root(), path.is_root()) {
+            (true, _) => Ok(path),
+            (_, true) => Ok(prefix.clone()),
+            _ => Path::parse(format!("{prefix}/{path}")).map_err(|_| wrong()),
+        }
+    }
+
+    /// Where `object` can be had by plain HTTP without a library: presigned for S3. None if the store speaks TLS,
+    /// or through a proxy, or no HTTP at all.
+    pub(crate) async fn plain_url(&self, object: &Object) -> Result<Option<PlainUrl>, StoreError> {
+        let path = self.path(&object.key)?;
+        if let Place::Http { url } = &self.0.address.place {
+            let mut url = url.clone();
+            if let Ok(mut segments) = url.path_segments_mut() {
+                segments.extend(path.parts());
+            }
+            return Ok(PlainUrl::of(&url, false).filter(|_| !plain::has_proxy()));
+        }
+        match &self.0.clients.s3 {
+            Some(s3) if s3.is_plain && !plain::has_proxy() => {}
+            _ => return Ok(None),
+        }
+        let version = object.version.clone();
+        self.call("sign a request for", &object.key, |inner| async move {
+            let Some(s3) = &inner.clients.s3 else { return Ok(None) };
+            let url = s3.signed_url(&path, version.as_deref(), plain::VALID).await?;
+            Ok(PlainUrl::of(&url, s3.signs))
+        })
+        .await
+    }
+
+    /// A head, and what it says of the checksum.
+    async fn look(&self, key: &str) -> Result<(Object, Option<Checksum>), StoreError> {
+        let path = self.path(key)?;
+        self.call("look at", key, |inner| async move {
+            let options = GetOptions { head: true, ..GetOptions::default() };
+            let result = match &inner.clients.s3 {
+                Some(s3) => s3.heads.get_opts(&path, options).await,
+                None => inner.clients.calls.get_opts(&path, options).await,
+            };
+            let result = result.map_err(|error| kind_of(&error))?;
+            let checksum = result.extensions.get::<Checksum>().copied();
+            Ok((inner.object(&result.meta, checksum), checksum))
+        })
+        .await
+    }
+
+    /// Does `work` on the store's own threads. Whoever stops waiting stops it.
+    pub(crate) async fn call<T, F>(
+        &self,
+        verb: &str,
+        key: &str,
+        work: impl FnOnce(Arc<Inner>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreErrorKind>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        let work = work(Arc::clone(&inner));
+        let done = runtime::run(&self.0.runtime, async move {
+            let _permit = inner.connections.acquire().await;
+            work.await
+        });
+        let done = done.await.unwrap_or_else(|| {
+            Err(StoreErrorKind::Unavailable("the work was ended by a fault of the program".to_owned()))
+        });
+        done.map_err(|kind| {
+            let place = self.address();
+            let what = match key {
+                "" => format!("cannot {verb} {place}"),
+                key => format!("cannot {verb} {} in {place}", printable(key.as_bytes())),
+            };
+            StoreError { what, kind }
+        })
+    }
+}
+
+impl Inner {
+    /// The clients for what sends bodies.
+    pub(crate) fn writers(&self) -> Result<&Clients, StoreErrorKind> {
+        if let Some(writers) = self.writers.get() {
+            return Ok(writers);
+        }
+        let usage = Use { connections: self.options.connections, patience: WRITE_PATIENCE };
+        let writers = Clients::open(&self.address, usage)?;
+        Ok(self.writers.get_or_init(|| writers))
+    }
+
+    fn object(&self, meta: &ObjectMeta, checksum: Option<Checksum>) -> Object {
+        let key = meta.location.as_ref();
+        let prefix = self.address.prefix.as_ref();
+        let key = key.strip_prefix(prefix).unwrap_or(key).trim_start_matches('/').to_owned();
+        // 1970 stands for a server that did not say.
+        let modified = meta.last_modified.timestamp_nanos_opt().filter(|nanos| *nanos != 0);
+        // A weak tag never matches in If-Match.
+        let etag = meta.e_tag.clone().filter(|etag| !etag.starts_with("W/"));
+        let crc32 = match checksum {
+            Some(Checksum::Whole(crc32)) => Some(crc32),
+            _ => None,
+        };
+        Object { key, size: meta.size, etag, version: meta.version.clone(), modified, crc32 }
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Store({})", self.0.address)
+        write!(f, "Store({})", self.address())
     }
 }

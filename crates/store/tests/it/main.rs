@@ -3,6 +3,7 @@
 
 mod crcs;
 mod files;
+mod stores;
 mod walks;
 
 use std::path::Path;

@@ -1,0 +1,96 @@
+//! Stores: a folder always, and any other that `OUTFLOW_TEST_STORE` names (an empty prefix; the environment holds
+//! its credentials).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outflow_store::{Small, Store, StoreErrorKind, StoreOptions};
+use tempfile::TempDir;
+
+fn open(test: &str) -> (Option<TempDir>, Store) {
+    let (folder, address) = match std::env::var("OUTFLOW_TEST_STORE") {
+        Ok(address) => (None, format!("{address}/{test}-{:x}", std::process::id())),
+        Err(_) => {
+            let folder = TempDir::new().unwrap();
+            let address = format!("file://{}", folder.path().display());
+            (Some(folder), address)
+        }
+    };
+    (folder, Store::open(&address, &StoreOptions::default()).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_written_can_be_read_listed_and_deleted() {
+    let (_folder, store) = open("rw");
+    for (key, bytes) in [("t/a b%20ü.txt", "123456789"), ("t/d/e", "x"), ("t/d/f", ""), ("tt/g", "y")] {
+        store.put(key, Bytes::from(bytes), "text/plain").await.unwrap();
+    }
+    let object = store.head("t/a b%20ü.txt").await.unwrap();
+    assert_eq!((object.key.as_str(), object.size), ("t/a b%20ü.txt", 9));
+    assert!(object.modified.is_some_and(|nanos| nanos > 1_500_000_000_000_000_000));
+    let etag = object.etag.clone().unwrap();
+    assert!(etag.starts_with('"'), "{etag}");
+    assert_eq!(store.compute_crc32(Arc::new(object.clone())).await.unwrap(), 0xcbf4_3926);
+    if let Some(crc32) = store.crc32(&object).await.unwrap() {
+        assert_eq!(crc32, 0xcbf4_3926);
+    }
+    let Small::Read { bytes, object: read } = store.read_small(&object.key, 9, None).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(bytes, "123456789");
+    assert_eq!(read.etag.as_ref(), Some(&etag));
+    assert!(matches!(store.read_small(&object.key, 9, Some(&etag)).await.unwrap(), Small::NotModified));
+    let again = store.read_small(&object.key, 9, Some("\"other\"")).await.unwrap();
+    assert!(matches!(again, Small::Read { .. }));
+    let too_big = store.read_small(&object.key, 8, None).await.unwrap_err();
+    assert!(matches!(too_big.kind, StoreErrorKind::TooBig { limit: 8 }), "{too_big}");
+
+    let keys = |objects: &[outflow_store::Object]| {
+        objects.iter().map(|object| object.key.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&store.list("", 10).await.unwrap()), ["t/a b%20ü.txt", "t/d/e", "t/d/f", "tt/g"]);
+    assert_eq!(keys(&store.list("t/d", 2).await.unwrap()), ["t/d/e", "t/d/f"]);
+    assert!(store.list("nothing", 2).await.unwrap().is_empty());
+    let error = store.list("t", 2).await.unwrap_err();
+    assert!(matches!(error.kind, StoreErrorKind::TooBig { .. }), "{error}");
+    let (folders, objects) = store.list_folder("t", 10).await.unwrap();
+    assert_eq!((folders, keys(&objects)), (vec!["d".to_owned()], vec!["t/a b%20ü.txt".to_owned()]));
+    assert_eq!(store.list_folder("", 10).await.unwrap().0, ["t", "tt"]);
+
+    for key in ["t/a b%20ü.txt", "t/d/e", "t/d/f", "tt/g", "tt/g"] {
+        store.delete(key).await.unwrap();
+    }
+    assert!(store.list("", 10).await.unwrap().is_empty());
+    let gone = store.head("tt/g").await.unwrap_err();
+    assert!(matches!(gone.kind, StoreErrorKind::NotFound), "{gone}");
+    assert!(gone.to_string().starts_with("cannot look at tt/g in "), "{gone}");
+}
+
+#[test]
+fn calls_work_from_any_thread_and_runtime() {
+    let (_folder, store) = open("any");
+    store.wait(store.put("k", Bytes::from_static(b"v"), "text/plain")).unwrap();
+    let one = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(one.block_on(store.head("k")).unwrap().size, 1);
+    // Dropped where a task runs.
+    one.block_on(async move { drop(store) });
+}
+
+#[tokio::test]
+async fn keys_cannot_leave_the_store() {
+    let (_folder, store) = open("keys");
+    for key in ["../x", "a/../x", "/x", "x/", "a//b", ".", "a\0b", "a\nb"] {
+        let error = store.head(key).await.unwrap_err();
+        assert!(matches!(error.kind, StoreErrorKind::Misconfigured(_)), "{key:?}: {error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn an_address_that_makes_no_sense_says_so() {
+    let open = |address: &str| Store::open(address, &StoreOptions::default()).unwrap_err().to_string();
+    assert!(open("s3://ID:hunter2@bucket/").contains("environment"));
+    assert!(!open("s3://ID:hunter2@bucket/").contains("hunter2"));
+    let missing = open("file:///no/such/folder");
+    assert!(missing.contains("cannot open the store file:///no/such/folder"), "{missing}");
+}
