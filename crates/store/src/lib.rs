@@ -5,6 +5,9 @@
 //! is small enough to hold a million files. A [`LazyFile`] is a file of such a tree: it is opened when
 //! its bytes leave, and refuses to be anything but the file that the walk saw.
 //!
+//! A [`Store`] is a folder that is far away: S3 and its kin, GCS, Azure, an HTTP origin. A [`Manifest`] says of what
+//! a transfer in a store consists.
+//!
 //! A [`Memo`] keeps small facts by key, on disk and in memory. A [`CrcCache`] remembers the CRC-32 of files by their [`Identity`], so that an
 //! archive needs to be read only once before the kernel can send its files unread.
 #![forbid(unsafe_code)]
@@ -16,6 +19,7 @@ mod feed;
 mod file;
 mod folder;
 mod identity;
+mod manifest;
 mod memo;
 mod memo_file;
 mod path;
@@ -31,6 +35,7 @@ pub use error::{OpenError, OpenErrorKind};
 pub use file::{LazyFile, LocalFile};
 pub use folder::{FolderEntry, LocalFolder};
 pub use identity::{Identity, nanos_of, time_of};
+pub use manifest::{Manifest, ManifestError, ManifestFile, is_transfer_id, new_transfer_id};
 pub use memo::{Key, Memo};
 pub use path::{BadPath, RelPath};
 pub use remote::{Object, RemoteFile, Small, Store, StoreError, StoreErrorKind, StoreOptions};

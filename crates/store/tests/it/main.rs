@@ -3,6 +3,7 @@
 
 mod crcs;
 mod files;
+mod manifests;
 mod stores;
 mod walks;
 
