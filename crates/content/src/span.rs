@@ -131,7 +131,8 @@ pub trait Feed: Send {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>>;
 
     /// Whether the next bytes lie in a descriptor, from which [`Feed::splice`] moves them without the program
-    /// seeing them. False: [`Feed::poll_next`] has them, or will have.
+    /// seeing them. False: [`Feed::poll_next`] has them, or will have. Whoever cannot splice at the moment may
+    /// ask that for them after a true, too.
     ///
     /// # Errors
     /// [`SpanError`] when the bytes cannot be had.

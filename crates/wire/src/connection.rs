@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -93,6 +93,30 @@ impl Connection {
             }
         })
         .await
+    }
+
+    /// Waits for `work`, which the client is waiting for, too: an error when the client breaks the connection
+    /// before it is done. One that has ended its own side in an orderly way goes on receiving; one that has
+    /// closed both looks the same, until the next bytes that reach it are answered with RST.
+    pub(crate) async fn unless_broken<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> io::Result<T> {
+        let stream = self.write.as_ref();
+        loop {
+            let mut failing = pin!(stream.ready(Interest::ERROR));
+            let done = poll_fn(|cx| match work(cx) {
+                Poll::Ready(done) => Poll::Ready(Ok(Some(done))),
+                Poll::Pending => failing.as_mut().poll(cx).map_ok(|_| None),
+            });
+            if let Some(done) = done.await? {
+                return Ok(done);
+            }
+            sockopt::socket_error(stream)??;
+            // The kernel had something else to say (EPOLLERR, epoll_ctl(2)): forgotten, until it says more.
+            let _ =
+                stream.try_io(Interest::ERROR, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+        }
     }
 
     /// Sends some of `bytes`. With `more`, the kernel waits for the bytes that follow before it sends a

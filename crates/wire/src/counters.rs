@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[derive(Debug, Default)]
 pub struct Counters {
     sendfile_bytes: AtomicU64,
+    spliced_bytes: AtomicU64,
     copied_bytes: AtomicU64,
     requests: AtomicU64,
     connections: AtomicU64,
@@ -16,6 +17,11 @@ impl Counters {
     /// Body bytes that the kernel moved from a file to a socket.
     pub fn sendfile_bytes(&self) -> u64 {
         self.sendfile_bytes.load(Relaxed)
+    }
+
+    /// Body bytes that the kernel moved to a socket from wherever a feed has them: another socket, for instance.
+    pub fn spliced_bytes(&self) -> u64 {
+        self.spliced_bytes.load(Relaxed)
     }
 
     /// Body bytes that passed through this program's memory.
@@ -40,6 +46,10 @@ impl Counters {
 
     pub(crate) fn add_sendfile(&self, bytes: u64) {
         self.sendfile_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn add_spliced(&self, bytes: u64) {
+        self.spliced_bytes.fetch_add(bytes, Relaxed);
     }
 
     pub(crate) fn add_copied(&self, bytes: u64) {

@@ -6,7 +6,7 @@
 //!     head       bytes -> request, strictly (RFC 9112)
 //!     request_body, chunked
 //!     encode     response head -> bytes
-//!     send       a content, span by span: sendfile, or gathered in one buffer
+//!     send       a content, span by span: sendfile, splice, or gathered in one buffer
 //!     copy       any other body
 //!   connection one socket, one deadline
 //! ```
@@ -31,11 +31,13 @@ mod counters;
 mod date;
 mod encode;
 mod exchange;
+mod feeding;
 mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
 mod options;
+mod pipe;
 mod request_body;
 mod send;
 mod server;

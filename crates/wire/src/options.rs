@@ -16,9 +16,10 @@ pub struct Options {
     pub min_rate: u32,
     /// Largest request head in bytes: request line, header fields and the empty line.
     pub max_head_bytes: usize,
-    /// Whether the kernel may send files from the page cache (`sendfile`). It does so by reference: a file that
-    /// is overwritten in place between the call and the packet arrives changed. Off, every byte is copied
-    /// when it is read, which costs more CPU, and helps on file systems whose page cache is
+    /// Whether bodies may be sent by the kernel, without passing through this program: files from the page
+    /// cache (`sendfile`), and what comes from elsewhere from the socket it arrives at (`splice`). Files leave by
+    /// reference: one that is overwritten in place between the call and the packet arrives changed. Off, every byte
+    /// is copied when it is read, which costs more CPU, and helps on file systems whose page cache is
     /// not to be trusted (some network and shared folders).
     pub sendfile: bool,
     /// Connections open at the same time. Further ones wait in the listener's backlog.

@@ -3,6 +3,7 @@
 //! ```text
 //! memory, small files, feeds  ->  gathered in one buffer  ->  send(MSG_MORE while more follows)
 //! larger runs of files        ->  sendfile, at most 2 MiB a turn
+//! feeds that can be spliced   ->  splice into a pipe, and from it into the socket
 //! ```
 //!
 //! Before the last bytes of a file leave, the file is looked at once more (`OpenFile::verify`). What was
@@ -17,8 +18,10 @@ use outflow_content::{AbortReason, FeedSpan, FileSpan, Outgoing, Span, SpanError
 use crate::buffer::Buffer;
 use crate::connection::Connection;
 use crate::counters::Counters;
+use crate::feeding::{Feeding, Next};
 use crate::file;
 use crate::options::Options;
+use crate::pipe::{PIPE_BYTES, Pipe};
 
 /// Runs of a file shorter than this are read into the buffer, if something follows them, and leave with
 /// whatever else is in it; longer ones leave by `sendfile`.
@@ -30,6 +33,10 @@ const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 
 /// What one connection may send before others get their turn.
 const TURN: u64 = 2 * 1024 * 1024;
+
+/// What a feed's turn costs that had announced bytes and moved none: one that does so for ever takes no more
+/// time from others than one that moves them.
+const VAIN: u64 = TURN / 16;
 
 /// The end of a file that is held back until the file has been looked at again.
 const GUARDED: u64 = 64 * 1024;
@@ -61,6 +68,7 @@ pub(crate) async fn outgoing(
         counters,
         out: head,
         overhead,
+        feeding: Feeding::default(),
         delivery,
         turn: 0,
         corked: false,
@@ -142,6 +150,7 @@ struct Sender<'a> {
     out: Buffer,
     /// How many bytes at the front of `out` belong to the head.
     overhead: usize,
+    feeding: Feeding,
     delivery: Delivery,
     turn: u64,
     corked: bool,
@@ -178,9 +187,9 @@ impl Sender<'_> {
         while !left.is_empty() {
             let gathered = self.out.filled().len();
             let n = if gathered == 0 {
-                self.connection.send(left, more).await?
+                self.feeding.during(self.connection.send(left, more)).await?
             } else {
-                self.connection.send_both(self.out.filled(), left, more).await?
+                self.feeding.during(self.connection.send_both(self.out.filled(), left, more)).await?
             };
             left = &left[n.saturating_sub(gathered)..];
             self.sent(n.min(gathered), n.saturating_sub(gathered)).await;
@@ -263,36 +272,85 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Bytes that are produced as they leave.
+    /// Bytes that are produced as they leave, or that lie where the kernel can move them from.
     async fn feed(&mut self, span: FeedSpan, more: bool) -> Result<(), Failed> {
-        let FeedSpan { mut feed, len } = span;
-        let mut left = len;
+        let FeedSpan { feed, len: mut left } = span;
+        self.feeding.begin(feed);
+        // Kept from one run of bytes to the next, as long as nobody waits between them.
+        let mut pipe = None;
+        let mut splices = self.options.sendfile;
         while left > 0 {
-            let at_once = poll_fn(|cx| match feed.poll_next(cx) {
-                Poll::Ready(chunk) => Poll::Ready(Some(chunk)),
+            let at_once = poll_fn(|cx| match self.feeding.poll_next(cx, splices) {
+                Poll::Ready(next) => Poll::Ready(Some(next)),
                 Poll::Pending => Poll::Ready(None),
             });
-            let chunk = match at_once.await {
-                Some(chunk) => chunk,
+            let next = match at_once.await {
+                Some(next) => next,
                 None => {
+                    // What waits for a feed holds neither pipe nor buffer.
+                    pipe = None;
                     self.flush(true).await?;
                     self.out = Buffer::none();
-                    let chunk = poll_fn(|cx| feed.poll_next(cx)).await;
+                    let feeding = &mut self.feeding;
+                    let next = self.connection.unless_broken(|cx| feeding.poll_next(cx, splices)).await?;
                     // The client was not to blame for this wait.
                     self.connection.timer().set(self.options.stall_timeout);
-                    chunk
+                    next
                 }
             };
-            let Some(chunk) = chunk else {
-                let source = format!("ended {left} bytes early").into();
-                return Err(SpanError::Other { name: "a feed".to_owned(), source }.into());
-            };
-            let mut chunk = chunk?;
-            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            left -= chunk.len() as u64;
-            self.bytes(&chunk, more || left > 0).await?;
+            match next? {
+                Next::Spliceable => match pipe.take().or_else(Pipe::borrow) {
+                    Some(mut borrowed) => {
+                        left -= self.spliced_run(&mut borrowed, left, more).await?;
+                        pipe = Some(borrowed);
+                    }
+                    // No pipe to be had: the next chunk is copied, and then there may be one.
+                    None => splices = false,
+                },
+                Next::Chunk(mut chunk) => {
+                    pipe = None;
+                    splices = self.options.sendfile;
+                    chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    left -= chunk.len() as u64;
+                    self.bytes(&chunk, more || left > 0).await?;
+                }
+                Next::End => {
+                    let source = format!("ended {left} bytes early").into();
+                    return Err(SpanError::Other { name: "a feed".to_owned(), source }.into());
+                }
+            }
         }
+        self.feeding.end();
         Ok(())
+    }
+
+    /// A run of a feed's bytes that the kernel moves, up to `left`; how many they were. Needs no cork, since
+    /// `splice` knows what `MSG_MORE` means.
+    async fn spliced_run(&mut self, pipe: &mut Pipe, left: u64, more: bool) -> Result<u64, Failed> {
+        // A pipe's size fits a usize.
+        let n = self.feeding.splice(pipe, left.min(PIPE_BYTES as u64) as usize)? as u64;
+        if n == 0 {
+            self.spend(VAIN).await;
+            return Ok(0);
+        }
+        // Behind the call that may fail: until now another answer could be given.
+        self.flush(true).await?;
+        self.out = Buffer::none();
+        let more = more || n < left;
+        while !pipe.is_empty() {
+            let moved = self.connection.write_with(|socket| pipe.drain(socket, more));
+            let moved = match self.feeding.during(moved).await {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    let source = "moved fewer bytes than it said".into();
+                    return Err(SpanError::Other { name: "a feed".to_owned(), source }.into());
+                }
+                moved => moved? as u64,
+            };
+            self.unsent = false;
+            self.counters.add_spliced(moved);
+            self.progress(moved).await;
+        }
+        Ok(n)
     }
 
     fn borrowed(&mut self) -> &mut Buffer {
@@ -304,7 +362,7 @@ impl Sender<'_> {
 
     async fn flush(&mut self, more: bool) -> Result<(), Failed> {
         while !self.out.is_empty() {
-            let n = self.connection.send(self.out.filled(), more).await?;
+            let n = self.feeding.during(self.connection.send(self.out.filled(), more)).await?;
             self.sent(n, 0).await;
         }
         Ok(())
@@ -325,6 +383,11 @@ impl Sender<'_> {
     async fn progress(&mut self, n: u64) {
         self.connection.credit(n, self.options);
         self.delivery.tell(|watch| watch.sent(n));
+        self.spend(n).await;
+    }
+
+    /// So much of the turn has been used.
+    async fn spend(&mut self, n: u64) {
         self.turn += n;
         if self.turn >= TURN {
             self.turn = 0;

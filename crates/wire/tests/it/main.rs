@@ -14,5 +14,6 @@ mod observers;
 mod oracle;
 mod request_bodies;
 mod sending;
+mod splicing;
 mod timeouts;
 mod upgrades;
