@@ -63,7 +63,7 @@ where
                 // What there is goes out while the body makes more.
                 writer.flush(false).await?;
                 writer.out = Buffer::none();
-                let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+                let frame = writer.connection.unless_broken(|cx| body.as_mut().poll_frame(cx)).await?;
                 writer.connection.timer().set(options.stall_timeout);
                 frame
             }

@@ -1,10 +1,17 @@
 //! Services and bodies that fail: the client is told, or cut off, and never left with a whole wrong answer.
 
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
 
-use crate::support::{AnyBody, Client, Running, frames, serve, text};
+use crate::support::{AnyBody, Client, PATIENCE, Running, frames, locked, serve, text};
 
 fn announcing(length: &'static str, body: AnyBody) -> Response<AnyBody> {
     let mut response = text("").map(|_| body);
@@ -111,4 +118,32 @@ fn a_large_body_longer_than_announced_is_cut() {
         async move { Ok(response) }
     });
     assert_cut(&server, "/");
+}
+
+/// Yields nothing, for ever. Its channel closes when it is dropped.
+struct Silent {
+    _alive: Sender<()>,
+}
+
+impl Body for Silent {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        Poll::Pending
+    }
+}
+
+#[test]
+fn a_body_that_yields_nothing_is_dropped_when_the_client_resets() {
+    let (alive, dropped) = channel();
+    let alive = Mutex::new(Some(alive));
+    let server = serve(move |_| {
+        let body = Silent { _alive: locked(&alive).take().expect("one request") };
+        async move { Ok(text("").map(|_| body.boxed_unsync())) }
+    });
+    let mut client = Client::connect(server.addr);
+    client.get("/", "").take_until(b"\r\n\r\n").expect("a head");
+    client.reset();
+    assert_eq!(dropped.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
 }
