@@ -6,13 +6,15 @@
 mod listen;
 mod logging;
 mod options;
+mod publish;
 mod serve;
+mod transfers;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A download server: serves a folder's files, and each folder as a ZIP.
+/// A download server: serves the files of folders and stores, and each folder as a ZIP.
 #[derive(Debug, Parser)]
 #[command(name = "outflow", version, about, arg_required_else_help = true, propagate_version = true)]
 struct Cli {
@@ -24,6 +26,12 @@ struct Cli {
 enum Command {
     /// Serves a folder, or one file, over HTTP.
     Serve(options::Options),
+    /// Uploads files to a store as a transfer, and prints its address.
+    Publish(publish::Options),
+    /// Lists the transfers of a store.
+    Transfers(transfers::ListOptions),
+    /// Deletes a transfer: its manifest first, then its objects.
+    Unpublish(transfers::UnpublishOptions),
 }
 
 /// Why a command did not do what it was asked to.
@@ -45,6 +53,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(options) => serve::run(options),
+        Command::Publish(options) => publish::run(options),
+        Command::Transfers(options) => transfers::list(options),
+        Command::Unpublish(options) => transfers::unpublish(options),
     };
     let (code, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,

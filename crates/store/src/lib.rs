@@ -38,7 +38,10 @@ pub use identity::{Identity, nanos_of, time_of};
 pub use manifest::{Manifest, ManifestError, ManifestFile, is_transfer_id, new_transfer_id};
 pub use memo::{Key, Memo};
 pub use path::{BadPath, RelPath};
-pub use remote::{Object, RemoteFile, Small, Store, StoreError, StoreErrorKind, StoreOptions};
+pub use remote::{
+    Object, RemoteFile, Small, Store, StoreError, StoreErrorKind, StoreOptions, UploadError, Uploaded,
+    Uploads,
+};
 pub use root::{Opened, Root, RootOptions};
 pub use tree::{Entry, EntryKind, Tree, Unreadable};
 pub use walk::{Bounds, WalkError, Wanted};

@@ -147,6 +147,10 @@ fn open_s3(bucket: &str, usage: Use) -> Result<Clients, StoreErrorKind> {
         (None, false) => format!("https://s3.{region}.amazonaws.com/{bucket}"),
     };
     let plain = is_plain(endpoint.as_deref());
+    let encryption = ["aws_server_side_encryption", "aws_sse_customer_key_base64"];
+    let is_encrypted = encryption.into_iter().any(|key| key.parse().is_ok_and(|key| has(&builder, key)));
+    let is_on = |key| builder.get_config_value(&key).is_some_and(|value| value != "false");
+    let checks_uploads = !is_encrypted && !is_on(Key::S3Express) && !is_on(Key::RequestPayer);
     // Without TLS anywhere no certificates need to be there.
     let options = options(plain, usage).with_no_system_certificates(plain && is_static);
     let connector = connector(options.clone())?;
@@ -167,6 +171,7 @@ fn open_s3(bucket: &str, usage: Use) -> Result<Clients, StoreErrorKind> {
             http: connector.client().clone(),
             signs: !skips,
             is_plain: plain,
+            checks_uploads,
             store,
             bucket_url,
             region,

@@ -22,13 +22,14 @@ pub(crate) enum Checksum {
 }
 
 impl Checksum {
-    /// From `x-amz-checksum-crc32` and `x-amz-checksum-type`. Not all servers send the type: a value of parts
-    /// ends with a hyphen and their number.
+    /// From `x-amz-checksum-crc32` and `x-amz-checksum-type`. Not all servers send the type, nor the hyphen and
+    /// number that a value of parts should end with; the tag of what was uploaded in parts has such an end, too.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Checksum> {
         let value = headers.get("x-amz-checksum-crc32")?.to_str().ok()?.trim();
-        let is_whole = headers
-            .get("x-amz-checksum-type")
-            .is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"FULL_OBJECT"));
+        let is_whole = match headers.get("x-amz-checksum-type") {
+            Some(kind) => kind.as_bytes().eq_ignore_ascii_case(b"FULL_OBJECT"),
+            None => headers.get("etag").is_none_or(|etag| !etag.as_bytes().contains(&b'-')),
+        };
         if !is_whole || value.contains('-') {
             return Some(Checksum::Parts);
         }
@@ -43,7 +44,6 @@ pub(crate) fn decode(value: &str) -> Option<u32> {
 }
 
 /// The reverse of [`decode`].
-#[cfg(test)]
 pub(crate) fn encode(crc32: u32) -> String {
     STANDARD.encode(crc32.to_be_bytes())
 }

@@ -13,7 +13,7 @@ const WORDS: usize = 300;
 /// What `error` means.
 pub(crate) fn kind_of(error: &Error) -> StoreErrorKind {
     match error {
-        Error::NotFound { .. } => StoreErrorKind::NotFound,
+        Error::NotFound { .. } => not_found(&chain(error)),
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             StoreErrorKind::Denied(words(error).unwrap_or_else(|| "no reason was given".to_owned()))
         }
@@ -39,7 +39,7 @@ fn other(error: &Error) -> StoreErrorKind {
         return StoreErrorKind::Denied(NO_CREDENTIALS.to_owned());
     }
     match status(&text) {
-        Some(404) => StoreErrorKind::NotFound,
+        Some(404) => not_found(&text),
         Some(status @ (401 | 403)) => StoreErrorKind::Denied(answer(status, &text)),
         Some(status @ (405 | 501)) => StoreErrorKind::Unsupported(answer(status, &text)),
         Some(status @ 301..=308) => StoreErrorKind::Misconfigured(format!(
@@ -66,7 +66,11 @@ pub(crate) fn transport(error: &HttpError) -> String {
     }
     let detail = scrub(&deepest.to_string());
     match error.kind() {
-        HttpErrorKind::Connect => format!("cannot connect: {detail}"),
+        HttpErrorKind::Connect if detail.contains("UnknownIssuer") => format!(
+            "cannot connect: its certificate is signed by nobody that is trusted here ({detail}); name a file with \
+             the issuer's certificate by SSL_CERT_FILE"
+        ),
+        HttpErrorKind::Connect => format!("cannot connect: {detail}; check the endpoint, and that it runs"),
         HttpErrorKind::Timeout => "no answer in time".to_owned(),
         _ => format!("the connection failed: {detail}"),
     }
@@ -76,12 +80,21 @@ pub(crate) fn transport(error: &HttpError) -> String {
 pub(crate) fn answered(status: http::StatusCode, body: &str) -> StoreErrorKind {
     let text = answer(status.as_u16(), body);
     match status.as_u16() {
-        404 => StoreErrorKind::NotFound,
+        404 => not_found(body),
         401 | 403 => StoreErrorKind::Denied(text),
         405 | 501 => StoreErrorKind::Unsupported(text),
         300..=400 => StoreErrorKind::Misconfigured(text),
         _ => StoreErrorKind::Unavailable(text),
     }
+}
+
+fn not_found(text: &str) -> StoreErrorKind {
+    if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") {
+        return StoreErrorKind::Misconfigured(
+            "there is no such bucket or container; create it, or correct the address".to_owned(),
+        );
+    }
+    StoreErrorKind::NotFound
 }
 
 fn http_error(error: &Error) -> Option<&HttpError> {

@@ -11,6 +11,7 @@
 //! plain      addresses for requests whose answers are spliced
 //! listing    keys as folders
 //! failure    what a client's error means, without a secret
+//! upload     files on their way into a store; upload_s3: with sums that the server checks
 //! runtime    the threads on which all of this happens
 //! ```
 
@@ -25,6 +26,9 @@ mod profile;
 mod runtime;
 mod s3;
 mod store;
+mod upload;
+mod upload_s3;
 
 pub use object::{Object, RemoteFile};
 pub use store::{Small, Store, StoreError, StoreErrorKind, StoreOptions};
+pub use upload::{UploadError, Uploaded, Uploads};

@@ -55,7 +55,7 @@ impl Default for StoreOptions {
 pub struct Store(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    address: Address,
+    pub(crate) address: Address,
     options: StoreOptions,
     runtime: Handle,
     clients: Clients,
@@ -514,6 +514,8 @@ impl Inner {
         let modified = meta.last_modified.timestamp_nanos_opt().filter(|nanos| *nanos != 0);
         // A weak tag never matches in If-Match.
         let etag = meta.e_tag.clone().filter(|etag| !etag.starts_with("W/"));
+        // The lists of some stores leave the quotes out.
+        let etag = etag.map(|etag| if etag.starts_with('"') { etag } else { format!("\"{etag}\"") });
         let crc32 = match checksum {
             Some(Checksum::Whole(crc32)) => Some(crc32),
             _ => None,

@@ -1,0 +1,110 @@
+//! Which files are published, and under which names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use outflow_store::{
+    Bounds, EntryKind, LazyFile, Manifest, ManifestFile, RelPath, Root, RootOptions, Unreadable, Wanted,
+};
+
+/// S3 takes keys of 1,024 bytes; a store's prefix needs some of them.
+const LONGEST_KEY: usize = 700;
+
+/// A file that will be published.
+pub(crate) struct Planned {
+    pub(crate) name: String,
+    pub(crate) file: LazyFile,
+    pub(crate) size: u64,
+    pub(crate) modified: i64,
+}
+
+impl Planned {
+    /// As it stands in the manifest of the transfer `id` before it is sent.
+    pub(crate) fn listed(&self, id: &str) -> ManifestFile {
+        ManifestFile {
+            name: self.name.clone(),
+            key: key_of(id, &self.name),
+            size: self.size,
+            modified: Some(self.modified),
+            ..ManifestFile::default()
+        }
+    }
+}
+
+/// The object below the transfer. Names that a store may not take give a key that depends on nothing but the name.
+fn key_of(id: &str, name: &str) -> String {
+    let key = ManifestFile::default_key(name);
+    // A '#' and digits at the end mean something else to stores that are folders.
+    if id.len() + key.len() <= LONGEST_KEY && !name.contains('#') {
+        return key;
+    }
+    format!("named/{}", &blake3::hash(name.as_bytes()).to_hex()[..32])
+}
+
+/// All files of `paths`, sorted by name. Blocks.
+pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<Planned>> {
+    let mut files = Vec::new();
+    for path in paths {
+        let options = RootOptions { hidden, follow_symlinks: false };
+        let root = Root::new(path, options).with_context(|| {
+            format!("cannot publish {}: check that it exists and may be read", path.display())
+        })?;
+        let is_folder = path.is_dir();
+        let above = if paths.len() > 1 && is_folder { folder_name(&root, path)? } else { String::new() };
+        add(Arc::new(root), path, &above, &mut files)?;
+    }
+    if files.is_empty() {
+        bail!(
+            "there is nothing to publish: no files in {}; names that begin with a dot need --hidden",
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        );
+    }
+    files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        bail!(
+            "two of the paths give the same name {:?}; publish the folder above them, or rename one",
+            pair[0].name
+        );
+    }
+    Ok(files)
+}
+
+fn folder_name(root: &Root, path: &Path) -> anyhow::Result<String> {
+    let name = String::from_utf8(root.name().to_vec()).ok().filter(|name| !name.is_empty());
+    name.with_context(|| {
+        format!("the folder {} has no name that could be shown; publish it alone", path.display())
+    })
+}
+
+fn add(root: Arc<Root>, path: &Path, above: &str, files: &mut Vec<Planned>) -> anyhow::Result<()> {
+    let bounds = Bounds { entries: 4 * Manifest::MAX_FILES, ..Bounds::default() };
+    let tree = root
+        .walk(&RelPath::root(), &Wanted::All, bounds)
+        .with_context(|| format!("cannot look through {}", path.display()))?;
+    let Unreadable { count, first } = tree.unreadable();
+    if *count > 0 {
+        bail!(
+            "{count} files or folders in {} may not be read, {} among them; change their permissions, or publish \
+             what is beside them",
+            path.display(),
+            first.join(", ")
+        );
+    }
+    tree.visit(|entry| {
+        if entry.kind != EntryKind::File {
+            return Ok(());
+        }
+        let below = std::str::from_utf8(entry.path).map_err(|_| {
+            anyhow::anyhow!(
+                "the name of {} in {} is not UTF-8, which all stores and browsers want; rename it",
+                String::from_utf8_lossy(entry.path),
+                path.display()
+            )
+        })?;
+        let name = if above.is_empty() { below.to_owned() } else { format!("{above}/{below}") };
+        let file = tree.file(&root, entry.index);
+        files.push(Planned { name, file, size: entry.size, modified: entry.mtime });
+        Ok(())
+    })
+}

@@ -1,0 +1,65 @@
+//! Progress: a bar on a terminal, a line now and then elsewhere. All of it on stderr.
+
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const LINE_EVERY: Duration = Duration::from_secs(10);
+const BAR: &str =
+    "{wide_bar} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+
+pub(crate) struct Show {
+    total: u64,
+    begin: Instant,
+    bar: Option<ProgressBar>,
+    last: Mutex<Instant>,
+}
+
+impl Show {
+    pub(crate) fn new(store: &str, id: &str, files: usize, total: u64, quiet: bool) -> Show {
+        let is_terminal = std::io::stderr().is_terminal();
+        if !quiet || is_terminal {
+            let files = HumanCount(files as u64);
+            eprintln!("publishing {files} files, {}, to {store} as {id}", HumanBytes(total));
+        }
+        let bar = is_terminal.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template(BAR) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Show { total, begin: Instant::now(), bar, last: Mutex::new(Instant::now()) }
+    }
+
+    pub(crate) fn at(&self, sent: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(sent.min(self.total));
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() < LINE_EVERY {
+            return;
+        }
+        *last = Instant::now();
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let rate = sent as f64 / seconds;
+        let left = if rate > 0.0 { self.total.saturating_sub(sent) as f64 / rate } else { 0.0 };
+        eprintln!(
+            "{} of {}, {}/s, {} left",
+            HumanBytes(sent),
+            HumanBytes(self.total),
+            HumanBytes(rate as u64),
+            HumanDuration(Duration::from_secs_f64(left.min(1e9)))
+        );
+    }
+
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Uploads to S3 whose CRC-32 the server checks and keeps: of each part, and of the whole (FULL_OBJECT), so that
+//! every later head tells it.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Deserialize;
+
+use outflow_content::OpenFile as _;
+
+use crate::remote::connector::{Checksum, encode};
+use crate::remote::failure::kind_of;
+use crate::remote::s3::{Ask, S3};
+use crate::remote::store::StoreErrorKind;
+use crate::remote::upload::{Failure, Job, Uploaded};
+
+#[derive(Deserialize)]
+struct Begun {
+    #[serde(rename = "UploadId")]
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Completed {
+    #[serde(rename = "ETag")]
+    etag: Option<String>,
+}
+
+struct Part {
+    etag: String,
+    crc32: u32,
+    len: u64,
+}
+
+impl Job {
+    /// With one request.
+    pub(crate) async fn put_checked(&self, s3: &S3) -> Result<Uploaded, Failure> {
+        let _lane = self.lane().await?;
+        let (body, crc32) = self.whole().await?;
+        let mut headers = self.type_header();
+        checksum(&mut headers, crc32);
+        headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("CRC32"));
+        let ask = Ask { method: Method::PUT, key: &self.path, query: &[], headers, body };
+        let answer = self.or_stop(async { Ok(s3.send(ask).await?) }).await?;
+        self.count(self.file.size());
+        Ok(Uploaded { etag: etag_of(&answer.headers), crc32, size: self.file.size() })
+    }
+
+    /// In parts. Whatever goes wrong, no parts stay behind that nobody sees and everybody pays for.
+    pub(crate) async fn parts_checked(&self, s3: &S3) -> Result<Uploaded, Failure> {
+        let mut headers = self.type_header();
+        headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static("CRC32"));
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        let query = [("uploads", "")];
+        let ask = Ask { method: Method::POST, key: &self.path, query: &query, headers, body: Bytes::new() };
+        let answer = s3.send(ask).await?;
+        let begun: Begun = quick_xml::de::from_reader(&*answer.body)
+            .map_err(|_| StoreErrorKind::Unavailable("it answered without an id of the upload".to_owned()))?;
+        let done = match self.or_stop(self.send_parts_checked(s3, &begun.id)).await {
+            Ok(parts) => self.complete(s3, &begun.id, &parts).await,
+            Err(failure) => Err(failure),
+        };
+        if done.is_err() {
+            let query = [("uploadId", begun.id.as_str())];
+            let ask = Ask {
+                method: Method::DELETE,
+                key: &self.path,
+                query: &query,
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+            };
+            if let Err(kind) = s3.send(ask).await {
+                tracing::debug!("an upload could not be taken back: {kind}");
+            }
+        }
+        done
+    }
+
+    async fn send_parts_checked(&self, s3: &S3, id: &str) -> Result<Vec<Part>, Failure> {
+        let parts = futures_util::stream::iter(0..self.part_count()).map(|index| async move {
+            let _lane = self.lane().await?;
+            let (body, crc32) = self.part(index).await?;
+            let len = body.len() as u64;
+            let number = (index + 1).to_string();
+            let query = [("partNumber", number.as_str()), ("uploadId", id)];
+            let mut headers = HeaderMap::new();
+            checksum(&mut headers, crc32);
+            headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("CRC32"));
+            let ask = Ask { method: Method::PUT, key: &self.path, query: &query, headers, body };
+            let answer = s3.send(ask).await?;
+            let etag = etag_of(&answer.headers).ok_or_else(|| {
+                StoreErrorKind::Unavailable("it took a part and gave no tag for it".to_owned())
+            })?;
+            self.count(len);
+            Ok::<_, Failure>(Part { etag, crc32, len })
+        });
+        let parts: Vec<Part> = parts.buffered(self.uploads.parallel()).try_collect().await?;
+        // Nothing is complete that was read while it changed.
+        self.file.verify()?;
+        Ok(parts)
+    }
+
+    async fn complete(&self, s3: &S3, id: &str, parts: &[Part]) -> Result<Uploaded, Failure> {
+        let mut whole = crc32fast::Hasher::new();
+        let mut xml =
+            String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+        for (index, part) in parts.iter().enumerate() {
+            whole.combine(&crc32fast::Hasher::new_with_initial_len(part.crc32, part.len));
+            let etag = quick_xml::escape::escape(&part.etag);
+            let crc32 = encode(part.crc32);
+            let number = index + 1;
+            xml.push_str(&format!(
+                "<Part><ETag>{etag}</ETag><ChecksumCRC32>{crc32}</ChecksumCRC32><PartNumber>{number}</PartNumber></Part>"
+            ));
+        }
+        xml.push_str("</CompleteMultipartUpload>");
+        let crc32 = whole.finalize();
+        let size = self.file.size();
+        let mut headers = HeaderMap::new();
+        checksum(&mut headers, crc32);
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        headers.insert("content-type", HeaderValue::from_static("application/xml"));
+        let query = [("uploadId", id)];
+        let ask = Ask { method: Method::POST, key: &self.path, query: &query, headers, body: xml.into() };
+        match s3.send(ask).await {
+            Ok(answer) => {
+                let completed = quick_xml::de::from_reader::<_, Completed>(&*answer.body).ok();
+                let etag = completed.and_then(|completed| completed.etag).map(quoted);
+                Ok(Uploaded { etag, crc32, size })
+            }
+            // A try whose answer was lost may have been the one that worked: then the upload is not there any more,
+            // but the object is.
+            Err(StoreErrorKind::NotFound) => {
+                let options = object_store::GetOptions { head: true, ..object_store::GetOptions::default() };
+                let head = object_store::ObjectStore::get_opts(&s3.heads, &self.path, options).await;
+                let head = head.map_err(|error| kind_of(&error))?;
+                let is_it = head.meta.size == size
+                    && head.extensions.get::<Checksum>() == Some(&Checksum::Whole(crc32));
+                if is_it {
+                    return Ok(Uploaded { etag: head.meta.e_tag, crc32, size });
+                }
+                Err(StoreErrorKind::Unavailable("the upload got lost in the store; try again".to_owned())
+                    .into())
+            }
+            Err(kind) => Err(kind.into()),
+        }
+    }
+
+    fn type_header(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_str(&self.media_type) {
+            headers.insert("content-type", value);
+        }
+        headers
+    }
+}
+
+fn checksum(headers: &mut HeaderMap, crc32: u32) {
+    if let Ok(value) = HeaderValue::from_str(&encode(crc32)) {
+        headers.insert(HeaderName::from_static("x-amz-checksum-crc32"), value);
+    }
+}
+
+fn etag_of(headers: &HeaderMap) -> Option<String> {
+    headers.get("etag")?.to_str().ok().map(|etag| quoted(etag.to_owned()))
+}
+
+/// Some servers forget the quotes.
+fn quoted(etag: String) -> String {
+    if etag.starts_with('"') { etag } else { format!("\"{etag}\"") }
+}
