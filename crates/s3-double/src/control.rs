@@ -1,0 +1,123 @@
+//! The double by HTTP, for programs that cannot hold its handle.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `GET /stats` | [`Stats`](crate::Stats) |
+//! | `DELETE /stats` | begins to count anew |
+//! | `GET /plan` | the [`Plan`] |
+//! | `PUT /plan` | sets it |
+//! | `PUT /settings` | `{"latency_ms": 20, "bandwidth": 1000000}`, either may be missing |
+//! | `PUT /objects` | `{"key": "a", "seed": 1, "len": 1000, "crc32": true}`: puts a pattern |
+//! | `POST /replace` | `{"key": "a"}`: other bytes of the same size |
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::{Double, Object, Plan};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    latency_ms: Option<u64>,
+    bandwidth: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pattern {
+    key: String,
+    seed: u64,
+    len: u64,
+    #[serde(default)]
+    crc32: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    key: String,
+}
+
+/// Listens for orders; the future that follows them, and where it listens.
+///
+/// # Errors
+/// Those of the address.
+pub async fn control(
+    double: Arc<Double>,
+    listen: SocketAddr,
+) -> std::io::Result<(SocketAddr, impl Future<Output = ()>)> {
+    let listener = TcpListener::bind(listen).await?;
+    let addr = listener.local_addr()?;
+    let serving = async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let double = Arc::clone(&double);
+            let service = service_fn(move |request| {
+                let double = Arc::clone(&double);
+                async move { Ok::<_, Infallible>(obey(&double, request).await) }
+            });
+            let builder = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    };
+    Ok((addr, serving))
+}
+
+async fn obey(double: &Double, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let done = match (head.method.as_str(), head.uri.path()) {
+        ("GET", "/stats") => shown(&double.stats()),
+        ("DELETE", "/stats") => {
+            double.reset_stats();
+            Ok(String::new())
+        }
+        ("GET", "/plan") => shown(&double.plan()),
+        ("PUT", "/plan") => serde_json::from_slice::<Plan>(&body).map(|plan| {
+            double.set_plan(plan);
+            String::new()
+        }),
+        ("PUT", "/settings") => serde_json::from_slice::<Settings>(&body).map(|settings| {
+            if let Some(ms) = settings.latency_ms {
+                double.set_latency(Duration::from_millis(ms));
+            }
+            if let Some(bytes) = settings.bandwidth {
+                double.set_bandwidth(bytes);
+            }
+            String::new()
+        }),
+        ("PUT", "/objects") => serde_json::from_slice::<Pattern>(&body).and_then(|pattern| {
+            let object = Object::pattern(pattern.seed, pattern.len);
+            let object =
+                if pattern.crc32 { object.with_crc32().map_err(serde_json::Error::io)? } else { object };
+            shown(&double.put(&pattern.key, object))
+        }),
+        ("POST", "/replace") => {
+            serde_json::from_slice::<Key>(&body).and_then(|key| shown(&double.replace(&key.key)))
+        }
+        _ => return reply(StatusCode::NOT_FOUND, "no such order\n".to_owned()),
+    };
+    match done {
+        Ok(text) => reply(StatusCode::OK, text),
+        Err(error) => reply(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+fn shown(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value)
+}
+
+fn reply(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,37 @@
+//! An S3 server for tests: it says yes to what is right, and plays faults by plan.
+//!
+//! Objects lie in memory, are computed ([`pattern`]) or come from files. Requests are typed and their signatures
+//! checked by `s3s`; the faults that an HTTP library does not let one play (a reset at byte N, lengths that lie,
+//! bytes behind the end) are in a thin layer around its bodies and connections.
+//!
+//! ```
+//! use outflow_s3_double::{At, Double, Fault, Object, Op, Rule};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let double = Double::start()?;
+//! double.put("t/1/a.txt", "some bytes");
+//! double.put("t/1/big", Object::pattern(7, 100 << 30));
+//! double.play([Rule::get(Fault::Reset { at: At::Byte(1000) }).key("t/1/*").nth(2)]);
+//! // … a client works with double.endpoint(), double.env() …
+//! assert!(double.stats().count(Op::GetObject) <= 5);
+//! # Ok(())
+//! # }
+//! ```
+
+mod body;
+pub mod control;
+mod double;
+mod multipart;
+mod plan;
+mod request;
+mod s3;
+mod serve;
+mod stats;
+mod store;
+mod wire;
+
+pub use body::{Body, pattern};
+pub use double::{Builder, Double};
+pub use plan::{At, Fault, Op, Plan, Rule, Seeded};
+pub use stats::Stats;
+pub use store::Object;

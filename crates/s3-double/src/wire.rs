@@ -1,0 +1,287 @@
+//! The faults that an HTTP library does not let one play: they are in the body's stream and in the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use s3s::StdError;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::double::{Active, Opened};
+use crate::plan::Fault;
+
+/// What a body tells its connection.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// Break instead of closing in good order.
+    reset: AtomicBool,
+    /// Bytes to send behind what the HTTP library sends.
+    junk: AtomicU64,
+    /// The HTTP library has nothing left that it holds back.
+    flushed: AtomicBool,
+}
+
+impl Ends {
+    pub(crate) fn reset(&self) {
+        self.reset.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection that can break.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    ends: Arc<Ends>,
+    _opened: Opened,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream, ends: Arc<Ends>, opened: Opened) -> Wire {
+        Wire { stream, ends, _opened: opened }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.ends.flushed.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.ends.flushed.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// Called when everything was written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let junk = self.ends.junk.load(Ordering::Relaxed);
+            if junk == 0 {
+                break;
+            }
+            let piece = [b'?'; 4096];
+            let len = junk.min(piece.len() as u64) as usize;
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &piece[..len]))?;
+            self.ends.junk.store(junk - written as u64, Ordering::Relaxed);
+        }
+        self.ends.flushed.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.ends.reset.load(Ordering::Relaxed) {
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+/// What happens at a byte of a body.
+enum Event {
+    Reset,
+    Close,
+    Stall(Option<Duration>),
+    Flip,
+}
+
+/// A response's body as it is played.
+pub(crate) struct Played {
+    inner: Pin<Box<s3s::Body>>,
+    /// Taken from `inner`, and not yet sent.
+    rest: Bytes,
+    sent: u64,
+    /// Bytes of the object to send; less than `inner` has if the end is to be missing.
+    len: u64,
+    event: Option<(u64, Event)>,
+    /// Bytes to send when `inner` has ended.
+    extra: u64,
+    /// Bytes that come behind the body.
+    junk: u64,
+    pace: Option<Pace>,
+    timer: Option<Pin<Box<Sleep>>>,
+    ends: Arc<Ends>,
+    active: Active,
+}
+
+/// A limit of the rate.
+struct Pace {
+    start: Instant,
+    rate: u64,
+}
+
+impl Played {
+    /// `len` bytes of `inner`, of which the connection may carry `rate` each second (0: as many as it can).
+    pub(crate) fn new(
+        inner: s3s::Body,
+        len: u64,
+        fault: Option<Fault>,
+        rate: u64,
+        ends: Arc<Ends>,
+        active: Active,
+    ) -> Played {
+        let event = match fault {
+            Some(Fault::Reset { at }) => Some((at.within(len), Event::Reset)),
+            Some(Fault::Close { at }) => Some((at.within(len), Event::Close)),
+            Some(Fault::Stall { at, ms }) => {
+                Some((at.within(len), Event::Stall(ms.map(Duration::from_millis))))
+            }
+            Some(Fault::FlipBit { at }) => Some((at.within(len), Event::Flip)),
+            _ => None,
+        };
+        let (mut extra, mut missing, mut junk) = (0, 0, 0);
+        match fault {
+            Some(Fault::Long { extra: bytes }) => extra = bytes,
+            Some(Fault::Short { missing: bytes }) => missing = bytes,
+            Some(Fault::Junk { extra: bytes }) => junk = bytes,
+            _ => {}
+        }
+        // The head has still to leave.
+        ends.flushed.store(false, Ordering::Relaxed);
+        Played {
+            inner: Box::pin(inner),
+            rest: Bytes::new(),
+            sent: 0,
+            len: len.saturating_sub(missing),
+            event: event.filter(|(at, _)| *at < len),
+            extra,
+            junk,
+            pace: (rate > 0).then(|| Pace { start: Instant::now(), rate }),
+            timer: None,
+            ends,
+            active,
+        }
+    }
+
+    fn sleep(&mut self, time: Duration, cx: &mut Context<'_>) {
+        let mut timer = Box::pin(tokio::time::sleep(time));
+        if timer.as_mut().poll(cx).is_pending() {
+            self.timer = Some(timer);
+        }
+    }
+
+    /// How many bytes may go now; fewer than a whole chunk if something happens behind them.
+    fn room(&self) -> usize {
+        let mut room = self.len - self.sent;
+        match self.event {
+            Some((at, Event::Flip)) if at == self.sent => room = 1,
+            Some((at, _)) => room = room.min(at - self.sent),
+            None => {}
+        }
+        if let Some(pace) = &self.pace {
+            room = room.min((pace.rate / 50).max(1));
+        }
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+}
+
+impl http_body::Body for Played {
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(timer) = &mut this.timer {
+                ready!(timer.as_mut().poll(cx));
+                this.timer = None;
+            }
+            if let Some((at, event)) = &this.event
+                && *at == this.sent
+            {
+                match event {
+                    Event::Reset | Event::Close if !this.ends.flushed.load(Ordering::Relaxed) => {
+                        // What comes before has to leave first: it would be thrown away.
+                        this.sleep(Duration::from_millis(2), cx);
+                        continue;
+                    }
+                    Event::Reset => {
+                        this.ends.reset();
+                        return Poll::Ready(Some(Err("a reset was asked for".into())));
+                    }
+                    Event::Close => return Poll::Ready(None),
+                    // For ever: nobody wakes this up. The client's closing ends it.
+                    Event::Stall(None) => return Poll::Pending,
+                    Event::Stall(Some(time)) => {
+                        let time = *time;
+                        this.event = None;
+                        this.sleep(time, cx);
+                        continue;
+                    }
+                    Event::Flip => {}
+                }
+            }
+            if let Some(pace) = &this.pace {
+                let due = pace.start + Duration::from_secs_f64(this.sent as f64 / pace.rate as f64);
+                let wait = due.saturating_duration_since(Instant::now());
+                if wait > Duration::from_millis(1) {
+                    this.sleep(wait, cx);
+                    continue;
+                }
+            }
+            if this.sent == this.len {
+                if this.extra == 0 {
+                    return Poll::Ready(None);
+                }
+                let len = this.extra.min(64 * 1024);
+                this.extra -= len;
+                return Poll::Ready(Some(Ok(Frame::data(vec![b'?'; len as usize].into()))));
+            }
+            if this.rest.is_empty() {
+                match ready!(this.inner.as_mut().poll_frame(cx)) {
+                    Some(Ok(frame)) => this.rest = frame.into_data().unwrap_or_default(),
+                    other => return Poll::Ready(other),
+                }
+                continue;
+            }
+            let mut piece = this.rest.split_to(this.room().min(this.rest.len()));
+            if let Some((at, Event::Flip)) = this.event
+                && at == this.sent
+            {
+                let mut wrong = BytesMut::from(&piece[..]);
+                wrong[0] ^= 1;
+                piece = wrong.freeze();
+                this.event = None;
+            }
+            this.sent += piece.len() as u64;
+            this.active.sent(piece.len() as u64);
+            this.ends.flushed.store(false, Ordering::Relaxed);
+            if this.sent == this.len {
+                // The library asks for no more than the length that it knows, and flushes after this piece.
+                this.ends.junk.store(this.junk, Ordering::Relaxed);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+    }
+}
