@@ -22,6 +22,7 @@ mod links;
 mod names;
 mod pages;
 mod process;
+mod publish;
 mod ranges;
 mod resumes;
 mod selections;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outflow_store::{Small, Store, StoreErrorKind, StoreOptions};
+use outflow_content::Wait;
+use outflow_store::{Opened, Small, Store, StoreErrorKind, StoreOptions, UploadError, Uploads};
 use tempfile::TempDir;
 
 fn open(test: &str) -> (Option<TempDir>, Store) {
@@ -93,4 +94,28 @@ fn an_address_that_makes_no_sense_says_so() {
     assert!(!open("s3://ID:hunter2@bucket/").contains("hunter2"));
     let missing = open("file:///no/such/folder");
     assert!(missing.contains("cannot open the store file:///no/such/folder"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_not_uploaded() {
+    let (_folder, store) = open("upload");
+    let files = TempDir::new().unwrap();
+    let uploads = Arc::new(Uploads::new(2));
+    for size in [1000, 40 << 20] {
+        let path = files.path().join("file");
+        std::fs::write(&path, vec![7; size]).unwrap();
+        let root = crate::root(files.path());
+        let Opened::File(file) = root.open(&crate::path("file"), Wait::Yes).unwrap() else { panic!() };
+        let uploaded = store.upload("same", &file, "text/plain", &uploads).await.unwrap();
+        assert_eq!(uploaded.size, size as u64);
+        assert_eq!(
+            store.compute_crc32(Arc::new(store.head("same").await.unwrap())).await.unwrap(),
+            uploaded.crc32
+        );
+        std::fs::write(&path, vec![8; size + 1]).unwrap();
+        let error = store.upload("changed", &file, "text/plain", &uploads).await.unwrap_err();
+        assert!(matches!(error, UploadError::File(_)), "{error}");
+        assert!(error.to_string().starts_with("file was changed"), "{error}");
+        assert!(matches!(store.head("changed").await.unwrap_err().kind, StoreErrorKind::NotFound));
+    }
 }
