@@ -8,6 +8,7 @@ mod logging;
 mod options;
 mod publish;
 mod serve;
+mod size;
 mod transfers;
 
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves a folder, or one file, over HTTP.
+    /// Serves a folder, one file, or the transfers of a store, over HTTP.
     Serve(options::Options),
     /// Uploads files to a store as a transfer, and prints its address.
     Publish(publish::Options),

@@ -10,14 +10,20 @@ use serde::Deserialize;
 
 use crate::Failure;
 use crate::listen::Listen;
+use crate::size::Size;
 
 /// Every key is optional; [`crate::serve`] knows the defaults.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
-    /// Folder or file to serve [default: .]
+    /// Folder or file to serve, or a store of transfers: s3://BUCKET/PREFIX, gs://…, az://…, https://…, file:///…
+    /// [default: .]
     #[arg(env = "OUTFLOW_PATH")]
     pub(crate) path: Option<PathBuf>,
+
+    /// Serve a store's objects as folders and files, as they lie there, rather than transfers
+    #[arg(long, env = "OUTFLOW_PLAIN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) plain: Option<bool>,
 
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", env = "OUTFLOW_LISTEN")]
@@ -47,6 +53,18 @@ pub(crate) struct Options {
     /// overwritten in place and from file systems with a page cache not to be trusted [default: true]
     #[arg(long, env = "OUTFLOW_SENDFILE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) sendfile: Option<bool>,
+
+    /// Memory for what is fetched from a store and not sent yet, all downloads together [default: 256MiB]
+    #[arg(long, value_name = "SIZE", env = "OUTFLOW_SEGMENT_MEMORY")]
+    pub(crate) segment_memory: Option<Size>,
+
+    /// Connections to the store at the same time [default: 64]
+    #[arg(long, value_name = "N", env = "OUTFLOW_STORE_CONNECTIONS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) store_connections: Option<u16>,
+
+    /// Ask the store a second time when a download is about to run dry
+    #[arg(long, env = "OUTFLOW_HEDGE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) hedge: Option<bool>,
 
     /// Seconds that downloads have to finish after SIGINT or SIGTERM [default: 10]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
@@ -105,12 +123,15 @@ impl Options {
             .with_context(|| format!("the configuration file {} makes no sense", path.display()))?;
         // Relative paths in a file start where the file is, wherever the command was called.
         let folder = path.parent().unwrap_or(Path::new(""));
-        for relative in [&mut file.path, &mut file.cache].into_iter().flatten() {
+        let served = file.path.as_mut().filter(|path| store_address(path).is_none());
+        for relative in [served, file.cache.as_mut()].into_iter().flatten() {
             *relative = folder.join(&*relative);
         }
-        for (key, value) in
-            [("max-connections", file.max_connections), ("threads", file.threads.map(u32::from))]
-        {
+        for (key, value) in [
+            ("max-connections", file.max_connections),
+            ("threads", file.threads.map(u32::from)),
+            ("store-connections", file.store_connections.map(u32::from)),
+        ] {
             anyhow::ensure!(value != Some(0), "{key} = 0 in {}: at least 1 is needed", path.display());
         }
         Ok(file)
@@ -120,6 +141,7 @@ impl Options {
     fn or(self, weaker: Options) -> Options {
         Options {
             path: self.path.or(weaker.path),
+            plain: self.plain.or(weaker.plain),
             listen: self.listen.or(weaker.listen),
             hidden: self.hidden.or(weaker.hidden),
             follow_symlinks: self.follow_symlinks.or(weaker.follow_symlinks),
@@ -127,6 +149,9 @@ impl Options {
             cache: self.cache.or(weaker.cache),
             crc_background: self.crc_background.or(weaker.crc_background),
             sendfile: self.sendfile.or(weaker.sendfile),
+            segment_memory: self.segment_memory.or(weaker.segment_memory),
+            store_connections: self.store_connections.or(weaker.store_connections),
+            hedge: self.hedge.or(weaker.hedge),
             drain: self.drain.or(weaker.drain),
             threads: self.threads.or(weaker.threads),
             log_level: self.log_level.or(weaker.log_level),
@@ -136,9 +161,36 @@ impl Options {
     }
 }
 
+/// The path as an address, if it has a scheme.
+pub(crate) fn store_address(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    let (scheme, _) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_scheme.then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_a_scheme() {
+        for (path, is_address) in [
+            ("s3://bucket/prefix", true),
+            ("file:///srv", true),
+            ("HTTPS://host/", true),
+            ("/srv/files", false),
+            ("a b://c", false),
+            ("://x", false),
+            ("./s3://bucket", false),
+            ("s3:/bucket", false),
+        ] {
+            assert_eq!(store_address(Path::new(path)).is_some(), is_address, "{path}");
+        }
+        let options = Options::parse("path = 's3://bucket/x'", Path::new("/etc/outflow.toml")).unwrap();
+        assert_eq!(options.path.as_deref(), Some(Path::new("s3://bucket/x")));
+    }
 
     #[test]
     fn the_file_knows_every_key_and_no_other() {
@@ -150,6 +202,10 @@ mod tests {
             max-connections = 7
             cache = '/c'
             crc-background = false
+            plain = true
+            segment-memory = '1GiB'
+            store-connections = 9
+            hedge = true
             drain = 3
             threads = 2
             log-level = 'warn'
@@ -158,9 +214,20 @@ mod tests {
         let options = Options::parse(text, Path::new("/etc/outflow/outflow.toml")).unwrap();
         assert_eq!(options.path.as_deref(), Some(Path::new("/etc/outflow/data")));
         assert_eq!(options.cache.as_deref(), Some(Path::new("/c")));
+        let stored = (options.plain, options.store_connections, options.hedge);
+        assert_eq!(stored, (Some(true), Some(9), Some(true)));
+        assert_eq!(options.segment_memory.map(Size::bytes), Some(1 << 30));
         assert_eq!((options.max_connections, options.drain, options.threads), (Some(7), Some(3), Some(2)));
         assert_eq!((options.log_level, options.log_format), (Some(LogLevel::Warn), Some(LogFormat::Json)));
-        for wrong in ["port = 1", "hidden = 'yes'", "listen = 'x'", "threads = 0", "max-connections = -1"] {
+        for wrong in [
+            "port = 1",
+            "hidden = 'yes'",
+            "listen = 'x'",
+            "threads = 0",
+            "max-connections = -1",
+            "store-connections = 0",
+            "segment-memory = '1 apple'",
+        ] {
             assert!(Options::parse(wrong, Path::new("x")).is_err(), "{wrong}");
         }
     }

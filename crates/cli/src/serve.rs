@@ -1,19 +1,22 @@
 //! `outflow serve`: from options to a running server, and to its end.
 
 use std::io::{self, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use outflow_server::{FolderService, Settings};
-use outflow_store::{Root, RootOptions};
+use outflow_server::{FolderService, Settings, StoreService};
+use outflow_store::{Prefix, Root, RootOptions, Store, StoreOptions};
 use outflow_wire::{Handle, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Failure;
 use crate::logging;
-use crate::options::{LogFormat, LogLevel, Options};
+use crate::options::{LogFormat, LogLevel, Options, store_address};
+use crate::size::Size;
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let options = options.with_config()?;
@@ -21,18 +24,79 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         options.log_level.unwrap_or(LogLevel::Info),
         options.log_format.unwrap_or(LogFormat::Text),
     );
-    Ok(serve(options)?)
+    let path = options.path.clone().unwrap_or_else(|| PathBuf::from("."));
+    let plain = options.plain.unwrap_or(false);
+    if plain && store_address(&path).is_none() {
+        let what =
+            "--plain is for stores, such as s3://bucket/prefix: a local path is served as it is anyway";
+        return Err(Failure::Usage(anyhow::anyhow!(what)));
+    }
+    let served = match store_address(&path) {
+        Some(address) => Served::open(address, plain, &options)?,
+        None => Served::Folder(open_root(
+            &path,
+            RootOptions {
+                follow_symlinks: options.follow_symlinks.unwrap_or(false),
+                hidden: options.hidden.unwrap_or(false),
+            },
+        )?),
+    };
+    Ok(serve(served, options)?)
 }
 
-fn serve(options: Options) -> anyhow::Result<()> {
-    let path = options.path.unwrap_or_else(|| PathBuf::from("."));
-    let root = open_root(
-        &path,
-        RootOptions {
-            follow_symlinks: options.follow_symlinks.unwrap_or(false),
-            hidden: options.hidden.unwrap_or(false),
-        },
-    )?;
+/// Runs a service on a listening socket with that many threads, to its end.
+type Run = dyn FnOnce(Server, TcpListener, usize) -> io::Result<()>;
+
+/// What is served.
+enum Served {
+    Folder(Root),
+    Transfers(Store),
+    Plain(Prefix),
+}
+
+impl Served {
+    fn open(address: &str, plain: bool, options: &Options) -> anyhow::Result<Served> {
+        let default = StoreOptions::default();
+        let store = StoreOptions {
+            connections: options.store_connections.map_or(default.connections, usize::from),
+            segment_memory: options.segment_memory.map_or(default.segment_memory, Size::bytes),
+            hedge: options.hedge.unwrap_or(default.hedge),
+        };
+        // The error names the address, less what is secret in it.
+        let store = Store::open(address, &store)?;
+        let hidden = options.hidden.unwrap_or(false);
+        Ok(if plain { Served::Plain(Prefix::new(store, hidden)) } else { Served::Transfers(store) })
+    }
+
+    /// Makes the service that serves it. What that is called matters to the engine only.
+    fn into_service(self, settings: &Settings) -> Box<Run> {
+        match self {
+            Served::Folder(root) => {
+                let service = FolderService::new(root, settings);
+                Box::new(|server, listener, threads| server.run(listener, threads, service))
+            }
+            Served::Transfers(store) => {
+                let service = StoreService::new(store, settings);
+                Box::new(|server, listener, threads| server.run(listener, threads, service))
+            }
+            Served::Plain(prefix) => {
+                let service = FolderService::of(Arc::new(prefix), settings);
+                Box::new(|server, listener, threads| server.run(listener, threads, service))
+            }
+        }
+    }
+
+    /// For the log; nothing secret is in it.
+    fn name(&self) -> String {
+        match self {
+            Served::Folder(root) => root.path().display().to_string(),
+            Served::Transfers(store) => store.address().to_owned(),
+            Served::Plain(prefix) => prefix.store().address().to_owned(),
+        }
+    }
+}
+
+fn serve(served: Served, options: Options) -> anyhow::Result<()> {
     let listener = options.listen.unwrap_or_default().open()?;
     let address = listener.local_addr().context("the listening socket has no address")?;
     let files = raise_open_files();
@@ -44,7 +108,8 @@ fn serve(options: Options) -> anyhow::Result<()> {
             "CRC-32s are kept in memory only: neither XDG_CACHE_HOME nor HOME says where; --cache does"
         );
     }
-    let service = FolderService::new(root, &settings);
+    let name = served.name();
+    let run = served.into_service(&settings);
 
     let max_connections = options.max_connections.map_or(files / 4 * 3, |n| n as usize).max(1);
     let sendfile = options.sendfile.unwrap_or(true);
@@ -61,8 +126,8 @@ fn serve(options: Options) -> anyhow::Result<()> {
     // not to serve.
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "listening on http://{address}/").and_then(|()| stdout.flush());
-    tracing::info!(path = %path.display(), %address, threads, max_connections, "serving");
-    server.run(listener, threads, service).context("the server ended")?;
+    tracing::info!(path = name, %address, threads, max_connections, "serving");
+    run(server, listener, threads).context("the server ended")?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::plans::Ask;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::resume::presumes;
-use crate::service::Shared;
+use crate::shared::{Place, Shared};
 
 /// An archive that is ready to be sent, and what is to be remembered of it.
 pub(crate) struct Ready {
@@ -40,13 +40,15 @@ pub(crate) fn ask(query: Query) -> Result<Ask, Problem> {
 /// The archive of what is asked of `folder`.
 pub(crate) async fn ready(
     shared: &Arc<Shared>,
+    place: &Place,
     folder: &RelPath,
     ask: Ask,
     method: &Method,
     headers: &HeaderMap,
     client: Option<IpAddr>,
 ) -> Result<Ready, Problem> {
-    let plan = shared.plans.get(folder, ask, headers).await.map_err(|problem| Problem::clone(&problem))?;
+    let plan = shared.plans.get(&place.collection, folder, ask, headers).await;
+    let plan = plan.map_err(|problem| Problem::clone(&problem))?;
     let bare = bare_range(headers);
     let continued = bare.then(|| shared.resume.continued(&plan.identity, client)).flatten();
     // RFC 9110, 14.2: a range means something to GET only.
@@ -71,7 +73,7 @@ pub(crate) async fn ready(
         && let Some(background) = &shared.background
         && plan.wants_background()
     {
-        background.ask(&shared.root, plan.tree());
+        background.ask(plan.tree());
     }
     // The stored layout cannot be made if CRC-32s were forgotten.
     if presumes && continued != Some(made.form) {
@@ -80,7 +82,7 @@ pub(crate) async fn ready(
     if *method == Method::GET && bare {
         shared.resume.went_on(&plan.identity, client, made.form);
     }
-    let name = match if folder.is_root() { shared.root.name() } else { folder.name() } {
+    let name = match if folder.is_root() { place.collection.name() } else { folder.name() } {
         b"" => "files".into(),
         name => String::from_utf8_lossy(name),
     };

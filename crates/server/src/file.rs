@@ -7,35 +7,32 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::X_CONTENT_TYPE_OPTIONS;
-use outflow_content::{Content, EntityTag, FileSpan};
-use outflow_store::LocalFile;
+use outflow_content::{Content, EntityTag, SpanList};
+use outflow_store::FoundFile;
 
-/// The opaque part of a file's strong ETag: size and modified time in nanoseconds, hexadecimal. It is the
-/// same on every node that has the same file, copied with its times.
-pub(crate) fn etag(size: u64, mtime: i64) -> String {
-    format!("{size:x}-{:x}", mtime.cast_unsigned())
-}
-
-/// The content of an open file, to be shown or, with `download`, to be saved.
-pub(crate) fn content(file: LocalFile, download: bool) -> Content {
-    let span = FileSpan { file: Arc::new(file.clone()), offset: 0, len: file.size() };
-    describe(Content::files([span]), &file, download)
+/// The content of a file, to be shown or, with `download`, to be saved.
+pub(crate) fn content(file: &FoundFile, download: bool) -> Content {
+    let mut spans = SpanList::new();
+    spans.push_source(Arc::clone(&file.source), 0, file.size);
+    describe(Content::new(Arc::new(spans)), file, download)
 }
 
 /// The same of a file whose bytes are at hand.
-pub(crate) fn content_in_memory(file: &LocalFile, bytes: Vec<u8>) -> Content {
+pub(crate) fn content_in_memory(file: &FoundFile, bytes: Vec<u8>) -> Content {
     describe(Content::bytes(bytes), file, false)
 }
 
-fn describe(content: Content, file: &LocalFile, download: bool) -> Content {
-    let identity = file.identity();
-    let name = file.path().name();
+fn describe(content: Content, file: &FoundFile, download: bool) -> Content {
+    let name = file.path.name();
+    let known = file.media_type.as_ref().and_then(|known| HeaderValue::from_str(known).ok());
     let mut content = content
-        .last_modified(identity.modified())
-        .media_type(media_type(name))
+        .media_type(known.unwrap_or_else(|| media_type(name)))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(modified) = file.modified() {
+        content = content.last_modified(modified);
+    }
     // Hexadecimal digits and a dash can be in a tag.
-    if let Some(etag) = EntityTag::strong(&etag(identity.size, identity.mtime)) {
+    if let Some(etag) = file.etag.as_deref().and_then(EntityTag::strong) {
         content = content.etag(etag);
     }
     if download { content.attachment(&String::from_utf8_lossy(name)) } else { content }

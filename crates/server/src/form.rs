@@ -16,7 +16,7 @@ use crate::pick::{NoPick, Pick};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::room;
-use crate::service::Shared;
+use crate::shared::{Place, Shared};
 use crate::target::{address, encode};
 
 /// Longest form that is read, in bytes: 10,000 names of 200 bytes, each byte percent-encoded, and some.
@@ -30,6 +30,7 @@ const TOO_LONG: usize = 60_000;
 /// The address, path and query, of what the form's `body` selects in `folder`.
 pub(crate) async fn address_of<B>(
     shared: &Arc<Shared>,
+    place: &Place,
     folder: &RelPath,
     headers: &HeaderMap,
     body: B,
@@ -51,21 +52,20 @@ where
         return Err(Problem::bad_request("Nothing is selected. Go back and tick what you want."));
     }
     let permit = shared.plans.permit().await?;
-    let (shared, folder) = (Arc::clone(shared), folder.clone());
+    let (place, folder) = (place.clone(), folder.clone());
     let work = tokio::task::spawn_blocking(move || {
         let _held = (permit, room);
-        let query = query_for(&shared, &folder, &query.files)?;
-        let address = format!("{}/?{query}", address(&folder));
+        let query = query_for(&place, &folder, &query.files)?;
+        let address = format!("{}{}/?{query}", place.base, address(&folder));
         if address.len() >= TOO_LONG { Err(too_many()) } else { Ok(address) }
     });
     work.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
 }
 
 /// The query that stands for `files`, all of which are in `folder`. Blocks.
-fn query_for(shared: &Shared, folder: &RelPath, files: &[RelPath]) -> Result<String, Problem> {
+fn query_for(place: &Place, folder: &RelPath, files: &[RelPath]) -> Result<String, Problem> {
     let levels = files.iter().map(|path| path.components().count()).max().unwrap_or(1);
-    let tree = shared
-        .root
+    let tree = Arc::clone(&place.collection)
         .walk(folder, &Wanted::Levels(levels), Bounds::default())
         .map_err(|e| Problem::from(&e))?;
     // Says what is missing, too; it costs less than walking did.

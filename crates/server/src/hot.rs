@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use outflow_content::Content;
-use outflow_store::{LocalFile, RelPath, Root};
+use outflow_store::{FoundFile, LocalFile, RelPath, Root};
 use quick_cache::sync::Cache;
 
 use crate::file;
@@ -41,12 +41,12 @@ impl Hot {
     }
 
     /// Keeps an open file and its content, if it is small, and gives the content back.
-    pub(crate) fn keep(&self, file: LocalFile, content: Content) -> Content {
+    pub(crate) fn keep(&self, file: LocalFile, found: &FoundFile, content: Content) -> Content {
         if content.len() > LARGEST {
             return content;
         }
         let content = match (content.len() <= IN_MEMORY).then(|| file.read_resident()).flatten() {
-            Some(bytes) => file::content_in_memory(&file, bytes),
+            Some(bytes) => file::content_in_memory(found, bytes),
             None => content,
         };
         let again = content.again();

@@ -1,7 +1,10 @@
 //! The download server: collections, pages, archives, the HTTP interface.
 //!
 //! ```text
-//! service    one request's way: method, address, answer
+//! service    one collection at the top of all addresses
+//! store_service   all transfers of a store, each at an address of its own
+//!   transfers  their manifests, kept for a while
+//! shared     what collections share; one request's way: method, address, answer
 //!   target     the request's address -> a path below the root, and what is asked of it
 //!   file       a file -> a content
 //!   listing    a folder -> a page for people, JSON for programs
@@ -16,7 +19,7 @@
 //!   log        one line for each delivery
 //! ```
 //!
-//! [`FolderService`] is a tower `Service`: it runs on `outflow_wire`, and as well, only slower, under any
+//! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
 //! other HTTP server on tokio.
 #![forbid(unsafe_code)]
 
@@ -38,7 +41,12 @@ mod resume;
 mod rice;
 mod room;
 mod service;
+mod shared;
+mod store_service;
 mod target;
+mod transfers;
 
 pub use body::{Page, ServerBody};
-pub use service::{Answer, FolderService, Settings};
+pub use service::{Answer, FolderService};
+pub use shared::Settings;
+pub use store_service::StoreService;

@@ -2,15 +2,15 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
-use outflow_store::{FolderEntry, LocalFolder, OpenError, RelPath, Root};
+use outflow_store::{About, FolderEntry, NO_TIME, OpenError, RelPath};
 use serde::Serialize;
 
 use crate::body::ServerBody;
+use crate::page;
 use crate::problem::Problem;
 use crate::room::Room;
-use crate::service::small;
+use crate::shared::{Place, small};
 use crate::target::{address, encode};
-use crate::{file, page};
 
 /// How many entries one page may have. Each takes some hundred bytes while the page is made.
 const ENTRIES: usize = 1_000_000;
@@ -20,6 +20,10 @@ pub(crate) struct Listing {
     pub(crate) name: String,
     root_name: String,
     path: RelPath,
+    /// Address of the folder.
+    address: String,
+    /// What there is to say of the collection, in its top folder.
+    pub(crate) about: Option<About>,
     /// Sorted by name.
     pub(crate) entries: Vec<FolderEntry>,
 }
@@ -28,10 +32,37 @@ pub(crate) struct Listing {
 struct Json<'a> {
     name: &'a str,
     /// Address of the folder.
-    path: String,
+    path: &'a str,
     /// Address of its archive.
     archive: String,
+    #[serde(flatten)]
+    about: Option<JsonAbout<'a>>,
     entries: Vec<JsonEntry>,
+}
+
+#[derive(Serialize)]
+struct JsonAbout<'a> {
+    id: &'a str,
+    title: Option<&'a str>,
+    message: Option<&'a str>,
+    created: Option<String>,
+    expires: Option<String>,
+    files: usize,
+    bytes: u64,
+}
+
+impl JsonAbout<'_> {
+    fn of(about: &About) -> JsonAbout<'_> {
+        JsonAbout {
+            id: &about.id,
+            title: about.title.as_deref(),
+            message: about.message.as_deref(),
+            created: rfc3339(about.created),
+            expires: about.expires.and_then(rfc3339),
+            files: about.files,
+            bytes: about.bytes,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -51,19 +82,21 @@ struct JsonEntry {
 
 impl Listing {
     /// Reads a folder. Blocks.
-    pub(crate) fn read(root: &Root, folder: &LocalFolder) -> Result<Listing, OpenError> {
-        let entries = folder.entries(root, ENTRIES)?;
-        let root_name = match String::from_utf8_lossy(root.name()) {
+    pub(crate) fn read(place: &Place, folder: &RelPath) -> Result<Listing, OpenError> {
+        let collection = &place.collection;
+        let entries = collection.list(folder, ENTRIES)?;
+        let root_name = match String::from_utf8_lossy(collection.name()) {
             name if name.is_empty() => "/".to_owned(),
             name => name.into_owned(),
         };
-        let path = folder.path().clone();
-        let name = if path.is_root() {
+        let name = if folder.is_root() {
             root_name.clone()
         } else {
-            String::from_utf8_lossy(path.name()).into_owned()
+            String::from_utf8_lossy(folder.name()).into_owned()
         };
-        Ok(Listing { name, root_name, path, entries })
+        let address = format!("{}{}/", place.base, address(folder));
+        let about = collection.about().filter(|_| folder.is_root()).cloned();
+        Ok(Listing { name, root_name, path: folder.clone(), address, about, entries })
     }
 
     /// The folders from the root down to this one, and their addresses; this one's is empty.
@@ -79,17 +112,21 @@ impl Listing {
     }
 
     fn json(&self) -> Vec<u8> {
-        let path = format!("{}/", address(&self.path));
         let entries = self.entries.iter().map(|entry| JsonEntry {
             name: String::from_utf8_lossy(&entry.name).into_owned(),
             href: href(entry),
             kind: if entry.is_folder() { "folder" } else { "file" },
             size: (!entry.is_folder()).then_some(entry.size),
             modified: rfc3339(entry.mtime),
-            etag: (!entry.is_folder()).then(|| format!("\"{}\"", file::etag(entry.size, entry.mtime))),
+            etag: entry.etag().map(|etag| format!("\"{etag}\"")),
         });
-        let archive = format!("{path}?zip");
-        let json = Json { name: &self.name, path, archive, entries: entries.collect() };
+        let json = Json {
+            name: &self.name,
+            path: &self.address,
+            archive: format!("{}?zip", self.address),
+            about: self.about.as_ref().map(JsonAbout::of),
+            entries: entries.collect(),
+        };
         // Strings and numbers are always JSON.
         serde_json::to_vec(&json).unwrap_or_default()
     }
@@ -132,6 +169,9 @@ pub(crate) fn href(entry: &FolderEntry) -> Option<String> {
 }
 
 fn rfc3339(nanos: i64) -> Option<String> {
+    if nanos == NO_TIME {
+        return None;
+    }
     let time = jiff::Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok()?;
     Some(time.to_string())
 }

@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use outflow_store::FolderEntry;
+use outflow_store::{About, FolderEntry, NO_TIME};
 
 use crate::listing::Listing;
 use crate::problem::Problem;
@@ -29,6 +29,7 @@ td.name{overflow-wrap:anywhere;width:100%}
 td.size,td.time,th.size{white-space:nowrap;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums}
 p.actions{display:flex;flex-wrap:wrap;gap:1rem;align-items:center}
 button{font:inherit;padding:.3rem .8rem}
+p.message{overflow-wrap:anywhere}
 footer,.soft{color:var(--soft)}
 @media(max-width:36rem){td.time,th.time{display:none}}
 ";
@@ -58,6 +59,7 @@ pub(crate) fn folder(listing: &Listing) -> String {
                 @if href.is_empty() { (visible(name)) } @else { a href=(href) { (visible(name)) } }
             }
         }
+        @if let Some(about) = &listing.about { (introduction(about)) }
         form method="post" action="?zip" {
             @if listing.entries.is_empty() {
                 p.soft { "This folder is empty." }
@@ -118,6 +120,49 @@ fn row(entry: &FolderEntry) -> Markup {
     }
 }
 
+/// What is told of a transfer above its files.
+fn introduction(about: &About) -> Markup {
+    let message = about.message.as_deref().unwrap_or_default().trim_end();
+    let files =
+        if about.files == 1 { "1 file".to_owned() } else { format!("{} files", grouped(about.files)) };
+    html! {
+        @if !message.trim().is_empty() {
+            p.message {
+                @for (at, line) in message.lines().enumerate() {
+                    @if at > 0 { br; }
+                    (visible(&line.replace('\t', " ")))
+                }
+            }
+        }
+        p.soft {
+            (files) ", " (size(about.bytes))
+            @if let Some(expires) = about.expires { ", to be had until " (time(expires)) " (UTC)" }
+        }
+    }
+}
+
+/// A number with a comma between groups of three digits.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The page at the top of a server that serves transfers.
+pub(crate) fn top() -> String {
+    let body = html! {
+        h1 { "Outflow" }
+        p { "This is a download server. What was sent to you is at the address that you were told; there is no list of it." }
+    };
+    document("Outflow", &body)
+}
+
 /// The page of a problem.
 pub(crate) fn problem(problem: &Problem) -> String {
     let title = format!("{} {}", problem.status.as_u16(), problem.title);
@@ -128,7 +173,7 @@ pub(crate) fn problem(problem: &Problem) -> String {
         @if !names.is_empty() {
             ul { @for name in names { li { (name) } } }
         }
-        p { a href="./" { "To the folder" } }
+        @if problem.way_back { p { a href="./" { "To the folder" } } }
     };
     document(&title, &body)
 }
@@ -162,7 +207,11 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-fn time(nanos: i64) -> String {
+/// A point in time for people, in UTC; empty if there is none to write.
+pub(crate) fn time(nanos: i64) -> String {
+    if nanos == NO_TIME {
+        return String::new();
+    }
     let time = jiff::Timestamp::from_second(nanos.div_euclid(1_000_000_000));
     time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M").to_string())
 }
@@ -189,5 +238,6 @@ mod tests {
     fn tricky_characters_are_made_visible() {
         assert_eq!(visible("a\nb\u{7f}\u{202e}gpj.exe é😀"), "a␊b␡\u{fffd}gpj.exe é😀");
         assert_eq!(time(-1), "1969-12-31 23:59");
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn tree(folder: &Path, levels: usize) -> Tree {
-        let root = Root::new(folder, RootOptions::default()).unwrap();
+        let root = std::sync::Arc::new(Root::new(folder, RootOptions::default()).unwrap());
         root.walk(&RelPath::root(), &Wanted::Levels(levels), Bounds::default()).unwrap()
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
-use outflow_content::{EntityTag, FileSpan, Span, SpanError, mentions_etag};
-use outflow_store::{CrcCache, EntryKind, LazyFile, Root, Tree};
+use outflow_content::{EntityTag, Span, SpanError, mentions_etag};
+use outflow_store::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
 
 /// What an archive is made of. It has up to two layouts, each made when first needed:
@@ -20,7 +20,6 @@ use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
 /// All or nothing, so that both can be made again from the files alone: a layout that depended on which
 /// CRC-32s happened to be known could never be continued.
 pub(crate) struct Plan {
-    root: Arc<Root>,
     tree: Arc<Tree>,
     crcs: Arc<CrcCache>,
     /// Says which archive this is, whatever is known of its CRC-32s.
@@ -55,7 +54,7 @@ struct Known {
 
 impl Plan {
     /// Looks at every file once. Blocks.
-    pub(crate) fn new(root: Arc<Root>, tree: Tree, crcs: Arc<CrcCache>) -> Plan {
+    pub(crate) fn new(tree: Tree, crcs: Arc<CrcCache>) -> Plan {
         let mut identity = blake3::Hasher::new();
         let mut exact = blake3::Hasher::new();
         let Ok(()) = tree.visit(|entry| {
@@ -63,9 +62,9 @@ impl Plan {
             identity.update(entry.path);
             // A folder is known by its name; how many files it has is told by the files.
             let size = if entry.kind == EntryKind::Folder { u64::MAX } else { entry.size };
-            let mtime = if entry.kind == EntryKind::Folder { 0 } else { entry.mtime };
+            let version = if entry.kind == EntryKind::Folder { 0 } else { tree.version(entry.index) };
             identity.update(&size.to_le_bytes());
-            identity.update(&mtime.to_le_bytes());
+            identity.update(&version.to_le_bytes());
             identity.update(&[u8::from(entry.executable)]);
             exact.update(&tree.key(entry.index).to_bytes());
             exact.update(&entry.mtime.to_le_bytes());
@@ -74,7 +73,6 @@ impl Plan {
         let identity = identity.finalize();
         exact.update(identity.as_bytes());
         Plan {
-            root,
             tree: Arc::new(tree),
             crcs,
             identity: identity.into(),
@@ -142,7 +140,7 @@ impl Plan {
         let unknown = self.tree.visit(|entry| {
             at += 1;
             let needs = entry.kind == EntryKind::File && entry.size > 0;
-            if at <= from || !needs || self.crcs.get(self.tree.key(entry.index)).is_some() {
+            if at <= from || !needs || self.tree.crc32(entry.index, &self.crcs).is_some() {
                 Ok(())
             } else {
                 Err(at - 1)
@@ -187,7 +185,7 @@ impl Plan {
         let done = tree.visit(|entry| {
             // A tree has at most 2^32 entries.
             let number = entry.index as u32;
-            let modified = Some(entry.mtime.div_euclid(1_000_000_000));
+            let modified = (entry.mtime != NO_TIME).then(|| entry.mtime.div_euclid(1_000_000_000));
             let name = String::from_utf8_lossy(entry.path);
             let index = match entry.kind {
                 // A folder that is not empty comes into being with its files.
@@ -196,7 +194,7 @@ impl Plan {
                 EntryKind::File => {
                     let crc32 = match form {
                         _ if entry.size == 0 => Some(0),
-                        Form::Stored => Some(self.crcs.get(tree.key(entry.index)).ok_or(Stop::Unknown)?),
+                        Form::Stored => Some(tree.crc32(entry.index, &self.crcs).ok_or(Stop::Unknown)?),
                         Form::Streamed => None,
                     };
                     builder.file(File {
@@ -205,7 +203,7 @@ impl Plan {
                         modified,
                         crc32,
                         executable: entry.executable,
-                        version: entry.mtime.cast_unsigned(),
+                        version: tree.version(entry.index),
                     })
                 }
             };
@@ -229,12 +227,12 @@ impl Plan {
         self.order.get()?.get(entry).map(|index| *index as usize)
     }
 
-    fn file(&self, entry: usize) -> Result<LazyFile, SpanError> {
-        let index = self.index(entry).ok_or_else(|| SpanError::Other {
+    /// The same; it is an error if there is none.
+    fn must_index(&self, entry: usize) -> Result<usize, SpanError> {
+        self.index(entry).ok_or_else(|| SpanError::Other {
             name: format!("entry {entry} of an archive"),
             source: "there is no such entry".into(),
-        })?;
-        Ok(self.tree.file(&self.root, index))
+        })
     }
 }
 
@@ -254,17 +252,16 @@ pub(crate) fn has_tags(headers: &HeaderMap) -> bool {
 
 impl Bodies for Plan {
     fn body(&self, entry: usize, offset: u64, len: u64) -> Result<Span, SpanError> {
-        Ok(Span::File(FileSpan { file: Arc::new(self.file(entry)?), offset, len }))
+        Ok(self.tree.file(self.must_index(entry)?).source().span(offset, len))
     }
 
     fn crc32(&self, entry: usize) -> Option<u32> {
-        self.crcs.get(self.tree.key(self.index(entry)?))
+        self.tree.crc32(self.index(entry)?, &self.crcs)
     }
 
     fn compute_crc32(&self, entry: usize) -> Pin<Box<dyn Future<Output = Result<u32, SpanError>> + Send>> {
-        let crcs = Arc::clone(&self.crcs);
-        let file = self.file(entry);
-        Box::pin(async move { crcs.compute(file?).await })
+        let computing = self.must_index(entry).map(|index| self.tree.compute_crc32(index, &self.crcs));
+        Box::pin(async move { computing?.await })
     }
 
     fn learned_crc32(&self, entry: usize, crc32: u32) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use outflow_store::{Bounds, CrcCache, RelPath, Root, Wanted};
+use outflow_store::{Bounds, Collection, CrcCache, RelPath, Wanted};
 use tokio::sync::Semaphore;
 
 use crate::pick::{Pick, Picked};
@@ -31,9 +31,8 @@ pub(crate) enum Ask {
     Pick(Box<Pick>, String),
 }
 
-/// The plans of a root, by what was asked.
+/// The plans of all collections, by what was asked.
 pub(crate) struct Plans {
-    root: Arc<Root>,
     crcs: Arc<CrcCache>,
     /// For how long a plan is used again without looking at the folder.
     fresh: Duration,
@@ -58,9 +57,8 @@ struct Slot {
 }
 
 impl Plans {
-    pub(crate) fn new(root: Arc<Root>, crcs: Arc<CrcCache>, fresh: Duration) -> Plans {
+    pub(crate) fn new(crcs: Arc<CrcCache>, fresh: Duration) -> Plans {
         Plans {
-            root,
             crcs,
             fresh,
             slots: Mutex::default(),
@@ -80,13 +78,20 @@ impl Plans {
         Arc::clone(&self.walks).acquire_owned().await.map_err(|closed| Problem::internal(closed.to_string()))
     }
 
-    /// The plan for what is asked of `folder`: one that is fresh, or one that the request's conditions name
-    /// (every file of it is checked when its bytes leave), or a new one.
-    pub(crate) async fn get(self: &Arc<Self>, folder: &RelPath, ask: Ask, headers: &HeaderMap) -> Outcome {
-        let key = key(folder, &ask);
+    /// The plan for what is asked of a collection's `folder`: one that is fresh, or one that the request's
+    /// conditions name (every file of it is checked when its bytes leave), or a new one.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        collection: &Arc<dyn Collection>,
+        folder: &RelPath,
+        ask: Ask,
+        headers: &HeaderMap,
+    ) -> Outcome {
+        let key = key(&collection.identity(), folder, &ask);
+        let fresh = if collection.is_immutable() { Duration::MAX } else { self.fresh };
         let gate = {
             let mut slots = self.lock();
-            if let Some(outcome) = slots.get_mut(&key).and_then(|slot| slot.usable(self.fresh, headers)) {
+            if let Some(outcome) = slots.get_mut(&key).and_then(|slot| slot.usable(fresh, headers)) {
                 return outcome;
             }
             Arc::clone(&slots.entry(key).or_insert_with(Slot::new).gate)
@@ -97,15 +102,15 @@ impl Plans {
         if let Some(outcome) = self
             .lock()
             .get_mut(&key)
-            .and_then(|slot| slot.usable_since(began).or_else(|| slot.usable(self.fresh, headers)))
+            .and_then(|slot| slot.usable_since(began).or_else(|| slot.usable(fresh, headers)))
         {
             return outcome;
         }
         let permit = self.permit().await.map_err(Arc::new)?;
-        let (plans, folder) = (Arc::clone(self), folder.clone());
+        let (plans, collection, folder) = (Arc::clone(self), Arc::clone(collection), folder.clone());
         // The thread keeps the turn: if this client goes away, the next one finds the plan that was begun.
         let planning = tokio::task::spawn_blocking(move || {
-            let outcome = plans.plan(&folder, &ask).map_err(Arc::new);
+            let outcome = plans.plan(&collection, &folder, &ask).map_err(Arc::new);
             let outcome = plans.keep(key, outcome);
             drop((turn, permit));
             outcome
@@ -114,10 +119,10 @@ impl Plans {
     }
 
     /// Walks and plans. Blocks.
-    fn plan(&self, folder: &RelPath, ask: &Ask) -> Result<Plan, Problem> {
+    fn plan(&self, collection: &Arc<dyn Collection>, folder: &RelPath, ask: &Ask) -> Result<Plan, Problem> {
         self.walked.fetch_add(1, Ordering::Relaxed);
         let walk = |wanted: &Wanted| {
-            self.root.walk(folder, wanted, Bounds::default()).map_err(|e| Problem::from(&e))
+            Arc::clone(collection).walk(folder, wanted, Bounds::default()).map_err(|e| Problem::from(&e))
         };
         let wanted = match ask {
             Ask::All => Wanted::All,
@@ -131,7 +136,7 @@ impl Plans {
         if tree.unreadable().count > 0 {
             return Err(Problem::unreadable(tree.unreadable()));
         }
-        Ok(Plan::new(Arc::clone(&self.root), tree, Arc::clone(&self.crcs)))
+        Ok(Plan::new(tree, Arc::clone(&self.crcs)))
     }
 
     /// Keeps what was planned; a plan that turned out the same as the one before is replaced by that.
@@ -238,12 +243,13 @@ impl Slot {
 }
 
 /// By what a plan is kept: a hash, so that it does not matter how long a selection is.
-fn key(folder: &RelPath, ask: &Ask) -> [u8; 32] {
+fn key(collection: &[u8; 32], folder: &RelPath, ask: &Ask) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
+    part(collection);
     part(folder.as_bytes());
     match ask {
         Ask::All => part(b"all"),

@@ -2,11 +2,11 @@
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use outflow_store::{OpenError, OpenErrorKind, Unreadable, WalkError};
+use outflow_store::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
 use serde::Serialize;
 
 use crate::body::ServerBody;
-use crate::service::small;
+use crate::shared::small;
 use crate::{accept, page};
 
 /// An answer that is not what was asked for.
@@ -33,6 +33,9 @@ pub(crate) struct Problem {
     allow: Option<&'static str>,
     #[serde(skip)]
     retry_after: bool,
+    /// There is a folder to go back to.
+    #[serde(skip)]
+    pub(crate) way_back: bool,
 }
 
 // The signature is serde's.
@@ -53,7 +56,13 @@ impl Problem {
             count: None,
             allow: None,
             retry_after: false,
+            way_back: true,
         }
+    }
+
+    /// Where it happened there is no folder that a page could lead back to.
+    pub(crate) fn without_way_back(self) -> Problem {
+        Problem { way_back: false, ..self }
     }
 
     pub(crate) fn bad_request(detail: impl Into<Box<str>>) -> Problem {
@@ -174,9 +183,33 @@ impl From<&OpenError> for Problem {
             OpenErrorKind::TooBig { limit } => Problem::internal(format!(
                 "This folder has more than {limit} entries, too many for one page. Its files and its archive (?zip) can be had all the same."
             )),
+            OpenErrorKind::Store(error) => error.into(),
             OpenErrorKind::WouldBlock | OpenErrorKind::Io(_) => {
                 tracing::warn!(%error, "cannot open");
                 Problem::internal("The system could not read this. The server's log says why.")
+            }
+        }
+    }
+}
+
+/// What a store says names objects, and so is for the log; clients are told what it means for them.
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Problem {
+        match &error.kind {
+            StoreErrorKind::NotFound => Problem::not_found(),
+            StoreErrorKind::Unsupported(_) => {
+                tracing::debug!(%error, "the store cannot do this");
+                let detail = "The store behind this server cannot list what it has. Ask for a file by its full address.";
+                Problem::new(StatusCode::NOT_IMPLEMENTED, detail)
+            }
+            StoreErrorKind::Unavailable(_) => {
+                tracing::warn!(%error, "the store cannot be reached");
+                Problem::busy("The store behind this server does not answer. Try again in a few seconds.")
+            }
+            StoreErrorKind::Denied(_) | StoreErrorKind::Misconfigured(_) | StoreErrorKind::TooBig { .. } => {
+                tracing::warn!(%error, "the store does not give this");
+                let detail = "The store behind this server does not give this. The server's log says why.";
+                Problem::new(StatusCode::BAD_GATEWAY, detail)
             }
         }
     }

@@ -1,6 +1,5 @@
 //! The address of a request: percent-decoded once, and refused when it could mean more than one thing.
 
-use http::Uri;
 use outflow_store::{BadPath, RelPath};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
@@ -27,10 +26,9 @@ pub(crate) enum BadTarget {
 }
 
 impl Target {
-    /// Reads the path of `uri`.
-    pub(crate) fn of(uri: &Uri) -> Result<Target, BadTarget> {
-        let path = uri.path().as_bytes();
-        let Some(path) = path.strip_prefix(b"/") else {
+    /// Reads an address's path, percent-encoded, from the slash on that stands for the collection's top.
+    pub(crate) fn of(address: &str) -> Result<Target, BadTarget> {
+        let Some(path) = address.as_bytes().strip_prefix(b"/") else {
             return Err(BadTarget::Malformed("the path does not begin with a slash"));
         };
         let mut path = decode(path)?;
@@ -40,7 +38,7 @@ impl Target {
         }
         match RelPath::new(&path) {
             // "//" is the empty path with a slash after it.
-            Ok(path) if path.is_root() && uri.path().len() > 1 => Err(BadTarget::NoSuchThing),
+            Ok(path) if path.is_root() && address.len() > 1 => Err(BadTarget::NoSuchThing),
             Ok(path) => Ok(Target { path, folder }),
             Err(BadPath::Empty) => Err(BadTarget::NoSuchThing),
             Err(BadPath::Dots) => Err(BadTarget::Malformed("the path has a component \".\" or \"..\"")),
@@ -98,11 +96,13 @@ pub(crate) fn address(path: &RelPath) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Uri;
+
     use super::*;
 
     fn target(path: &str) -> Result<(String, bool), BadTarget> {
         let uri = path.parse::<Uri>().unwrap();
-        Target::of(&uri).map(|target| (target.path.to_string(), target.folder))
+        Target::of(uri.path()).map(|target| (target.path.to_string(), target.folder))
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
     fn what_is_encoded_comes_back() {
         for name in [&b"a b"[..], b"%2e", b"\xff\xfe", b"\n\"<&>'", "é😀".as_bytes(), b"a:b", b"-_.~"] {
             let address = format!("/{}", encode(name)).parse::<Uri>().unwrap();
-            assert_eq!(Target::of(&address).unwrap().path.as_bytes(), name);
+            assert_eq!(Target::of(address.path()).unwrap().path.as_bytes(), name);
         }
         assert_eq!(address(&RelPath::new(b"a b/c").unwrap()), "/a%20b/c");
         assert_eq!(address(&RelPath::root()), "");

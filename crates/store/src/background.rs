@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use outflow_content::Wait;
 
 use crate::crc::crc_of;
-use crate::{CrcCache, EntryKind, Key, LazyFile, Root, Tree};
+use crate::{CrcCache, EntryKind, Key, LazyFile, Object, Store, Tree, TreeFile};
 
 /// Trees that wait for the thread. A further one is left out; it comes again with the next request.
 const WAITING: usize = 8;
@@ -20,7 +20,7 @@ const REST: u32 = 4;
 /// Dropping it ends the thread after the chunk that it is reading.
 #[derive(Debug)]
 pub struct Background {
-    queue: SyncSender<(Arc<Root>, Arc<Tree>)>,
+    queue: SyncSender<Arc<Tree>>,
     stop: Arc<Stop>,
 }
 
@@ -48,8 +48,8 @@ impl Background {
 
     /// Asks for the CRC-32s of a tree's files. Never waits; false when too many trees wait already, or
     /// when the cache could not hold them all.
-    pub fn ask(&self, root: &Arc<Root>, tree: &Arc<Tree>) -> bool {
-        self.queue.try_send((Arc::clone(root), Arc::clone(tree))).is_ok()
+    pub fn ask(&self, tree: &Arc<Tree>) -> bool {
+        self.queue.try_send(Arc::clone(tree)).is_ok()
     }
 }
 
@@ -72,15 +72,15 @@ impl Stop {
     }
 }
 
-fn run(cache: &CrcCache, trees: &Receiver<(Arc<Root>, Arc<Tree>)>, stop: &Stop) {
+fn run(cache: &CrcCache, trees: &Receiver<Arc<Tree>>, stop: &Stop) {
     // Of this thread only, on Linux. Not being nice is no reason not to work.
     let _ = rustix::process::setpriority_process(None, 19);
     let mut pace = Pace { stop, busy_since: Instant::now() };
-    while let Ok((root, tree)) = trees.recv() {
+    while let Ok(tree) = trees.recv() {
         // A tree that does not fit would push its own files out again.
         if tree.files() <= cache.capacity() / 2 {
             pace.busy_since = Instant::now();
-            fill(cache, &root, &tree, &mut pace);
+            fill(cache, &tree, &mut pace);
         }
         if stop.is_now() {
             return;
@@ -105,12 +105,14 @@ impl Pace<'_> {
     }
 }
 
-fn fill(cache: &CrcCache, root: &Arc<Root>, tree: &Tree, pace: &mut Pace<'_>) {
+fn fill(cache: &CrcCache, tree: &Tree, pace: &mut Pace<'_>) {
     let _ = tree.visit(|entry| {
         let wanted = entry.kind == EntryKind::File && entry.size > 0;
-        if wanted && cache.get(tree.key(entry.index)).is_none() {
-            let file = tree.file(root, entry.index);
-            learn(cache, &file, pace);
+        if wanted && tree.crc32(entry.index, cache).is_none() {
+            match tree.file(entry.index) {
+                TreeFile::Local(file) => learn(cache, &file, pace),
+                TreeFile::Remote { store, object, key } => ask(cache, &store, &object, key, pace),
+            }
         }
         if pace.rest() { Ok(()) } else { Err(()) }
     });
@@ -122,4 +124,14 @@ fn learn(cache: &CrcCache, file: &LazyFile, pace: &mut Pace<'_>) {
     if let Ok(crc) = crc_of(&open, || pace.rest()) {
         cache.insert(Key::of_file(&open.identity()), crc);
     }
+}
+
+/// A store may know the CRC-32 of an object. If not, the bytes are not fetched for it: that costs its owner money, and
+/// the first whole download tells it as well.
+fn ask(cache: &CrcCache, store: &Store, object: &Object, key: Key, pace: &mut Pace<'_>) {
+    if let Ok(Some(crc)) = store.wait(store.crc32(object)) {
+        cache.insert(key, crc);
+    }
+    // Waiting was no work.
+    pace.busy_since = Instant::now();
 }

@@ -8,7 +8,7 @@ use outflow_content::{OpenFile as _, SpanError, Wait};
 use tokio::sync::{Semaphore, watch};
 
 use crate::feed::CHUNK;
-use crate::{Key, LazyFile, LocalFile, Memo};
+use crate::{Key, LazyFile, LocalFile, Memo, Object, Store, TreeFile};
 
 /// Remembers the CRC-32 of files in a [`Memo`], and computes it where it is missing.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl CrcCache {
     ///
     /// # Errors
     /// [`SpanError`] when it cannot be read, or was changed meanwhile.
-    pub async fn compute(self: Arc<Self>, file: LazyFile) -> Result<u32, SpanError> {
+    pub async fn compute(self: Arc<Self>, file: impl Into<TreeFile>) -> Result<u32, SpanError> {
+        let file = file.into();
         let key = file.key();
         loop {
             if let Some(crc) = self.get(key) {
@@ -70,7 +71,10 @@ impl CrcCache {
             }
             let (leader, mut flight) = self.board(key);
             if let Some(leader) = leader {
-                let answer = leader.read(file).await;
+                let answer = match file {
+                    TreeFile::Local(file) => leader.read(file).await,
+                    TreeFile::Remote { store, object, .. } => leader.fetch(store, object).await,
+                };
                 // Until here this receiver said that somebody waits.
                 drop(flight);
                 return answer;
@@ -124,6 +128,33 @@ impl Leader {
         });
         reading.await.map_err(|gone| other(gone.into()))?
     }
+
+    /// Asks the store, which may have to send all of the object.
+    async fn fetch(self, store: Store, object: Arc<Object>) -> Result<u32, SpanError> {
+        let name = object.key.clone();
+        let other = |source: Box<dyn std::error::Error + Send + Sync>| SpanError::Other { name, source };
+        let permit = match Arc::clone(&self.cache.readers).acquire_owned().await {
+            Ok(permit) => permit,
+            Err(closed) => return Err(other(closed.into())),
+        };
+        // In a task of its own: whoever asked first may go away while others wait.
+        let fetching = tokio::spawn(async move {
+            let _permit = permit;
+            let crc = tokio::select! {
+                crc = store.compute_crc32(Arc::clone(&object)) => crc?,
+                () = self.sender.closed() => return Err(given_up(object.key.clone(), 0)),
+            };
+            self.cache.insert(self.key, crc);
+            self.sender.send_replace(Flight::Landed(crc));
+            Ok(crc)
+        });
+        fetching.await.map_err(|gone| other(gone.into()))?
+    }
+}
+
+fn given_up(name: String, offset: u64) -> SpanError {
+    let source = io::Error::new(io::ErrorKind::Interrupted, "reading was given up");
+    SpanError::Read { name, offset, source }
 }
 
 impl Drop for Leader {
@@ -146,8 +177,7 @@ pub(crate) fn crc_of(file: &LocalFile, mut go_on: impl FnMut() -> bool) -> Resul
     let mut offset = 0;
     while offset < file.size() {
         if !go_on() {
-            let source = io::Error::new(io::ErrorKind::Interrupted, "reading was given up");
-            return Err(SpanError::Read { name: file.name(), offset, source });
+            return Err(given_up(file.name(), offset));
         }
         let left = usize::try_from(file.size() - offset).unwrap_or(usize::MAX).min(buffer.len());
         let read = file.read_at(&mut buffer[..left], offset)?;

@@ -6,6 +6,8 @@ use std::io;
 use outflow_content::SpanError;
 use rustix::io::Errno;
 
+use crate::{StoreError, StoreErrorKind};
+
 /// Why something below a root cannot be opened, and what it is called.
 #[derive(Debug)]
 pub struct OpenError {
@@ -35,8 +37,20 @@ pub enum OpenErrorKind {
         /// The bound, in entries.
         limit: usize,
     },
+    /// The store that it lies in did not do what it was asked to.
+    Store(StoreError),
     /// Anything else that the system says.
     Io(io::Error),
+}
+
+impl From<StoreError> for OpenErrorKind {
+    fn from(error: StoreError) -> OpenErrorKind {
+        match error.kind {
+            StoreErrorKind::NotFound => OpenErrorKind::NotFound,
+            StoreErrorKind::TooBig { limit } => OpenErrorKind::TooBig { limit },
+            _ => OpenErrorKind::Store(error),
+        }
+    }
 }
 
 impl OpenError {
@@ -76,6 +90,7 @@ impl fmt::Display for OpenErrorKind {
             OpenErrorKind::WouldBlock => f.write_str("would block"),
             OpenErrorKind::NoDescriptors => f.write_str("too many open files"),
             OpenErrorKind::TooBig { limit } => write!(f, "more than {limit} entries"),
+            OpenErrorKind::Store(error) => error.fmt(f),
             OpenErrorKind::Io(error) => error.fmt(f),
         }
     }
@@ -91,6 +106,7 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
+            OpenErrorKind::Store(error) => Some(error),
             OpenErrorKind::Io(error) => Some(error),
             _ => None,
         }
@@ -104,7 +120,9 @@ impl From<OpenError> for SpanError {
             OpenErrorKind::Denied | OpenErrorKind::LinkRefused => io::ErrorKind::PermissionDenied,
             OpenErrorKind::WouldBlock => io::ErrorKind::WouldBlock,
             OpenErrorKind::NotAFile => io::ErrorKind::InvalidInput,
-            OpenErrorKind::NoDescriptors | OpenErrorKind::TooBig { .. } => io::ErrorKind::Other,
+            OpenErrorKind::NoDescriptors | OpenErrorKind::TooBig { .. } | OpenErrorKind::Store(_) => {
+                io::ErrorKind::Other
+            }
             OpenErrorKind::Io(error) => error.kind(),
         };
         let source = match error.kind {

@@ -5,7 +5,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use outflow_content::{Feed, FileSource, OpenFile, SpanError, Wait};
+use outflow_content::{Feed, FileSource, FileSpan, OpenFile, Source, Span, SpanError, Wait};
 use rustix::fs::Stat;
 use rustix::io::ReadWriteFlags;
 
@@ -159,6 +159,12 @@ impl FileSource for LocalFile {
     }
 }
 
+impl Source for LocalFile {
+    fn span(self: Arc<Self>, offset: u64, len: u64) -> Span {
+        Span::File(FileSpan { file: self, offset, len })
+    }
+}
+
 impl fmt::Debug for LocalFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalFile").field("path", &self.0.path).field("identity", &self.0.identity).finish()
@@ -232,5 +238,11 @@ impl FileSource for LazyFile {
 
     fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed> {
         Box::new(FileFeed::of_lazy(self.clone(), offset, len))
+    }
+}
+
+impl Source for LazyFile {
+    fn span(self: Arc<Self>, offset: u64, len: u64) -> Span {
+        Span::File(FileSpan { file: self, offset, len })
     }
 }

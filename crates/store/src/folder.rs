@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 
-use crate::{EntryKind, Identity, OpenError, OpenErrorKind, RelPath, Root, time_of};
+use crate::{EntryKind, FileTag, Identity, OpenError, OpenErrorKind, RelPath, Root, time_of};
 
 /// An open folder.
 pub struct LocalFolder {
@@ -24,8 +24,10 @@ pub struct FolderEntry {
     pub kind: EntryKind,
     /// Size in bytes; 0 for a folder.
     pub size: u64,
-    /// Modified time, in nanoseconds since 1970.
+    /// Modified time, in nanoseconds since 1970, or [`crate::NO_TIME`].
     pub mtime: i64,
+    /// What a file's entity tag is made of.
+    pub tag: FileTag,
 }
 
 impl FolderEntry {
@@ -33,6 +35,13 @@ impl FolderEntry {
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         time_of(self.mtime)
+    }
+
+    /// The opaque part of a file's strong entity tag. `None` for a folder, or if nothing would tell a changed
+    /// file from this one.
+    #[must_use]
+    pub fn etag(&self) -> Option<String> {
+        if self.is_folder() { None } else { self.tag.text(self.size, self.mtime) }
     }
 
     /// True for a folder.
@@ -81,7 +90,7 @@ impl LocalFolder {
                 let kind = EntryKind::of(&stat)?;
                 let identity = Identity::of(&stat);
                 let size = if kind == EntryKind::Folder { 0 } else { identity.size };
-                Some(FolderEntry { name, kind, size, mtime: identity.mtime })
+                Some(FolderEntry { name, kind, size, mtime: identity.mtime, tag: FileTag::Times })
             })
             .collect())
     }

@@ -6,13 +6,15 @@
 //! its bytes leave, and refuses to be anything but the file that the walk saw.
 //!
 //! A [`Store`] is a folder that is far away: S3 and its kin, GCS, Azure, an HTTP origin. A [`Manifest`] says of what
-//! a transfer in a store consists.
+//! a transfer in a store consists. A [`Transfer`] has the files that its manifest names; a [`Prefix`] is a part of a
+//! store as it lies there. What both and a root have in common is [`Collection`].
 //!
 //! A [`Memo`] keeps small facts by key, on disk and in memory. A [`CrcCache`] remembers the CRC-32 of files by their [`Identity`], so that an
 //! archive needs to be read only once before the kernel can send its files unread.
 #![forbid(unsafe_code)]
 
 mod background;
+mod collection;
 mod crc;
 mod error;
 mod feed;
@@ -22,14 +24,18 @@ mod identity;
 mod manifest;
 mod memo;
 mod memo_file;
+mod objects;
 mod path;
+mod prefix;
 mod remote;
 mod resolve;
 mod root;
+mod transfer;
 mod tree;
 mod walk;
 
 pub use background::Background;
+pub use collection::{About, Collection, Found, FoundFile};
 pub use crc::CrcCache;
 pub use error::{OpenError, OpenErrorKind};
 pub use file::{LazyFile, LocalFile};
@@ -38,10 +44,12 @@ pub use identity::{Identity, nanos_of, time_of};
 pub use manifest::{Manifest, ManifestError, ManifestFile, is_transfer_id, new_transfer_id};
 pub use memo::{Key, Memo};
 pub use path::{BadPath, RelPath};
+pub use prefix::Prefix;
 pub use remote::{
     Object, RemoteFile, Small, Store, StoreError, StoreErrorKind, StoreOptions, UploadError, Uploaded,
     Uploads,
 };
 pub use root::{Opened, Root, RootOptions};
-pub use tree::{Entry, EntryKind, Tree, Unreadable};
+pub use transfer::Transfer;
+pub use tree::{Entry, EntryKind, FileTag, NO_TIME, Tree, TreeFile, Unreadable};
 pub use walk::{Bounds, WalkError, Wanted};

@@ -5,12 +5,16 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use outflow_content::Wait;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use crate::resolve::{Resolver, open_flags};
-use crate::{Identity, LocalFile, LocalFolder, OpenError, OpenErrorKind, RelPath};
+use crate::{
+    Bounds, Collection, FolderEntry, Found, FoundFile, Identity, LocalFile, LocalFolder, OpenError,
+    OpenErrorKind, RelPath, Tree, WalkError, Wanted,
+};
 
 /// What of a folder is served.
 #[derive(Clone, Copy, Debug, Default)]
@@ -167,6 +171,34 @@ impl Opened {
             Opened::File(file) => file.identity(),
             Opened::Folder(folder) => folder.identity(),
         }
+    }
+}
+
+impl Collection for Root {
+    fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    fn identity(&self) -> [u8; 32] {
+        blake3::hash(self.path.as_os_str().as_bytes()).into()
+    }
+
+    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
+        Ok(match self.open(path, wait)? {
+            Opened::File(file) => Found::File(FoundFile::from(file)),
+            Opened::Folder(_) => Found::Folder,
+        })
+    }
+
+    fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
+        match self.open(folder, Wait::Yes)? {
+            Opened::Folder(open) => open.entries(self, limit),
+            Opened::File(_) => Err(OpenError::new(folder, OpenErrorKind::NotFound)),
+        }
+    }
+
+    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
+        Root::walk(&self, folder, wanted, bounds)
     }
 }
 

@@ -3,12 +3,15 @@
 //! Records lie folder by folder: the children of one folder are neighbours, sorted by name. A name is kept
 //! once, and paths are put together from the parents' names when they are needed.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use outflow_content::{Source, SpanError};
 use rustix::fs::{FileType, Stat};
 
-use crate::{Key, LazyFile, RelPath, Root, time_of};
+use crate::objects::Objects;
+use crate::{CrcCache, Key, LazyFile, Object, RelPath, Root, Store, time_of};
 
 /// What something in a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,85 @@ pub struct Tree {
     pub(crate) files: usize,
     pub(crate) bytes: u64,
     pub(crate) unreadable: Unreadable,
+    pub(crate) origin: Origin,
+}
+
+/// Where the bytes of a tree's files come from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// They lie below this root.
+    Local(Arc<Root>),
+    /// They are objects in a store.
+    Store(Objects),
+}
+
+/// A file of a tree, wherever its bytes lie.
+#[derive(Clone, Debug)]
+pub enum TreeFile {
+    /// On disk.
+    Local(LazyFile),
+    /// In a store.
+    Remote {
+        /// The store.
+        store: Store,
+        /// The object there.
+        object: Arc<Object>,
+        /// By which a [`CrcCache`] knows it.
+        key: Key,
+    },
+}
+
+impl TreeFile {
+    /// By which a [`CrcCache`] knows the file.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            TreeFile::Local(file) => file.key(),
+            TreeFile::Remote { key, .. } => *key,
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn source(self) -> Arc<dyn Source> {
+        match self {
+            TreeFile::Local(file) => Arc::new(file),
+            TreeFile::Remote { store, object, .. } => Arc::new(store.file(object)),
+        }
+    }
+}
+
+impl From<LazyFile> for TreeFile {
+    fn from(file: LazyFile) -> TreeFile {
+        TreeFile::Local(file)
+    }
+}
+
+/// Stands for a time that nobody knows, in place of nanoseconds since 1970.
+pub const NO_TIME: i64 = i64::MIN;
+
+/// What a file's strong entity tag is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTag {
+    /// Its size and modified time.
+    Times,
+    /// This hash, in place of what else is known of it.
+    Hash(u128),
+    /// Nothing that would tell one version from another.
+    None,
+}
+
+impl FileTag {
+    /// The opaque part of the tag of a file of `size` bytes modified at `mtime`. It is the same on every node
+    /// that has the same file.
+    #[must_use]
+    pub fn text(self, size: u64, mtime: i64) -> Option<String> {
+        match self {
+            FileTag::Times => Some(format!("{size:x}-{:x}", mtime.cast_unsigned())),
+            FileTag::Hash(hash) => Some(format!("{hash:032x}")),
+            FileTag::None => None,
+        }
+    }
 }
 
 /// Files and folders that the process may not read.
@@ -74,7 +156,7 @@ pub struct Entry<'a> {
     pub kind: EntryKind,
     /// Size in bytes; for a folder, how many entries are directly in it.
     pub size: u64,
-    /// Modified time, in nanoseconds since 1970.
+    /// Modified time, in nanoseconds since 1970, or [`NO_TIME`].
     pub mtime: i64,
     /// Whether its owner may execute the file.
     pub executable: bool,
@@ -99,6 +181,20 @@ pub(crate) struct Record {
 pub(crate) const NO_PARENT: u32 = u32::MAX;
 
 impl Record {
+    /// A folder in the folder `parent`, without a name and without anything in it.
+    pub(crate) fn folder(parent: u32) -> Record {
+        Record {
+            size: 0,
+            mtime: NO_TIME,
+            key: Key::default(),
+            name_at: 0,
+            parent,
+            name_len: 0,
+            kind: EntryKind::Folder,
+            executable: false,
+        }
+    }
+
     pub(crate) fn children(&self) -> std::ops::Range<usize> {
         let first = (self.size & 0xffff_ffff) as usize;
         first..first + (self.size >> 32) as usize
@@ -149,7 +245,8 @@ impl Tree {
     /// Heap memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.records.capacity() * size_of::<Record>() + self.names.capacity()
+        let objects = if let Origin::Store(objects) = &self.origin { objects.memory() } else { 0 };
+        self.records.capacity() * size_of::<Record>() + self.names.capacity() + objects
     }
 
     /// What must not be left out silently: files and folders that the process may not read.
@@ -207,14 +304,72 @@ impl Tree {
         self.base.join(&below).unwrap_or_else(|_| RelPath::root())
     }
 
-    /// A file, to be opened when it is needed.
+    /// A file, to be opened when its bytes are needed.
     ///
     /// # Panics
     /// If this tree has no such entry.
     #[must_use]
-    pub fn file(&self, root: &Arc<Root>, index: usize) -> LazyFile {
+    pub fn file(&self, index: usize) -> TreeFile {
         let record = &self.records[index];
-        LazyFile::new(Arc::clone(root), self.path(index), record.size, record.mtime, record.key)
+        match &self.origin {
+            Origin::Local(root) => TreeFile::Local(LazyFile::new(
+                Arc::clone(root),
+                self.path(index),
+                record.size,
+                record.mtime,
+                record.key,
+            )),
+            Origin::Store(objects) => TreeFile::Remote {
+                store: objects.store().clone(),
+                object: Arc::clone(objects.of(index)),
+                key: record.key,
+            },
+        }
+    }
+
+    /// A number that changes whenever a file's bytes may have changed. The same on every node.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn version(&self, index: usize) -> u64 {
+        let record = &self.records[index];
+        match (&self.origin, record.kind) {
+            (Origin::Store(objects), EntryKind::File) => objects.version(index, record.mtime),
+            _ => record.mtime.cast_unsigned(),
+        }
+    }
+
+    /// The CRC-32 of a file, if it came with it or `cache` knows it. Does not wait.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn crc32(&self, index: usize, cache: &CrcCache) -> Option<u32> {
+        let known = if let Origin::Store(objects) = &self.origin { objects.of(index).crc32 } else { None };
+        known.or_else(|| cache.get(self.key(index)))
+    }
+
+    /// The CRC-32 of a file: known, or computed by reading it.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    ///
+    /// # Errors
+    /// [`SpanError`] when it cannot be read, or was changed meanwhile.
+    pub fn compute_crc32(
+        &self,
+        index: usize,
+        cache: &Arc<CrcCache>,
+    ) -> impl Future<Output = Result<u32, SpanError>> + Send + 'static {
+        let known = self.crc32(index, cache);
+        let (cache, file) = (Arc::clone(cache), self.file(index));
+        async move {
+            match known {
+                Some(crc) => Ok(crc),
+                None => cache.compute(file).await,
+            }
+        }
     }
 
     /// By what the CRC cache knows a file.

@@ -1,13 +1,14 @@
 //! Walks a folder, or a selection of what is in it, into a [`Tree`]. Blocks; for threads that may.
 
-use rustix::fs::Stat;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 use outflow_content::Wait;
+use rustix::fs::Stat;
 
 use crate::path::printable;
 use crate::root::may_read_at;
-use crate::tree::{NO_PARENT, Record};
+use crate::tree::{NO_PARENT, Origin, Record};
 use crate::{
     EntryKind, Identity, Key, LocalFolder, OpenError, OpenErrorKind, Opened, RelPath, Root, Tree, Unreadable,
 };
@@ -75,7 +76,12 @@ impl Root {
     ///
     /// # Errors
     /// [`WalkError`].
-    pub fn walk(&self, base: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
+    pub fn walk(
+        self: &Arc<Self>,
+        base: &RelPath,
+        wanted: &Wanted,
+        bounds: Bounds,
+    ) -> Result<Tree, WalkError> {
         let folder = match self.open(base, Wait::Yes)? {
             Opened::Folder(folder) => folder,
             Opened::File(_) => return Err(OpenError::new(base, OpenErrorKind::NotFound).into()),
@@ -88,6 +94,7 @@ impl Root {
             files: 0,
             bytes: 0,
             unreadable: Unreadable::default(),
+            origin: Origin::Local(Arc::clone(self)),
         };
         let levels = if let Wanted::Levels(levels) = wanted { *levels } else { usize::MAX };
         let mut walk = Walk { root: self, bounds, base: folder.identity(), tree };

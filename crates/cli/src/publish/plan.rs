@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use outflow_store::{
-    Bounds, EntryKind, LazyFile, Manifest, ManifestFile, RelPath, Root, RootOptions, Unreadable, Wanted,
+    Bounds, EntryKind, LazyFile, Manifest, ManifestFile, RelPath, Root, RootOptions, TreeFile, Unreadable,
+    Wanted,
 };
 
 /// S3 takes keys of 1,024 bytes; a store's prefix needs some of them.
@@ -52,7 +53,7 @@ pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<Planne
         })?;
         let is_folder = path.is_dir();
         let above = if paths.len() > 1 && is_folder { folder_name(&root, path)? } else { String::new() };
-        add(Arc::new(root), path, &above, &mut files)?;
+        add(&Arc::new(root), path, &above, &mut files)?;
     }
     if files.is_empty() {
         bail!(
@@ -77,7 +78,7 @@ fn folder_name(root: &Root, path: &Path) -> anyhow::Result<String> {
     })
 }
 
-fn add(root: Arc<Root>, path: &Path, above: &str, files: &mut Vec<Planned>) -> anyhow::Result<()> {
+fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<Planned>) -> anyhow::Result<()> {
     let bounds = Bounds { entries: 4 * Manifest::MAX_FILES, ..Bounds::default() };
     let tree = root
         .walk(&RelPath::root(), &Wanted::All, bounds)
@@ -103,7 +104,8 @@ fn add(root: Arc<Root>, path: &Path, above: &str, files: &mut Vec<Planned>) -> a
             )
         })?;
         let name = if above.is_empty() { below.to_owned() } else { format!("{above}/{below}") };
-        let file = tree.file(&root, entry.index);
+        // The walk was one of a folder on disk.
+        let TreeFile::Local(file) = tree.file(entry.index) else { bail!("{name} is not on disk") };
         files.push(Planned { name, file, size: entry.size, modified: entry.mtime });
         Ok(())
     })

@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use outflow_server::{FolderService, Settings};
+use outflow_server::{FolderService, ServerBody, Settings};
 use outflow_store::{Root, RootOptions};
 use outflow_wire::PeerAddr;
 use tempfile::TempDir;
@@ -26,6 +26,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    pub(crate) async fn of(response: Response<ServerBody>) -> Reply {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { status: head.status, headers: head.headers, body }
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -80,10 +86,7 @@ impl Site {
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Reply {
-        let response = self.service.clone().call(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Reply { status: head.status, headers: head.headers, body }
+        Reply::of(self.service.clone().call(request).await.unwrap()).await
     }
 
     pub(crate) async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Reply {

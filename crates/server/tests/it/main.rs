@@ -6,4 +6,7 @@ mod files;
 mod help;
 mod listings;
 mod paths;
+mod plain;
 mod selections;
+mod shop;
+mod transfers;

@@ -1,0 +1,68 @@
+//! Amounts of memory as people write them.
+
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// A number of bytes: `256MiB`, `1G`, `1048576`. All units are powers of 1024.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct Size(usize);
+
+impl Size {
+    pub(crate) fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let wrong = || "a size is a number with a unit, such as 256MiB or 1GiB".to_owned();
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kib" => 10,
+            "m" | "mib" => 20,
+            "g" | "gib" => 30,
+            _ => return Err(wrong()),
+        };
+        let number = number.parse::<usize>().map_err(|_| wrong())?;
+        number.checked_mul(1 << shift).map(Size).ok_or_else(|| format!("{text} is more than there can be"))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Size, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("256MiB", Some(256 << 20)),
+            ("1g", Some(1 << 30)),
+            ("64 KiB", Some(64 << 10)),
+            ("4096", Some(4096)),
+            ("0", Some(0)),
+            ("", None),
+            ("MiB", None),
+            ("1.5GiB", None),
+            ("-1", None),
+            ("1MB", None),
+            ("99999999999999999999G", None),
+            ("99999999999999999G", None),
+        ] {
+            assert_eq!(text.parse::<Size>().ok().map(Size::bytes), bytes, "{text}");
+        }
+    }
+}

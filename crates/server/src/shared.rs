@@ -1,0 +1,356 @@
+//! What all collections of a service share, and how one of them answers a request.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use outflow_content::{Content, Wait};
+use outflow_store::{Background, Collection, CrcCache, Found, FoundFile, Memo, RelPath};
+
+use crate::body::ServerBody;
+use crate::listing::Listing;
+use crate::log::{ArchiveObserver, DeliveryObserver, Line, client};
+use crate::plans::Plans;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::resume::{self, Resume};
+use crate::room::Room;
+use crate::target::{BadTarget, Target, address};
+use crate::{accept, archive, file, form};
+
+pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
+const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";
+
+/// How collections are served.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where CRC-32s and begun layouts are kept over restarts; `None`: nowhere. A folder that cannot be
+    /// used is a warning in the log, not an error.
+    pub cache: Option<PathBuf>,
+    /// How many files' CRC-32s are remembered. An archive of more than half as many is always streamed.
+    pub crc_capacity: usize,
+    /// A thread reads the files of requested archives in quiet times, to know their CRC-32s.
+    pub crc_background: bool,
+    /// For how long an archive's plan is used again without looking at its folder.
+    pub plan_fresh: Duration,
+    /// For how long a transfer's manifest is used again without asking the store.
+    pub manifest_fresh: Duration,
+    /// For how long after the store last confirmed it a manifest is used while the store does not answer.
+    pub manifest_stale: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            cache: None,
+            crc_capacity: 1_000_000,
+            crc_background: true,
+            plan_fresh: Duration::from_secs(2),
+            manifest_fresh: Duration::from_secs(2),
+            manifest_stale: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What all collections of a service share.
+pub(crate) struct Shared {
+    pub(crate) plans: Arc<Plans>,
+    pub(crate) resume: Resume,
+    pub(crate) background: Option<Background>,
+    pub(crate) room: Room,
+}
+
+/// A collection and where it is served.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) collection: Arc<dyn Collection>,
+    /// Address of its top folder, percent-encoded, without the slash at its end.
+    pub(crate) base: Arc<str>,
+}
+
+impl Shared {
+    /// Blocks: it reads what the cache folder remembers.
+    pub(crate) fn new(settings: &Settings) -> Shared {
+        let mut folder = settings.cache.as_deref();
+        let mut memo = |name: &str, capacity: usize| {
+            if let Some(there) = folder {
+                match Memo::open(there, name, capacity) {
+                    Ok(memo) => return memo,
+                    Err(error) => {
+                        tracing::warn!(folder = %there.display(), %error, "nothing is remembered over a restart: the cache folder cannot be used; --cache names another one");
+                        folder = None;
+                    }
+                }
+            }
+            Memo::in_memory(capacity)
+        };
+        let crcs = Arc::new(CrcCache::new(memo("crc32-v1", settings.crc_capacity)));
+        let resume = Resume::new(memo("layouts-v1", resume::CAPACITY));
+        let background = settings.crc_background.then(|| Background::start(Arc::clone(&crcs)));
+        let background = background.and_then(|started| {
+            started
+                .inspect_err(|error| tracing::warn!(%error, "no thread to compute CRC-32s in quiet times"))
+                .ok()
+        });
+        let plans = Arc::new(Plans::new(crcs, settings.plan_fresh));
+        Shared { plans, resume, background, room: Room::new() }
+    }
+
+    /// The answer, however long it takes. `path` is the part of the request's address below the place's base.
+    pub(crate) async fn answer<B>(
+        self: &Arc<Self>,
+        place: &Place,
+        path: &str,
+        request: Request<B>,
+        line: Option<&Arc<Line>>,
+    ) -> Response<ServerBody>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let client = client(&request);
+        let (head, body) = request.into_parts();
+        let (method, headers) = (&head.method, &head.headers);
+        let answer = match Task::of(method, path, &head.uri) {
+            Ok(Task::Options(allow)) => Ok(finish(options(allow), line)),
+            Ok(Task::Form(folder)) => {
+                let to = form::address_of(self, place, &folder, headers, body).await;
+                to.map(|to| finish(redirect(StatusCode::SEE_OTHER, &to), line))
+            }
+            Ok(Task::Archive(folder, query)) => {
+                drop(body);
+                self.archive(place, &folder, query, method, headers, client, line).await
+            }
+            Ok(Task::Get(target, query)) => {
+                drop(body);
+                self.get(place, &target, &query, &head.uri, method, headers, line).await
+            }
+            Err(problem) => Err(problem),
+        };
+        answer.unwrap_or_else(|problem| finish(problem.respond(method, headers), line))
+    }
+
+    // What a request is made of; a struct of it would have this one user.
+    #[allow(clippy::too_many_arguments)]
+    async fn archive(
+        self: &Arc<Self>,
+        place: &Place,
+        folder: &RelPath,
+        query: Query,
+        method: &Method,
+        headers: &HeaderMap,
+        client: Option<IpAddr>,
+        line: Option<&Arc<Line>>,
+    ) -> Result<Response<ServerBody>, Problem> {
+        let ask = archive::ask(query)?;
+        let ready = archive::ready(self, place, folder, ask, method, headers, client).await?;
+        let identity = ready.plan.identity;
+        let content = ready.content.observer(ArchiveObserver::new(line, ready.plan));
+        let response = content.respond(method, headers);
+        if *method == Method::GET && response.status() == StatusCode::OK {
+            self.resume.began(&identity, client, ready.form);
+        }
+        Ok(finish(response.map(ServerBody::Content), line))
+    }
+
+    /// A file, or a folder's listing: found out on a thread that may block.
+    #[allow(clippy::too_many_arguments)]
+    async fn get(
+        self: &Arc<Self>,
+        place: &Place,
+        target: &Target,
+        query: &Query,
+        uri: &Uri,
+        method: &Method,
+        headers: &HeaderMap,
+        line: Option<&Arc<Line>>,
+    ) -> Result<Response<ServerBody>, Problem> {
+        if target.folder {
+            let json = query.json || accept::prefers_json(headers);
+            let page = self.listing(place, target.path.clone(), json, method.clone()).await?;
+            return Ok(finish(page, line));
+        }
+        let (collection, path) = (Arc::clone(&place.collection), target.path.clone());
+        let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
+        let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
+        match found.map_err(|error| Problem::from(&error))? {
+            Found::File(_) if query.zip => {
+                Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
+            }
+            Found::File(file) => Ok(deliver_file(&file, query.download, method, headers, line)),
+            Found::Folder => Ok(finish(to_folder(place, &target.path, uri), line)),
+        }
+    }
+
+    async fn listing(
+        self: &Arc<Self>,
+        place: &Place,
+        folder: RelPath,
+        json: bool,
+        method: Method,
+    ) -> Result<Response<ServerBody>, Problem> {
+        // A page takes much more memory while it is made than afterwards: few are made at the same time.
+        let permit = self.plans.permit().await?;
+        let (shared, place) = (Arc::clone(self), place.clone());
+        let listing = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let listing = Listing::read(&place, &folder).map_err(|error| Problem::from(&error))?;
+            listing.respond(&shared.room, &method, json)
+        });
+        listing.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
+    }
+}
+
+/// What a request wants, as far as it can be said without looking.
+enum Task {
+    Options(&'static str),
+    Get(Target, Query),
+    Archive(RelPath, Query),
+    Form(RelPath),
+}
+
+impl Task {
+    fn of(method: &Method, path: &str, uri: &Uri) -> Result<Task, Problem> {
+        if *method == Method::OPTIONS && uri.path() == "*" {
+            return Ok(Task::Options(ARCHIVE_METHODS));
+        }
+        let target = Target::of(path).map_err(|bad| match bad {
+            BadTarget::Malformed(why) => {
+                Problem::bad_request(format!("There can be no such address: {why}."))
+            }
+            BadTarget::NoSuchThing => Problem::not_found(),
+        })?;
+        let query =
+            query(uri).map_err(|why| Problem::bad_request(format!("The query makes no sense: {why}.")))?;
+        let allow = if query.zip && target.folder { ARCHIVE_METHODS } else { FILE_METHODS };
+        match *method {
+            Method::OPTIONS => Ok(Task::Options(allow)),
+            Method::POST if query.zip && target.folder => Ok(Task::Form(target.path)),
+            Method::GET | Method::HEAD if query.zip && target.folder => Ok(Task::Archive(target.path, query)),
+            Method::GET | Method::HEAD => Ok(Task::Get(target, query)),
+            _ => Err(Problem::method(allow)),
+        }
+    }
+}
+
+pub(crate) fn query(uri: &Uri) -> Result<Query, &'static str> {
+    uri.query().map_or_else(|| Ok(Query::default()), |query| Query::parse(query.as_bytes()))
+}
+
+/// The file that a request wants, if it can be nothing else: its path, and whether it is to be saved.
+pub(crate) fn file_wanted<B>(path: &str, request: &Request<B>) -> Option<(RelPath, bool)> {
+    let method = request.method();
+    if *method != Method::GET && *method != Method::HEAD {
+        return None;
+    }
+    let target = Target::of(path).ok().filter(|target| !target.folder)?;
+    let query = query(request.uri()).ok().filter(|query| !query.zip)?;
+    Some((target.path, query.download))
+}
+
+/// The answer to a request for the file `path`, if that is known without waiting.
+pub(crate) fn found_now<B>(
+    place: &Place,
+    path: &RelPath,
+    download: bool,
+    request: &Request<B>,
+    line: Option<&Arc<Line>>,
+) -> Option<Response<ServerBody>> {
+    let (method, headers) = (request.method(), request.headers());
+    Some(match place.collection.find(path, Wait::No) {
+        Ok(Found::File(file)) => deliver_file(&file, download, method, headers, line),
+        Ok(Found::Folder) => finish(to_folder(place, path, request.uri()), line),
+        Err(error) if error.is_would_block() => return None,
+        Err(error) => finish(Problem::from(&error).respond(method, headers), line),
+    })
+}
+
+fn deliver_file(
+    file: &FoundFile,
+    download: bool,
+    method: &Method,
+    headers: &HeaderMap,
+    line: Option<&Arc<Line>>,
+) -> Response<ServerBody> {
+    deliver(file::content(file, download), method, headers, line)
+}
+
+/// Answers with a content, watched by the request's line.
+pub(crate) fn deliver(
+    content: Content,
+    method: &Method,
+    headers: &HeaderMap,
+    line: Option<&Arc<Line>>,
+) -> Response<ServerBody> {
+    let content = match line {
+        Some(line) => content.observer(DeliveryObserver(Arc::clone(line))),
+        None => content,
+    };
+    finish(content.respond(method, headers).map(ServerBody::Content), line)
+}
+
+pub(crate) fn finish(response: Response<ServerBody>, line: Option<&Arc<Line>>) -> Response<ServerBody> {
+    if let Some(line) = line {
+        line.answered(response.status());
+    }
+    response
+}
+
+/// An answer of bytes in memory; without them if the request was HEAD.
+pub(crate) fn small(
+    method: &Method,
+    status: StatusCode,
+    media_type: HeaderValue,
+    bytes: Vec<u8>,
+) -> Response<ServerBody> {
+    let len = HeaderValue::from(bytes.len());
+    let body = if *method == Method::HEAD { ServerBody::empty() } else { bytes.into() };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, media_type);
+    fields.insert(CONTENT_LENGTH, len);
+    fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+pub(crate) fn options(allow: &'static str) -> Response<ServerBody> {
+    let mut response = Response::new(ServerBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// To the address of a folder that was asked for without the slash.
+pub(crate) fn to_folder(place: &Place, path: &RelPath, uri: &Uri) -> Response<ServerBody> {
+    with_slash(format!("{}{}", place.base, address(path)), uri)
+}
+
+/// To the address `to` with a slash at its end, the query kept.
+pub(crate) fn with_slash(mut to: String, uri: &Uri) -> Response<ServerBody> {
+    to.push('/');
+    if let Some(query) = uri.query() {
+        to.push('?');
+        to.push_str(query);
+    }
+    redirect(StatusCode::PERMANENT_REDIRECT, &to)
+}
+
+fn redirect(status: StatusCode, to: &str) -> Response<ServerBody> {
+    let mut response = Response::new(ServerBody::empty());
+    // Percent-encoded paths and queries that came in an address are always a field value.
+    if let Ok(to) = HeaderValue::from_str(to) {
+        *response.status_mut() = status;
+        response.headers_mut().insert(LOCATION, to);
+    } else {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}

@@ -1,0 +1,194 @@
+//! A service that serves all transfers of a store, each under an address of its own.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use outflow_store::{Store, Transfer, nanos_of};
+
+use crate::body::ServerBody;
+use crate::log::Line;
+use crate::page;
+use crate::problem::Problem;
+use crate::service::Answer;
+use crate::shared::{
+    FILE_METHODS, Place, Settings, Shared, file_wanted, finish, found_now, options, small, with_slash,
+};
+use crate::transfers::Transfers;
+
+/// Serves the transfers of a store, `/t/<id>/` each. Clones share everything.
+#[derive(Clone)]
+pub struct StoreService(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    transfers: Transfers,
+}
+
+impl StoreService {
+    /// A service for what was published in `store`. Blocks: it reads what the cache folder remembers.
+    #[must_use]
+    pub fn new(store: Store, settings: &Settings) -> StoreService {
+        let transfers = Transfers::new(store, settings);
+        StoreService(Arc::new(Inner { shared: Arc::new(Shared::new(settings)), transfers }))
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for StoreService
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Display,
+{
+    type Response = Response<ServerBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
+        let line = Line::begin(&request);
+        if let Some(response) = self.0.answer_now(&request, line.as_ref()) {
+            return Answer::now(response);
+        }
+        let inner = Arc::clone(&self.0);
+        Answer::later(async move { inner.answer(request, line).await })
+    }
+}
+
+/// What an address stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Route<'a> {
+    /// The server itself.
+    Top,
+    /// A transfer, without the slash at the end.
+    Bare(&'a str),
+    /// A transfer, and what of it: from the slash on.
+    Inside(&'a str, &'a str),
+    /// Nothing that could be there.
+    Nowhere,
+}
+
+impl Route<'_> {
+    fn of(path: &str) -> Route<'_> {
+        if path == "/" || path == "*" {
+            return Route::Top;
+        }
+        let Some(rest) = path.strip_prefix("/t/") else { return Route::Nowhere };
+        let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        match (outflow_store::is_transfer_id(id), below.is_empty()) {
+            (false, _) => Route::Nowhere,
+            (true, true) => Route::Bare(id),
+            (true, false) => Route::Inside(id, below),
+        }
+    }
+}
+
+impl Inner {
+    /// The answer to a request for a file of a transfer that is at hand.
+    fn answer_now<B>(&self, request: &Request<B>, line: Option<&Arc<Line>>) -> Option<Response<ServerBody>> {
+        let Route::Inside(id, path) = Route::of(request.uri().path()) else { return None };
+        let (file, download) = file_wanted(path, request)?;
+        let transfer = self.transfers.at_hand(id)?.ok()?;
+        check_expiry(&transfer).ok()?;
+        found_now(&place(id, transfer), &file, download, request, line)
+    }
+
+    async fn answer<B>(self: Arc<Self>, request: Request<B>, line: Option<Arc<Line>>) -> Response<ServerBody>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let line = line.as_ref();
+        let uri = request.uri().clone();
+        let (id, path) = match Route::of(uri.path()) {
+            Route::Top => {
+                return finish(top(request.method()).unwrap_or_else(|no| respond(&no, &request)), line);
+            }
+            Route::Nowhere => {
+                let problem = Problem::not_found().without_way_back();
+                return finish(respond(&problem, &request), line);
+            }
+            Route::Bare(id) => (id, None),
+            Route::Inside(id, path) => (id, Some(path)),
+        };
+        let found = self.transfers.get(id).await.map_err(|problem| Problem::clone(&problem));
+        let found = found.and_then(|transfer| check_expiry(&transfer).map(|()| transfer));
+        match (found, path) {
+            (Err(problem), _) => finish(respond(&problem, &request), line),
+            (Ok(_), None) => finish(with_slash(format!("/t/{id}"), &uri), line),
+            (Ok(transfer), Some(path)) => self.shared.answer(&place(id, transfer), path, request, line).await,
+        }
+    }
+}
+
+fn place(id: &str, transfer: Arc<Transfer>) -> Place {
+    Place { collection: transfer, base: format!("/t/{id}").into() }
+}
+
+fn respond<B>(problem: &Problem, request: &Request<B>) -> Response<ServerBody> {
+    problem.respond(request.method(), request.headers())
+}
+
+/// An expired transfer is gone, whatever of it is asked for.
+fn check_expiry(transfer: &Transfer) -> Result<(), Problem> {
+    match transfer.about().expires {
+        Some(expires) if nanos_of(SystemTime::now()) >= expires => {
+            let detail = format!(
+                "This transfer could be had until {} (UTC). Ask whoever sent it to publish it again.",
+                page::time(expires)
+            );
+            Err(Problem::new(StatusCode::GONE, detail).without_way_back())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the server says of itself. It names no transfer: their addresses are for those who were told them.
+fn top(method: &Method) -> Result<Response<ServerBody>, Problem> {
+    match *method {
+        Method::OPTIONS => Ok(options(FILE_METHODS)),
+        Method::GET | Method::HEAD => {
+            let mut response = small(method, StatusCode::OK, page::HTML, page::top().into_bytes());
+            let fields = response.headers_mut();
+            fields.insert(CONTENT_SECURITY_POLICY, page::POLICY);
+            fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            Ok(response)
+        }
+        _ => Err(Problem::method(FILE_METHODS).without_way_back()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lead_to_transfers() {
+        for (path, route) in [
+            ("/", Route::Top),
+            ("/t/abc", Route::Bare("abc")),
+            ("/t/abc/", Route::Inside("abc", "/")),
+            ("/t/abc//", Route::Inside("abc", "//")),
+            ("/t/abc/a%20b/c", Route::Inside("abc", "/a%20b/c")),
+            ("/t", Route::Nowhere),
+            ("/t/", Route::Nowhere),
+            ("/t//", Route::Nowhere),
+            ("/t/../x", Route::Nowhere),
+            ("/t/%61bc/", Route::Nowhere),
+            ("/t/a b/", Route::Nowhere),
+            ("/abc", Route::Nowhere),
+            ("/favicon.ico", Route::Nowhere),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
+        assert_eq!(Route::of(&format!("/t/{}/", "a".repeat(5_000))), Route::Nowhere);
+    }
+}

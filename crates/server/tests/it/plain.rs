@@ -1,0 +1,76 @@
+//! A store's objects as plain folders.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outflow_server::FolderService;
+use outflow_store::{Prefix, Store, StoreOptions};
+use tempfile::TempDir;
+use tower_service::Service as _;
+
+use crate::help::{Reply, request, settings};
+
+struct Plain {
+    _temp: TempDir,
+    service: FolderService,
+}
+
+impl Plain {
+    fn new(files: &[&str], hidden: bool) -> Plain {
+        let temp = tempfile::tempdir().unwrap();
+        for name in files {
+            let path = temp.path().join("bucket").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        let address = format!("file://{}", temp.path().join("bucket").display());
+        let store = Store::open(&address, &StoreOptions::default()).unwrap();
+        let service = FolderService::of(Arc::new(Prefix::new(store, hidden)), &settings());
+        Plain { _temp: temp, service }
+    }
+
+    async fn ask(&self, method: &str, target: &str) -> Reply {
+        let request = request(method, target, &[], Bytes::new());
+        Reply::of(self.service.clone().call(request).await.unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn objects_are_files_and_their_prefixes_folders() {
+    let plain = Plain::new(&["a.txt", "sub/b", "sub/deep/c", ".secret", "sub/.git/x"], false);
+    let json = plain.ask("GET", "/?json").await.json();
+    assert_eq!(json["name"].as_str(), Some("bucket"));
+    let names: Vec<_> = json["entries"].as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
+    assert_eq!(names, ["a.txt", "sub"]);
+    assert!(json.get("id").is_none());
+    let file = plain.ask("HEAD", "/a.txt").await;
+    assert_eq!((file.status.as_u16(), file.header("content-length")), (200, "5"));
+    assert_eq!(json["entries"][0]["etag"].as_str(), Some(file.header("etag")));
+    let folder = plain.ask("GET", "/sub").await;
+    assert_eq!((folder.status.as_u16(), folder.header("location")), (308, "/sub/"));
+    for (target, status) in [
+        ("/no", 404),
+        ("/no/", 404),
+        ("/.secret", 404),
+        ("/sub/.git/x", 404),
+        ("/sub/b/", 404),
+        ("/a%0Ab", 404),
+    ] {
+        assert_eq!(plain.ask("GET", target).await.status, status, "{target}");
+    }
+    // Nothing is known of CRC-32s: all are streamed.
+    let entries = |names: &[&str], bytes: usize| {
+        let each = names.iter().map(|name| 30 + 9 + 46 + 9 + 5 + 16 + 2 * name.len());
+        (each.sum::<usize>() + bytes + 22).to_string()
+    };
+    let whole = plain.ask("HEAD", "/?zip").await;
+    let all = ["a.txt", "sub/b", "sub/deep/c"];
+    assert_eq!(whole.header("content-length"), entries(&all, 5 + 5 + 10));
+    assert_eq!(plain.ask("HEAD", "/sub/?zip").await.header("content-length"), entries(&["b", "deep/c"], 15));
+    let some = plain.ask("HEAD", "/?zip&file=a.txt&file=sub/deep").await;
+    assert_eq!(some.header("content-length"), entries(&["a.txt", "sub/deep/c"], 15));
+    assert_eq!(plain.ask("HEAD", "/?zip&file=a.txt&file=no").await.status, 404);
+
+    let shown = Plain::new(&["a.txt", ".secret"], true);
+    assert_eq!(shown.ask("HEAD", "/.secret").await.status, 200);
+}

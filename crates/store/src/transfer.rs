@@ -1,0 +1,163 @@
+//! A transfer: objects in a store, under the names that its manifest gives them.
+//!
+//! It is made once, of a manifest that was read, and never changes: another manifest is another transfer. So whoever
+//! holds one goes on with what he began with, and nothing that is asked of it has to wait.
+
+use std::fmt;
+use std::sync::Arc;
+
+use outflow_content::Wait;
+
+use crate::objects::{Named, Table, by_components, tag_of};
+use crate::tree::Origin;
+use crate::{
+    About, Bounds, Collection, EntryKind, FolderEntry, Found, FoundFile, Manifest, NO_TIME, Object,
+    OpenError, OpenErrorKind, RelPath, Store, Tree, WalkError, Wanted,
+};
+
+/// A published collection.
+pub struct Transfer {
+    identity: [u8; 32],
+    name: Vec<u8>,
+    about: About,
+    store: Store,
+    /// All of it. Whatever is asked for is a part of this.
+    tree: Tree,
+    /// Media types, by the tree's entries; empty if the manifest gives none.
+    media_types: Box<[Option<Arc<str>>]>,
+}
+
+impl Transfer {
+    /// The transfer that `manifest`, which was parsed or checked, makes of objects in `store`. `state` tells this
+    /// manifest from others that the same transfer had or will have.
+    ///
+    /// # Errors
+    /// [`WalkError`] if it is too deeply nested.
+    pub fn new(store: &Store, mut manifest: Manifest, state: &[u8]) -> Result<Transfer, WalkError> {
+        let (mut names, mut objects, mut types) = (Vec::new(), Vec::new(), Vec::new());
+        for file in std::mem::take(&mut manifest.files) {
+            let key = manifest.object_key(&file);
+            names.push(file.name);
+            types.push(file.media_type.map(Arc::<str>::from));
+            objects.push(Arc::new(Object {
+                key,
+                size: file.size,
+                etag: file.etag,
+                version: None,
+                modified: file.modified,
+                crc32: file.crc32,
+            }));
+        }
+        // A manifest has fewer than 2^32.
+        let mut named: Vec<Named<'_>> =
+            names.iter().zip(0..).map(|(name, place)| (name.as_bytes(), place)).collect();
+        named.sort_unstable_by(|(a, _), (b, _)| by_components(a, b));
+        let table = Table::new(objects);
+        let tree = Tree::of_objects(RelPath::root(), &named, store, &table, Bounds::default())?;
+        let media_types = match &tree.origin {
+            Origin::Store(objects) if types.iter().any(Option::is_some) => {
+                (0..tree.len()).map(|index| types.get(objects.place(index)).cloned().flatten()).collect()
+            }
+            _ => Box::default(),
+        };
+        let mut identity = blake3::Hasher::new();
+        for part in [store.address().as_bytes(), manifest.id.as_bytes(), state] {
+            identity.update(&(part.len() as u64).to_le_bytes());
+            identity.update(part);
+        }
+        let title = manifest.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
+        let name = title.unwrap_or(&manifest.id).as_bytes().to_vec();
+        let about = About {
+            id: manifest.id,
+            title: manifest.title,
+            message: manifest.message,
+            created: manifest.created,
+            expires: manifest.expires,
+            files: tree.files(),
+            bytes: tree.bytes(),
+        };
+        let identity = identity.finalize().into();
+        Ok(Transfer { identity, name, about, store: store.clone(), tree, media_types })
+    }
+
+    /// What its manifest says of it.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Heap memory, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let types = self.media_types.iter().flatten().map(|text| text.len() + 2 * size_of::<usize>());
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.tree.memory()
+            + size_of_val::<[Option<Arc<str>>]>(&self.media_types)
+            + types.sum::<usize>()
+            + text(&self.about.title)
+            + text(&self.about.message)
+    }
+}
+
+impl Collection for Transfer {
+    fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    fn identity(&self) -> [u8; 32] {
+        self.identity
+    }
+
+    fn is_immutable(&self) -> bool {
+        true
+    }
+
+    fn about(&self) -> Option<&About> {
+        Some(&self.about)
+    }
+
+    fn find(&self, path: &RelPath, _: Wait) -> Result<Found, OpenError> {
+        if path.is_root() {
+            return Ok(Found::Folder);
+        }
+        let index = self.tree.look_up(path).ok_or_else(|| OpenError::new(path, OpenErrorKind::NotFound))?;
+        let record = &self.tree.records[index];
+        let (EntryKind::File, Origin::Store(objects)) = (record.kind, &self.tree.origin) else {
+            return Ok(Found::Folder);
+        };
+        let media_type = self.media_types.get(index).cloned().flatten();
+        Ok(Found::File(found(&self.store, path, objects.of(index), media_type)))
+    }
+
+    fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
+        self.tree.list(folder, limit)
+    }
+
+    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
+        self.tree.part(folder, wanted, bounds)
+    }
+}
+
+/// An object as the file `path`.
+pub(crate) fn found(
+    store: &Store,
+    path: &RelPath,
+    object: &Arc<Object>,
+    media_type: Option<Arc<str>>,
+) -> FoundFile {
+    let mtime = object.modified.unwrap_or(NO_TIME);
+    FoundFile {
+        path: path.clone(),
+        size: object.size,
+        mtime,
+        etag: tag_of(object).text(object.size, mtime),
+        media_type,
+        source: Arc::new(store.file(Arc::clone(object))),
+    }
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer").field("id", &self.about.id).field("files", &self.about.files).finish()
+    }
+}
