@@ -78,4 +78,26 @@ mod tests {
         assert_eq!(PlainUrl::of(&Url::parse("https://h/").unwrap(), false), None);
         assert_eq!(PlainUrl::of(&Url::parse("http://h/x").unwrap(), false).unwrap().port, 80);
     }
+
+    #[test]
+    fn objects_of_plain_origins_have_one() {
+        let object = crate::Object {
+            key: "a b/c%?.txt".to_owned(),
+            size: 1,
+            etag: None,
+            version: None,
+            modified: None,
+            crc32: None,
+        };
+        let of = |address: &str| {
+            let store = crate::Store::open(address, &crate::StoreOptions::default()).unwrap();
+            store.wait(store.plain_url(&object)).unwrap().map(|url| (url.authority, url.target))
+        };
+        let expected = ("h:81".to_owned(), "/x/a%20b/c%25%3F.txt".to_owned());
+        // A machine whose plain HTTP goes through a proxy has none.
+        if !has_proxy() {
+            assert_eq!(of("http://h:81/x/"), Some(expected));
+        }
+        assert_eq!(of("file:///"), None);
+    }
 }

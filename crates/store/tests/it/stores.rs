@@ -119,3 +119,56 @@ async fn a_file_that_changes_is_not_uploaded() {
         assert!(matches!(store.head("changed").await.unwrap_err().kind, StoreErrorKind::NotFound));
     }
 }
+
+/// An origin that answers by path, whatever is asked.
+fn origin() -> String {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            let mut words = first.split(' ');
+            let (method, path) = (words.next().unwrap(), words.next().unwrap());
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let (status, fields) = match path {
+                "/o/weak%20one" => ("200 OK", "ETag: W/\"w\"\r\nContent-Length: 5\r\n"),
+                "/o/strong" => (
+                    "200 OK",
+                    "ETag: \"s\"\r\nLast-Modified: Wed, 01 Jan 2020 00:00:00 GMT\r\nContent-Length: 5\r\n",
+                ),
+                "/o/forbidden" => ("403 Forbidden", "Content-Length: 5\r\n"),
+                "/o/short" => ("200 OK", "Content-Length: 6\r\n"),
+                _ if method == "PROPFIND" => ("405 Method Not Allowed", "Content-Length: 5\r\n"),
+                _ => ("404 Not Found", "Content-Length: 5\r\n"),
+            };
+            let body = if method == "HEAD" { "" } else { "bytes" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{fields}\r\n{body}");
+        }
+    });
+    format!("http://{address}/o/")
+}
+
+#[tokio::test]
+async fn any_http_origin_will_do() {
+    let store = Store::open(&origin(), &StoreOptions::default()).unwrap();
+    let weak = store.head("weak one").await.unwrap();
+    assert_eq!((weak.size, weak.etag, weak.modified), (5, None, None));
+    let strong = store.head("strong").await.unwrap();
+    assert_eq!(strong.etag.as_deref(), Some("\"s\""));
+    assert_eq!(strong.modified, Some(1_577_836_800_000_000_000));
+    assert_eq!(store.crc32(&strong).await.unwrap(), None);
+    let Small::Read { bytes, .. } = store.read_small("strong", 10, None).await.unwrap() else { panic!() };
+    assert_eq!(bytes, "bytes");
+
+    let error = store.head("nothing").await.unwrap_err();
+    assert!(matches!(error.kind, StoreErrorKind::NotFound), "{error}");
+    let error = store.head("forbidden").await.unwrap_err();
+    assert!(matches!(error.kind, StoreErrorKind::Denied(_)), "{error}");
+    let error = store.read_small("short", 10, None).await.unwrap_err();
+    assert!(matches!(error.kind, StoreErrorKind::Unavailable(_)), "{error}");
+    let error = store.list("", 10).await.unwrap_err();
+    assert!(matches!(error.kind, StoreErrorKind::Unsupported(_)), "{error}");
+}
