@@ -2,7 +2,7 @@
 //!
 //! `support` starts servers, builds trees of files, runs programs and speaks HTTP without hiding a byte.
 //! Every server runs on a port that the kernel chose, with a cache folder of its own, and is looked at when it
-//! ends: none may have panicked. The programs that the tests use are Debian packages; `scripts/test` names
+//! ends: none may have panicked. The programs that the tests use are Debian packages and moto; `scripts/test` names
 //! and installs them.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
@@ -26,4 +26,5 @@ mod publish;
 mod ranges;
 mod resumes;
 mod selections;
+mod stores;
 mod unreadable;

@@ -2,40 +2,31 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use outflow_s3_double::{Double, Fault, Object, Op, Rule};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, Tree, assert_same, binary, noise, output, program, until};
+use crate::support::{Moto, Program, Tree, assert_same, binary, noise, output, program, until};
 
 /// Whom moto takes requests from: it does not look at signatures.
 const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, \
                       SignedHeaders=host, Signature=0";
 
-/// An S3 server with a bucket. Ended when it is dropped.
+/// An S3 server with a bucket.
 struct S3 {
-    child: Child,
     endpoint: String,
+    _moto: Moto,
 }
 
 impl S3 {
     fn start() -> S3 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = program("python3")
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let s3 = S3 { child, endpoint: format!("http://127.0.0.1:{port}") };
-        let make = || program("curl").args(["-sf", "-H", SIGNED, "-X", "PUT", &s3.url("")]).output().unwrap();
-        until("moto (pip install 'moto[server]') has a bucket", || make().status.success().then_some(()));
+        let moto = Moto::start();
+        let s3 = S3 { endpoint: moto.access.endpoint.clone(), _moto: moto };
+        s3.ask(&["-X", "PUT"], "");
         s3
     }
 
@@ -65,13 +56,6 @@ impl S3 {
         command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "hunter2");
         command
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -349,53 +333,4 @@ fn a_stop_takes_back_what_was_begun() {
     assert!(text.contains("interrupted") && text.contains("--id=mine"), "{text}");
     assert!(!s3.ask(&[], "?uploads").contains("<UploadId>"));
     assert_eq!(s3.keys(), ["mine/publishing.json"]);
-}
-
-/// The command, with the environment of the double.
-fn to_double(double: &Double, args: &[&str]) -> Command {
-    let mut command = outflow(args);
-    command.envs(double.env());
-    command
-}
-
-#[test]
-fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
-    let (double, tree) = (Double::start().unwrap(), tree());
-    double.play([
-        Rule::on(Op::PutObject, Fault::Error500).nth(2),
-        Rule::on(Op::UploadPart, Fault::Error500).times(2),
-        Rule::on(Op::CreateMultipartUpload, Fault::Error500).nth(1),
-        Rule::on(Op::CompleteMultipartUpload, Fault::Error500).nth(1),
-    ]);
-    let (root, address) = (tree.root(), format!("s3://{}/a b", Double::BUCKET));
-    let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "mine"];
-    let done = json(&mut to_double(&double, &publish));
-    assert_eq!((&done["uploaded"], &done["skipped"]), (&4.into(), &0.into()));
-    let get = |key: &str| double.bytes(&format!("a b/mine/{key}")).unwrap().to_vec();
-    assert_published(&serde_json::from_slice(&get("manifest.json")).unwrap(), "mine", &tree, get);
-    assert_eq!(double.open_uploads(), 0);
-    assert_eq!(double.stats().all_faults(), 5);
-
-    // One that never recovers is given up, and nothing is left half.
-    double.play([Rule::on(Op::UploadPart, Fault::Error500)]);
-    let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "other"];
-    let (code, text) = failure(&mut to_double(&double, &publish));
-    assert!(code == 1 && text.contains("\"big.bin\"") && text.contains("it answered 500"), "{text}");
-    assert_eq!(double.open_uploads(), 0);
-    assert!(double.bytes("a b/other/manifest.json").is_none());
-}
-
-#[test]
-fn the_sums_of_parts_tell_that_an_object_is_there() {
-    let (double, tree) = (Double::start().unwrap(), tree());
-    let bytes = fs::read(tree.at("big.bin")).unwrap();
-    double.put("mine/files/big.bin", Object::new(bytes).with_composite_crc32(6 << 20).unwrap());
-    double.put("mine/publishing.json", "{\"objects\":{}}");
-    let (root, address) = (tree.root(), format!("s3://{}", Double::BUCKET));
-    let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "mine"];
-    let done = json(&mut to_double(&double, &publish));
-    assert_eq!((&done["uploaded"], &done["skipped"]), (&3.into(), &1.into()), "{done}");
-    assert!(double.stats().count(Op::GetObjectAttributes) > 0);
-    let get = |key: &str| double.bytes(&format!("mine/{key}")).unwrap().to_vec();
-    assert_published(&serde_json::from_slice(&get("manifest.json")).unwrap(), "mine", &tree, get);
 }
