@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use outflow_s3_double::{Double, Fault, Object, Op, Rule};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -333,4 +334,53 @@ fn a_stop_takes_back_what_was_begun() {
     assert!(text.contains("interrupted") && text.contains("--id=mine"), "{text}");
     assert!(!s3.ask(&[], "?uploads").contains("<UploadId>"));
     assert_eq!(s3.keys(), ["mine/publishing.json"]);
+}
+
+/// The command, with the environment of the double.
+fn to_double(double: &Double, args: &[&str]) -> Command {
+    let mut command = outflow(args);
+    command.envs(double.env());
+    command
+}
+
+#[test]
+fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
+    let (double, tree) = (Double::start().unwrap(), tree());
+    double.play([
+        Rule::on(Op::PutObject, Fault::Error500).nth(2),
+        Rule::on(Op::UploadPart, Fault::Error500).times(2),
+        Rule::on(Op::CreateMultipartUpload, Fault::Error500).nth(1),
+        Rule::on(Op::CompleteMultipartUpload, Fault::Error500).nth(1),
+    ]);
+    let (root, address) = (tree.root(), format!("s3://{}/a b", Double::BUCKET));
+    let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "mine"];
+    let done = json(&mut to_double(&double, &publish));
+    assert_eq!((&done["uploaded"], &done["skipped"]), (&4.into(), &0.into()));
+    let get = |key: &str| double.bytes(&format!("a b/mine/{key}")).unwrap().to_vec();
+    assert_published(&serde_json::from_slice(&get("manifest.json")).unwrap(), "mine", &tree, get);
+    assert_eq!(double.open_uploads(), 0);
+    assert_eq!(double.stats().all_faults(), 5);
+
+    // One that never recovers is given up, and nothing is left half.
+    double.play([Rule::on(Op::UploadPart, Fault::Error500)]);
+    let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "other"];
+    let (code, text) = failure(&mut to_double(&double, &publish));
+    assert!(code == 1 && text.contains("\"big.bin\"") && text.contains("it answered 500"), "{text}");
+    assert_eq!(double.open_uploads(), 0);
+    assert!(double.bytes("a b/other/manifest.json").is_none());
+}
+
+#[test]
+fn the_sums_of_parts_tell_that_an_object_is_there() {
+    let (double, tree) = (Double::start().unwrap(), tree());
+    let bytes = fs::read(tree.at("big.bin")).unwrap();
+    double.put("mine/files/big.bin", Object::new(bytes).with_composite_crc32(6 << 20).unwrap());
+    double.put("mine/publishing.json", "{\"objects\":{}}");
+    let (root, address) = (tree.root(), format!("s3://{}", Double::BUCKET));
+    let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "mine"];
+    let done = json(&mut to_double(&double, &publish));
+    assert_eq!((&done["uploaded"], &done["skipped"]), (&3.into(), &1.into()), "{done}");
+    assert!(double.stats().count(Op::GetObjectAttributes) > 0);
+    let get = |key: &str| double.bytes(&format!("mine/{key}")).unwrap().to_vec();
+    assert_published(&serde_json::from_slice(&get("manifest.json")).unwrap(), "mine", &tree, get);
 }
