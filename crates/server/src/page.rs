@@ -29,7 +29,7 @@ td.name{overflow-wrap:anywhere;width:100%}
 td.size,td.time,th.size{white-space:nowrap;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums}
 p.actions{display:flex;flex-wrap:wrap;gap:1rem;align-items:center}
 button{font:inherit;padding:.3rem .8rem}
-p.message{overflow-wrap:anywhere}
+p.message{overflow-wrap:anywhere}.whole{white-space:nowrap}
 footer,.soft{color:var(--soft)}
 @media(max-width:36rem){td.time,th.time{display:none}}
 ";
@@ -136,7 +136,7 @@ fn introduction(about: &About) -> Markup {
         }
         p.soft {
             (files) ", " (size(about.bytes))
-            @if let Some(expires) = about.expires { ", to be had until " (time(expires)) " (UTC)" }
+            @if let Some(expires) = about.expires { ", available until " span.whole { (time(expires)) " (UTC)" } }
         }
     }
 }

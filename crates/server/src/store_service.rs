@@ -142,7 +142,7 @@ fn check_expiry(transfer: &Transfer) -> Result<(), Problem> {
     match transfer.about().expires {
         Some(expires) if nanos_of(SystemTime::now()) >= expires => {
             let detail = format!(
-                "This transfer could be had until {} (UTC). Ask whoever sent it to publish it again.",
+                "This transfer was available until {} (UTC). Ask whoever sent it to publish it again.",
                 page::time(expires)
             );
             Err(Problem::new(StatusCode::GONE, detail).without_way_back())

@@ -20,12 +20,17 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use crate::problem::Problem;
 use crate::shared::Settings;
 
-/// How much memory manifests may hold that nobody uses at the moment, in bytes.
+/// How much memory manifests may hold that nobody uses at the moment, in bytes; one alone may hold more.
 const MEMORY: u64 = 64 << 20;
+/// The weight of one that is larger than all of that. The cache takes nothing that is nearer to its bound.
+const LARGEST: u64 = MEMORY / 10 * 9;
 /// What is remembered of an id takes about this much besides the manifest, in bytes.
 const SLOT: u64 = 512;
 /// Manifests that the store is asked for at the same time: whoever tries out ids keeps it no busier than that.
 const ASKED: usize = 32;
+/// Up to this size, in bytes, manifests are read side by side. Larger ones are read one after the other: reading takes
+/// several times their size.
+const SMALL: usize = 1 << 20;
 /// For how long a request waits for the store that could be answered by what is known.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -38,6 +43,7 @@ struct Inner {
     stale: Duration,
     slots: Cache<Arc<str>, Slot, Weigh>,
     asked: Semaphore,
+    large: Semaphore,
 }
 
 pub(crate) type Outcome = Result<Arc<Transfer>, Arc<Problem>>;
@@ -98,6 +104,7 @@ impl Transfers {
             stale: settings.manifest_stale,
             slots,
             asked: Semaphore::new(ASKED),
+            large: Semaphore::new(1),
         }))
     }
 
@@ -150,12 +157,17 @@ impl Transfers {
 impl Inner {
     /// Asks the store, and keeps what it says.
     async fn ask(self: Arc<Self>, id: Arc<str>, known: Arc<Known>, turn: OwnedMutexGuard<()>) -> Outcome {
-        // The semaphore is never closed.
+        // The semaphores are never closed.
         let _asked = self.asked.acquire().await;
         let key = Manifest::key_of(&id);
         let etag = known.lock().etag.clone();
-        let answer = self.store.read_small(&key, Manifest::MAX_BYTES, etag.as_deref()).await;
-        let mut next = match answer {
+        let mut answer = self.store.read_small(&key, SMALL, etag.as_deref()).await;
+        let mut _large = None;
+        if let Err(StoreError { kind: StoreErrorKind::TooBig { .. }, .. }) = answer {
+            _large = Some(self.large.acquire().await);
+            answer = self.store.read_small(&key, Manifest::MAX_BYTES, etag.as_deref()).await;
+        }
+        let next = match answer {
             Ok(Small::NotModified) => None,
             Ok(Small::Read { bytes, object }) => {
                 let hash = *blake3::hash(&bytes).as_bytes();
@@ -179,7 +191,7 @@ impl Inner {
         let mut state = known.lock();
         let now = Instant::now();
         (state.checked, state.seen) = (Some(now), Some(now));
-        if let Some((outcome, etag, hash)) = next.take() {
+        if let Some((outcome, etag, hash)) = next {
             state.outcome = Some(outcome.map_err(Arc::new));
             (state.etag, state.hash) = (etag, hash);
         }
@@ -187,8 +199,8 @@ impl Inner {
         drop(state);
         let manifest = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
         let weight = SLOT + manifest.map_or(0, |transfer| transfer.memory() as u64);
-        // What is larger than all of the memory would not be kept for a moment: it counts as all of it.
-        self.slots.insert(id, Slot { weight: weight.min(MEMORY / 2), known: Arc::clone(&known) });
+        // A larger one would not be kept at all, and read for each request: it is kept alone.
+        self.slots.insert(id, Slot { weight: weight.min(LARGEST), known: Arc::clone(&known) });
         drop(turn);
         outcome.unwrap_or_else(|| Err(Arc::new(Problem::not_found().without_way_back())))
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use outflow_content::Wait;
 
 use crate::crc::crc_of;
-use crate::{CrcCache, EntryKind, Key, LazyFile, Object, Store, Tree, TreeFile};
+use crate::{CrcCache, EntryKind, Key, LazyFile, Object, Store, StoreError, StoreErrorKind, Tree, TreeFile};
 
 /// Trees that wait for the thread. A further one is left out; it comes again with the next request.
 const WAITING: usize = 8;
@@ -111,7 +111,7 @@ fn fill(cache: &CrcCache, tree: &Tree, pace: &mut Pace<'_>) {
         if wanted && tree.crc32(entry.index, cache).is_none() {
             match tree.file(entry.index) {
                 TreeFile::Local(file) => learn(cache, &file, pace),
-                TreeFile::Remote { store, object, key } => ask(cache, &store, &object, key, pace),
+                TreeFile::Remote { store, object, key } => ask(cache, &store, &object, key, pace)?,
             }
         }
         if pace.rest() { Ok(()) } else { Err(()) }
@@ -127,11 +127,14 @@ fn learn(cache: &CrcCache, file: &LazyFile, pace: &mut Pace<'_>) {
 }
 
 /// A store may know the CRC-32 of an object. If not, the bytes are not fetched for it: that costs its owner money, and
-/// the first whole download tells it as well.
-fn ask(cache: &CrcCache, store: &Store, object: &Object, key: Key, pace: &mut Pace<'_>) {
-    if let Ok(Some(crc)) = store.wait(store.crc32(object)) {
-        cache.insert(key, crc);
+/// the first whole download tells it as well. A store that fails is left alone.
+fn ask(cache: &CrcCache, store: &Store, object: &Object, key: Key, pace: &mut Pace<'_>) -> Result<(), ()> {
+    match store.wait(store.crc32(object)) {
+        Ok(Some(crc)) => cache.insert(key, crc),
+        Ok(None) | Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => {}
+        Err(_) => return Err(()),
     }
     // Waiting was no work.
     pace.busy_since = Instant::now();
+    Ok(())
 }

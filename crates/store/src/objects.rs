@@ -411,3 +411,123 @@ fn component(path: &[u8], skip: usize) -> &[u8] {
     let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
     &rest[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Root, RootOptions, StoreOptions};
+
+    const NAMES: [&str; 9] = ["a-x", "a/b/c", "a/b-", "a/z", "b", "B", "deep/1/2/3/4", "é", "sub/x"];
+
+    /// The same files as objects and on disk.
+    fn both(folder: &Path) -> (Tree, Arc<Root>) {
+        let address = format!("file://{}", folder.display());
+        let store = Store::open(&address, &StoreOptions::default()).unwrap();
+        let mut names = NAMES;
+        names.sort_by(|a, b| by_components(a.as_bytes(), b.as_bytes()));
+        let object = |name: &&str| {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, name).unwrap();
+            let key = (*name).to_owned();
+            Object { key, size: name.len() as u64, etag: None, version: None, modified: None, crc32: None }
+        };
+        let table = Table::new(names.iter().map(|name| Arc::new(object(name))).collect());
+        let named: Vec<_> = names.iter().zip(0..).map(|(name, place)| (name.as_bytes(), place)).collect();
+        let tree = Tree::of_objects(RelPath::root(), &named, &store, &table, Bounds::default()).unwrap();
+        (tree, Arc::new(Root::new(folder, RootOptions::default()).unwrap()))
+    }
+
+    fn entries(tree: &Tree) -> Vec<(String, EntryKind, u64)> {
+        let mut entries = Vec::new();
+        let Ok(()) = tree.visit(|entry| {
+            let path = RelPath::new(entry.path).unwrap();
+            assert_eq!(tree.path(entry.index), tree.base().join(entry.path).unwrap());
+            if let (Origin::Store(objects), EntryKind::File) = (&tree.origin, entry.kind) {
+                assert_eq!(objects.of(entry.index).key, tree.path(entry.index).to_string());
+            }
+            entries.push((path.to_string(), entry.kind, entry.size));
+            Ok::<(), std::convert::Infallible>(())
+        });
+        entries
+    }
+
+    fn paths(names: &[&str]) -> Vec<RelPath> {
+        names.iter().map(|name| RelPath::new(name.as_bytes()).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_part_of_a_tree_is_what_a_walk_would_have_found() {
+        let temp = tempfile::tempdir().unwrap();
+        let (tree, root) = both(temp.path());
+        let wanted = [
+            Wanted::All,
+            Wanted::Levels(1),
+            Wanted::Levels(2),
+            Wanted::Levels(3),
+            Wanted::These(paths(&["a/b", "b", "z"])),
+            Wanted::These(paths(&["a", "deep/1/2", "é"])),
+            Wanted::These(paths(&["b/c", "z"])),
+            Wanted::These(paths(&["no"])),
+        ];
+        for base in paths(&["", "a", "deep/1", "b", "no"]) {
+            for wanted in &wanted {
+                let part = tree.part(&base, wanted, Bounds::default());
+                let walked = root.walk(&base, wanted, Bounds::default());
+                match (part, walked) {
+                    (Ok(part), Ok(walked)) => {
+                        assert_eq!(entries(&part), entries(&walked), "{base} {wanted:?}");
+                        assert_eq!((part.files(), part.bytes()), (walked.files(), walked.bytes()));
+                    }
+                    (
+                        Err(WalkError::Missing { count, first }),
+                        Err(WalkError::Missing { count: c, first: f }),
+                    ) => {
+                        assert_eq!((count, first), (c, f));
+                    }
+                    (Err(WalkError::Open(part)), Err(WalkError::Open(walked))) => {
+                        assert_eq!(part.to_string(), walked.to_string());
+                    }
+                    other => panic!("{base} {wanted:?}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_are_errors_that_say_so() {
+        let temp = tempfile::tempdir().unwrap();
+        let (tree, _) = both(temp.path());
+        let part = |bounds| tree.part(&RelPath::root(), &Wanted::All, bounds).map(|tree| tree.len());
+        let all = Bounds::default();
+        assert_eq!(part(Bounds { entries: 16, ..all }).unwrap(), 16);
+        assert!(matches!(part(Bounds { entries: 15, ..all }), Err(WalkError::TooMany { limit: 15 })));
+        let Origin::Store(objects) = &tree.origin else { panic!("no store") };
+        let path = "d/".repeat(2_000) + "f";
+        let deep = [(path.as_bytes(), 0)];
+        let made = Tree::of_objects(RelPath::root(), &deep, &objects.store, &objects.table, all);
+        assert!(matches!(made, Err(WalkError::TooDeep { .. })));
+    }
+
+    #[test]
+    fn a_file_and_a_folder_may_share_a_name_and_a_folder_may_be_empty() {
+        let temp = tempfile::tempdir().unwrap();
+        let (tree, _) = both(temp.path());
+        let Origin::Store(objects) = &tree.origin else { panic!("no store") };
+        let named: [Named<'_>; 4] = [(b"a", 0), (b"a/b", 1), (b"a-", 2), (b"e/", NO_OBJECT)];
+        let mut sorted = named;
+        sorted.sort_by(|(a, _), (b, _)| by_components(a, b));
+        assert_eq!(sorted, named);
+        let made =
+            Tree::of_objects(RelPath::root(), &named, &objects.store, &objects.table, Bounds::default());
+        let made = made.unwrap();
+        let kinds: Vec<_> = made.list(&RelPath::root(), 9).unwrap().iter().map(|entry| entry.kind).collect();
+        assert_eq!(kinds, [EntryKind::File, EntryKind::Folder, EntryKind::File, EntryKind::Folder]);
+        assert_eq!(made.list(&paths(&["a"])[0], 9).unwrap()[0].name, b"b");
+        assert!(made.list(&paths(&["e"])[0], 9).unwrap().is_empty());
+        assert!(made.list(&paths(&["e"])[0], 9).is_ok() && made.list(&paths(&["a-"])[0], 9).is_err());
+        assert_eq!(made.look_up(&paths(&["a"])[0]), Some(0));
+    }
+}

@@ -27,4 +27,5 @@ mod ranges;
 mod resumes;
 mod selections;
 mod stores;
+mod transfers;
 mod unreadable;

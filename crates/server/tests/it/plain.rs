@@ -74,3 +74,44 @@ async fn objects_are_files_and_their_prefixes_folders() {
     let shown = Plain::new(&["a.txt", ".secret"], true);
     assert_eq!(shown.ask("HEAD", "/.secret").await.status, 200);
 }
+
+/// An origin of files that knows nothing of folders.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_cannot_list_serves_files_only() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/base", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let status = if head.starts_with(b"PROPFIND") {
+                    "405 Method Not Allowed\r\ncontent-length: 0"
+                } else if head.windows(6).any(|part| part == b"/a.txt") {
+                    "200 OK\r\ncontent-length: 7\r\netag: \"1\"\r\nlast-modified: Tue, 14 Nov 2023 22:13:20 GMT"
+                } else {
+                    "404 Not Found\r\ncontent-length: 0"
+                };
+                let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    let open = move || Store::open(&address, &StoreOptions::default()).unwrap();
+    let store = tokio::task::spawn_blocking(open).await.unwrap();
+    let service = FolderService::of(Arc::new(Prefix::new(store, false)), &settings());
+    let plain = Plain { _temp: tempfile::tempdir().unwrap(), service };
+    let file = plain.ask("HEAD", "/a.txt").await;
+    assert_eq!((file.status.as_u16(), file.header("content-length")), (200, "7"));
+    assert_eq!(file.header("etag").len(), 34);
+    assert_eq!(plain.ask("GET", "/no").await.status, 404);
+    for target in ["/", "/?zip", "/folder/"] {
+        let reply = plain.ask("GET", target).await;
+        assert_eq!(reply.status, 501, "{target}");
+        assert!(reply.text().contains("cannot list"), "{}", reply.text());
+    }
+}

@@ -190,7 +190,7 @@ async fn hostile_words_are_shown_and_do_nothing() {
     assert!(text.contains(">a\u{fffd}gpj.exe</a>"), "{text}");
     assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;\u{fffd}</h1>"), "{text}");
     assert!(text.contains("first &amp; &lt;b&gt;bold&lt;/b&gt;<br><br>third<br>"), "{text}");
-    assert!(text.contains("3 files, ") && text.contains("to be had until "), "{text}");
+    assert!(text.contains("3 files, ") && text.contains("available until "), "{text}");
     assert!(page.header("content-security-policy").contains("default-src 'none'"));
     let json = shop.get("/t/abc/?json").await.json();
     assert_eq!(json["title"].as_str(), made.title.as_deref());
