@@ -26,7 +26,7 @@ pub struct Manifest {
     pub created: i64,
     /// When it ends, in nanoseconds since 1970.
     pub expires: Option<i64>,
-    /// Its files, in the order in which they are shown.
+    /// Its files. Whoever shows them sorts them by name.
     pub files: Vec<ManifestFile>,
 }
 
