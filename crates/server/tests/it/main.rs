@@ -5,6 +5,7 @@ mod archives;
 mod files;
 mod help;
 mod listings;
+mod origin;
 mod paths;
 mod plain;
 mod selections;

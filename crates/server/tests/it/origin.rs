@@ -1,0 +1,132 @@
+//! What a store is asked for, and how a server does without it for a while: an origin that counts.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use outflow_server::{Settings, StoreService};
+use outflow_store::{Store, StoreOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tower_service::Service as _;
+
+use crate::help::{Reply, request, settings};
+use crate::shop::manifest;
+
+/// An HTTP origin with the manifest of the transfer `abc`.
+#[derive(Default)]
+struct Origin {
+    manifest: Mutex<Vec<u8>>,
+    /// Requests that came, and how many of them named a tag.
+    asked: AtomicUsize,
+    revalidated: AtomicUsize,
+    /// It refuses to answer.
+    broken: AtomicBool,
+}
+
+impl Origin {
+    async fn start(self: Arc<Self>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&self).answer(stream));
+            }
+        });
+        address
+    }
+
+    async fn answer(self: Arc<Self>, mut stream: TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        // Long enough for others to come meanwhile.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let manifest = self.manifest.lock().unwrap().clone();
+        let tag = format!("\"{}\"", crc32fast::hash(&manifest));
+        let answer = if self.broken.load(Ordering::SeqCst) {
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into()
+        } else if !head.starts_with("get /abc/manifest.json ") {
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into()
+        } else if head.contains(&format!("if-none-match: {tag}")) {
+            self.revalidated.fetch_add(1, Ordering::SeqCst);
+            format!("HTTP/1.1 304 Not Modified\r\netag: {tag}\r\nconnection: close\r\n\r\n")
+        } else {
+            format!(
+                "HTTP/1.1 200 OK\r\netag: {tag}\r\nlast-modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n\
+                 content-length: {}\r\nconnection: close\r\n\r\n{}",
+                manifest.len(),
+                String::from_utf8(manifest).unwrap()
+            )
+        };
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(origin: &Arc<Origin>, settings: Settings) -> StoreService {
+    *origin.manifest.lock().unwrap() = manifest("abc", &["a", "b"]).to_json();
+    let address = Arc::clone(origin).start().await;
+    let open = move || StoreService::new(Store::open(&address, &StoreOptions::default()).unwrap(), &settings);
+    tokio::task::spawn_blocking(open).await.unwrap()
+}
+
+async fn head(service: &StoreService, target: &str) -> u16 {
+    let asked = request("HEAD", target, &[], Bytes::new());
+    Reply::of(service.clone().call(asked).await.unwrap()).await.status.as_u16()
+}
+
+/// So many requests at the same time.
+async fn crowd(service: &StoreService, target: &'static str) -> Vec<u16> {
+    let asking = (0..20).map(|_| {
+        let service = service.clone();
+        tokio::spawn(async move { head(&service, target).await })
+    });
+    let mut answers = Vec::new();
+    for asked in asking.collect::<Vec<_>>() {
+        answers.push(asked.await.unwrap());
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_is_one_request_to_the_store() {
+    let origin = Arc::new(Origin::default());
+    let fresh = Duration::from_millis(1_500);
+    let service = serve(&origin, Settings { manifest_fresh: fresh, ..settings() }).await;
+    assert_eq!(crowd(&service, "/t/abc/a").await, [200; 20]);
+    assert_eq!(crowd(&service, "/t/abc/?zip").await, [200; 20]);
+    assert_eq!(origin.asked(), 1);
+    assert_eq!(crowd(&service, "/t/none/").await, [404; 20]);
+    assert_eq!(origin.asked(), 2);
+    tokio::time::sleep(fresh).await;
+    assert_eq!(crowd(&service, "/t/abc/b").await, [200; 20]);
+    assert_eq!((origin.asked(), origin.revalidated.load(Ordering::SeqCst)), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_confirmed_lately_outlives_a_failure_for_a_while() {
+    let origin = Arc::new(Origin::default());
+    let stale = Duration::from_secs(2);
+    let settings = Settings { manifest_fresh: Duration::ZERO, manifest_stale: stale, ..settings() };
+    let service = serve(&origin, settings).await;
+    assert_eq!(head(&service, "/t/abc/a").await, 200);
+    origin.broken.store(true, Ordering::SeqCst);
+    assert_eq!(head(&service, "/t/abc/a").await, 200);
+    assert_eq!(head(&service, "/t/other/a").await, 502);
+    tokio::time::sleep(stale).await;
+    assert_eq!(head(&service, "/t/abc/a").await, 502);
+    origin.broken.store(false, Ordering::SeqCst);
+    assert_eq!(head(&service, "/t/abc/a").await, 200);
+    // A manifest that can be read and makes no sense is an answer: the one from before is not used.
+    *origin.manifest.lock().unwrap() = Vec::new();
+    assert_eq!(head(&service, "/t/abc/a").await, 502);
+}
