@@ -1,13 +1,15 @@
 //! What is known of one object, and its bytes.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use outflow_content::{Source, Span};
+use outflow_content::{FeedSpan, Source, Span};
 
 use crate::Store;
+use crate::remote::reader::Reader;
 
 /// An object as it was when it was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Object {
     /// Its name below the store's address, without a slash at the start.
     pub key: String,
@@ -25,21 +27,44 @@ pub struct Object {
 }
 
 /// The bytes of an object in a store, fetched while they leave.
-#[derive(Debug)]
 pub struct RemoteFile {
     store: Store,
     object: Arc<Object>,
+    /// The reader of what has been fetched ahead.
+    ahead: Mutex<Option<(u64, Reader)>>,
 }
 
 impl RemoteFile {
     pub(crate) fn new(store: Store, object: Arc<Object>) -> RemoteFile {
-        RemoteFile { store, object }
+        RemoteFile { store, object, ahead: Mutex::default() }
+    }
+
+    /// Begins to fetch the `len` bytes from `offset`, so that the first of them are here when the span that begins
+    /// there is asked for. Given up when this is dropped.
+    pub fn fetch_ahead(&self, offset: u64, len: u64) {
+        if len > 0 {
+            let mut reader = self.reader(offset, len);
+            reader.look_ahead();
+            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((len, reader));
+        }
+    }
+
+    fn reader(&self, offset: u64, len: u64) -> Reader {
+        Reader::new(self.store.engine(), &self.object, offset..offset.saturating_add(len))
     }
 }
 
 impl Source for RemoteFile {
     fn span(self: Arc<Self>, offset: u64, len: u64) -> Span {
-        let _ = (&self.store, &self.object, offset, len);
-        Span::Memory(bytes::Bytes::new())
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ahead = ahead.filter(|(of, reader)| reader.at() == offset && *of == len);
+        let reader = ahead.map_or_else(|| self.reader(offset, len), |(_, reader)| reader);
+        Span::Feed(FeedSpan { feed: Box::new(reader), len })
+    }
+}
+
+impl fmt::Debug for RemoteFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteFile").field(&self.object.key).finish()
     }
 }

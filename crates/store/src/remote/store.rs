@@ -1,18 +1,17 @@
 //! An opened store: heads, lists, small reads and writes.
 
 use std::fmt;
-use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutOptions,
-    PutPayload,
+    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutOptions, PutPayload,
 };
-use outflow_content::SpanError;
+use outflow_content::{Feed as _, SpanError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -20,17 +19,18 @@ use crate::path::printable;
 use crate::remote::address::{Address, Place};
 use crate::remote::clients::{Clients, Use};
 use crate::remote::connector::Checksum;
+use crate::remote::engine::{Access, Boxed, Engine};
 use crate::remote::failure::kind_of;
 use crate::remote::object::{Object, RemoteFile};
 use crate::remote::plain::{self, PlainUrl};
+use crate::remote::reader::Reader;
+use crate::remote::retry::Failure;
 use crate::remote::{listing, runtime};
 
 /// A request whose answer does not go on for so long has failed.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
 /// The same for one that sends: the body counts as well.
 const WRITE_PATIENCE: Duration = Duration::from_secs(300);
-/// What is read at once for a CRC-32.
-const CHUNK: u64 = 8 << 20;
 
 /// How a store is used.
 #[derive(Clone, Debug)]
@@ -61,7 +61,10 @@ pub(crate) struct Inner {
     clients: Clients,
     /// For what sends bodies; opened when first needed.
     writers: OnceLock<Clients>,
+    /// For small calls; segments have their own.
     connections: Semaphore,
+    /// What fetches segments; made when first needed.
+    engine: OnceLock<Arc<Engine>>,
 }
 
 /// A small object that was read whole.
@@ -129,9 +132,11 @@ impl Store {
         let runtime = runtime::handle().map_err(|error| {
             failed(StoreErrorKind::Unavailable(format!("the system gives no threads for it: {error}")))
         })?;
-        let connections = options.connections.clamp(1, Semaphore::MAX_PERMITS);
+        // An eighth for small calls. Two clients make them, and each keeps half of its connections.
+        let connections = (options.connections / 8).clamp(1, Semaphore::MAX_PERMITS);
+        let idle = (connections / 2).max(1);
         let clients =
-            Clients::open(&address, Use { connections, patience: READ_PATIENCE }).map_err(failed)?;
+            Clients::open(&address, Use { connections: idle, patience: READ_PATIENCE }).map_err(failed)?;
         Ok(Store(Arc::new(Inner {
             address,
             options: options.clone(),
@@ -139,6 +144,7 @@ impl Store {
             clients,
             writers: OnceLock::new(),
             connections: Semaphore::new(connections),
+            engine: OnceLock::new(),
         })))
     }
 
@@ -338,38 +344,14 @@ impl Store {
         if let Ok(Some(crc32)) = self.crc32(&object).await {
             return Ok(crc32);
         }
-        let path = self.path(&object.key).map_err(failed)?;
-        let key = object.key.clone();
-        self.call("read", &key, |inner| async move {
-            let mut crc32 = crc32fast::Hasher::new();
-            let mut offset = 0;
-            while offset < object.size {
-                let end = object.size.min(offset + CHUNK);
-                let options = GetOptions {
-                    range: Some(GetRange::Bounded(offset..end)),
-                    if_match: object.etag.clone(),
-                    version: object.version.clone(),
-                    ..GetOptions::default()
-                };
-                let result =
-                    inner.clients.calls.get_opts(&path, options).await.map_err(|error| kind_of(&error))?;
-                if result.meta.size != object.size {
-                    let text = "the object has been replaced since it was looked at".to_owned();
-                    return Err(StoreErrorKind::Unavailable(text));
-                }
-                let mut stream = result.into_stream();
-                while let Some(chunk) = stream.try_next().await.map_err(|error| kind_of(&error))? {
-                    crc32.update(&chunk);
-                    offset += chunk.len() as u64;
-                }
-                if offset != end {
-                    return Err(StoreErrorKind::Unavailable("the answer had a wrong length".to_owned()));
-                }
-            }
-            Ok(crc32.finalize())
-        })
-        .await
-        .map_err(failed)
+        // The key is sound, or there will be nothing to read.
+        self.path(&object.key).map_err(failed)?;
+        let mut crc32 = crc32fast::Hasher::new();
+        let mut reader = Reader::new(self.engine(), &object, 0..object.size);
+        while let Some(bytes) = poll_fn(|cx| reader.poll_next(cx)).await {
+            crc32.update(&bytes?);
+        }
+        Ok(crc32.finalize())
     }
 
     /// The bytes of an object. It has to be the same whenever some of them leave.
@@ -385,26 +367,15 @@ impl Store {
 }
 
 /// For the rooms beside this one.
-#[allow(dead_code, reason = "segments are fetched with these")]
 impl Store {
-    /// How it is used.
-    pub(crate) fn options(&self) -> &StoreOptions {
-        &self.0.options
-    }
-
-    /// The threads whose connections all of the clients use: nothing may be asked from others.
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.0.runtime
-    }
-
-    /// One permit for each connection. Small calls take one each while they run; segments should.
-    pub(crate) fn connections(&self) -> &Semaphore {
-        &self.0.connections
-    }
-
-    /// The client for segments: it does not try again, and gives up after 15 s without a byte.
-    pub(crate) fn reader(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.0.clients.reader)
+    /// What fetches segments.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.0.engine.get_or_init(|| {
+            let options = &self.0.options;
+            let segments = options.connections.saturating_sub(options.connections / 8);
+            let reach = Reach(Arc::downgrade(&self.0), self.0.runtime.clone());
+            Engine::new(Arc::new(reach), segments, options.segment_memory, options.hedge)
+        })
     }
 
     /// Where `key` is for the clients; the empty key is the store itself.
@@ -435,17 +406,31 @@ impl Store {
             }
             return Ok(PlainUrl::of(&url, false).filter(|_| !plain::has_proxy()));
         }
-        match &self.0.clients.s3 {
-            Some(s3) if s3.is_plain && !plain::has_proxy() => {}
-            _ => return Ok(None),
+        if !self.is_plain() {
+            return Ok(None);
         }
-        let version = object.version.clone();
-        self.call("sign a request for", &object.key, |inner| async move {
+        let (inner, version) = (Arc::clone(&self.0), object.version.clone());
+        let sign = async move {
             let Some(s3) = &inner.clients.s3 else { return Ok(None) };
             let url = s3.signed_url(&path, version.as_deref(), plain::VALID).await?;
             Ok(PlainUrl::of(&url, s3.signs))
+        };
+        // Not by `call`: whoever asks holds a connection already.
+        let signed = runtime::run(&self.0.runtime, sign).await.unwrap_or(Ok(None));
+        signed.map_err(|kind| StoreError {
+            what: format!("cannot sign a request for {}", printable(object.key.as_bytes())),
+            kind,
         })
-        .await
+    }
+
+    /// Whether [`Store::plain_url`] has something to say.
+    fn is_plain(&self) -> bool {
+        let speaks_plainly = match (&self.0.address.place, &self.0.clients.s3) {
+            (Place::Http { url }, _) => url.scheme() == "http",
+            (_, Some(s3)) => s3.is_plain,
+            _ => false,
+        };
+        speaks_plainly && !plain::has_proxy()
     }
 
     /// A head, and what it says of the checksum.
@@ -492,6 +477,46 @@ impl Store {
             };
             StoreError { what, kind }
         })
+    }
+}
+
+/// How the engine reaches the objects of a store, as long as that is there.
+struct Reach(Weak<Inner>, Handle);
+
+impl Reach {
+    fn store(&self) -> Result<Store, Failure> {
+        self.0.upgrade().map(Store).ok_or_else(|| Failure::Lasting("the store was closed".to_owned()))
+    }
+}
+
+impl Access for Reach {
+    fn plain_url(&self, object: &Arc<Object>) -> Boxed<Result<Option<PlainUrl>, Failure>> {
+        let (store, object) = (self.store(), Arc::clone(object));
+        Box::pin(async move { store?.plain_url(&object).await.map_err(|error| failure_of(&error)) })
+    }
+
+    fn is_plain(&self) -> bool {
+        self.store().is_ok_and(|store| store.is_plain())
+    }
+
+    fn client(&self) -> Result<Arc<dyn ObjectStore>, Failure> {
+        Ok(Arc::clone(&self.store()?.0.clients.reader))
+    }
+
+    fn path(&self, object: &Object) -> Result<Path, Failure> {
+        self.store()?.path(&object.key).map_err(|error| failure_of(&error))
+    }
+
+    fn runtime(&self) -> Handle {
+        self.1.clone()
+    }
+}
+
+fn failure_of(error: &StoreError) -> Failure {
+    match &error.kind {
+        StoreErrorKind::Unavailable(why) => Failure::passing(why.as_str()),
+        StoreErrorKind::Denied(why) => Failure::Denied(why.clone()),
+        kind => Failure::Lasting(kind.to_string()),
     }
 }
 

@@ -1,0 +1,317 @@
+//! The memory that all segments share: one budget, pooled buffers, and who has to give way.
+//!
+//! Whoever wants to fetch reserves first ([`Memory::reserve`]), in turn. What has arrived and was not handed out
+//! yet is no more than a cache: it can be fetched again. So when the budget is used up, the pieces that nobody
+//! will miss, and those of whoever holds more than a fair share, are let go ([`Holder::evict`]). Nobody waits
+//! for somebody else's slow recipient.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay in the
+/// processor's cache between being filled and being sent.
+pub(crate) const BUFFER: usize = 128 * 1024;
+
+/// Spare buffers that are kept: 4 MiB.
+const SPARES: usize = 32;
+
+/// The budget is counted in units of this many bytes.
+const UNIT: usize = 1024;
+
+/// The memory of a store's segments.
+pub(crate) struct Memory {
+    limit: usize,
+    budget: Arc<Semaphore>,
+    /// How many wait for memory.
+    waiting: AtomicUsize,
+    /// How many recipients share it.
+    readers: AtomicUsize,
+    spares: Mutex<Vec<Box<[u8]>>>,
+    holders: Mutex<Vec<Weak<dyn Holder>>>,
+}
+
+/// Somebody who keeps pieces that can be fetched again.
+pub(crate) trait Holder: Send + Sync {
+    /// Says what could go: the larger the number, the less it would be missed.
+    fn offers(&self, fair: u64, offer: &mut dyn FnMut(Offer));
+    /// Lets go of the piece at `start`, if it is still there.
+    fn evict(&self, start: u64);
+}
+
+/// A piece that could go.
+pub(crate) struct Offer {
+    /// Where it begins in its object.
+    pub(crate) start: u64,
+    /// Its bytes.
+    pub(crate) len: usize,
+    /// How little it would be missed.
+    pub(crate) spare: u64,
+}
+
+impl Memory {
+    /// A budget of `limit` bytes; at least one buffer.
+    pub(crate) fn new(limit: usize) -> Arc<Memory> {
+        let limit = limit.max(BUFFER).min(Semaphore::MAX_PERMITS);
+        Arc::new(Memory {
+            limit,
+            budget: Arc::new(Semaphore::new(limit / UNIT)),
+            waiting: AtomicUsize::new(0),
+            readers: AtomicUsize::new(0),
+            spares: Mutex::default(),
+            holders: Mutex::default(),
+        })
+    }
+
+    /// Bytes that are reserved or in use.
+    pub(crate) fn used(&self) -> usize {
+        (self.limit / UNIT).saturating_sub(self.budget.available_permits()) * UNIT
+    }
+
+    /// What one recipient may have for itself, in bytes. None can take all.
+    pub(crate) fn fair_share(&self) -> u64 {
+        let readers = self.readers.load(Ordering::Relaxed).max(3) + 1;
+        (self.limit / readers).max(BUFFER) as u64
+    }
+
+    /// One more recipient shares the memory until the answer is dropped.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Share(Arc::clone(self))
+    }
+
+    /// True while somebody waits for memory.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// From now on `holder` is asked to let go of pieces.
+    pub(crate) fn register(&self, holder: Weak<dyn Holder>) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those who are gone are swept out when their number may have doubled.
+        if holders.len() == holders.capacity() {
+            holders.retain(|holder| holder.strong_count() > 0);
+        }
+        holders.push(holder);
+    }
+
+    /// Memory for `bytes`, without waiting for anybody.
+    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        if self.is_short() {
+            return None;
+        }
+        let units = self.units(bytes);
+        let take = || Arc::clone(&self.budget).try_acquire_many_owned(units).ok();
+        let permit = take().or_else(|| {
+            self.evict(bytes);
+            take()
+        })?;
+        Some(Reservation { memory: Arc::clone(self), permit })
+    }
+
+    /// Memory for `bytes` (of what is more than the whole budget, that much), in turn.
+    pub(crate) async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        if let Some(reservation) = self.try_reserve(bytes) {
+            return Some(reservation);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(self);
+        self.evict(bytes);
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.budget).acquire_many_owned(self.units(bytes)).await.ok()?;
+        Some(Reservation { memory: Arc::clone(self), permit })
+    }
+
+    /// A piece has become evictable: lets it go, or another one, if somebody waits.
+    pub(crate) fn relieve(&self) {
+        if self.is_short() {
+            self.evict(BUFFER);
+        }
+    }
+
+    /// Lets go of pieces of `bytes` together, if there are so many that can be missed.
+    fn evict(&self, bytes: usize) {
+        let fair = self.fair_share();
+        let holders: Vec<Arc<dyn Holder>> = {
+            let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+            holders.iter().filter_map(Weak::upgrade).collect()
+        };
+        let mut offers = Vec::new();
+        for (index, holder) in holders.iter().enumerate() {
+            holder.offers(fair, &mut |offer| offers.push((offer.spare, index, offer.start, offer.len)));
+        }
+        offers.sort_unstable_by_key(|(spare, ..)| std::cmp::Reverse(*spare));
+        let mut gone = 0;
+        for (_, index, start, len) in offers {
+            if gone >= bytes {
+                break;
+            }
+            holders[index].evict(start);
+            gone += len;
+        }
+    }
+
+    /// Budget units for `bytes`, rounded up; a u32 holds them, for the budget has at most 4 TiB.
+    fn units(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT).clamp(1, self.limit / UNIT)).unwrap_or(u32::MAX)
+    }
+
+    fn buffer(&self, len: usize) -> Box<[u8]> {
+        let spare = || self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let pooled = if len == BUFFER { spare() } else { None };
+        pooled.unwrap_or_else(|| vec![0; len].into_boxed_slice())
+    }
+}
+
+/// One recipient's part in the memory.
+pub(crate) struct Share(Arc<Memory>);
+
+impl Share {
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.0
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Waiting<'a>(&'a Memory);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Memory that was set aside and is not in use yet. What is left of it is given back.
+pub(crate) struct Reservation {
+    memory: Arc<Memory>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Reservation {
+    /// A buffer of `len` bytes out of what was reserved; counted beyond it if that is used up, which happens
+    /// when a store sends in very small pieces.
+    pub(crate) fn buffer(&mut self, len: usize) -> Buffer {
+        let units = self.memory.units(len) as usize;
+        let permit = self.permit.split(units.min(self.permit.num_permits()));
+        Buffer {
+            bytes: self.memory.buffer(len),
+            filled: 0,
+            memory: Arc::clone(&self.memory),
+            _permit: permit,
+        }
+    }
+}
+
+/// A buffer that is counted, and goes back to the pool.
+pub(crate) struct Buffer {
+    bytes: Box<[u8]>,
+    filled: usize,
+    memory: Arc<Memory>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Buffer {
+    pub(crate) fn spare(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.filled..]
+    }
+
+    pub(crate) fn fill(&mut self, n: usize) {
+        self.filled = (self.filled + n).min(self.bytes.len());
+    }
+
+    pub(crate) fn filled(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == self.bytes.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// The filled bytes; the buffer goes back when the last clone of them is dropped.
+    pub(crate) fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.filled()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.bytes.len() == BUFFER {
+            let bytes = std::mem::take(&mut self.bytes);
+            let mut spares = self.memory.spares.lock().unwrap_or_else(PoisonError::into_inner);
+            if spares.len() < SPARES {
+                spares.push(bytes);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_comes_back_when_the_last_clone_goes() {
+        let memory = Memory::new(4 * BUFFER);
+        let mut reservation = memory.reserve(2 * BUFFER).await.unwrap();
+        let mut buffer = reservation.buffer(BUFFER);
+        buffer.spare()[..3].copy_from_slice(b"abc");
+        buffer.fill(3);
+        drop(reservation);
+        assert_eq!(memory.used(), BUFFER);
+        let bytes = buffer.freeze();
+        let clone = bytes.clone();
+        drop(bytes);
+        assert_eq!((&clone[..], memory.used()), (&b"abc"[..], BUFFER));
+        drop(clone);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_what_others_can_miss() {
+        struct Cache(Mutex<Option<Bytes>>);
+        impl Holder for Cache {
+            fn offers(&self, _: u64, offer: &mut dyn FnMut(Offer)) {
+                if let Some(bytes) = &*self.0.lock().unwrap() {
+                    offer(Offer { start: 0, len: bytes.len(), spare: 1 });
+                }
+            }
+            fn evict(&self, _: u64) {
+                self.0.lock().unwrap().take();
+            }
+        }
+        let memory = Memory::new(BUFFER);
+        let buffer = memory.reserve(BUFFER).await.unwrap().buffer(BUFFER);
+        let cache: Arc<dyn Holder> = Arc::new(Cache(Mutex::new(Some(buffer.freeze()))));
+        assert_eq!(memory.used(), BUFFER);
+        assert!(memory.try_reserve(BUFFER).is_none());
+        memory.register(Arc::downgrade(&cache));
+        assert!(memory.reserve(BUFFER).await.is_some());
+    }
+
+    #[test]
+    fn nobody_may_take_all() {
+        let memory = Memory::new(256 << 20);
+        assert_eq!(memory.fair_share(), 64 << 20);
+        let shares: Vec<Share> = (0..300).map(|_| memory.share()).collect();
+        assert_eq!(memory.fair_share(), (256 << 20) / 301);
+        drop(shares);
+        assert_eq!(memory.fair_share(), 64 << 20);
+    }
+}

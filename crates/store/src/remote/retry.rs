@@ -1,0 +1,172 @@
+//! What becomes of a request that failed: tried again, when, and how often.
+
+use std::time::{Duration, SystemTime};
+
+use outflow_content::SpanError;
+
+/// Tries without a single new byte, before a segment is given up.
+const TRIES: u32 = 8;
+/// Wait before the second try; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Longest wait of our own accord.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait that a store may ask for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Why a request did not bring what was asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// It may go better next time.
+    Passing {
+        /// What happened.
+        why: String,
+        /// How long the store wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The same as passing, but right away: a pooled connection had been closed meanwhile.
+    Stale,
+    /// The credentials were refused: worth another try with fresh ones.
+    Denied(String),
+    /// The object is not the one any more that the content was made from.
+    Changed(String),
+    /// It will not go better.
+    Lasting(String),
+}
+
+impl Failure {
+    pub(crate) fn passing(why: impl Into<String>) -> Failure {
+        Failure::Passing { why: why.into(), retry_after: None }
+    }
+
+    /// What an answer's status means, if it is not one of success.
+    pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> Failure {
+        match status {
+            412 => Failure::Changed("the store has another version of it by now".to_owned()),
+            404 | 410 => Failure::Changed("the store does not have it any more".to_owned()),
+            416 => Failure::Changed("it has become shorter in the store".to_owned()),
+            401 | 403 => Failure::Denied(format!("the store refuses access ({status})")),
+            408 | 425 | 429 | 500..=599 => {
+                Failure::Passing { why: format!("the store answered {status}"), retry_after }
+            }
+            _ => Failure::Lasting(format!("the store answered {status}")),
+        }
+    }
+
+    /// The error that a recipient's delivery ends with.
+    pub(crate) fn to_span_error(&self, name: &str) -> SpanError {
+        let other = |why: &str| SpanError::Other { name: name.to_owned(), source: why.into() };
+        match self {
+            Failure::Changed(how) => SpanError::Changed { name: name.to_owned(), how: how.clone() },
+            Failure::Passing { why, .. } => other(&format!("{why}, even after several tries")),
+            Failure::Stale => other("the store closes every connection"),
+            Failure::Denied(why) | Failure::Lasting(why) => other(why),
+        }
+    }
+}
+
+/// Counts the tries for one segment.
+#[derive(Debug, Default)]
+pub(crate) struct Retries {
+    failed: u32,
+    stale: u32,
+    denied: bool,
+}
+
+impl Retries {
+    /// New bytes came: what failed before does not count any more.
+    pub(crate) fn progress(&mut self) {
+        *self = Retries::default();
+    }
+
+    /// How long to wait before the next try; the failure itself if there is none.
+    pub(crate) fn after(&mut self, failure: Failure) -> Result<Duration, Failure> {
+        match failure {
+            Failure::Changed(_) | Failure::Lasting(_) => Err(failure),
+            Failure::Denied(_) if self.denied => Err(failure),
+            Failure::Denied(_) => {
+                self.denied = true;
+                Ok(Duration::ZERO)
+            }
+            // All pooled connections may have been closed at the same time.
+            Failure::Stale if self.stale < 64 => {
+                self.stale += 1;
+                Ok(Duration::ZERO)
+            }
+            Failure::Stale => Err(failure),
+            Failure::Passing { retry_after, .. } => {
+                self.failed += 1;
+                if self.failed >= TRIES {
+                    return Err(failure);
+                }
+                let wait = (FIRST_WAIT * 2u32.pow(self.failed - 1)).min(LONGEST_WAIT);
+                // Between half and all of it, so that those who failed together do not come back together.
+                let wait = wait.mul_f64(0.5 + 0.5 * jitter());
+                Ok(retry_after.map_or(wait, |asked| asked.min(LONGEST_RETRY_AFTER).max(wait)))
+            }
+        }
+    }
+}
+
+/// A number from 0 to 1 that differs from call to call.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // Each state has a key of its own (std documentation), so the hash of nothing is random enough here.
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
+}
+
+/// What a `Retry-After` field says: seconds, or a date (RFC 9110, 10.2.3).
+pub(crate) fn retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value.trim()).ok()?;
+    Some(SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_end() {
+        let mut retries = Retries::default();
+        let mut sum = Duration::ZERO;
+        for tried in 1..TRIES {
+            let wait = retries.after(Failure::passing("x")).unwrap();
+            let longest = (FIRST_WAIT * 2u32.pow(tried - 1)).min(LONGEST_WAIT);
+            assert!(wait <= longest && wait >= longest / 2, "{tried}: {wait:?}");
+            sum += wait;
+        }
+        assert!(sum > Duration::from_secs(6), "{sum:?}");
+        assert!(retries.after(Failure::passing("x")).is_err());
+        retries.progress();
+        assert!(retries.after(Failure::passing("x")).is_ok());
+    }
+
+    #[test]
+    fn a_store_that_asks_for_time_gets_it() {
+        let mut retries = Retries::default();
+        let asked = |seconds| Failure::Passing {
+            why: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        assert_eq!(retries.after(asked(7)).unwrap(), Duration::from_secs(7));
+        assert_eq!(retries.after(asked(100_000)).unwrap(), LONGEST_RETRY_AFTER);
+        assert_eq!(retry_after(" 12 "), Some(Duration::from_secs(12)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn some_failures_are_final() {
+        for status in [412, 404, 416, 400, 301] {
+            assert!(Retries::default().after(Failure::of_status(status, None)).is_err(), "{status}");
+        }
+        let mut retries = Retries::default();
+        assert_eq!(retries.after(Failure::of_status(403, None)).unwrap(), Duration::ZERO);
+        assert!(retries.after(Failure::of_status(403, None)).is_err());
+        for status in [500, 503, 429, 408] {
+            assert!(Retries::default().after(Failure::of_status(status, None)).is_ok(), "{status}");
+        }
+    }
+}

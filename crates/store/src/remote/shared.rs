@@ -1,0 +1,451 @@
+//! What the recipients of one object share: the pieces that have arrived, and the segments that are on their way.
+//!
+//! A segment is fetched by a task of its own, so that nobody depends on whoever asked first. What arrives is kept
+//! until all who are there have had it. While there is only one recipient, that is at once; since a second one has
+//! come, pieces stay as long as there is memory, for those who come later.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::Object;
+use crate::remote::engine::{Engine, Opened};
+use crate::remote::memory::{BUFFER, Buffer, Holder, Offer, Reservation};
+use crate::remote::plain::PlainUrl;
+use crate::remote::retry::{Failure, Retries};
+
+/// A store that sends nothing for this time is asked again.
+pub(crate) const STALLED: Duration = Duration::from_secs(15);
+
+/// A buffer with this much in it is handed over as it is when somebody waits; less is copied out of it.
+const WORTHWHILE: usize = 32 * 1024;
+
+/// What a segment's task takes before others get their turn, in bytes.
+const TURN: usize = 2 * BUFFER;
+
+/// One object's pieces, segments and recipients.
+pub(crate) struct Shared {
+    engine: Arc<Engine>,
+    object: Arc<Object>,
+    url: Mutex<Option<PlainUrl>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By the offset where each begins. They do not overlap.
+    pieces: BTreeMap<u64, Piece>,
+    flights: Vec<Flight>,
+    readers: Vec<Reading>,
+    next_id: u64,
+    /// There have been two recipients at the same time.
+    crowded: bool,
+    failed: Option<(Range<u64>, Failure)>,
+}
+
+struct Piece {
+    bytes: Bytes,
+    /// Computed while the bytes were warm, if the object's CRC-32 is known.
+    crc32: Option<u32>,
+}
+
+/// A segment on its way.
+struct Flight {
+    id: u64,
+    /// What has not arrived yet.
+    rest: Range<u64>,
+    task: Option<AbortHandle>,
+}
+
+struct Reading {
+    id: u64,
+    at: u64,
+    /// Whom to wake when something arrives at `at`.
+    waker: Option<Waker>,
+}
+
+/// What is there for a recipient.
+pub(crate) enum Taken {
+    /// Its next bytes, and their CRC-32 if that is known.
+    Bytes(Bytes, Option<u32>),
+    /// They are on their way; the recipient will be woken.
+    Coming,
+    /// Nobody has asked for them.
+    Missing,
+    /// They cannot be had.
+    Failed(Failure),
+}
+
+impl Shared {
+    pub(crate) fn new(engine: Arc<Engine>, object: Arc<Object>) -> Arc<Shared> {
+        Arc::new(Shared { engine, object, url: Mutex::default(), state: Mutex::default() })
+    }
+
+    pub(crate) fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn url(&self) -> Option<PlainUrl> {
+        self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_url(&self, url: Option<PlainUrl>) {
+        *self.url.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.lock().failed.is_some()
+    }
+
+    /// A new recipient, at `at`.
+    pub(crate) fn join(&self, at: u64) -> u64 {
+        let mut state = self.lock();
+        let id = state.new_id();
+        state.crowded |= !state.readers.is_empty();
+        state.readers.push(Reading { id, at, waker: None });
+        id
+    }
+
+    /// A recipient has gone. With the last one, everything that is on its way is given up.
+    pub(crate) fn leave(&self, id: u64) {
+        let mut state = self.lock();
+        state.readers.retain(|reader| reader.id != id);
+        if state.readers.is_empty() {
+            for flight in state.flights.drain(..) {
+                flight.task.inspect(AbortHandle::abort);
+            }
+            let pieces = std::mem::take(&mut state.pieces);
+            drop(state);
+            drop(pieces);
+        } else {
+            state.forget();
+        }
+    }
+
+    /// Whether there is no other recipient.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.lock().readers.len() == 1
+    }
+
+    /// Whether nothing of what follows `at` is here or on its way.
+    pub(crate) fn is_blank_at(&self, at: u64) -> bool {
+        let state = self.lock();
+        state.piece_at(at).is_none() && !state.flights.iter().any(|flight| flight.rest.contains(&at))
+    }
+
+    /// The next bytes of recipient `id` from `at`, before `end`.
+    pub(crate) fn take(&self, id: u64, range: Range<u64>, cx: &mut Context<'_>) -> Taken {
+        let mut state = self.lock();
+        let found = state.piece_at(range.start).map(|(start, piece)| {
+            let skip = (range.start - start) as usize;
+            let len = (range.end - range.start).min((piece.bytes.len() - skip) as u64) as usize;
+            let whole = skip == 0 && len == piece.bytes.len();
+            (piece.bytes.slice(skip..skip + len), piece.crc32.filter(|_| whole))
+        });
+        let taken = match found {
+            Some((bytes, crc32)) => Taken::Bytes(bytes, crc32),
+            None if state.flights.iter().any(|flight| flight.rest.contains(&range.start)) => Taken::Coming,
+            None => match &state.failed {
+                Some((failed, failure)) if failed.contains(&range.start) => Taken::Failed(failure.clone()),
+                _ => Taken::Missing,
+            },
+        };
+        if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == id) {
+            reader.at = range.start;
+            reader.waker = matches!(taken, Taken::Coming).then(|| cx.waker().clone());
+            if let Taken::Bytes(bytes, _) = &taken {
+                reader.at += bytes.len() as u64;
+                state.forget();
+            }
+        }
+        taken
+    }
+
+    /// Recipient `id` has had everything before `at`, by another way.
+    pub(crate) fn passed(&self, id: u64, at: u64) {
+        let mut state = self.lock();
+        if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == id) {
+            reader.at = at;
+            reader.waker = None;
+        }
+    }
+
+    /// Lets go of what lies in `range`, because it turned out to be wrong.
+    pub(crate) fn discard(&self, range: Range<u64>) {
+        self.lock().pieces.retain(|start, _| !range.contains(start));
+    }
+
+    /// Fetches what is neither here nor on its way of the beginning of `range`: as far as it goes in one
+    /// segment of at most `most` bytes. Returns up to where everything is here or on its way then.
+    pub(crate) fn fetch(self: &Arc<Self>, range: Range<u64>, most: u64) -> u64 {
+        let mut state = self.lock();
+        let start = state.covered_from(range.start).min(range.end);
+        if start == range.end {
+            return start;
+        }
+        if state.failed.as_ref().is_some_and(|(failed, _)| failed.contains(&start)) {
+            return start;
+        }
+        let end = state.gap_end(start).min(range.end).min(start.saturating_add(most.max(1)));
+        self.fly(&mut state, start..end, None);
+        end
+    }
+
+    /// Goes on in memory with an answer that is already coming.
+    pub(crate) fn adopt(self: &Arc<Self>, at: u64, opened: Opened) {
+        let mut state = self.lock();
+        let end = at + opened.left();
+        // Somebody else may have asked for the same meanwhile.
+        if at < end && state.gap_end(at) >= end && state.covered_from(at) == at {
+            self.fly(&mut state, at..end, Some(opened));
+        }
+    }
+
+    fn fly(self: &Arc<Self>, state: &mut State, range: Range<u64>, opened: Option<Opened>) {
+        let id = state.new_id();
+        state.flights.push(Flight { id, rest: range.clone(), task: None });
+        let flying = Flying { shared: Arc::clone(self), id };
+        let task = self.engine.spawn(flying.run(range, opened));
+        if let Some(flight) = state.flights.iter_mut().find(|flight| flight.id == id) {
+            flight.task = Some(task);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn piece_at(&self, at: u64) -> Option<(u64, &Piece)> {
+        let (start, piece) = self.pieces.range(..=at).next_back()?;
+        (at < start + piece.bytes.len() as u64).then_some((*start, piece))
+    }
+
+    /// The first byte from `at` on that is neither here nor on its way.
+    fn covered_from(&self, mut at: u64) -> u64 {
+        loop {
+            if let Some((start, piece)) = self.piece_at(at) {
+                at = start + piece.bytes.len() as u64;
+            } else if let Some(flight) = self.flights.iter().find(|flight| flight.rest.contains(&at)) {
+                at = flight.rest.end;
+            } else {
+                return at;
+            }
+        }
+    }
+
+    /// Where the first piece or segment behind `at` begins.
+    fn gap_end(&self, at: u64) -> u64 {
+        let piece = self.pieces.range(at..).next().map(|(start, _)| *start);
+        let flights = self.flights.iter().map(|flight| flight.rest.start).filter(|start| *start >= at);
+        flights.chain(piece).min().unwrap_or(u64::MAX)
+    }
+
+    /// Lets go of what everybody has had, unless more may come.
+    fn forget(&mut self) {
+        if self.crowded {
+            return;
+        }
+        let slowest = self.readers.iter().map(|reader| reader.at).min().unwrap_or(u64::MAX);
+        while let Some(first) = self.pieces.first_entry()
+            && first.key() + first.get().bytes.len() as u64 <= slowest
+        {
+            first.remove();
+        }
+    }
+
+    /// Wakes those who wait for something in `range`.
+    fn wake(&mut self, range: &Range<u64>) -> Vec<Waker> {
+        let waiting = self.readers.iter_mut().filter(|reader| range.contains(&reader.at));
+        waiting.filter_map(|reader| reader.waker.take()).collect()
+    }
+}
+
+impl Holder for Shared {
+    fn offers(&self, fair: u64, offer: &mut dyn FnMut(Offer)) {
+        let state = self.lock();
+        for (start, piece) in &state.pieces {
+            let end = start + piece.bytes.len() as u64;
+            // How far the nearest recipient that will want it has still to go.
+            let ahead = state.readers.iter().filter(|reader| reader.at < end);
+            let distance = ahead.map(|reader| start.saturating_sub(reader.at)).min();
+            let spare = match distance {
+                None => u64::MAX,
+                // What comes next, and a fair share, stays.
+                Some(distance) if distance <= fair.min(4 * BUFFER as u64) => continue,
+                Some(distance) if !state.crowded && distance <= fair => continue,
+                Some(distance) => distance,
+            };
+            offer(Offer { start: *start, len: piece.bytes.len(), spare });
+        }
+    }
+
+    fn evict(&self, start: u64) {
+        let piece = self.lock().pieces.remove(&start);
+        drop(piece);
+    }
+}
+
+/// A segment's task. When it ends, however it does, the segment is not on its way any more.
+struct Flying {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Flying {
+    async fn run(self, range: Range<u64>, opened: Option<Opened>) {
+        let (mut at, end) = (range.start, range.end);
+        let memory = self.shared.engine.memory();
+        let len = usize::try_from(end - at).unwrap_or(usize::MAX);
+        // Whoever has to wait for memory must not keep a connection meanwhile.
+        let (reservation, mut opened) = match memory.try_reserve(len) {
+            Some(reservation) => (Some(reservation), opened),
+            None => {
+                drop(opened);
+                (memory.reserve(len).await, None)
+            }
+        };
+        let Some(mut reservation) = reservation else { return };
+        let mut retries = Retries::default();
+        while at < end {
+            let before = at;
+            let failure = match self.attempt(opened.take(), &mut at, end, &mut reservation).await {
+                Ok(()) => return,
+                Err(failure) => failure,
+            };
+            if at > before {
+                retries.progress();
+            }
+            tracing::debug!(object = self.shared.object.key, at, ?failure, "a segment's request failed");
+            match retries.after(failure) {
+                Ok(wait) => {
+                    self.shared.engine.counters().retried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    tokio::time::sleep(wait).await;
+                }
+                Err(failure) => {
+                    self.shared.lock().failed = Some((at..u64::MAX, failure));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One request, or what is left of one.
+    async fn attempt(
+        &self,
+        opened: Option<Opened>,
+        at: &mut u64,
+        end: u64,
+        reservation: &mut Reservation,
+    ) -> Result<(), Failure> {
+        let engine = self.shared.engine();
+        let mut opened = match opened {
+            Some(opened) => opened,
+            None => engine.open(&self.shared, *at..end, || self.is_wanted(*at)).await?,
+        };
+        let room = |at: u64| usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER);
+        let mut buffer = reservation.buffer(room(*at));
+        let mut taken = 0;
+        let failure = loop {
+            match opened.try_read(buffer.spare()) {
+                Ok(0) => break Failure::passing("the store's answer ended early"),
+                Ok(n) => {
+                    buffer.fill(n);
+                    taken += n;
+                    if !buffer.is_full() {
+                        continue;
+                    }
+                    self.arrived(at, buffer);
+                    if *at == end {
+                        opened.finish();
+                        return Ok(());
+                    }
+                    buffer = reservation.buffer(room(*at));
+                    if taken >= TURN {
+                        taken = 0;
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if !buffer.filled().is_empty() && self.is_wanted(*at) {
+                        if buffer.filled().len() >= WORTHWHILE {
+                            self.arrived(at, buffer);
+                            buffer = reservation.buffer(room(*at));
+                        } else {
+                            let mut small = reservation.buffer(buffer.filled().len());
+                            small.spare().copy_from_slice(buffer.filled());
+                            small.fill(buffer.filled().len());
+                            buffer.clear();
+                            self.arrived(at, small);
+                        }
+                    }
+                    match timeout(STALLED, opened.readable()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => break broke_off(&error),
+                        Err(_) => break Failure::passing("the store stopped sending"),
+                    }
+                }
+                Err(error) => break broke_off(&error),
+            }
+        };
+        if !buffer.filled().is_empty() {
+            self.arrived(at, buffer);
+        }
+        Err(failure)
+    }
+
+    /// Whether a recipient waits for the byte at `at`.
+    fn is_wanted(&self, at: u64) -> bool {
+        let state = self.shared.lock();
+        state.readers.iter().any(|reader| reader.at == at && reader.waker.is_some())
+    }
+
+    /// Hands over what has arrived at `at`.
+    fn arrived(&self, at: &mut u64, buffer: Buffer) {
+        let crc32 = self.shared.object.crc32.is_some().then(|| crc32fast::hash(buffer.filled()));
+        let piece = Piece { bytes: buffer.freeze(), crc32 };
+        let range = *at..*at + piece.bytes.len() as u64;
+        *at = range.end;
+        let mut state = self.shared.lock();
+        if let Some(flight) = state.flights.iter_mut().find(|flight| flight.id == self.id) {
+            flight.rest.start = range.end;
+        }
+        state.pieces.insert(range.start, piece);
+        let wakers = state.wake(&range);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.shared.engine.memory().relieve();
+    }
+}
+
+fn broke_off(error: &std::io::Error) -> Failure {
+    Failure::passing(format!("the store's answer broke off: {error}"))
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let Some(index) = state.flights.iter().position(|flight| flight.id == self.id) else { return };
+        let flight = state.flights.swap_remove(index);
+        // Whoever waits for the rest finds out that it failed, or asks for it again.
+        let wakers = state.wake(&(flight.rest.start..flight.rest.end.max(flight.rest.start + 1)));
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}

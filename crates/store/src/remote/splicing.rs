@@ -1,0 +1,204 @@
+//! Segments that go from the store's socket to the recipient's without being read: the one that is leaving, and the
+//! next, which has been asked for and waits in the kernel.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::{Instant, Sleep};
+
+use crate::remote::engine::{Boxed, Opened};
+use crate::remote::retry::{Failure, Retries};
+use crate::remote::shared::{STALLED, Shared};
+
+/// The first segment, in bytes. Each further one is twice as long.
+const FIRST: u64 = 4 << 20;
+/// The longest.
+const LONGEST: u64 = 32 << 20;
+
+/// Where a recipient is in the segments that are spliced for it.
+pub(crate) struct Splicing {
+    /// What has not been asked for.
+    rest: Range<u64>,
+    size: u64,
+    current: Option<Segment>,
+    next: Option<Segment>,
+}
+
+struct Segment {
+    /// What of it has not been moved.
+    range: Range<u64>,
+    state: State,
+    retries: Retries,
+    /// Runs while nothing comes.
+    patience: Option<std::pin::Pin<Box<Sleep>>>,
+}
+
+enum State {
+    Opening(Boxed<Result<Opened, Failure>>),
+    Open(Opened),
+    /// The last request failed, which has not been looked at yet.
+    Failed(Failure),
+}
+
+impl Splicing {
+    pub(crate) fn new(range: Range<u64>) -> Splicing {
+        Splicing { rest: range, size: FIRST, current: None, next: None }
+    }
+
+    /// Ready when something can be moved.
+    pub(crate) fn poll_readable(
+        &mut self,
+        shared: &Arc<Shared>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        if self.current.is_none() {
+            self.current = self.next.take();
+            if self.current.is_none() {
+                self.current = self.ask(shared);
+            }
+        }
+        let Some(current) = &mut self.current else { return Poll::Ready(Ok(())) };
+        // Half of it has been moved: the next one's answer should be here when it ends.
+        if self.next.is_none() && (current.range.end - current.range.start) * 4 <= self.size {
+            self.next = self.ask(shared);
+        }
+        if let Some(next) = &mut self.next {
+            next.poll_open(cx);
+        }
+        let Some(current) = &mut self.current else { return Poll::Ready(Ok(())) };
+        current.poll_readable(shared, cx)
+    }
+
+    /// Moves some bytes into a pipe; 0 when there are none now.
+    pub(crate) fn splice(&mut self, shared: &Arc<Shared>, into: BorrowedFd<'_>, most: usize) -> usize {
+        let Some(current) = &mut self.current else { return 0 };
+        let n = current.splice(into, most);
+        if current.range.is_empty() {
+            if let Some(Segment { state: State::Open(opened), .. }) = self.current.take() {
+                opened.finish();
+            }
+            // Its request leaves at once.
+            self.current = self.next.take();
+            if self.current.is_none() {
+                self.current = self.ask(shared);
+            }
+        }
+        n
+    }
+
+    /// Takes all that is coming into memory.
+    pub(crate) fn into_memory(self, shared: &Arc<Shared>) {
+        for segment in [self.current, self.next].into_iter().flatten() {
+            if let State::Open(opened) = segment.state {
+                shared.adopt(segment.range.start, opened);
+            }
+        }
+    }
+
+    fn ask(&mut self, shared: &Arc<Shared>) -> Option<Segment> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let end = self.rest.end.min(self.rest.start + self.size);
+        let range = self.rest.start..end;
+        self.rest.start = end;
+        self.size = (self.size * 2).min(LONGEST);
+        Some(Segment {
+            state: State::Opening(open(shared, range.clone())),
+            range,
+            retries: Retries::default(),
+            patience: None,
+        })
+    }
+}
+
+fn open(shared: &Arc<Shared>, range: Range<u64>) -> Boxed<Result<Opened, Failure>> {
+    let shared = Arc::clone(shared);
+    Box::pin(async move { shared.engine().open(&shared, range, || true).await })
+}
+
+impl Segment {
+    fn poll_open(&mut self, cx: &mut Context<'_>) {
+        if let State::Opening(opening) = &mut self.state
+            && let Poll::Ready(answer) = opening.as_mut().poll(cx)
+        {
+            self.state = match answer {
+                Ok(opened) => State::Open(opened),
+                Err(failure) => State::Failed(failure),
+            };
+        }
+    }
+
+    fn poll_readable(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            self.poll_open(cx);
+            match &mut self.state {
+                State::Opening(_) => return Poll::Pending,
+                State::Failed(failure) => {
+                    let failure = std::mem::replace(failure, Failure::Stale);
+                    tracing::debug!(
+                        object = shared.object().key,
+                        at = self.range.start,
+                        ?failure,
+                        "a segment's request failed"
+                    );
+                    let wait = match self.retries.after(failure) {
+                        Ok(wait) => wait,
+                        Err(failure) => return Poll::Ready(Err(failure)),
+                    };
+                    let opening = open(shared, self.range.clone());
+                    self.state = State::Opening(Box::pin(async move {
+                        tokio::time::sleep(wait).await;
+                        opening.await
+                    }));
+                }
+                State::Open(opened) => match opened.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.patience = None;
+                        return Poll::Ready(Ok(()));
+                    }
+                    Poll::Ready(Err(error)) => self.fail(&error),
+                    Poll::Pending => {
+                        let patience = self.patience.get_or_insert_with(|| {
+                            Box::pin(tokio::time::sleep_until(Instant::now() + STALLED))
+                        });
+                        ready!(patience.as_mut().poll(cx));
+                        self.patience = None;
+                        self.state = State::Failed(Failure::passing("the store stopped sending"));
+                    }
+                },
+            }
+        }
+    }
+
+    fn splice(&mut self, into: BorrowedFd<'_>, most: usize) -> usize {
+        let State::Open(opened) = &mut self.state else { return 0 };
+        let Some(body) = opened.direct() else {
+            self.state = State::Failed(Failure::Lasting("the store's answer cannot be spliced".to_owned()));
+            return 0;
+        };
+        match body.try_splice(into, most) {
+            Ok(0) => {
+                self.fail(&io::ErrorKind::UnexpectedEof.into());
+                0
+            }
+            Ok(n) => {
+                self.range.start += n as u64;
+                self.retries.progress();
+                n
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                self.fail(&error);
+                0
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.state = State::Failed(Failure::passing(format!("the store's answer broke off: {error}")));
+    }
+}
