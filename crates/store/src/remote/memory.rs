@@ -5,15 +5,21 @@
 //! will miss, and those of whoever holds more than a fair share, are let go ([`Holder::evict`]). Nobody waits
 //! for somebody else's slow recipient.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay in the
 /// processor's cache between being filled and being sent.
 pub(crate) const BUFFER: usize = 128 * 1024;
+
+/// Whoever waits looks as often for what others can miss.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Spare buffers that are kept: 4 MiB.
 const SPARES: usize = 32;
@@ -54,7 +60,7 @@ pub(crate) struct Offer {
 impl Memory {
     /// A budget of `limit` bytes; at least one buffer.
     pub(crate) fn new(limit: usize) -> Arc<Memory> {
-        let limit = limit.max(BUFFER).min(Semaphore::MAX_PERMITS);
+        let limit = limit.clamp(BUFFER, Semaphore::MAX_PERMITS);
         Arc::new(Memory {
             limit,
             budget: Arc::new(Semaphore::new(limit / UNIT)),
@@ -66,6 +72,7 @@ impl Memory {
     }
 
     /// Bytes that are reserved or in use.
+    #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         (self.limit / UNIT).saturating_sub(self.budget.available_permits()) * UNIT
     }
@@ -118,10 +125,15 @@ impl Memory {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(self);
-        self.evict(bytes);
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.budget).acquire_many_owned(self.units(bytes)).await.ok()?;
-        Some(Reservation { memory: Arc::clone(self), permit })
+        let mut turn = pin!(Arc::clone(&self.budget).acquire_many_owned(self.units(bytes)));
+        loop {
+            self.evict(bytes);
+            // What nobody could miss just now may be left lying by then.
+            if let Ok(permit) = timeout(AGAIN, &mut turn).await {
+                // The semaphore is never closed.
+                return Some(Reservation { memory: Arc::clone(self), permit: permit.ok()? });
+            }
+        }
     }
 
     /// A piece has become evictable: lets it go, or another one, if somebody waits.

@@ -6,6 +6,8 @@ use outflow_content::SpanError;
 
 /// Tries without a single new byte, before a segment is given up.
 const TRIES: u32 = 8;
+/// Tries with credentials that are refused.
+const DENIED: u32 = 4;
 /// Wait before the second try; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait of our own accord.
@@ -69,7 +71,7 @@ impl Failure {
 pub(crate) struct Retries {
     failed: u32,
     stale: u32,
-    denied: bool,
+    denied: u32,
 }
 
 impl Retries {
@@ -82,10 +84,10 @@ impl Retries {
     pub(crate) fn after(&mut self, failure: Failure) -> Result<Duration, Failure> {
         match failure {
             Failure::Changed(_) | Failure::Lasting(_) => Err(failure),
-            Failure::Denied(_) if self.denied => Err(failure),
+            // Signed with credentials that have just ended, perhaps: the next ones are not long in coming.
             Failure::Denied(_) => {
-                self.denied = true;
-                Ok(Duration::ZERO)
+                self.denied += 1;
+                if self.denied >= DENIED { Err(failure) } else { Ok(FIRST_WAIT * (self.denied - 1)) }
             }
             // All pooled connections may have been closed at the same time.
             Failure::Stale if self.stale < 64 => {
@@ -164,6 +166,7 @@ mod tests {
         }
         let mut retries = Retries::default();
         assert_eq!(retries.after(Failure::of_status(403, None)).unwrap(), Duration::ZERO);
+        assert!((2..DENIED).all(|_| retries.after(Failure::of_status(403, None)).is_ok()));
         assert!(retries.after(Failure::of_status(403, None)).is_err());
         for status in [500, 503, 429, 408] {
             assert!(Retries::default().after(Failure::of_status(status, None)).is_ok(), "{status}");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::AbortHandle;
@@ -22,6 +22,9 @@ use crate::remote::retry::{Failure, Retries};
 
 /// A store that sends nothing for this time is asked again.
 pub(crate) const STALLED: Duration = Duration::from_secs(15);
+
+/// What its recipient has not taken for this time can give way to others' bytes, as a last resort.
+const STALE: Duration = Duration::from_millis(500);
 
 /// A buffer with this much in it is handed over as it is when somebody waits; less is copied out of it.
 const WORTHWHILE: usize = 32 * 1024;
@@ -53,6 +56,7 @@ struct Piece {
     bytes: Bytes,
     /// Computed while the bytes were warm, if the object's CRC-32 is known.
     crc32: Option<u32>,
+    since: Instant,
 }
 
 /// A segment on its way.
@@ -287,10 +291,12 @@ impl Holder for Shared {
             let distance = ahead.map(|reader| start.saturating_sub(reader.at)).min();
             let spare = match distance {
                 None => u64::MAX,
-                // What comes next, and a fair share, stays.
-                Some(distance) if distance <= fair.min(4 * BUFFER as u64) => continue,
-                Some(distance) if !state.crowded && distance <= fair => continue,
-                Some(distance) => distance,
+                Some(distance) if distance > fair || (state.crowded && distance > 4 * BUFFER as u64) => {
+                    distance
+                }
+                // What comes next, and a fair share, stays with whoever takes it.
+                Some(_) if piece.since.elapsed() < STALE => continue,
+                Some(_) => 0,
             };
             offer(Offer { start: *start, len: piece.bytes.len(), spare });
         }
@@ -419,7 +425,7 @@ impl Flying {
     /// Hands over what has arrived at `at`.
     fn arrived(&self, at: &mut u64, buffer: Buffer) {
         let crc32 = self.shared.object.crc32.is_some().then(|| crc32fast::hash(buffer.filled()));
-        let piece = Piece { bytes: buffer.freeze(), crc32 };
+        let piece = Piece { bytes: buffer.freeze(), crc32, since: Instant::now() };
         let range = *at..*at + piece.bytes.len() as u64;
         *at = range.end;
         let mut state = self.shared.lock();
