@@ -368,6 +368,11 @@ impl Store {
 
 /// For the rooms beside this one.
 impl Store {
+    /// The threads whose connections all of the clients use: nothing may be asked from others.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
     /// What fetches segments.
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.0.engine.get_or_init(|| {
