@@ -26,6 +26,7 @@ mod publish;
 mod ranges;
 mod resumes;
 mod selections;
+mod store_downloads;
 mod stores;
 mod transfers;
 mod unreadable;

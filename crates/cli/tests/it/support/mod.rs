@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) use client::{Client, Reply};
 pub(crate) use run::{Program, feed, java, output, program, python};
 pub(crate) use server::{Server, Setup, binary};
-pub(crate) use stores::{Access, BUCKET, Garage, Moto, Nginx};
+pub(crate) use stores::{Access, BUCKET, Bucket, Garage, Moto, Nginx};
 pub(crate) use tree::{Files, Random, Tree, noise};
 
 /// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
