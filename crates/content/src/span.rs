@@ -119,6 +119,12 @@ pub trait OpenFile: Send + Sync + 'static {
 pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// The run of `len` bytes from `offset`, as a span of exactly that length. Must not wait.
     fn span(self: Arc<Self>, offset: u64, len: u64) -> Span;
+
+    /// Says that the span of `len` bytes from `offset` will be asked for soon. What comes from far away can be
+    /// fetched meanwhile; it is given up when the source is dropped.
+    fn fetch_ahead(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 }
 
 /// Yields bytes one chunk after the other. Dropping it gives up what is under way.

@@ -9,6 +9,7 @@ use outflow_content::Content;
 use outflow_store::RelPath;
 use outflow_zip::{Archive, Form};
 
+use crate::ahead::Ahead;
 use crate::pick::Pick;
 use crate::plan::{Made, Plan, has_tags};
 use crate::plans::Ask;
@@ -88,7 +89,8 @@ pub(crate) async fn ready(
     };
     // No Last-Modified: the two layouts of one archive would share it, and `If-Range` with a date would
     // join the one's head with the other's tail.
-    let content = Content::new(Arc::new(Archive::new(made.layout, Arc::clone(&plan))))
+    let bodies = Ahead::new(Arc::clone(&plan), Arc::clone(&made.layout));
+    let content = Content::new(Arc::new(Archive::new(made.layout, Arc::new(bodies))))
         .etag(made.etag)
         .media_type(HeaderValue::from_static("application/zip"))
         .attachment(&format!("{name}.zip"))

@@ -11,6 +11,7 @@
 //!   archive    a folder or a selection -> a content
 //!     plans      which archives are planned already
 //!     plan       a tree and its layouts
+//!     ahead      a delivery that fetches the next files while one leaves
 //!     resume     which layout a client began with
 //!     pick       a selection in a short address
 //!     form       a selection from a page
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod ahead;
 mod archive;
 mod body;
 mod file;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
-use outflow_content::{EntityTag, Span, SpanError, mentions_etag};
+use outflow_content::{EntityTag, Source, Span, SpanError, mentions_etag};
 use outflow_store::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
 
@@ -102,6 +102,11 @@ impl Plan {
 
     pub(crate) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Where the bytes of an entry's file come from.
+    pub(crate) fn source(&self, entry: usize) -> Result<Arc<dyn Source>, SpanError> {
+        Ok(self.tree.file(self.must_index(entry)?).source())
     }
 
     /// Heap memory in bytes, as far as it goes with the number of files.
@@ -252,7 +257,7 @@ pub(crate) fn has_tags(headers: &HeaderMap) -> bool {
 
 impl Bodies for Plan {
     fn body(&self, entry: usize, offset: u64, len: u64) -> Result<Span, SpanError> {
-        Ok(self.tree.file(self.must_index(entry)?).source().span(offset, len))
+        Ok(self.source(entry)?.span(offset, len))
     }
 
     fn crc32(&self, entry: usize) -> Option<u32> {

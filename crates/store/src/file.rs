@@ -182,8 +182,17 @@ pub struct LazyFile {
     root: Arc<Root>,
     path: RelPath,
     size: u64,
-    mtime: i64,
+    expected: Expected,
     key: Key,
+}
+
+/// What a file has to be besides its size.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// Modified at this time, and the inode of the key.
+    Inode(i64),
+    /// Modified at this time in microseconds since 1970, if that is known: the folder may have been copied.
+    Micros(Option<u64>),
 }
 
 impl LazyFile {
@@ -191,7 +200,16 @@ impl LazyFile {
     /// 1970), with the inode of `key`.
     #[must_use]
     pub fn new(root: Arc<Root>, path: RelPath, size: u64, mtime: i64, key: Key) -> LazyFile {
-        LazyFile { root, path, size, mtime, key }
+        LazyFile { root, path, size, expected: Expected::Inode(mtime), key }
+    }
+
+    /// The file `path` below `root` as an object with this tag: `"inode-mtime-size"` in hexadecimal, the time in
+    /// microseconds, as the client for stores gives it. The inode does not count.
+    pub(crate) fn of_object(root: Arc<Root>, path: RelPath, size: u64, etag: Option<&str>) -> LazyFile {
+        let mtime = etag.and_then(|etag| etag.trim_matches('"').split('-').nth(1));
+        let micros = mtime.and_then(|mtime| u64::from_str_radix(mtime, 16).ok());
+        let key = Key::of(&[b"file of a store", path.as_bytes()]);
+        LazyFile { root, path, size, expected: Expected::Micros(micros), key }
     }
 
     /// By which a [`crate::CrcCache`] knows the file.
@@ -220,10 +238,17 @@ impl LazyFile {
         if identity.size != self.size {
             return changed(format!("it had {} bytes and has {} now", self.size, identity.size));
         }
-        if identity.mtime != self.mtime {
+        let (same_time, same_inode) = match self.expected {
+            Expected::Inode(mtime) => (identity.mtime == mtime, self.key.is_inode_of(&identity)),
+            Expected::Micros(micros) => {
+                let now = u64::try_from(identity.mtime.div_euclid(1_000)).ok();
+                (micros.is_none() || micros == now, true)
+            }
+        };
+        if !same_time {
             return changed("its modified time is another".to_owned());
         }
-        if !self.key.is_inode_of(&identity) {
+        if !same_inode {
             return changed("another file is in its place".to_owned());
         }
         Ok(file)

@@ -242,6 +242,12 @@ impl Tree {
         self.names.len()
     }
 
+    /// Whether its files lie in a store.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.origin, Origin::Store(_))
+    }
+
     /// Heap memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -39,16 +39,6 @@ impl RemoteFile {
         RemoteFile { store, object, ahead: Mutex::default() }
     }
 
-    /// Begins to fetch the `len` bytes from `offset`, so that the first of them are here when the span that begins
-    /// there is asked for. Given up when this is dropped.
-    pub fn fetch_ahead(&self, offset: u64, len: u64) {
-        if len > 0 {
-            let mut reader = self.reader(offset, len);
-            reader.look_ahead();
-            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((len, reader));
-        }
-    }
-
     fn reader(&self, offset: u64, len: u64) -> Reader {
         Reader::new(self.store.engine(), &self.object, offset..offset.saturating_add(len))
     }
@@ -56,10 +46,22 @@ impl RemoteFile {
 
 impl Source for RemoteFile {
     fn span(self: Arc<Self>, offset: u64, len: u64) -> Span {
+        if let Some(file) = self.store.local_file(&self.object) {
+            return Arc::new(file).span(offset, len);
+        }
         let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ahead = ahead.filter(|(of, reader)| reader.at() == offset && *of == len);
         let reader = ahead.map_or_else(|| self.reader(offset, len), |(_, reader)| reader);
         Span::Feed(FeedSpan { feed: Box::new(reader), len })
+    }
+
+    fn fetch_ahead(&self, offset: u64, len: u64) {
+        if len == 0 || self.store.is_folder() {
+            return;
+        }
+        let mut reader = self.reader(offset, len);
+        reader.look_ahead();
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((len, reader));
     }
 }
 

@@ -26,6 +26,7 @@ use crate::remote::plain::{self, PlainUrl};
 use crate::remote::reader::Reader;
 use crate::remote::retry::Failure;
 use crate::remote::{listing, runtime};
+use crate::{LazyFile, RelPath, Root, RootOptions};
 
 /// A request whose answer does not go on for so long has failed.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     connections: Semaphore,
     /// What fetches segments; made when first needed.
     engine: OnceLock<Arc<Engine>>,
+    /// The folder of a store that is one. None: it cannot be opened.
+    folder: OnceLock<Option<Arc<Root>>>,
 }
 
 /// A small object that was read whole.
@@ -145,6 +148,7 @@ impl Store {
             writers: OnceLock::new(),
             connections: Semaphore::new(connections),
             engine: OnceLock::new(),
+            folder: OnceLock::new(),
         })))
     }
 
@@ -426,6 +430,24 @@ impl Store {
             what: format!("cannot sign a request for {}", printable(object.key.as_bytes())),
             kind,
         })
+    }
+
+    /// Whether it is a folder of this machine.
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self.0.address.place, Place::File { .. })
+    }
+
+    /// An object as a file that the kernel can send, if the store is a folder.
+    pub(crate) fn local_file(&self, object: &Object) -> Option<LazyFile> {
+        let Place::File { path } = &self.0.address.place else { return None };
+        let open = || {
+            let options = RootOptions { follow_symlinks: false, hidden: true };
+            let root = Root::new(path, options);
+            root.inspect_err(|error| tracing::warn!(folder = %path.display(), %error, "the store's folder cannot be opened")).ok().map(Arc::new)
+        };
+        let root = self.0.folder.get_or_init(open).as_ref()?;
+        let path = RelPath::new(object.key.as_bytes()).ok()?;
+        Some(LazyFile::of_object(Arc::clone(root), path, object.size, object.etag.as_deref()))
     }
 
     /// Whether [`Store::plain_url`] has something to say.
