@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Set, Union
+from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 from . import load, measure, trees
 from .peers import Server
+from .stores import PREFIX, Spec, Store, objects
 
 Figures = Dict[str, float]
 
@@ -26,17 +27,20 @@ class Rig:
     server_core: int
     load_core: int
     root: Path = Path()  # the tree of the running case
+    store: Optional[Store] = None  # the store behind the server, on the load's core
 
     @property
     def load_cores(self) -> Set[int]:
         return {self.load_core}
 
     def window(self, server: Server) -> measure.Window:
-        return measure.Window(server.pid, self.server_core, self.load_core)
+        store = self.store.server.pid if self.store else None
+        return measure.Window(server.pid, self.server_core, self.load_core, store)
 
     @staticmethod
     def company(window: measure.Window, load_cpu: float, load_seconds: float) -> Figures:
-        """How busy the load generator was, and how much of both cores went to somebody else's work."""
+        """How busy the load generator (and the store) was, and how much of both cores went to somebody else's work."""
+        load_cpu += window.store_cpu
         return {
             "load": load_cpu / load_seconds, "others": window.others,
             "others_beside_load": max(0.0, window.load_busy - load_cpu) / window.seconds,
@@ -159,6 +163,73 @@ def peak(rig: Rig, server: Server, path: str, clients: int, piece: int, pieces: 
     }
 
 
+# --- kinds of load on a store --------------------------------------------------------------------------------------
+
+
+def first_byte(rig: Rig, server: Server, pause: float) -> Figures:
+    """One client that asks for each of the objects in turn, with pauses."""
+    trees.warm(rig.root)
+    paths = [PREFIX + file.name for file in objects(rig.root)]
+    load.body(server, paths[0])  # the first request fetches the manifest
+    with rig.window(server) as window, load.Client(
+        "one_by_one", rig.load_cores, server, paths=paths, pause=pause
+    ) as client:
+        got = client.finish()
+    return {
+        "first_p50_us": got["first_p50_us"], "first_p99_us": got["first_p99_us"], "whole_p50_us": got["whole_p50_us"],
+        "cpu_us_per_request": window.cpu / got["requests"] * 1e6, "others": window.others,
+    }
+
+
+def slow(rig: Rig, server: Server, rate: float, seconds: float) -> Figures:
+    """A slow client for each object, all at the same time."""
+    trees.warm(rig.root)
+    paths = [PREFIX + file.name for file in objects(rig.root)]
+    port = rig.store.server.port
+    with rig.window(server) as window, measure.Most(lambda: measure.established(port)) as most, load.Client(
+        "paced", rig.load_cores, server, paths=paths, rate=rate, for_seconds=seconds, buffer=128 << 10
+    ) as client:
+        got = client.finish()
+    if not most.value:
+        raise load.LoadError("no connection to the store was ever seen")
+    return {
+        "peak_mib": measure.peak_rss(server.pid) / trees.MB, "store_connections": most.value,
+        "slowest_mb_per_s": got["slowest"] / 1e6, "median_mb_per_s": got["median"] / 1e6,
+        "cpu_s_per_gib": window.cpu / (got["bytes"] / trees.GIB),
+        **rig.company(window, got["cpu"], got["seconds"]),
+    }
+
+
+def small(rig: Rig, server: Server, path: str, sample: int) -> Figures:
+    """One archive of all objects; before it, some of them one after the other from the store itself."""
+    files = [file.name for file in objects(rig.root)]
+    trees.warm(rig.root)
+    with load.Client(
+        "one_by_one", rig.load_cores, rig.store.server, paths=[rig.store.path(name) for name in files[:sample]], pause=0
+    ) as client:
+        single = client.finish()
+    figures = download(rig, server, path, 1, 1, len(files))
+    seconds = len(files) / figures["files_per_s"]
+    # Reads the list at the archive's end: all entries are there, stored, with their CRC-32s.
+    load.wait_until_stored(server, path, len(files), timeout=10)
+    alone = single["seconds"] / single["requests"] * len(files)
+    return {
+        **figures, "seconds": seconds, "one_by_one_s": alone, "times_faster": alone / seconds,
+        "peak_mib": measure.peak_rss(server.pid) / trees.MB, "store_connections": rig.store.most_connections(),
+    }
+
+
+def crowd(rig: Rig, server: Server, file: str, connections: int) -> Figures:
+    """Clients that take one object at the same time."""
+    size = (rig.root / "bench" / "files" / file).stat().st_size
+    before = rig.store.bytes_sent(file)
+    figures = download(rig, server, PREFIX + file, connections, 1)
+    return {
+        **figures, "store_bytes": (rig.store.bytes_sent(file) - before) / size,
+        "peak_mib": measure.peak_rss(server.pid) / trees.MB, "store_connections": rig.store.most_connections(),
+    }
+
+
 # --- the table ---------------------------------------------------------------------------------------------------
 
 LOWER, HIGHER = "lower", "higher"
@@ -172,7 +243,7 @@ class Metric:
     label: str
     unit: str
     better: str
-    ratio: Optional[float] = None
+    ratio: Union[float, Dict[str, float], None] = None  # or one for each reference
     limit: Optional[float] = None
     plot: str = ""  # the panel of the plot that shows its ratio
 
@@ -207,6 +278,10 @@ class Case:
     # PEERS do the same, or the subject is compared with itself doing something else, or with NOBODY.
     against: Union[str, Reference] = PEERS
     disk: int = 0  # bytes of real disk that the trees take
+    group: str = "files"
+    store: Optional[Spec] = None  # the store behind the server
+    flags: Tuple[str, ...] = ()  # what it adds to Outflow's command
+    only: Tuple[str, ...] = ()  # the peers that take part; all, if empty
 
 
 def _hot(
@@ -231,6 +306,19 @@ _MB_S = dict(key="mb_per_s", label="throughput", unit="MB/s", better=HIGHER)
 _OWN_FILE = Reference(
     "its own 1 GiB file", "big", download, dict(path="/1g.bin", connections=1, repeat=4), quick=dict(repeat=2)
 )
+
+
+
+def _proxy(
+    name: str, title: str, store: Spec, cpu: Dict[str, float], flags: Tuple[str, ...] = (), only: Tuple[str, ...] = ()
+) -> Case:
+    return Case(
+        name, title, "transfer of 1 GiB", download, dict(path=f"{PREFIX}1g.bin", connections=1, repeat=4),
+        [Metric(**_CPU_GIB, ratio=cpu, plot="cpu"), Metric(**_MB_S, plot="rate")],
+        short=title.replace("1 GiB by proxy, ", ""), quick=dict(repeat=2), disk=trees.GIB, group="stores", store=store,
+        flags=flags, only=only,
+    )
+
 
 CASES = [
     _hot("hot-10k", "10 KB file, 64 connections", "/10k.bin", 10 * trees.KB, cpu=0.8, rate=1.1, p99=1.0),
@@ -309,4 +397,79 @@ CASES = [
         quick=dict(piece=8 * trees.MB, seconds=10), rounds=1,
         archives=True, against=NOBODY,
     ),
+    # --- stores ---
+    _proxy(
+        "proxy", "1 GiB by proxy, spliced", Spec("nginx"), cpu={"nginx-proxy": 0.6, "nginx-proxy-defaults": 0.35},
+    ),
+    _proxy(
+        "proxy-memory", "1 GiB by proxy, through memory", Spec("nginx"), cpu={"nginx-proxy": 1.1},
+        flags=("--sendfile=false",), only=("nginx-proxy",),
+    ),
+    _proxy(
+        "proxy-checked", "1 GiB by proxy, through memory, CRC-32 checked", Spec("nginx", crc32=True),
+        cpu={"nginx-proxy": 1.1}, flags=("--sendfile=false",), only=("nginx-proxy",),
+    ),
+    Case(
+        "proxy-first", "100 KB objects one after the other by proxy", "transfer of 300 x 100 KB", first_byte,
+        dict(pause=0.003),
+        [
+            Metric("first_p50_us", "time to the first byte, p50", "us", LOWER, ratio={"nginx-proxy": 1.0}, plot="first"),
+            Metric("first_p99_us", "time to the first byte, p99", "us", LOWER),
+            Metric("whole_p50_us", "time to the last byte, p50", "us", LOWER),
+            Metric("cpu_us_per_request", "server CPU per request", "us", LOWER),
+        ],
+        short="100 KB objects", disk=300 * 100 * trees.KB, group="stores", store=Spec("nginx"),
+    ),
+    Case(
+        "slow", "300 clients at 1 MB/s, an object each", "transfer of 300 x 24 MiB", slow,
+        dict(rate=1e6, seconds=20),
+        [
+            Metric("peak_mib", "peak memory", "MiB", LOWER, limit=256 + 32),
+            Metric("store_connections", "connections to the store at the same time", "", LOWER, limit=64),
+            Metric("slowest_mb_per_s", "rate of the slowest client", "MB/s", HIGHER, limit=0.95),
+            Metric("median_mb_per_s", "rate of the median client", "MB/s", HIGHER),
+            Metric("cpu_s_per_gib", "server CPU per GiB", "s", LOWER),
+        ],
+        quick=dict(seconds=8), rounds=3, against=NOBODY, disk=300 * 8 * trees.KB, group="stores", store=Spec("nginx"),
+    ),
+    Case(
+        "small-objects", "archive of 5,000 x 20 KB, store with 20 ms latency", "transfer of 20 KB objects", small,
+        dict(path=f"{PREFIX}?zip", sample=250),
+        [
+            Metric("times_faster", "times faster than one after the other", "x", HIGHER, limit=8),
+            Metric("seconds", "time for the archive", "s", LOWER),
+            Metric("one_by_one_s", "time one after the other, scaled", "s", LOWER),
+            Metric("store_connections", "connections to the store at the same time", "", LOWER),
+            Metric("peak_mib", "peak memory", "MiB", LOWER),
+        ],
+        quick=dict(sample=50), rounds=3, against=NOBODY, disk=100 * trees.MB, group="stores",
+        store=Spec("s3", crc32=True, latency_ms=20),
+    ),
+    Case(
+        "crowd", "100 clients of one object of 256 MiB", "transfer of 256 MiB", crowd,
+        dict(file="256m.bin", connections=100),
+        [
+            Metric("store_bytes", "bytes from the store / the object's", "x", LOWER, limit=1.2),
+            Metric("peak_mib", "peak memory", "MiB", LOWER),
+            Metric("store_connections", "connections to the store at the same time", "", LOWER),
+            Metric(**_CPU_GIB), Metric(**_MB_S),
+        ],
+        quick=dict(connections=25), rounds=3, against=NOBODY, disk=256 * trees.MB, group="stores",
+        store=Spec("s3", crc32=True),
+    ),
 ]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are run together and have a table of their own."""
+
+    page: str  # the table's and the plot's name in bench/results
+    record: str  # what the name of the record ends in
+    peers: List[str]  # whom they are compared with by default
+
+
+GROUPS = {
+    "files": Group("latest", "all", ["nginx"]),
+    "stores": Group("stores", "stores", ["nginx-proxy", "nginx-proxy-defaults"]),
+}

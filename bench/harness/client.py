@@ -26,10 +26,20 @@ class Broken(Exception):
 class Connection:
     """One HTTP/1.1 connection on which requests follow each other."""
 
-    def __init__(self, host: str, port: int, source: Optional[str] = None, timeout: float = 30, copy: bool = False):
+    def __init__(
+        self, host: str, port: int, source: Optional[str] = None, timeout: float = 30, copy: bool = False,
+        buffer: Optional[int] = None,
+    ):
         self.host = host
         self.flags = 0 if copy else socket.MSG_TRUNC
-        self.sock = socket.create_connection((host, port), timeout, (source, 0) if source else None)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.sock.settimeout(timeout)
+        if buffer:
+            # Before connecting: the window's scale is agreed on then.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        if source:
+            self.sock.bind((source, 0))
+        self.sock.connect((host, port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def fileno(self) -> int:
@@ -213,6 +223,63 @@ def readers(host: str, port: int, paths: List[str], rate: float) -> dict:
     }
 
 
+def paced(host: str, port: int, paths: List[str], rate: float, for_seconds: float, buffer: int) -> dict:
+    """One client for each path, all at the same time, that takes `rate` bytes a second and has a small receive buffer.
+
+    As with a line of that rate, time in which nothing came is lost, but for 256 KiB of it.
+    """
+    piece, make_up = 32 << 10, 256 << 10
+    active = [Connection(host, port, buffer=buffer) for _ in paths]
+    began = time.monotonic()
+    for one, path in zip(active, paths):
+        one.ask(path)
+        one.sock.setblocking(False)
+    credit, before = {one: 0.0 for one in active}, began
+    while (now := time.monotonic()) - began < for_seconds:
+        earned, before = (now - before) * rate, now
+        for one in active:
+            have = min(credit[one] + earned, make_up)
+            while have >= piece and not one.done():
+                try:
+                    have -= one.take(piece)
+                except BlockingIOError:
+                    break
+            credit[one] = have
+        time.sleep(0.005)
+    if any(one.done() for one in active):
+        raise Broken("an object ended before the time did")
+    rates = sorted(one.received / (now - began) for one in active)
+    return {
+        "bytes": sum(one.received for one in active), "seconds": now - began,
+        "slowest": rates[0], "median": rates[len(rates) // 2],
+    }
+
+
+def one_by_one(host: str, port: int, paths: List[str], pause: float) -> dict:
+    """Asks for each path after the other on one connection. Times are from the request to the body's first and last byte."""
+    one = Connection(host, port)
+    first, whole, total = [], [], 0
+    began = time.monotonic()
+    for path in paths:
+        time.sleep(pause)
+        asked = time.monotonic()
+        one.ask(path)
+        while not one.received:
+            one.take()
+        first.append(time.monotonic() - asked)
+        while not one.done():
+            one.take()
+        whole.append(time.monotonic() - asked)
+        total += one.received
+    first.sort()
+    figures = {
+        "seconds": time.monotonic() - began, "bytes": total, "requests": len(paths), "asking": sum(whole),
+        "first_p50_us": first[len(first) // 2] * 1e6, "first_p99_us": first[len(first) * 99 // 100] * 1e6,
+    }
+    whole.sort()
+    return {**figures, "whole_p50_us": whole[len(whole) // 2] * 1e6}
+
+
 def ranges(host: str, port: int, path: str, clients: int, piece: int, pieces: int, timeout: float) -> dict:
     """Clients that read `pieces` ranges of `piece` bytes each, spread over the whole, and leave in the midst of the last.
 
@@ -285,7 +352,10 @@ def _hold() -> None:
     sys.stdin.read()
 
 
-ROLES = {"download": download, "flood": flood, "idle": idle, "readers": readers, "ranges": ranges}
+ROLES = {
+    "download": download, "flood": flood, "idle": idle, "readers": readers, "ranges": ranges, "paced": paced,
+    "one_by_one": one_by_one,
+}
 
 
 def main() -> None:

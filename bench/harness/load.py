@@ -118,11 +118,11 @@ def body(
     return data
 
 
-def check_files(server: Server, root: Path) -> None:
+def check_files(server: Server, root: Path, prefix: str = "/") -> None:
     """Compares what is served with what is on disk: small files whole, ends of large ones, a sample of many."""
     files = sorted(p for p in root.rglob("*") if p.is_file())
     for file in files[:: max(1, len(files) // 8)]:
-        path, size = "/" + str(file.relative_to(root)), file.stat().st_size
+        path, size = prefix + str(file.relative_to(root)), file.stat().st_size
         if int(head(server, path).get("content-length", -1)) != size:
             raise LoadError(f"{server.peer.name} {path}: HEAD does not say {size} bytes")
         # Little is read, so that a cold file stays cold but for its ends (it is evicted afterwards).

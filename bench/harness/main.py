@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import load, peers, report, trees
-from .cases import CASES, NOBODY, PEERS, Case, Figures, Reference, Rig
+from . import load, peers, report, stores, trees
+from .cases import CASES, GROUPS, NOBODY, PEERS, Case, Figures, Reference, Rig
 from .peers import Peer, PeerError, Server
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ def main() -> int:
     options = _options()
     if options.list:
         for case in CASES:
-            print(f"{case.name:14} {case.title}")
+            print(f"{case.group:7} {case.name:15} {case.title}")
         return 0
     if options.render:
         for path in report.render(options.render):
@@ -65,7 +65,7 @@ class Run:
         self.options = options
         self.began = time.monotonic()
         self.deadline = self.began + options.budget * 60
-        self.cases = [c for c in CASES if not options.case or c.name in options.case]
+        self.cases = [c for c in CASES if c.group == options.group and (not options.case or c.name in options.case)]
         self.built: Dict[str, Path] = {}
 
     def go(self) -> int:
@@ -128,11 +128,20 @@ class Run:
     def _turn(self, case: Case, side: Side, rig: Rig, turn: int) -> Figures:
         rig.root = self._tree(side.tree)
         # A server of its own for each turn: nobody idles, or hashes files in the background, beside the other.
+        with contextlib.ExitStack() as stack:
+            return self._served(case, side, rig, turn, stack)
+
+    def _served(self, case: Case, side: Side, rig: Rig, turn: int, stack: contextlib.ExitStack) -> Figures:
         scratch = self.temp / f"{case.name}-{turn}-{side.label}".replace(" ", "-")
+        rig.store, files, prefix = None, rig.root, "/"
+        if case.store:
+            store = stores.Store(case.store, rig.root, self.temp / f"store-{scratch.name}", rig.load_cores, self.double)
+            rig.store = stack.enter_context(store)
+            files, prefix = rig.root / stores.TRANSFER / "files", stores.PREFIX
         cache = self.temp / f"cache-{case.name}-{side.label}".replace(" ", "-")
-        with Server(side.peer, rig.root, scratch, cache, {rig.server_core}, case.connections) as server:
+        with Server(side.peer, rig.root, scratch, cache, {rig.server_core}, case.connections, rig.store, case.flags) as server:
             if turn == 0:
-                load.check_files(server, rig.root)
+                load.check_files(server, files, prefix)
             figures = side.kind(rig, server, **side.params)
             if not server.alive():
                 raise PeerError(f"{side.label} ended by itself:\n{server.log()}")
@@ -142,7 +151,8 @@ class Run:
         params = self._params(case)
         sides = [Side(subject.name, subject, case.tree, case.kind, params)]
         if case.against == PEERS:
-            sides += [Side(label, peer, case.tree, case.kind, params) for label, peer in rivals.items()]
+            wanted = {l: p for l, p in rivals.items() if not case.only or p.name in case.only}
+            sides += [Side(label, peer, case.tree, case.kind, params) for label, peer in wanted.items()]
         elif case.against != NOBODY:
             other: Reference = case.against
             quick = other.quick if self.options.quick else {}
@@ -175,12 +185,17 @@ class Run:
         options = self.options
         target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
         binary = options.binary or target / "release" / "outflow"
+        self.double = target / "release" / "outflow-s3-double"
         if not options.no_build and not options.binary:
             _say("cargo build --release")
-            if subprocess.run(["cargo", "build", "--release", "--bin", "outflow"], cwd=REPO).returncode != 0:
+            names = ["outflow"] + (["outflow-s3-double"] if options.group == "stores" else [])
+            wanted = [word for name in names for word in ("--bin", name)]
+            if subprocess.run(["cargo", "build", "--release", *wanted], cwd=REPO).returncode != 0:
                 raise PeerError("Outflow does not build; the errors are above")
             # Building is not measuring: the time for it is not counted.
             self.deadline += time.monotonic() - self.began
+        if options.group == "stores" and not self.double.is_file():
+            raise PeerError(f"no {self.double}: cargo build --release --bin outflow-s3-double")
         if not binary.is_file():
             raise PeerError(f"no {binary}; run without --no-build, or say --binary")
         return peers.Outflow(binary.resolve())
@@ -197,7 +212,7 @@ class Run:
 
     def _install(self) -> None:
         names = {self.options.subject, *self.options.peer} - {"outflow"}
-        packages = ["wrk"] + sorted(p for name in names for p in peers.PEERS[name].packages)
+        packages = ["wrk"] + sorted({p for name in names for p in peers.PEERS[name].packages})
         missing = [p for p in packages if not shutil.which(p)]
         if missing:
             _say(f"installing {' '.join(missing)}")
@@ -223,7 +238,7 @@ class Run:
         versions["wrk"] = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
         versions["python"] = platform.python_version()
         return {
-            "format": 1,
+            "format": 1, "page": GROUPS[self.options.group].page,
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "command": " ".join(["bench/run", *sys.argv[1:]]),
             "subject": subject.name, "peers": list(rivals), "rounds": self.options.rounds, "quick": self.options.quick,
@@ -238,9 +253,9 @@ class Run:
         }
 
     def _complete(self, rivals: Dict[str, Peer]) -> bool:
-        """Whether this run measured what the project publishes: all cases, in full, against nginx."""
+        """Whether this run measured what the project publishes: all cases of a group, in full, against its peers."""
         options = self.options
-        return not (options.case or options.quick) and options.subject == "outflow" and "nginx" in rivals
+        return not (options.case or options.quick) and options.subject == "outflow" and set(rivals) >= set(GROUPS[options.group].peers)
 
     def _results_folder(self, rivals: Dict[str, Peer]) -> Path:
         if self.options.results:
@@ -250,9 +265,10 @@ class Run:
 
     def _set_name(self, rivals: Dict[str, Peer]) -> str:
         options = self.options
-        parts = ["+".join(options.case) if options.case else "all"]
+        group = GROUPS[options.group]
+        parts = ["+".join(options.case) if options.case else group.record]
         parts += ["quick"] if options.quick else []
-        parts += [f"{options.subject}-vs-{'+'.join(options.peer)}"] if (options.subject, options.peer) != ("outflow", ["nginx"]) else []
+        parts += [f"{options.subject}-vs-{'+'.join(options.peer)}"] if (options.subject, options.peer) != ("outflow", group.peers) else []
         return "-".join(parts)
 
 
@@ -262,11 +278,12 @@ def _options() -> argparse.Namespace:
         epilog="All figures of a run, the table and the plot go to bench/results. See bench/README.md.",
     )
     names = [c.name for c in CASES]
+    parser.add_argument("group", nargs="?", choices=list(GROUPS), help="which cases: of files (default), or of stores")
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--quick", action="store_true", help="shorter loads and 2 rounds: a look, not a measurement")
     parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5; with --quick 2)")
-    parser.add_argument("--peer", action="append", choices=list(peers.PEERS), help="compare with this (repeatable; default nginx)")
+    parser.add_argument("--peer", action="append", choices=list(peers.PEERS), help="compare with this (repeatable; default nginx, or its proxies for stores)")
     parser.add_argument("--subject", default="outflow", choices=["outflow", *peers.PEERS], help="what is compared (default outflow)")
     parser.add_argument("--binary", type=Path, help="an Outflow binary to use as it is")
     parser.add_argument("--no-build", action="store_true", help="use target/release/outflow without building it")
@@ -278,7 +295,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--render", type=Path, metavar="JSON", help="write table and plot of earlier figures again, beside them")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 5)
-    options.peer = options.peer or ["nginx"]
+    if not options.group:
+        wanted = {c.group for c in CASES if c.name in (options.case or [])}
+        options.group = wanted.pop() if len(wanted) == 1 else "files"
+    strangers = [n for n in options.case or [] if n not in [c.name for c in CASES if c.group == options.group]]
+    if strangers:
+        parser.error(f"{', '.join(strangers)}: not of the group {options.group}")
+    options.peer = options.peer or GROUPS[options.group].peers
+    if any(name.startswith("nginx-proxy") != (options.group == "stores") for name in options.peer):
+        parser.error(f"these peers cannot do the cases of the group {options.group}")
+    if options.group == "stores" and options.subject != "outflow":
+        parser.error("only Outflow can be the subject of the group stores")
     return options
 
 

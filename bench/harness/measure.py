@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import statistics
+import threading
 import time
 from pathlib import Path
-from typing import Dict, Iterable, List
+from typing import Callable, Dict, Iterable, List, Optional
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CPUCLOCK_SCHED = 2
@@ -101,19 +102,50 @@ def core_busy(core: int) -> Dict[str, float]:
     raise ValueError(f"no core {core}")
 
 
+def established(port: int) -> int:
+    """Connections on 127.0.0.x that whoever listens on `port` has open now."""
+    end = f":{port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(f[1].endswith(end) and f[3] == "01" for f in (line.split(None, 4) for line in lines))
+
+
+class Most:
+    """The largest value that `look()` has had, ten times a second, while the body of a `with` ran."""
+
+    def __init__(self, look: Callable[[], int]):
+        self.look, self.value, self._over = look, 0, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.1):
+            self.value = max(self.value, self.look())
+
+    def __enter__(self) -> "Most":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        self._thread.join()
+
+
 class Window:
     """Measures a server while the body of a `with` runs.
 
     Afterwards: `seconds`, `cpu` (seconds of the server), `others` (share of the server's core that went to
-    somebody else's work), `steal` (share that the hypervisor took) and `load_busy` (seconds that the load's core worked).
+    somebody else's work), `steal` (share that the hypervisor took), `load_busy` (seconds that the load's core worked) and
+    `store_cpu` (seconds of the store behind the server, if there is one).
     """
 
-    def __init__(self, pid: int, core: int, load_core: int):
-        self.pid, self.core, self.load_core = pid, core, load_core
+    def __init__(self, pid: int, core: int, load_core: int, store: Optional[int] = None):
+        self.pid, self.core, self.load_core, self.store = pid, core, load_core, store
+
+    def _store_cpu(self) -> float:
+        return sum(cpu_by_pid(tree(self.store)).values()) if self.store else 0.0
 
     def __enter__(self) -> "Window":
         self._core, self._load = core_busy(self.core), core_busy(self.load_core)
-        self._cpu = cpu_by_pid(tree(self.pid))
+        self._cpu, self._store = cpu_by_pid(tree(self.pid)), self._store_cpu()
         self._began = time.monotonic()
         return self
 
@@ -122,6 +154,7 @@ class Window:
         after = cpu_by_pid(tree(self.pid))
         core = core_busy(self.core)
         self.cpu = sum(cpu - self._cpu.get(pid, 0.0) for pid, cpu in after.items())
+        self.store_cpu = self._store_cpu() - self._store
         self.load_busy = core_busy(self.load_core)["busy"] - self._load["busy"]
         busy = core["busy"] - self._core["busy"]
         self.others = max(0.0, busy - self.cpu) / self.seconds

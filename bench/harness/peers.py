@@ -17,7 +17,10 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Set
+from typing import TYPE_CHECKING, List, Optional, Set, Tuple
+
+if TYPE_CHECKING:
+    from .stores import Store
 
 START_SECONDS = 15
 STOP_SECONDS = 5
@@ -41,6 +44,8 @@ class Start:
     cache: Path  # a folder that outlives the server, shared by all rounds of a case
     port: int  # a free port, for servers that cannot choose one and tell
     connections: int  # how many connections must be possible at once
+    store: Optional[Store] = None  # to be served instead of the folder
+    flags: Tuple[str, ...] = ()  # what the case adds to Outflow's command
 
 
 class Peer:
@@ -63,6 +68,11 @@ class Peer:
         return None
 
 
+def port_of(first_line: str) -> Optional[int]:
+    found = re.search(r"listening on http://[^/]*:(\d+)/", first_line)
+    return int(found.group(1)) if found else None
+
+
 class Outflow(Peer):
     name = "outflow"
     archives = True
@@ -75,19 +85,19 @@ class Outflow(Peer):
         return _first_line([str(self.binary), "--version"])
 
     def command(self, start: Start) -> List[str]:
-        command = [str(self.binary), "serve", str(start.root), "--listen", "127.0.0.1:0"]
-        command += ["--threads", "1", "--log-level", "warn", "--cache", str(start.cache)]
+        what = start.store.address if start.store else str(start.root)
+        command = [str(self.binary), "serve", what, "--listen", "127.0.0.1:0"]
+        command += ["--threads", "1", "--log-level", "warn", "--cache", str(start.cache), *start.flags]
         if start.connections > 1024:
             command += ["--max-connections", str(start.connections)]
         return command
 
     def environment(self, start: Start) -> dict:
         # Neither the user's settings nor the user's cache may colour a figure.
-        return {"HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache)}
+        store = start.store.environment if start.store else {}
+        return {"HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache), **store}
 
-    def announced_port(self, first_line: str) -> Optional[int]:
-        found = re.search(r"listening on http://[^/]*:(\d+)/", first_line)
-        return int(found.group(1)) if found else None
+    announced_port = staticmethod(port_of)
 
 
 class Nginx(Peer):
@@ -126,22 +136,64 @@ http {{
     types {{ }}
     default_type application/octet-stream;
 {temp}
-    server {{
-        listen 127.0.0.1:{start.port};
-        root {start.root};
-    }}
+{self.site(start)}
 }}
 """)
         return ["nginx", "-e", str(start.scratch / "error.log"), "-p", str(start.scratch), "-c", str(conf)]
 
+    def site(self, start: Start) -> str:
+        return f"""\
+    server {{
+        listen 127.0.0.1:{start.port};
+        root {start.root};
+    }}"""
 
-PEERS = {"nginx": Nginx}
+
+class NginxProxy(Nginx):
+    """nginx's proxy_pass with large buffers, nothing written to disk, and connections to the store that are kept."""
+
+    name = "nginx-proxy"
+    buffers = """\
+            proxy_buffers 8 1m;
+            proxy_buffer_size 1m;
+            proxy_busy_buffers_size 4m;
+            proxy_max_temp_file_size 0;
+"""
+
+    def site(self, start: Start) -> str:
+        store, prefix = start.store, "/t/bench/"  # stores.PREFIX
+        return f"""\
+    upstream store {{
+        server {store.server.host}:{store.server.port};
+        keepalive 64;
+    }}
+    server {{
+        listen 127.0.0.1:{start.port};
+        location {prefix} {{
+            proxy_pass http://store{store.path("")};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+{self.buffers}        }}
+    }}"""
+
+
+class NginxProxyDefaults(NginxProxy):
+    """nginx's proxy_pass as it comes, but for the kept connections."""
+
+    name = "nginx-proxy-defaults"
+    buffers = ""
+
+
+PEERS = {"nginx": Nginx, "nginx-proxy": NginxProxy, "nginx-proxy-defaults": NginxProxyDefaults}
 
 
 class Server:
     """A running server: its process group, its address and what it has written."""
 
-    def __init__(self, peer: Peer, root: Path, scratch: Path, cache: Path, core: Set[int], connections: int = 1024):
+    def __init__(
+        self, peer: Peer, root: Path, scratch: Path, cache: Path, core: Set[int], connections: int = 1024,
+        store: Optional[Store] = None, flags: Tuple[str, ...] = (),
+    ):
         self.peer = peer
         self.host = "127.0.0.1"
         self.scratch = scratch
@@ -149,7 +201,7 @@ class Server:
         cache.mkdir(parents=True, exist_ok=True)
         # A free port may be taken between our look and the server's bind; then another is tried.
         for attempt in range(3):
-            start = Start(root, scratch, cache, _free_port(), connections)
+            start = Start(root, scratch, cache, _free_port(), connections, store, flags)
             self._spawn(start, core)
             if self._ready(start):
                 return
@@ -157,7 +209,7 @@ class Server:
         raise PeerError(f"{peer.name} did not start:\n{self.log()}")
 
     def _spawn(self, start: Start, core: Set[int]) -> None:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("OUTFLOW_")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("OUTFLOW_", "AWS_"))}
         env.update(self.peer.environment(start))
         with open(self.scratch / "stdout", "wb") as out, open(self.scratch / "stderr", "wb") as err:
             self.process = subprocess.Popen(

@@ -16,7 +16,7 @@ DISTURBED = 0.05
 
 
 def write(document: dict, folder: Path, name: str) -> List[Path]:
-    """Writes <date>-<name>.json, and latest.md and latest.svg beside it."""
+    """Writes <date>-<name>.json, and the table and the plot of its group beside it (latest.*, stores.*)."""
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / f"{document['date'][:10]}-{name}.json"
     record.write_text(json.dumps(document, indent=1) + "\n")
@@ -28,7 +28,8 @@ def render(record: Path) -> List[Path]:
 
 
 def _render(document: dict, folder: Path) -> List[Path]:
-    page, picture = folder / "latest.md", folder / "latest.svg"
+    stem = document.get("page", "latest")
+    page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
     page.write_text(markdown(document))
     picture.write_text(svg(document))
     return [page, picture]
@@ -44,12 +45,11 @@ def rows(document: dict) -> List[dict]:
         if not case["runs"]:
             continue
         subject, *references = case["sides"]
-        for metric in case["metrics"]:
-            own = _values(case, subject, metric["key"])
-            if not own:
-                continue
-            for reference in references or [None]:
-                found.append(_row(case, metric, subject, own, reference))
+        for reference in references or [None]:
+            for metric in case["metrics"]:
+                own = _values(case, subject, metric["key"])
+                if own:
+                    found.append(_row(case, metric, subject, own, reference))
     return found
 
 
@@ -67,7 +67,9 @@ def _row(case: dict, metric: dict, subject: str, own: Dict[int, float], referenc
     if metric["limit"] is not None:
         target, judged = metric["limit"], row["own"]
     elif metric["ratio"] is not None:
-        target, judged = metric["ratio"], row["ratio"]
+        # One target for all references, or one for each.
+        ratio = metric["ratio"]
+        target, judged = (ratio.get(reference) if isinstance(ratio, dict) else ratio), row["ratio"]
     if target is not None:
         sign = "≤" if metric["better"] == "lower" else "≥"
         unit = f" {metric['unit']}" if metric["limit"] is not None and metric["unit"] != "x" else "x"
@@ -176,6 +178,7 @@ PANELS = [
     ("cpu", "Server CPU for the same work", "shorter is better"),
     ("rate", "Requests/s, throughput", "longer is better"),
     ("p99", "p99 latency", "shorter is better"),
+    ("first", "Time to the first byte", "shorter is better"),
 ]
 WIDTH, LEFT, RIGHT, ROW, BAR = 760, 218, 64, 30, 16
 SCALE = 1.6  # the ratio at the right edge of the plot; longer bars are cut and say so

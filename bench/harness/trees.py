@@ -50,9 +50,46 @@ def sparse_many(root: Path, quick: bool) -> None:
         _sparse(root / "arch" / f"{n:03}.bin", GIB)
 
 
+def _transfer(root: Path) -> Path:
+    """The objects of a transfer; its manifest is written when the store runs."""
+    folder = root / "bench" / "files"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def object_1g(root: Path, quick: bool) -> None:
+    _write(_transfer(root) / "1g.bin", GIB)
+
+
+def object_256m(root: Path, quick: bool) -> None:
+    _write(_transfer(root) / "256m.bin", 256 * MB)
+
+
+def objects_100k(root: Path, quick: bool) -> None:
+    _fill(_transfer(root), 300, 100 * KB)
+
+
+def objects_20k(root: Path, quick: bool) -> None:
+    _fill(_transfer(root), 500 if quick else 5000, 20 * KB)
+
+
+def objects_24m(root: Path, quick: bool) -> None:
+    folder = _transfer(root)
+    for n in range(300):
+        path = folder / f"{n:05}.bin"
+        _sparse(path, 24 * MB)
+        # No two alike at their ends, so that check_files() tells them apart.
+        with open(path, "r+b") as file:
+            file.write(_SLAB[n * 4096 :][:4096])
+            file.seek(-4096, os.SEEK_END)
+            file.write(_SLAB[n * 4096 + 2048 :][:4096])
+
+
 TREES: Dict[str, Callable[[Path, bool], None]] = {
     "hot": hot, "big": big, "1000 x 1 MB": many_1m, "10000 x 10 KB": many_10k, "cold": cold,
     "100 GiB": sparse, "100 x 1 GiB": sparse_many,
+    "transfer of 1 GiB": object_1g, "transfer of 256 MiB": object_256m, "transfer of 300 x 100 KB": objects_100k,
+    "transfer of 20 KB objects": objects_20k, "transfer of 300 x 24 MiB": objects_24m,
 }
 
 
@@ -105,6 +142,10 @@ def _write(path: Path, size: int) -> None:
 
 def _many(folder: Path, count: int, size: int) -> None:
     folder.mkdir()
+    _fill(folder, count, size)
+
+
+def _fill(folder: Path, count: int, size: int) -> None:
     for n in range(count):
         at = n * 331 % (len(_SLAB) - size)  # no two alike, so a mixed-up file would show
         (folder / f"{n:05}.bin").write_bytes(_SLAB[at : at + size])
