@@ -10,4 +10,5 @@ mod paths;
 mod plain;
 mod selections;
 mod shop;
+mod store_bytes;
 mod transfers;
