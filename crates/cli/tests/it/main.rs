@@ -26,6 +26,7 @@ mod publish;
 mod ranges;
 mod resumes;
 mod selections;
+mod soak;
 mod store_downloads;
 mod stores;
 mod transfers;

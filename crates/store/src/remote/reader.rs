@@ -144,6 +144,8 @@ impl Reader {
         }
         let (expected, object) = (check.expected, self.shared.object());
         if std::mem::replace(&mut check.again, true) {
+            // Any of them may be wrong: nobody who comes later should be given one.
+            self.shared.discard(0..self.end);
             let how = format!("its bytes have the CRC-32 {got:08x}, but {expected:08x} was promised");
             return Err(SpanError::Changed { name: object.key.clone(), how });
         }
@@ -164,6 +166,7 @@ impl Feed for Reader {
         if self.at == self.end {
             return Poll::Ready(None);
         }
+        let mut asked_again = false;
         loop {
             match self.shared.take(self.id, self.at..self.end, cx) {
                 Taken::Bytes(bytes, crc32) => {
@@ -192,7 +195,8 @@ impl Feed for Reader {
                     let splice = std::mem::replace(&mut self.can_splice, false);
                     self.look_ahead();
                     self.can_splice = splice;
-                    if self.asked == self.at {
+                    // It may have failed just now, for somebody else: then that is what is found next.
+                    if self.asked == self.at && std::mem::replace(&mut asked_again, true) {
                         return Poll::Ready(Some(Err(self.error(&Failure::passing("it cannot be fetched")))));
                     }
                 }

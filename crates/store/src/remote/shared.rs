@@ -257,7 +257,9 @@ impl State {
     /// Where the first piece or segment behind `at` begins.
     fn gap_end(&self, at: u64) -> u64 {
         let piece = self.pieces.range(at..).next().map(|(start, _)| *start);
-        let flights = self.flights.iter().map(|flight| flight.rest.start).filter(|start| *start >= at);
+        // One that has brought everything covers nothing any more, though its task may not have ended yet.
+        let flights = self.flights.iter().map(|flight| &flight.rest).filter(|rest| !rest.is_empty());
+        let flights = flights.map(|rest| rest.start).filter(|start| *start >= at);
         flights.chain(piece).min().unwrap_or(u64::MAX)
     }
 
@@ -453,5 +455,18 @@ impl Drop for Flying {
         let wakers = state.wake(&(flight.rest.start..flight.rest.end.max(flight.rest.start + 1)));
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_has_arrived_is_in_nobodys_way() {
+        let mut state = State::default();
+        state.flights.push(Flight { id: 1, rest: 10..10, task: None });
+        state.flights.push(Flight { id: 2, rest: 20..30, task: None });
+        assert_eq!((state.covered_from(10), state.gap_end(10)), (10, 20));
     }
 }

@@ -175,6 +175,17 @@ impl Client {
         Ok(taken)
     }
 
+    /// What there is next, as far as `piece` has room for it; 0 at the end.
+    pub(crate) fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            return self.stream.read(piece);
+        }
+        let n = self.rest.len().min(piece.len());
+        piece[..n].copy_from_slice(&self.rest[..n]);
+        self.rest.drain(..n);
+        Ok(n)
+    }
+
     /// Hands `len` bytes on as they come, without keeping them.
     pub(crate) fn pour(&mut self, len: u64, mut into: impl FnMut(&[u8])) -> io::Result<()> {
         let start = self.rest.len().min(len as usize);
