@@ -49,7 +49,8 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTFLOW_CRC_BACKGROUND", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) crc_background: Option<bool>,
 
-    /// Let the kernel send files by reference; false copies them: slower, but safe from files that are
+    /// Let the kernel send files by reference, and splice what comes from stores over plain HTTP; false copies
+    /// both: slower, but whole files from stores are always checked, and it is safe from files that are
     /// overwritten in place and from file systems with a page cache not to be trusted [default: true]
     #[arg(long, env = "OUTFLOW_SENDFILE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) sendfile: Option<bool>,
