@@ -28,6 +28,8 @@ mod resumes;
 mod selections;
 mod soak;
 mod store_downloads;
+mod store_faults;
+mod store_round_trip;
 mod stores;
 mod transfers;
 mod unreadable;

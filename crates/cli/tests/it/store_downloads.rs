@@ -58,21 +58,21 @@ fn take(server: &Server, root: &str, files: &Files) {
     assert_extracted(&some, &chosen);
 }
 
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.".contains(&byte);
     name.bytes()
         .map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
-fn fetch(url: &str, to: &TempDir) {
+pub(crate) fn fetch(url: &str, to: &TempDir) {
     let mut curl = program("curl");
     curl.args(["--disable", "-sSf", "--noproxy", "*", "-o"]).arg(to.path().join("a.zip"));
     output(curl.arg(url));
 }
 
 /// The archive in `dir` is sound, by two readers, and has these files.
-fn assert_extracted(dir: &TempDir, files: &Files) {
+pub(crate) fn assert_extracted(dir: &TempDir, files: &Files) {
     let archive = dir.path().join("a.zip");
     output(python("check_zip.py").arg(&archive));
     output(program("unzip").arg("-tq").arg(&archive));
