@@ -365,7 +365,9 @@ fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
     double.play([Rule::on(Op::UploadPart, Fault::Error500)]);
     let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "other"];
     let (code, text) = failure(&mut to_double(&double, &publish));
-    assert!(code == 1 && text.contains("\"big.bin\"") && text.contains("it answered 500"), "{text}");
+    assert!(code == 1 && text.contains("\"big.bin\""), "{text}");
+    // Who is still sending when the answer comes may find the connection closed before it is read.
+    assert!(text.contains("it answered 500") || text.contains("the connection failed"), "{text}");
     assert_eq!(double.open_uploads(), 0);
     assert!(double.bytes("a b/other/manifest.json").is_none());
 }
