@@ -2,7 +2,6 @@
 //! the kernel without being read at all.
 
 use std::io;
-use std::net::TcpStream as StdStream;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
+use tokio::runtime::{Handle, Id};
 use tokio::time::timeout;
 
 use crate::Object;
@@ -35,8 +35,9 @@ const ERROR_BODY: usize = 16 * 1024;
 pub(crate) struct Pool(Mutex<Vec<Idle>>);
 
 struct Idle {
-    /// Belongs to no runtime: whoever takes it has one.
-    stream: StdStream,
+    stream: TcpStream,
+    /// To which it is bound. Moving it to another one costs some system calls.
+    runtime: Id,
     host: String,
     port: u16,
     since: Instant,
@@ -47,20 +48,29 @@ impl Pool {
     fn take(&self, url: &PlainUrl) -> Option<TcpStream> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|idle| idle.since.elapsed() < IDLE);
-        // The one used last, so that what is not needed any more grows old.
-        while let Some(at) = idle.iter().rposition(|idle| idle.host == url.host && idle.port == url.port) {
-            let stream = idle.remove(at).stream;
+        let here = Handle::current().id();
+        loop {
+            // The one used last, so that what is not needed any more grows old.
+            let fits = |idle: &Idle| idle.host == url.host && idle.port == url.port;
+            let bound = idle.iter().rposition(|idle| fits(idle) && idle.runtime == here);
+            let at = bound.or_else(|| idle.iter().rposition(fits))?;
+            let Idle { stream, runtime, .. } = idle.remove(at);
             let quiet = rustix::net::recv(&stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-            if matches!(quiet, Err(rustix::io::Errno::AGAIN)) {
-                return TcpStream::from_std(stream).ok();
+            if !matches!(quiet, Err(rustix::io::Errno::AGAIN)) {
+                continue;
+            }
+            if runtime == here {
+                return Some(stream);
+            }
+            if let Ok(stream) = stream.into_std().and_then(TcpStream::from_std) {
+                return Some(stream);
             }
         }
-        None
     }
 
     fn put(&self, stream: TcpStream, host: String, port: u16) {
-        if let Ok(stream) = stream.into_std() {
-            let idle = Idle { stream, host, port, since: Instant::now() };
+        if let Ok(here) = Handle::try_current() {
+            let idle = Idle { stream, runtime: here.id(), host, port, since: Instant::now() };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
         }
     }

@@ -16,13 +16,10 @@ use tokio::time::timeout;
 
 /// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay in the
 /// processor's cache between being filled and being sent.
-pub(crate) const BUFFER: usize = 128 * 1024;
+pub(crate) const BUFFER: usize = 256 * 1024;
 
 /// Whoever waits looks as often for what others can miss.
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// Spare buffers that are kept: 4 MiB.
-const SPARES: usize = 32;
 
 /// The budget is counted in units of this many bytes.
 const UNIT: usize = 1024;
@@ -36,6 +33,7 @@ pub(crate) struct Memory {
     /// How many recipients share it.
     readers: AtomicUsize,
     spares: Mutex<Vec<Box<[u8]>>>,
+    most_spares: usize,
     holders: Mutex<Vec<Weak<dyn Holder>>>,
 }
 
@@ -58,8 +56,10 @@ pub(crate) struct Offer {
 }
 
 impl Memory {
-    /// A budget of `limit` bytes; at least one buffer.
+    /// A budget of `limit` bytes; at least one buffer. An eighth of it is for spare buffers.
     pub(crate) fn new(limit: usize) -> Arc<Memory> {
+        let spare = limit / 8;
+        let limit = limit - spare;
         let limit = limit.clamp(BUFFER, Semaphore::MAX_PERMITS);
         Arc::new(Memory {
             limit,
@@ -67,6 +67,7 @@ impl Memory {
             waiting: AtomicUsize::new(0),
             readers: AtomicUsize::new(0),
             spares: Mutex::default(),
+            most_spares: (spare / BUFFER).max(1),
             holders: Mutex::default(),
         })
     }
@@ -267,7 +268,7 @@ impl Drop for Buffer {
         if self.bytes.len() == BUFFER {
             let bytes = std::mem::take(&mut self.bytes);
             let mut spares = self.memory.spares.lock().unwrap_or_else(PoisonError::into_inner);
-            if spares.len() < SPARES {
+            if spares.len() < self.memory.most_spares {
                 spares.push(bytes);
             }
         }
@@ -320,10 +321,10 @@ mod tests {
     #[test]
     fn nobody_may_take_all() {
         let memory = Memory::new(256 << 20);
-        assert_eq!(memory.fair_share(), 64 << 20);
+        assert_eq!(memory.fair_share(), 56 << 20);
         let shares: Vec<Share> = (0..300).map(|_| memory.share()).collect();
-        assert_eq!(memory.fair_share(), (256 << 20) / 301);
+        assert_eq!(memory.fair_share(), (224 << 20) / 301);
         drop(shares);
-        assert_eq!(memory.fair_share(), 64 << 20);
+        assert_eq!(memory.fair_share(), 56 << 20);
     }
 }

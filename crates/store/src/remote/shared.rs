@@ -11,6 +11,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -27,10 +28,15 @@ pub(crate) const STALLED: Duration = Duration::from_secs(15);
 const STALE: Duration = Duration::from_millis(500);
 
 /// A buffer with this much in it is handed over as it is when somebody waits; less is copied out of it.
-const WORTHWHILE: usize = 32 * 1024;
+const WORTHWHILE: usize = 64 * 1024;
 
-/// What a segment's task takes before others get their turn, in bytes.
-const TURN: usize = 2 * BUFFER;
+/// How far a segment runs ahead of a recipient that keeps up, in bytes: what has just come is still in the
+/// processor's cache when it leaves.
+const LEAD: u64 = 2 * BUFFER as u64;
+
+/// For how long a segment waits for its recipient, for each MiB. A slow one is not waited for: it would hold the
+/// connection.
+const COURTESY: Duration = Duration::from_millis(10);
 
 /// One object's pieces, segments and recipients.
 pub(crate) struct Shared {
@@ -38,6 +44,8 @@ pub(crate) struct Shared {
     object: Arc<Object>,
     url: Mutex<Option<PlainUrl>>,
     state: Mutex<State>,
+    /// A recipient went on while a segment waited for that.
+    went_on: Notify,
 }
 
 #[derive(Default)]
@@ -50,6 +58,8 @@ struct State {
     /// There have been two recipients at the same time.
     crowded: bool,
     failed: Option<(Range<u64>, Failure)>,
+    /// A segment waits for a recipient to go on.
+    waits: bool,
 }
 
 struct Piece {
@@ -88,7 +98,13 @@ pub(crate) enum Taken {
 
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, object: Arc<Object>) -> Arc<Shared> {
-        Arc::new(Shared { engine, object, url: Mutex::default(), state: Mutex::default() })
+        Arc::new(Shared {
+            engine,
+            object,
+            url: Mutex::default(),
+            state: Mutex::default(),
+            went_on: Notify::new(),
+        })
     }
 
     pub(crate) fn object(&self) -> &Arc<Object> {
@@ -170,6 +186,9 @@ impl Shared {
             if let Taken::Bytes(bytes, _) = &taken {
                 reader.at += bytes.len() as u64;
                 state.forget();
+                if std::mem::take(&mut state.waits) {
+                    self.went_on.notify_waiters();
+                }
             }
         }
         taken
@@ -369,13 +388,12 @@ impl Flying {
         };
         let room = |at: u64| usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER);
         let mut buffer = reservation.buffer(room(*at));
-        let mut taken = 0;
+        let mut courtesy = COURTESY.mul_f64((end - *at) as f64 / (1 << 20) as f64);
         let failure = loop {
             match opened.try_read(buffer.spare()) {
                 Ok(0) => break Failure::passing("the store's answer ended early"),
                 Ok(n) => {
                     buffer.fill(n);
-                    taken += n;
                     if !buffer.is_full() {
                         continue;
                     }
@@ -384,11 +402,8 @@ impl Flying {
                         opened.finish();
                         return Ok(());
                     }
+                    self.keep_pace(*at, &mut courtesy).await;
                     buffer = reservation.buffer(room(*at));
-                    if taken >= TURN {
-                        taken = 0;
-                        tokio::task::yield_now().await;
-                    }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     if !buffer.filled().is_empty() && self.is_wanted(*at) {
@@ -416,6 +431,25 @@ impl Flying {
             self.arrived(at, buffer);
         }
         Err(failure)
+    }
+
+    /// Lets the recipients take what has come, and waits for the one in front, but for no longer than `courtesy`.
+    async fn keep_pace(&self, at: u64, courtesy: &mut Duration) {
+        tokio::task::yield_now().await;
+        while !courtesy.is_zero() && !self.shared.engine.is_busy() {
+            let went_on = self.shared.went_on.notified();
+            {
+                let mut state = self.shared.lock();
+                let front = state.readers.iter().map(|reader| reader.at).filter(|reader| *reader <= at).max();
+                if front.is_none_or(|front| at - front <= LEAD) {
+                    return;
+                }
+                state.waits = true;
+            }
+            let began = Instant::now();
+            let _ = timeout(*courtesy, went_on).await;
+            *courtesy = courtesy.saturating_sub(began.elapsed());
+        }
     }
 
     /// Whether a recipient waits for the byte at `at`.
