@@ -289,10 +289,14 @@ impl Sender<'_> {
                 None => {
                     // What waits for a feed holds neither pipe nor buffer.
                     pipe = None;
+                    let head = self.put_aside();
                     self.flush(true).await?;
                     self.out = Buffer::none();
                     let feeding = &mut self.feeding;
                     let next = self.connection.unless_broken(|cx| feeding.poll_next(cx, splices)).await?;
+                    if let Some(head) = head {
+                        self.borrowed().push(&head);
+                    }
                     // The client was not to blame for this wait.
                     self.connection.timer().set(self.options.stall_timeout);
                     next
@@ -322,6 +326,17 @@ impl Sender<'_> {
         }
         self.feeding.end();
         Ok(())
+    }
+
+    /// The response's head, if nothing else is gathered and nothing has left: as long as the first byte of the
+    /// body is not there, another answer may have to be given.
+    fn put_aside(&mut self) -> Option<Box<[u8]>> {
+        let only_head = self.unsent && self.overhead > 0 && self.out.filled().len() == self.overhead;
+        let head = only_head.then(|| self.out.filled().into());
+        if only_head {
+            self.out = Buffer::none();
+        }
+        head
     }
 
     /// A run of a feed's bytes that the kernel moves, up to `left`; how many they were. Needs no cork, since
