@@ -394,7 +394,9 @@ impl Flying {
                 Ok(0) => break Failure::passing("the store's answer ended early"),
                 Ok(n) => {
                     buffer.fill(n);
-                    if !buffer.is_full() {
+                    // Some of its room may lie behind the segment's end: bytes before it left on their own.
+                    let ended = *at + buffer.filled().len() as u64 == end;
+                    if !buffer.is_full() && !ended {
                         continue;
                     }
                     self.arrived(at, buffer);
