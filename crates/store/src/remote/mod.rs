@@ -18,6 +18,7 @@
 //!   shared     pieces and segments that the recipients of one object share
 //!   memory     the budget for all of them
 //!   engine     requests for segments: how many at a time, by which way
+//!     reach      back to the store
 //!     plain      addresses for plain sockets
 //!     direct     over plain sockets
 //!     through    by `object_store`
@@ -36,6 +37,7 @@ mod object;
 mod pace;
 mod plain;
 mod profile;
+mod reach;
 mod reader;
 mod retry;
 mod runtime;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,12 +19,12 @@ use crate::path::printable;
 use crate::remote::address::{Address, Place};
 use crate::remote::clients::{Clients, Use};
 use crate::remote::connector::Checksum;
-use crate::remote::engine::{Access, Boxed, Engine};
+use crate::remote::engine::Engine;
 use crate::remote::failure::kind_of;
 use crate::remote::object::{Object, RemoteFile};
 use crate::remote::plain::{self, PlainUrl};
+use crate::remote::reach::Reach;
 use crate::remote::reader::Reader;
-use crate::remote::retry::Failure;
 use crate::remote::{listing, runtime};
 use crate::{LazyFile, RelPath, Root, RootOptions};
 
@@ -377,12 +377,17 @@ impl Store {
         &self.0.runtime
     }
 
+    /// The client for segments: it does not try again, and gives up after 15 s without a byte.
+    pub(crate) fn reader(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.0.clients.reader)
+    }
+
     /// What fetches segments.
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.0.engine.get_or_init(|| {
             let options = &self.0.options;
             let segments = options.connections.saturating_sub(options.connections / 8);
-            let reach = Reach(Arc::downgrade(&self.0), self.0.runtime.clone());
+            let reach = Reach::new(&self.0, self.0.runtime.clone());
             Engine::new(Arc::new(reach), segments, options.segment_memory, options.hedge)
         })
     }
@@ -451,7 +456,7 @@ impl Store {
     }
 
     /// Whether [`Store::plain_url`] has something to say.
-    fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         let speaks_plainly = match (&self.0.address.place, &self.0.clients.s3) {
             (Place::Http { url }, _) => url.scheme() == "http",
             (_, Some(s3)) => s3.is_plain,
@@ -504,46 +509,6 @@ impl Store {
             };
             StoreError { what, kind }
         })
-    }
-}
-
-/// How the engine reaches the objects of a store, as long as that is there.
-struct Reach(Weak<Inner>, Handle);
-
-impl Reach {
-    fn store(&self) -> Result<Store, Failure> {
-        self.0.upgrade().map(Store).ok_or_else(|| Failure::Lasting("the store was closed".to_owned()))
-    }
-}
-
-impl Access for Reach {
-    fn plain_url(&self, object: &Arc<Object>) -> Boxed<Result<Option<PlainUrl>, Failure>> {
-        let (store, object) = (self.store(), Arc::clone(object));
-        Box::pin(async move { store?.plain_url(&object).await.map_err(|error| failure_of(&error)) })
-    }
-
-    fn is_plain(&self) -> bool {
-        self.store().is_ok_and(|store| store.is_plain())
-    }
-
-    fn client(&self) -> Result<Arc<dyn ObjectStore>, Failure> {
-        Ok(Arc::clone(&self.store()?.0.clients.reader))
-    }
-
-    fn path(&self, object: &Object) -> Result<Path, Failure> {
-        self.store()?.path(&object.key).map_err(|error| failure_of(&error))
-    }
-
-    fn runtime(&self) -> Handle {
-        self.1.clone()
-    }
-}
-
-fn failure_of(error: &StoreError) -> Failure {
-    match &error.kind {
-        StoreErrorKind::Unavailable(why) => Failure::passing(why.as_str()),
-        StoreErrorKind::Denied(why) => Failure::Denied(why.clone()),
-        kind => Failure::Lasting(kind.to_string()),
     }
 }
 
