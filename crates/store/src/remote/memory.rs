@@ -56,10 +56,11 @@ pub(crate) struct Offer {
 }
 
 impl Memory {
-    /// A budget of `limit` bytes; at least one buffer. An eighth of it is for spare buffers.
+    /// A budget of `limit` bytes; at least one buffer. An eighth of it is for spare buffers, and another one for what
+    /// the allocator cannot give back.
     pub(crate) fn new(limit: usize) -> Arc<Memory> {
         let spare = limit / 8;
-        let limit = limit - spare;
+        let limit = limit - 2 * spare;
         let limit = limit.clamp(BUFFER, Semaphore::MAX_PERMITS);
         Arc::new(Memory {
             limit,
@@ -321,10 +322,10 @@ mod tests {
     #[test]
     fn nobody_may_take_all() {
         let memory = Memory::new(256 << 20);
-        assert_eq!(memory.fair_share(), 56 << 20);
+        assert_eq!(memory.fair_share(), 48 << 20);
         let shares: Vec<Share> = (0..300).map(|_| memory.share()).collect();
-        assert_eq!(memory.fair_share(), (224 << 20) / 301);
+        assert_eq!(memory.fair_share(), (192 << 20) / 301);
         drop(shares);
-        assert_eq!(memory.fair_share(), 56 << 20);
+        assert_eq!(memory.fair_share(), 48 << 20);
     }
 }
