@@ -142,16 +142,7 @@ pub(crate) fn by_components(a: &[u8], b: &[u8]) -> Ordering {
 
 impl Tree {
     fn of_store(base: RelPath, store: Store, table: Arc<Table>) -> Tree {
-        Tree {
-            base,
-            names: Vec::new(),
-            records: Vec::new(),
-            top: 0,
-            files: 0,
-            bytes: 0,
-            unreadable: Unreadable::default(),
-            origin: Origin::Store(Objects { store, table, places: Vec::new() }),
-        }
+        Tree::empty(base, Origin::Store(Objects { store, table, places: Vec::new() }))
     }
 
     /// The tree of the files `named`, which are sorted and checked to be paths, and none of which is there twice.

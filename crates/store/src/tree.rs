@@ -242,6 +242,20 @@ impl Tree {
         self.names.len()
     }
 
+    /// A tree without files yet, whose files will come from `origin`.
+    pub(crate) fn empty(base: RelPath, origin: Origin) -> Tree {
+        Tree {
+            base,
+            names: Vec::new(),
+            records: Vec::new(),
+            top: 0,
+            files: 0,
+            bytes: 0,
+            unreadable: Unreadable::default(),
+            origin,
+        }
+    }
+
     /// Whether its files lie in a store.
     #[must_use]
     pub fn is_remote(&self) -> bool {

@@ -86,16 +86,7 @@ impl Root {
             Opened::Folder(folder) => folder,
             Opened::File(_) => return Err(OpenError::new(base, OpenErrorKind::NotFound).into()),
         };
-        let tree = Tree {
-            base: base.clone(),
-            names: Vec::new(),
-            records: Vec::new(),
-            top: 0,
-            files: 0,
-            bytes: 0,
-            unreadable: Unreadable::default(),
-            origin: Origin::Local(Arc::clone(self)),
-        };
+        let tree = Tree::empty(base.clone(), Origin::Local(Arc::clone(self)));
         let levels = if let Wanted::Levels(levels) = wanted { *levels } else { usize::MAX };
         let mut walk = Walk { root: self, bounds, base: folder.identity(), tree };
         match wanted {

@@ -68,7 +68,6 @@ pub(crate) struct Engine {
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) hedged: AtomicU64,
-    pub(crate) retried: AtomicU64,
 }
 
 /// An answer whose head was right. Holds one of the store's connections.
@@ -115,6 +114,7 @@ impl Engine {
         &self.memory
     }
 
+    #[cfg(test)]
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -361,10 +361,7 @@ impl Flying {
             }
             tracing::debug!(object = self.shared.object.key, at, ?failure, "a segment's request failed");
             match retries.after(failure) {
-                Ok(wait) => {
-                    self.shared.engine.counters().retried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    tokio::time::sleep(wait).await;
-                }
+                Ok(wait) => tokio::time::sleep(wait).await,
                 Err(failure) => {
                     self.shared.lock().failed = Some((at..u64::MAX, failure));
                     return;

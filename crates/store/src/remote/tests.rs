@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
@@ -41,6 +42,10 @@ enum Act {
     Flipped(u64),
     /// Closes without an answer.
     Mute,
+    /// Never answers.
+    Silent,
+    /// Sends the body in pieces of so many bytes, with rests of 1 ms.
+    Trickle(usize),
 }
 
 type Play = dyn Fn(usize, &Range<u64>) -> Act + Send + Sync;
@@ -147,7 +152,8 @@ async fn serve(
             range.end - 1
         );
         match act {
-            Act::Well | Act::Short(_) | Act::Reset(_) => {}
+            Act::Well | Act::Short(_) | Act::Reset(_) | Act::Trickle(_) => {}
+            Act::Silent => std::future::pending().await,
             Act::Status(status) => {
                 let text = "<Error><Code>SlowDown</Code></Error>";
                 let len = text.len();
@@ -176,6 +182,12 @@ async fn serve(
                     stream.set_zero_linger()?;
                 }
                 return Ok(());
+            }
+            Act::Trickle(n) => {
+                for piece in body.chunks(n) {
+                    stream.write_all(piece).await?;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
             }
             _ => stream.write_all(&body).await?,
         }
@@ -485,4 +497,34 @@ async fn whoever_falls_behind_holds_no_connection() {
     all.extend_from_slice(&rest);
     assert!(all == pattern(0..size));
     assert_eq!(origin.served.load(Ordering::SeqCst) as u64, size);
+}
+
+#[tokio::test]
+async fn a_segment_that_comes_in_small_pieces_is_handed_over_to_its_end() {
+    let begun = tokio::time::Instant::now();
+    for piece in [10_000, 70_000, 100_001] {
+        let size = 400_000;
+        let origin = Origin::start(size, move |_, _| Act::Trickle(piece)).await;
+        let engine = origin.engine(64, 256 << 20);
+        assert!(read(&mut whole(&engine, &origin.object())).await.unwrap() == pattern(0..size));
+        assert_eq!(origin.requests(), 1);
+    }
+    // Its last bytes did not lie in a buffer until the store was given up.
+    assert!(begun.elapsed() < crate::remote::shared::STALLED);
+}
+
+#[tokio::test]
+async fn a_late_answer_is_asked_for_twice_but_seldom() {
+    let known = 25;
+    // The first request that is late, and the one after it, which has to make up for it.
+    let origin = Origin::start(1_000, move |n, _| if n == known { Act::Silent } else { Act::Well }).await;
+    let engine = Engine::new(Arc::new(Plain(origin.port)), 64, 256 << 20, true);
+    let object = |n: usize| Object { key: format!("object {n}"), ..origin.object() };
+    for n in 0..=known {
+        assert!(read(&mut whole(&engine, &object(n))).await.unwrap() == pattern(0..1_000));
+    }
+    let hedged = engine.counters().hedged.load(Ordering::SeqCst);
+    assert!(hedged >= 1, "the silent request was made up for");
+    assert!(hedged * 20 <= engine.counters().requests.load(Ordering::SeqCst));
+    assert!(engine.is_idle());
 }
