@@ -9,7 +9,7 @@ use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::outgoing::Slot;
-use crate::{FeedSpan, Outgoing, Span, SpanError, Watch};
+use crate::{Evidence, FeedSpan, Outgoing, Span, SpanError, Watch};
 
 /// The body of a response that [`crate::Content::respond`] made.
 ///
@@ -18,15 +18,17 @@ use crate::{FeedSpan, Outgoing, Span, SpanError, Watch};
 /// every HTTP server answers by cutting the connection.
 ///
 /// What an [`crate::Observer`] is told under such a server:
-/// - `sent` and `completed` mean handed to that server, which has buffers of its own. With the last chunk
-///   both are told at once, since nobody asks a body for more after that.
-/// - An empty content is `started(0)`, `completed(0)`, `cleanup(0)` when the body is polled or dropped,
+/// - `sent` and `completed` mean handed to that server, which has buffers of its own: the evidence is
+///   [`crate::Evidence::Sent`], and of acknowledged bytes nothing is known. With the last chunk both are told
+///   at once, since nobody asks a body for more after that.
+/// - An empty content is `started`, `completed`, `cleanup` when the body is polled or dropped,
 ///   whichever comes first.
 /// - A body dropped before its first poll has delivered nothing: nothing is told. One dropped later is
 ///   `aborted` with [`crate::AbortReason::Dropped`].
 pub struct ContentBody {
     slot: Option<Arc<Mutex<Option<Outgoing>>>>,
-    sending: Option<Sending>,
+    /// Apart, because an engine that takes the [`Outgoing`] never needs it.
+    sending: Option<Box<Sending>>,
     left: u64,
 }
 
@@ -59,14 +61,14 @@ impl ContentBody {
         self.sending = taken.map(|mut outgoing| {
             let mut watch = outgoing.watch();
             watch.started();
-            Sending { outgoing, current: None, watch }
+            Box::new(Sending { outgoing, current: None, watch })
         });
     }
 
     /// Ends the delivery.
     fn complete(&mut self) {
         if let Some(sending) = self.sending.take() {
-            sending.watch.completed();
+            sending.watch.completed(Evidence::Sent);
         }
     }
 }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod body_map;
 mod conditions;
 mod content;
 mod disposition;
@@ -26,10 +27,11 @@ mod respond;
 mod span;
 
 pub use body::ContentBody;
+pub use body_map::BodyMap;
 pub use conditions::mentions_etag;
 pub use content::Content;
 pub use etag::EntityTag;
-pub use observer::{AbortReason, Observer, Watch};
+pub use observer::{AbortReason, Ending, Evidence, Observer, Transport, Watch};
 pub use outgoing::Outgoing;
 pub use span::{
     Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,

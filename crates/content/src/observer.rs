@@ -1,48 +1,99 @@
 //! Watching one delivery from its first byte to its end.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::SpanError;
+use crate::{BodyMap, SpanError};
 
 /// Is told what becomes of one delivery, in this order, each line at most as often as it says:
 ///
 /// ```text
 /// started             once, before the first byte
-/// sent*               after each piece that the kernel took
-/// completed           once: every byte was handed to the kernel
+/// sent*  acked*       as bytes are handed to the kernel, and as the recipient's TCP acknowledges them
+/// completed           once: everything arrived, as far as the engine can tell
 ///   or aborted        once: the client went away, stalled, or the server stopped
 ///   or failed         once: the bytes could not be had, or must not be sent
 /// cleanup             once, always last
 /// ```
 ///
-/// `sent` and `completed` speak of bytes handed to the kernel, not of bytes that the recipient has.
-/// The body's bytes are counted, as they leave: parts and boundaries of a multipart answer included,
-/// the head not.
+/// The body's bytes are counted, as they leave: parts and boundaries of a multipart answer included, the head
+/// not. [`BodyMap`] says which bytes of the content they are. An end may come after all bytes have been
+/// sent, and long after: [`Ending::evidence`] says what is known.
 pub trait Observer: Send + Sync + 'static {
-    /// The delivery begins; `total` bytes are to leave.
-    fn started(&mut self, total: u64) {
-        let _ = total;
+    /// The delivery begins; `body` says what is to leave.
+    fn started(&mut self, body: &BodyMap) {
+        let _ = body;
     }
-    /// `now` more bytes were handed to the kernel, `sum` in all.
+    /// `now` more bytes were handed to the kernel, `sum` in all. None of them is delivered by that.
     fn sent(&mut self, now: u64, sum: u64) {
         let _ = (now, sum);
     }
-    /// All bytes were handed to the kernel.
-    fn completed(&mut self, sum: u64) {
+    /// The first `sum` bytes of the body are acknowledged by the recipient's TCP. Only grows; told at most
+    /// about four times a second, so only in longer deliveries: [`Ending::acked`] has the last word.
+    fn acked(&mut self, sum: u64) {
         let _ = sum;
     }
-    /// The delivery ended early and the content is not to blame. `sum` bytes had been handed to the kernel.
-    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
-        let _ = (sum, reason);
+    /// Everything arrived as far as the engine can tell: see [`Ending::evidence`].
+    fn completed(&mut self, ending: &Ending) {
+        let _ = ending;
+    }
+    /// The delivery ended early and the content is not to blame. All bytes may have been sent by then.
+    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
+        let _ = (ending, reason);
     }
     /// The delivery was cut because of the content: unreadable, truncated, changed.
-    fn failed(&mut self, sum: u64, error: &SpanError) {
-        let _ = (sum, error);
+    fn failed(&mut self, ending: &Ending, error: &SpanError) {
+        let _ = (ending, error);
     }
     /// Nothing will follow.
-    fn cleanup(&mut self, sum: u64) {
-        let _ = sum;
-    }
+    fn cleanup(&mut self) {}
+}
+
+/// What is known of a delivery when it has ended, well or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// Bytes of the body that were handed to the kernel.
+    pub sent: u64,
+    /// So many first bytes of the body were acknowledged by the recipient's TCP; `None` under an engine that
+    /// cannot tell.
+    pub acked: Option<u64>,
+    /// How far the whole body got.
+    pub evidence: Evidence,
+    /// How the connection did; `None` under an engine that cannot tell, and for deliveries that were too small
+    /// to be worth the question.
+    pub transport: Option<Transport>,
+}
+
+/// How far up the ladder the whole body of a delivery got. For one that was aborted or failed,
+/// [`Ending::acked`] says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Evidence {
+    /// Handed to the kernel at the most. Nothing better is known under engines that cannot tell: a content
+    /// that is sent as an `http_body::Body`, by hyper or `axum::serve`, is never more.
+    Sent,
+    /// Acknowledged by the recipient's TCP to the last byte.
+    Acked,
+    /// Acknowledged, and followed by an orderly close or a next request on that connection: the recipient's
+    /// program was there to read it.
+    Confirmed,
+}
+
+/// How the connection did, from its beginning to the delivery's end (`TCP_INFO`, tcp(7)). On a connection
+/// with several deliveries, times and bytes include the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// The smoothed round trip time.
+    pub rtt: Duration,
+    /// How long there was something to send or to be acknowledged.
+    pub busy: Duration,
+    /// Of this, how long the recipient's window was full: the recipient was slow.
+    pub receiver_limited: Duration,
+    /// Of this, how long our send buffer was full and too small: we were.
+    pub sender_limited: Duration,
+    /// Bytes that were sent again.
+    pub retransmitted: u64,
+    /// The latest delivery rate in bytes a second.
+    pub rate: u64,
 }
 
 /// Why a delivery ended before its last byte, the content not being to blame.
@@ -73,8 +124,10 @@ impl fmt::Display for AbortReason {
 /// abort, and `cleanup` always comes last.
 pub struct Watch {
     observer: Option<Box<dyn Observer>>,
-    total: u64,
-    sum: u64,
+    body: BodyMap,
+    sent: u64,
+    acked: Option<u64>,
+    transport: Option<Transport>,
     state: State,
 }
 
@@ -86,16 +139,34 @@ enum State {
 }
 
 impl Watch {
-    /// A watch over a delivery of `total` bytes.
+    /// A watch over the delivery of `body`.
     #[must_use]
-    pub fn new(total: u64, observer: Option<Box<dyn Observer>>) -> Watch {
-        Watch { observer, total, sum: 0, state: State::Waiting }
+    pub fn new(body: BodyMap, observer: Option<Box<dyn Observer>>) -> Watch {
+        Watch { observer, body, sent: 0, acked: None, transport: None, state: State::Waiting }
+    }
+
+    /// True when somebody is told: otherwise nothing need be found out.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Bytes of the whole body.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.body.len()
+    }
+
+    /// True for a body without bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
     }
 
     /// Bytes handed to the kernel so far.
     #[must_use]
     pub fn sum(&self) -> u64 {
-        self.sum
+        self.sent
     }
 
     /// The delivery begins. Further calls do nothing.
@@ -103,7 +174,7 @@ impl Watch {
         if self.state == State::Waiting {
             self.state = State::Started;
             if let Some(observer) = &mut self.observer {
-                observer.started(self.total);
+                observer.started(&self.body);
             }
         }
     }
@@ -111,44 +182,72 @@ impl Watch {
     /// `now` more bytes were handed to the kernel.
     pub fn sent(&mut self, now: u64) {
         self.started();
-        self.sum += now;
+        self.sent += now;
         if now > 0
             && let Some(observer) = &mut self.observer
         {
-            observer.sent(now, self.sum);
+            observer.sent(now, self.sent);
         }
     }
 
-    /// All bytes were handed over.
-    pub fn completed(mut self) {
-        self.end(|observer, sum| observer.completed(sum));
+    /// The first `sum` bytes of the body are acknowledged, which is told if it is news. The engine bounds how
+    /// often it finds that out.
+    pub fn acked(&mut self, sum: u64) {
+        self.started();
+        let before = self.acked.unwrap_or(0);
+        self.measured(Some(sum), None);
+        if let Some(acked) = self.acked.filter(|acked| *acked > before)
+            && let Some(observer) = &mut self.observer
+        {
+            observer.acked(acked);
+        }
+    }
+
+    /// What was found out for the [`Ending`], which tells it. `None` leaves what is known as it is; bytes that
+    /// are acknowledged never become fewer, nor more than were sent.
+    pub fn measured(&mut self, acked: Option<u64>, transport: Option<Transport>) {
+        if let Some(acked) = acked {
+            self.acked = Some(acked.min(self.sent).max(self.acked.unwrap_or(0)));
+        }
+        self.transport = transport.or(self.transport);
+    }
+
+    /// The delivery arrived, as far as `evidence` says.
+    pub fn completed(mut self, evidence: Evidence) {
+        if evidence >= Evidence::Acked {
+            self.measured(Some(self.body.len()), None);
+        }
+        self.end(evidence, |observer, ending| observer.completed(ending));
     }
 
     /// The delivery ended early.
     pub fn aborted(mut self, reason: &AbortReason) {
-        self.end(|observer, sum| observer.aborted(sum, reason));
+        self.end(Evidence::Sent, |observer, ending| observer.aborted(ending, reason));
     }
 
     /// The content could not be sent.
     pub fn failed(mut self, error: &SpanError) {
-        self.end(|observer, sum| observer.failed(sum, error));
+        self.end(Evidence::Sent, |observer, ending| observer.failed(ending, error));
     }
 
-    fn end(&mut self, tell: impl FnOnce(&mut dyn Observer, u64)) {
+    fn end(&mut self, evidence: Evidence, tell: impl FnOnce(&mut dyn Observer, &Ending)) {
         if self.state == State::Ended {
             return;
         }
         self.started();
         self.state = State::Ended;
         if let Some(observer) = &mut self.observer {
-            tell(observer.as_mut(), self.sum);
-            observer.cleanup(self.sum);
+            let all_acked = self.acked == Some(self.body.len());
+            let evidence = if all_acked { evidence.max(Evidence::Acked) } else { evidence };
+            let Watch { sent, acked, transport, .. } = *self;
+            tell(observer.as_mut(), &Ending { sent, acked, evidence, transport });
+            observer.cleanup();
         }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.end(|observer, sum| observer.aborted(sum, &AbortReason::Dropped));
+        self.end(Evidence::Sent, |observer, ending| observer.aborted(ending, &AbortReason::Dropped));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::{HeaderValue, Response};
 
-use crate::{Observer, Span, SpanError, Spans, Watch};
+use crate::{BodyMap, Observer, Span, SpanError, Spans, Watch};
 
 /// The bytes that one response has to send, and who watches them leave.
 ///
@@ -20,6 +20,7 @@ pub struct Outgoing {
     current: Option<Piece>,
     rest: VecDeque<Piece>,
     len: u64,
+    content_len: u64,
     observer: Option<Box<dyn Observer>>,
 }
 
@@ -38,7 +39,9 @@ impl Piece {
 }
 
 impl Outgoing {
+    /// Of a content of `content_len` bytes.
     pub(crate) fn new(
+        content_len: u64,
         pieces: impl IntoIterator<Item = Piece>,
         observer: Option<Box<dyn Observer>>,
     ) -> Outgoing {
@@ -46,7 +49,7 @@ impl Outgoing {
         let current = pieces.next();
         let rest: VecDeque<Piece> = pieces.collect();
         let len = current.iter().chain(&rest).map(Piece::len).sum();
-        Outgoing { current, rest, len, observer }
+        Outgoing { current, rest, len, content_len, observer }
     }
 
     /// Takes what is to be sent out of a response that [`crate::Content::respond`] made. `None` for any other
@@ -109,7 +112,21 @@ impl Outgoing {
 
     /// The watch to keep while sending. Call it once, before the first byte leaves.
     pub fn watch(&mut self) -> Watch {
-        Watch::new(self.len, self.observer.take())
+        Watch::new(self.body_map(), self.observer.take())
+    }
+
+    /// Where in what is left the content's bytes are.
+    fn body_map(&self) -> BodyMap {
+        let mut at = 0;
+        let parts = self.current.iter().chain(&self.rest).filter_map(|piece| {
+            let begins = at;
+            at += piece.len();
+            match piece {
+                Piece::Memory(_) => None,
+                Piece::Content(_, range) => Some((begins, range.clone())),
+            }
+        });
+        BodyMap::parts(self.len, self.content_len, parts)
     }
 }
 

@@ -120,7 +120,7 @@ impl Content {
         status: StatusCode,
         pieces: impl IntoIterator<Item = Piece>,
     ) -> Response<ContentBody> {
-        let outgoing = Outgoing::new(pieces, self.observer.take());
+        let outgoing = Outgoing::new(self.len(), pieces, self.observer.take());
         if outgoing.len() != self.len() {
             self.headers.insert(CONTENT_LENGTH, HeaderValue::from(outgoing.len()));
         }

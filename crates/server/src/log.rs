@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::{Method, Request, StatusCode, Uri};
-use outflow_content::{AbortReason, Observer, SpanError};
+use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
 use outflow_wire::PeerAddr;
 
 use crate::plan::Plan;
@@ -129,27 +129,27 @@ fn shown(uri: &Uri) -> String {
 pub(crate) struct DeliveryObserver(pub(crate) Arc<Line>);
 
 impl Observer for DeliveryObserver {
-    fn started(&mut self, total: u64) {
-        self.0.with(|delivery| delivery.total = total);
+    fn started(&mut self, body: &BodyMap) {
+        self.0.with(|delivery| delivery.total = body.len());
     }
 
-    fn completed(&mut self, sum: u64) {
+    fn completed(&mut self, ending: &Ending) {
         self.0.with(|delivery| {
-            delivery.bytes = sum;
+            delivery.bytes = ending.sent;
             delivery.outcome = Some(Outcome::Completed);
         });
     }
 
-    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
+    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
         self.0.with(|delivery| {
-            delivery.bytes = sum;
+            delivery.bytes = ending.sent;
             delivery.outcome = Some(Outcome::Aborted(reason.clone()));
         });
     }
 
-    fn failed(&mut self, sum: u64, error: &SpanError) {
+    fn failed(&mut self, ending: &Ending, error: &SpanError) {
         self.0.with(|delivery| {
-            delivery.bytes = sum;
+            delivery.bytes = ending.sent;
             delivery.outcome = Some(Outcome::Failed(error.to_string()));
         });
     }
@@ -168,28 +168,28 @@ impl ArchiveObserver {
 }
 
 impl Observer for ArchiveObserver {
-    fn started(&mut self, total: u64) {
+    fn started(&mut self, body: &BodyMap) {
         if let Some(line) = &mut self.line {
-            line.started(total);
+            line.started(body);
         }
     }
 
-    fn completed(&mut self, sum: u64) {
+    fn completed(&mut self, ending: &Ending) {
         if let Some(line) = &mut self.line {
-            line.completed(sum);
+            line.completed(ending);
         }
     }
 
-    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
+    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
         if let Some(line) = &mut self.line {
-            line.aborted(sum, reason);
+            line.aborted(ending, reason);
         }
     }
 
-    fn failed(&mut self, sum: u64, error: &SpanError) {
+    fn failed(&mut self, ending: &Ending, error: &SpanError) {
         self.plan.outdate();
         if let Some(line) = &mut self.line {
-            line.failed(sum, error);
+            line.failed(ending, error);
         }
     }
 }

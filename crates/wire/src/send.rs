@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
-use outflow_content::{AbortReason, FeedSpan, FileSpan, Outgoing, Span, SpanError, Watch};
+use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError, Watch};
 
 use crate::buffer::Buffer;
 use crate::connection::Connection;
@@ -78,7 +78,7 @@ pub(crate) async fn outgoing(
     let Sender { delivery, unsent, .. } = sender;
     match result {
         Ok(()) => {
-            delivery.end(Watch::completed);
+            delivery.end(|watch| watch.completed(Evidence::Sent));
             Ok(())
         }
         Err(Failed::Client(error)) => {

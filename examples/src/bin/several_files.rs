@@ -18,7 +18,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::get;
-use outflow_content::{AbortReason, Content, FileSpan, Observer, SpanError, Wait};
+use outflow_content::{AbortReason, BodyMap, Content, Ending, FileSpan, Observer, SpanError, Wait};
 use outflow_store::{LocalFile, Opened, RelPath, Root, RootOptions};
 
 #[tokio::main]
@@ -51,23 +51,26 @@ async fn download(State(files): State<Arc<[LocalFile]>>, method: Method, headers
 struct Printer;
 
 impl Observer for Printer {
-    fn started(&mut self, total: u64) {
-        println!("started: {total} bytes to send");
+    fn started(&mut self, body: &BodyMap) {
+        println!("started: {} bytes to send", body.len());
     }
     fn sent(&mut self, now: u64, sum: u64) {
         println!("sent: {now} bytes, {sum} in all");
     }
-    fn completed(&mut self, sum: u64) {
-        println!("completed: {sum} bytes");
+    fn acked(&mut self, sum: u64) {
+        println!("acked: {sum} bytes");
     }
-    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
-        println!("aborted: {reason} after {sum} bytes");
+    fn completed(&mut self, ending: &Ending) {
+        println!("completed: {} bytes, {:?}", ending.sent, ending.evidence);
     }
-    fn failed(&mut self, sum: u64, error: &SpanError) {
-        println!("failed: {error} after {sum} bytes");
+    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
+        println!("aborted: {reason} after {} bytes, acked: {:?}", ending.sent, ending.acked);
     }
-    fn cleanup(&mut self, sum: u64) {
-        println!("cleanup: {sum} bytes");
+    fn failed(&mut self, ending: &Ending, error: &SpanError) {
+        println!("failed: {error} after {} bytes, acked: {:?}", ending.sent, ending.acked);
+    }
+    fn cleanup(&mut self) {
+        println!("cleanup");
     }
 }
 

@@ -22,7 +22,7 @@ fn a_delivery_is_started_sent_completed_cleaned_up() {
     assert_eq!(collect(get(content, &[])).unwrap(), "0123456789");
     assert_eq!(
         notes.lines(),
-        ["started 10", "sent 5 5", "sent 3 8", "sent 2 10", "completed 10", "cleanup 10"]
+        ["started 10", "sent 5 5", "sent 3 8", "sent 2 10", "completed Sent 10", "cleanup"]
     );
 }
 
@@ -33,7 +33,7 @@ fn completed_is_told_with_the_last_chunk_because_nobody_asks_for_more() {
     let frame = block_on(body.frame()).unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "hello");
     assert!(body.is_end_stream());
-    assert_eq!(notes.lines(), ["started 5", "sent 5 5", "completed 5", "cleanup 5"]);
+    assert_eq!(notes.lines(), ["started 5", "sent 5 5", "completed Sent 5", "cleanup"]);
     drop(body);
     assert_eq!(notes.lines().len(), 4);
 }
@@ -47,7 +47,7 @@ fn the_parts_of_a_multipart_answer_are_counted_as_they_leave() {
     collect(response).unwrap();
     let lines = notes.lines();
     assert_eq!(lines[0], format!("started {length}"));
-    assert_eq!(lines[lines.len() - 2], format!("completed {length}"));
+    assert_eq!(lines[lines.len() - 2], format!("completed Sent {length}"));
     assert_eq!(lines.len(), 1 + 5 + 2);
 }
 
@@ -66,7 +66,7 @@ fn an_error_in_the_middle_is_failed_and_ends_the_body() {
     assert!(block_on(body.frame()).is_none());
     drop(body);
     let failed = "failed 5 report.pdf was changed while it was being sent: size";
-    assert_eq!(notes.lines(), ["started 10", "sent 5 5", failed, "cleanup 5"]);
+    assert_eq!(notes.lines(), ["started 10", "sent 5 5", failed, "cleanup"]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_body_dropped_in_the_middle_is_aborted() {
     assert!(!body.is_end_stream());
     assert_eq!(body.size_hint().exact(), Some(5));
     drop(body);
-    assert_eq!(notes.lines(), ["started 10", "sent 5 5", "aborted 5 response was dropped", "cleanup 5"]);
+    assert_eq!(notes.lines(), ["started 10", "sent 5 5", "aborted 5 response was dropped", "cleanup"]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_body_dropped_before_it_was_polled_has_delivered_nothing() {
 
 #[test]
 fn an_empty_content_is_delivered_whether_its_body_is_polled_or_only_dropped() {
-    let told = ["started 0", "completed 0", "cleanup 0"];
+    let told = ["started 0", "completed Sent 0", "cleanup"];
     let dropped = Notes::default();
     let response = get(Content::bytes("").observer(dropped.clone()), &[]);
     assert!(response.body().is_end_stream());

@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
-use outflow_content::{AbortReason, Content, ContentBody, Feed, FeedSpan, Observer, Span, SpanError, Spans};
+use outflow_content::{
+    AbortReason, BodyMap, Content, ContentBody, Ending, Feed, FeedSpan, Observer, Span, SpanError, Spans,
+};
 
 /// A request's fields, from `Name: value` lines.
 pub(crate) fn fields(lines: &[&str]) -> HeaderMap {
@@ -47,23 +49,27 @@ impl Notes {
 }
 
 impl Observer for Notes {
-    fn started(&mut self, total: u64) {
-        self.note(format!("started {total}"));
+    fn started(&mut self, body: &BodyMap) {
+        self.note(format!("started {}", body.len()));
     }
     fn sent(&mut self, now: u64, sum: u64) {
         self.note(format!("sent {now} {sum}"));
     }
-    fn completed(&mut self, sum: u64) {
-        self.note(format!("completed {sum}"));
+    fn acked(&mut self, sum: u64) {
+        self.note(format!("acked {sum}"));
     }
-    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
-        self.note(format!("aborted {sum} {reason}"));
+    fn completed(&mut self, ending: &Ending) {
+        self.note(format!("completed {:?} {}", ending.evidence, ending.sent));
     }
-    fn failed(&mut self, sum: u64, error: &SpanError) {
-        self.note(format!("failed {sum} {error}"));
+    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
+        let acked = ending.acked.map(|acked| format!(", {acked} acked")).unwrap_or_default();
+        self.note(format!("aborted {}{acked} {reason}", ending.sent));
     }
-    fn cleanup(&mut self, sum: u64) {
-        self.note(format!("cleanup {sum}"));
+    fn failed(&mut self, ending: &Ending, error: &SpanError) {
+        self.note(format!("failed {} {error}", ending.sent));
+    }
+    fn cleanup(&mut self) {
+        self.note("cleanup".to_owned());
     }
 }
 

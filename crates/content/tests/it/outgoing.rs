@@ -1,11 +1,13 @@
 //! Taking the spans out of a response, as an engine that sends span by span does.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use http_body::Body;
-use outflow_content::{Content, Outgoing, Span, SpanError, SpanList, Spans};
+use outflow_content::{
+    BodyMap, Content, Ending, Evidence, Observer, Outgoing, Span, SpanError, SpanList, Spans,
+};
 
 use crate::double::{Notes, block_on, collect, get};
 
@@ -39,8 +41,8 @@ fn what_was_taken_is_not_sent_again_by_the_body() {
     watch.started();
     assert!(collect(response).unwrap().is_empty());
     watch.sent(5);
-    watch.completed();
-    assert_eq!(notes.lines(), ["started 5", "sent 5 5", "completed 5", "cleanup 5"]);
+    watch.completed(Evidence::Sent);
+    assert_eq!(notes.lines(), ["started 5", "sent 5 5", "completed Sent 5", "cleanup"]);
 }
 
 #[test]
@@ -52,8 +54,8 @@ fn an_empty_content_can_be_taken_and_is_told_once() {
     assert!(notes.lines().is_empty());
     let watch = outgoing.watch();
     assert!(outgoing.next_span().is_none());
-    watch.completed();
-    assert_eq!(notes.lines(), ["started 0", "completed 0", "cleanup 0"]);
+    watch.completed(Evidence::Sent);
+    assert_eq!(notes.lines(), ["started 0", "completed Sent 0", "cleanup"]);
 }
 
 #[test]
@@ -63,7 +65,87 @@ fn a_watch_that_is_dropped_is_an_abort() {
     let mut watch = Outgoing::take(&mut response).unwrap().watch();
     watch.sent(2);
     drop(watch);
-    assert_eq!(notes.lines(), ["started 5", "sent 2 2", "aborted 2 response was dropped", "cleanup 2"]);
+    assert_eq!(notes.lines(), ["started 5", "sent 2 2", "aborted 2 response was dropped", "cleanup"]);
+}
+
+#[test]
+fn what_is_acknowledged_is_told_once_only_grows_and_is_never_more_than_was_sent() {
+    let notes = Notes::default();
+    let mut response = get(Content::bytes("hello").observer(notes.clone()), &[]);
+    let mut watch = Outgoing::take(&mut response).unwrap().watch();
+    watch.sent(3);
+    for acked in [0, 2, 1, 2, 5] {
+        watch.acked(acked);
+    }
+    watch.measured(Some(1), None);
+    watch.aborted(&outflow_content::AbortReason::Stalled);
+    let told =
+        ["started 5", "sent 3 3", "acked 2", "acked 3", "aborted 3, 3 acked client stalled", "cleanup"];
+    assert_eq!(notes.lines(), told);
+}
+
+/// Keeps the map that it was given, and the ending.
+#[derive(Default)]
+struct Keeping(Option<BodyMap>, Arc<Mutex<Option<(BodyMap, Ending)>>>);
+
+impl Observer for Keeping {
+    fn started(&mut self, body: &BodyMap) {
+        self.0 = Some(body.clone());
+    }
+    fn completed(&mut self, ending: &Ending) {
+        *self.1.lock().unwrap() = Some((self.0.clone().expect("it was started"), ending.clone()));
+    }
+}
+
+/// So long that ranges at both ends are not made one.
+fn long() -> String {
+    format!("012{}89", "x".repeat(995))
+}
+
+fn kept(lines: &[&str], evidence: Evidence) -> (BodyMap, Ending) {
+    let keeping = Keeping::default();
+    let kept = Arc::clone(&keeping.1);
+    let mut response = get(Content::bytes(long()).observer(keeping), lines);
+    let mut outgoing = Outgoing::take(&mut response).unwrap();
+    let (mut watch, len) = (outgoing.watch(), outgoing.len());
+    watch.sent(len);
+    watch.completed(evidence);
+    let kept = kept.lock().unwrap().take();
+    kept.expect("it was completed")
+}
+
+#[test]
+fn the_map_of_a_body_says_which_bytes_of_the_content_it_carries() {
+    let (whole, _) = kept(&[], Evidence::Sent);
+    assert_eq!(whole, BodyMap::whole(1000));
+    let (range, _) = kept(&["range: bytes=2-5"], Evidence::Sent);
+    assert_eq!(range, BodyMap::range(1000, 2..6));
+    assert_eq!(range.acked(3).collect::<Vec<_>>(), [2..5]);
+}
+
+#[test]
+fn the_map_of_a_multipart_body_leaves_its_frames_out() {
+    let lines = ["range: bytes=998-999, 0-2"];
+    let (map, _) = kept(&lines, Evidence::Sent);
+    let body = collect(get(Content::bytes(long()), &lines)).unwrap();
+    assert_eq!((map.len(), map.content_len()), (body.len() as u64, 1000));
+    assert_eq!(map.ranges().collect::<Vec<_>>(), [998..1000, 0..3]);
+    let at = |part: &[u8]| body.windows(part.len()).position(|window| window == part).unwrap() as u64;
+    let (first, second) = (at(b"\r\n89\r\n") + 2, at(b"\r\n012\r\n") + 2);
+    assert_eq!(map.acked(first).count(), 0);
+    assert_eq!(map.acked(first + 1).collect::<Vec<_>>(), [998..999]);
+    assert_eq!(map.acked(second).collect::<Vec<_>>(), [998..1000]);
+    assert_eq!(map.acked(second + 2).collect::<Vec<_>>(), [998..1000, 0..2]);
+}
+
+#[test]
+fn better_evidence_than_sent_says_that_all_is_acknowledged() {
+    for (evidence, acked) in
+        [(Evidence::Sent, None), (Evidence::Acked, Some(1000)), (Evidence::Confirmed, Some(1000))]
+    {
+        let (_, ending) = kept(&[], evidence);
+        assert_eq!(ending, Ending { sent: 1000, acked, evidence, transport: None });
+    }
 }
 
 #[test]

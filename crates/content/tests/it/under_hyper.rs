@@ -41,7 +41,7 @@ fn a_content_arrives_whole_and_completed() {
     let answer = exchange(Content::bytes("hello").observer(notes.clone()), GET);
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-length: 5\r\n") && answer.ends_with("\r\n\r\nhello"), "{answer}");
-    assert_eq!(notes.lines(), ["started 5", "sent 5 5", "completed 5", "cleanup 5"]);
+    assert_eq!(notes.lines(), ["started 5", "sent 5 5", "completed Sent 5", "cleanup"]);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn an_empty_content_is_completed_though_its_body_is_never_polled() {
     let notes = Notes::default();
     let answer = exchange(Content::bytes("").observer(notes.clone()), GET);
     assert!(answer.contains("content-length: 0\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
-    assert_eq!(notes.lines(), ["started 0", "completed 0", "cleanup 0"]);
+    assert_eq!(notes.lines(), ["started 0", "completed Sent 0", "cleanup"]);
 }
 
 #[test]
@@ -66,6 +66,6 @@ fn an_error_in_the_middle_cuts_the_connection_short_of_the_length() {
     let content = Content::new(Arc::new(Fed { len: 10, chunks: vec![Some("01234"), None] }));
     let answer = exchange(content.observer(notes.clone()), GET);
     assert!(!answer.contains("0123456789") && answer.len() < 400, "{answer}");
-    assert_eq!(notes.lines().last().unwrap(), "cleanup 5");
+    assert_eq!(notes.lines().last().unwrap(), "cleanup");
     assert!(notes.lines()[2].starts_with("failed 5"), "{:?}", notes.lines());
 }

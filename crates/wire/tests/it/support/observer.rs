@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use outflow_content::{AbortReason, Observer, SpanError};
+use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
 
 use super::PATIENCE;
 
@@ -10,16 +10,17 @@ use super::PATIENCE;
 pub(crate) enum Event {
     Started(u64),
     Sent(u64, u64),
+    Acked(u64),
     Completed(u64),
     Aborted(u64, AbortReason),
     Failed(u64, String),
-    Cleanup(u64),
+    Cleanup,
 }
 
-pub(crate) struct Watcher(Sender<Event>);
+pub(crate) struct Watcher(Sender<(Event, Option<Ending>)>);
 
 /// What a [`Watcher`] was told, and is told from now on.
-pub(crate) struct Events(Receiver<Event>);
+pub(crate) struct Events(Receiver<(Event, Option<Ending>)>);
 
 pub(crate) fn watcher() -> (Watcher, Events) {
     let (sender, receiver) = channel();
@@ -29,28 +30,35 @@ pub(crate) fn watcher() -> (Watcher, Events) {
 impl Watcher {
     fn tell(&self, event: Event) {
         // The test may have ended.
-        let _ = self.0.send(event);
+        let _ = self.0.send((event, None));
+    }
+
+    fn end(&self, event: Event, ending: &Ending) {
+        let _ = self.0.send((event, Some(ending.clone())));
     }
 }
 
 impl Observer for Watcher {
-    fn started(&mut self, total: u64) {
-        self.tell(Event::Started(total));
+    fn started(&mut self, body: &BodyMap) {
+        self.tell(Event::Started(body.len()));
     }
     fn sent(&mut self, now: u64, sum: u64) {
         self.tell(Event::Sent(now, sum));
     }
-    fn completed(&mut self, sum: u64) {
-        self.tell(Event::Completed(sum));
+    fn acked(&mut self, sum: u64) {
+        self.tell(Event::Acked(sum));
     }
-    fn aborted(&mut self, sum: u64, reason: &AbortReason) {
-        self.tell(Event::Aborted(sum, reason.clone()));
+    fn completed(&mut self, ending: &Ending) {
+        self.end(Event::Completed(ending.sent), ending);
     }
-    fn failed(&mut self, sum: u64, error: &SpanError) {
-        self.tell(Event::Failed(sum, error.to_string()));
+    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
+        self.end(Event::Aborted(ending.sent, reason.clone()), ending);
     }
-    fn cleanup(&mut self, sum: u64) {
-        self.tell(Event::Cleanup(sum));
+    fn failed(&mut self, ending: &Ending, error: &SpanError) {
+        self.end(Event::Failed(ending.sent, error.to_string()), ending);
+    }
+    fn cleanup(&mut self) {
+        self.tell(Event::Cleanup);
     }
 }
 
@@ -58,8 +66,13 @@ impl Events {
     /// The next event; `None` when the watcher is gone.
     #[track_caller]
     pub(crate) fn next(&self) -> Option<Event> {
+        self.next_with_ending().map(|(event, _)| event)
+    }
+
+    #[track_caller]
+    fn next_with_ending(&self) -> Option<(Event, Option<Ending>)> {
         match self.0.recv_timeout(PATIENCE) {
-            Ok(event) => Some(event),
+            Ok(told) => Some(told),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("nothing was told for {PATIENCE:?}"),
         }
@@ -67,32 +80,50 @@ impl Events {
 
     /// What has been told so far, without waiting.
     pub(crate) fn so_far(&self) -> Vec<Event> {
-        self.0.try_iter().collect()
+        self.0.try_iter().map(|(event, _)| event).collect()
     }
 
     /// How a delivery of `total` bytes ended: waits for the watcher's end, checks that everything was told in
     /// order and that the sums add up, and gives back what came between the pieces and `cleanup`.
     #[track_caller]
     pub(crate) fn ending(self, total: u64) -> Event {
+        self.end(total).0
+    }
+
+    /// The same, and what was known then.
+    #[track_caller]
+    pub(crate) fn end(self, total: u64) -> (Event, Ending) {
         let mut all = Vec::new();
-        while let Some(event) = self.next() {
+        let mut ending = None;
+        while let Some((event, with)) = self.next_with_ending() {
             all.push(event);
+            ending = ending.or(with);
         }
         assert_eq!(all.first(), Some(&Event::Started(total)), "{all:?}");
-        let mut sum = 0;
+        let (mut sum, mut acked) = (0, 0);
         for event in &all[1..all.len() - 2] {
-            let Event::Sent(now, so_far) = *event else { panic!("{event:?} among the pieces of {all:?}") };
-            sum += now;
-            assert!(now > 0 && so_far == sum, "{event:?} in {all:?}");
+            match *event {
+                Event::Sent(now, so_far) => {
+                    sum += now;
+                    assert!(now > 0 && so_far == sum, "{event:?} in {all:?}");
+                }
+                Event::Acked(so_far) => {
+                    assert!(so_far > acked && so_far <= sum, "{event:?} in {all:?}");
+                    acked = so_far;
+                }
+                _ => panic!("{event:?} among the pieces of {all:?}"),
+            }
         }
         assert!(sum <= total, "more was told than there is: {all:?}");
-        assert_eq!(all.last(), Some(&Event::Cleanup(sum)), "{all:?}");
+        assert_eq!(all.last(), Some(&Event::Cleanup), "{all:?}");
+        let ending = ending.expect("an ending");
+        assert!(ending.sent == sum && ending.acked.unwrap_or(acked) >= acked, "{ending:?} behind {all:?}");
         let end = all.swap_remove(all.len() - 2);
         match &end {
             Event::Completed(at) => assert_eq!((*at, sum), (total, total)),
             Event::Aborted(at, _) | Event::Failed(at, _) => assert_eq!(*at, sum),
             other => panic!("ended by {other:?}"),
         }
-        end
+        (end, ending)
     }
 }
