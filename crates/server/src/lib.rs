@@ -15,6 +15,7 @@
 //!     resume     which layout a client began with
 //!     pick       a selection in a short address
 //!     form       a selection from a page
+//!   link       signed addresses: who may have what, until when
 //!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
@@ -31,6 +32,7 @@ mod body;
 mod file;
 mod form;
 mod hot;
+pub mod link;
 mod listing;
 mod log;
 mod page;

@@ -1,7 +1,7 @@
 //! What went wrong, told to whoever asked: problem details (RFC 9457) to programs, a page to people.
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use outflow_store::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
 use serde::Serialize;
 
@@ -29,10 +29,9 @@ pub(crate) struct Problem {
     /// How many are missing or unreadable in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
+    /// A field that belongs to the status.
     #[serde(skip)]
-    allow: Option<&'static str>,
-    #[serde(skip)]
-    retry_after: bool,
+    field: Option<Box<(HeaderName, HeaderValue)>>,
     /// There is a folder to go back to.
     #[serde(skip)]
     pub(crate) way_back: bool,
@@ -54,8 +53,7 @@ impl Problem {
             missing: Box::default(),
             unreadable: Box::default(),
             count: None,
-            allow: None,
-            retry_after: false,
+            field: None,
             way_back: true,
         }
     }
@@ -75,7 +73,8 @@ impl Problem {
 
     pub(crate) fn method(allow: &'static str) -> Problem {
         let detail = format!("This address answers {allow}.");
-        Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+        let allow = (ALLOW, HeaderValue::from_static(allow));
+        Problem { field: Some(allow.into()), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
     pub(crate) fn internal(detail: impl Into<Box<str>>) -> Problem {
@@ -84,7 +83,22 @@ impl Problem {
 
     /// There is no room for this right now.
     pub(crate) fn busy(detail: impl Into<Box<str>>) -> Problem {
-        Problem { retry_after: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
+    }
+
+    /// With a type and a title of its own.
+    pub(crate) fn of_kind(self, kind: &'static str, title: &'static str) -> Problem {
+        Problem { kind, title, ..self }
+    }
+
+    /// With the advice to try again after so many seconds.
+    pub(crate) fn retry_after(self, seconds: u32) -> Problem {
+        Problem { field: Some(Box::new((RETRY_AFTER, seconds.into()))), ..self }
+    }
+
+    /// With the field `WWW-Authenticate`, which every 401 has (RFC 9110, section 15.5.2).
+    pub(crate) fn challenge(self, challenge: HeaderValue) -> Problem {
+        Problem { field: Some(Box::new((WWW_AUTHENTICATE, challenge))), ..self }
     }
 
     /// Selected files that are not there: `first` of `count`.
@@ -150,11 +164,8 @@ impl Problem {
         let fields = response.headers_mut();
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         fields.insert(VARY, HeaderValue::from_static("Accept"));
-        if let Some(allow) = self.allow {
-            fields.insert(ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.retry_after {
-            fields.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        if let Some((name, value)) = self.field.as_deref() {
+            fields.insert(name, value.clone());
         }
         debug_assert!(fields.contains_key(CONTENT_TYPE));
         response

@@ -71,7 +71,7 @@ fn path(bytes: &[u8]) -> Result<RelPath, BadQuery> {
 }
 
 /// Sorted, none twice, and nothing that lies in a selected folder.
-fn without_overlap(mut files: Vec<RelPath>) -> Vec<RelPath> {
+pub(crate) fn without_overlap(mut files: Vec<RelPath>) -> Vec<RelPath> {
     files.sort_unstable();
     files.dedup();
     let all: HashSet<&[u8]> = files.iter().map(RelPath::as_bytes).collect();

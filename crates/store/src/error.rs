@@ -54,7 +54,8 @@ impl From<StoreError> for OpenErrorKind {
 }
 
 impl OpenError {
-    pub(crate) fn new(path: impl fmt::Display, kind: OpenErrorKind) -> OpenError {
+    /// Says that `path` cannot be opened.
+    pub fn new(path: impl fmt::Display, kind: OpenErrorKind) -> OpenError {
         OpenError { path: path.to_string(), kind }
     }
 

@@ -25,6 +25,7 @@ mod manifest;
 mod memo;
 mod memo_file;
 mod objects;
+mod only;
 mod path;
 mod prefix;
 mod remote;

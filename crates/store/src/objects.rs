@@ -81,6 +81,25 @@ impl Objects {
     }
 }
 
+impl Origin {
+    /// The same place, for a tree without entries.
+    pub(crate) fn emptied(&self) -> Origin {
+        match self {
+            Origin::Local(root) => Origin::Local(Arc::clone(root)),
+            Origin::Store(Objects { store, table, .. }) => {
+                Origin::Store(Objects { store: store.clone(), table: Arc::clone(table), places: Vec::new() })
+            }
+        }
+    }
+
+    /// Says of the next entry that it is the entry `index` of a tree whose origin is `other`.
+    pub(crate) fn push_from(&mut self, other: &Origin, index: usize) {
+        if let (Origin::Store(objects), Origin::Store(other)) = (self, other) {
+            objects.places.push(other.places[index]);
+        }
+    }
+}
+
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Objects({}, in {:?})", self.table.objects.len(), self.store)

@@ -1,0 +1,180 @@
+//! A collection of which only some files are shown.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+use outflow_content::Wait;
+use outflow_store::{
+    About, Bounds, Collection, EntryKind, FolderEntry, Found, OpenError, OpenErrorKind, RelPath, Tree,
+    Unreadable, WalkError, Wanted,
+};
+
+/// Shows some files and folders of a collection, and the folders that lead to them. What else there is in it cannot be
+/// told from what is not there.
+#[derive(Debug)]
+pub struct Selected {
+    inner: Arc<dyn Collection>,
+    /// Sorted, without overlap.
+    selected: Vec<RelPath>,
+    /// The same, to look up.
+    set: HashSet<RelPath>,
+    identity: [u8; 32],
+    about: OnceLock<Option<About>>,
+}
+
+/// How a path lies to what is selected.
+enum Lies {
+    /// It is selected, or in a folder that is.
+    Inside,
+    /// Something selected lies below it.
+    Above,
+    Outside,
+}
+
+impl Selected {
+    /// The files and folders `selected` of `inner`: paths below its top, sorted, none of them in another one.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Collection>, selected: Vec<RelPath>) -> Selected {
+        let mut identity = blake3::Hasher::new();
+        identity.update(b"selected");
+        identity.update(&inner.identity());
+        for path in &selected {
+            identity.update(&(path.as_bytes().len() as u64).to_le_bytes());
+            identity.update(path.as_bytes());
+        }
+        let set = selected.iter().cloned().collect();
+        Selected { inner, selected, set, identity: identity.finalize().into(), about: OnceLock::new() }
+    }
+
+    fn lies(&self, path: &RelPath) -> Lies {
+        let bytes = path.as_bytes();
+        let ends = (0..bytes.len()).filter(|at| bytes[*at] == b'/').chain([bytes.len()]);
+        for end in ends {
+            if RelPath::new(&bytes[..end]).is_ok_and(|above| self.set.contains(&above)) {
+                return Lies::Inside;
+            }
+        }
+        if path.is_root() || self.below(path).next().is_some() { Lies::Above } else { Lies::Outside }
+    }
+
+    /// Whether the file or folder at `path` is to be seen.
+    fn shows(&self, path: &RelPath, is_folder: bool) -> bool {
+        match self.lies(path) {
+            Lies::Inside => true,
+            Lies::Above => is_folder,
+            Lies::Outside => false,
+        }
+    }
+
+    /// What is selected below `folder`, relative to it.
+    fn below(&self, folder: &RelPath) -> impl Iterator<Item = RelPath> {
+        let folder = folder.as_bytes();
+        self.selected.iter().filter_map(move |path| {
+            let rest = path.as_bytes().strip_prefix(folder)?;
+            let rest = if folder.is_empty() { rest } else { rest.strip_prefix(b"/")? };
+            RelPath::new(rest).ok()
+        })
+    }
+
+    /// What of `wanted`, paths below `folder`, is selected.
+    fn both(&self, folder: &RelPath, wanted: &[RelPath]) -> Result<Vec<RelPath>, WalkError> {
+        let (mut both, mut missing, mut first) = (Vec::new(), 0, Vec::new());
+        for path in wanted {
+            let whole = folder.join(path.as_bytes()).unwrap_or_else(|_| RelPath::root());
+            match self.lies(&whole) {
+                Lies::Inside => both.push(path.clone()),
+                Lies::Above => {
+                    both.extend(self.below(&whole).filter_map(|rest| path.join(rest.as_bytes()).ok()));
+                }
+                Lies::Outside => {
+                    missing += 1;
+                    if first.len() < Unreadable::NAMED {
+                        first.push(path.to_string());
+                    }
+                }
+            }
+        }
+        if missing > 0 {
+            return Err(WalkError::Missing { count: missing, first });
+        }
+        both.sort_unstable();
+        Ok(both)
+    }
+}
+
+impl Collection for Selected {
+    fn name(&self) -> &[u8] {
+        self.inner.name()
+    }
+
+    fn identity(&self) -> [u8; 32] {
+        self.identity
+    }
+
+    fn is_immutable(&self) -> bool {
+        self.inner.is_immutable()
+    }
+
+    /// With the number and size of the selected files, those that are there. Blocks, the first time.
+    fn about(&self) -> Option<&About> {
+        let about = self.about.get_or_init(|| {
+            let mut about = self.inner.about()?.clone();
+            (about.files, about.bytes) = (0, 0);
+            for path in &self.selected {
+                let wanted = Wanted::These(vec![path.clone()]);
+                let walked = Arc::clone(&self.inner).walk(&RelPath::root(), &wanted, Bounds::default());
+                if let Ok(tree) = walked {
+                    about.files += tree.files();
+                    about.bytes = about.bytes.saturating_add(tree.bytes());
+                }
+            }
+            Some(about)
+        });
+        about.as_ref()
+    }
+
+    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
+        let not_found = || OpenError::new(path, OpenErrorKind::NotFound);
+        match self.lies(path) {
+            Lies::Inside => self.inner.find(path, wait),
+            Lies::Above if path.is_root() => Ok(Found::Folder),
+            Lies::Above => match self.inner.find(path, wait)? {
+                Found::Folder => Ok(Found::Folder),
+                Found::File(_) => Err(not_found()),
+            },
+            Lies::Outside => Err(not_found()),
+        }
+    }
+
+    fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
+        match self.lies(folder) {
+            Lies::Inside => self.inner.list(folder, limit),
+            Lies::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound)),
+            Lies::Above => {
+                let mut entries = self.inner.list(folder, limit)?;
+                entries.retain(|entry| {
+                    folder.join(&entry.name).is_ok_and(|path| self.shows(&path, entry.is_folder()))
+                });
+                Ok(entries)
+            }
+        }
+    }
+
+    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
+        let inner = Arc::clone(&self.inner);
+        match self.lies(folder) {
+            Lies::Inside => inner.walk(folder, wanted, bounds),
+            Lies::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound).into()),
+            Lies::Above => match wanted {
+                Wanted::All => inner.walk(folder, &Wanted::These(self.below(folder).collect()), bounds),
+                Wanted::These(paths) => inner.walk(folder, &Wanted::These(self.both(folder, paths)?), bounds),
+                Wanted::Levels(_) => {
+                    let tree = inner.walk(folder, wanted, bounds)?;
+                    Ok(tree.only(|path, kind| {
+                        folder.join(path).is_ok_and(|path| self.shows(&path, kind == EntryKind::Folder))
+                    }))
+                }
+            },
+        }
+    }
+}
