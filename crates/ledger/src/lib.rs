@@ -16,9 +16,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod hook;
 mod model;
 mod outbox;
 
+pub use hook::{check as check_endpoints, public_key};
 pub use model::{
     Assurance, Closing, ContentInfo, ContentKey, Download, Endpoint, Event, Filter, Kind, LinkState, LinkUse,
     Opening, Options, Outcome, Part, Parts, Recipient, State, Target, Transport,

@@ -1,0 +1,142 @@
+//! Signatures of Standard Webhooks 1.0.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+/// How to make a secret, for messages.
+pub(super) const HOW: &str = "make one with: echo \"whsec_$(openssl rand -base64 32)\"";
+
+/// What one secret signs with.
+pub(super) enum Key {
+    /// v1: HMAC-SHA256, which the receiver checks with the same secret.
+    Hmac(hmac::Key),
+    /// v1a: ed25519, which the receiver checks with the public key.
+    Ed25519(Box<Ed25519KeyPair>),
+}
+
+impl Key {
+    /// From `whsec_…` or `whsk_…`. The error says nothing of the secret itself.
+    pub(super) fn parse(secret: &str) -> Result<Key, String> {
+        let secret = secret.trim();
+        if let Some(encoded) = secret.strip_prefix("whsec_") {
+            let bytes = decode("whsec_", encoded)?;
+            if !(24..=64).contains(&bytes.len()) {
+                let length = bytes.len();
+                return Err(format!("a secret has {length} bytes, not 24 to 64; {HOW}"));
+            }
+            return Ok(Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &bytes)));
+        }
+        if let Some(encoded) = secret.strip_prefix("whsk_") {
+            let bytes = decode("whsk_", encoded)?;
+            // The seed alone, or followed by the public key, as many libraries keep it.
+            let pair = match bytes.len() {
+                32 => Ed25519KeyPair::from_seed_unchecked(&bytes),
+                64 => Ed25519KeyPair::from_seed_and_public_key(&bytes[..32], &bytes[32..]),
+                length => {
+                    return Err(format!(
+                        "a whsk_ secret has {length} bytes, not 32 (the seed of an ed25519 key)"
+                    ));
+                }
+            };
+            let pair =
+                pair.map_err(|_| "a whsk_ secret is no ed25519 key: its halves do not fit".to_owned())?;
+            return Ok(Key::Ed25519(Box::new(pair)));
+        }
+        if secret.starts_with("whpk_") {
+            return Err(
+                "whpk_ is a public key, which is for the receiver; give the whsk_ secret here".to_owned()
+            );
+        }
+        Err(format!("a secret begins neither with whsec_ (HMAC-SHA256) nor with whsk_ (ed25519); {HOW}"))
+    }
+
+    fn sign(&self, content: &[u8]) -> String {
+        match self {
+            Key::Hmac(key) => format!("v1,{}", STANDARD.encode(hmac::sign(key, content))),
+            Key::Ed25519(pair) => format!("v1a,{}", STANDARD.encode(pair.sign(content))),
+        }
+    }
+}
+
+/// The public key `whpk_…` of a secret `whsk_…`, for the receiver.
+///
+/// # Errors
+/// The secret is not one of an ed25519 key; the text says what is wrong.
+pub fn public_key(secret: &str) -> Result<String, String> {
+    match Key::parse(secret)? {
+        Key::Ed25519(pair) => Ok(format!("whpk_{}", STANDARD.encode(pair.public_key()))),
+        Key::Hmac(_) => {
+            Err("a whsec_ secret has no public key: the receiver needs the secret itself".to_owned())
+        }
+    }
+}
+
+/// The value of `webhook-signature`: one signature for each key, so that a receiver that knows any of them is content.
+pub(super) fn signatures(keys: &[Key], id: &str, seconds: i64, body: &[u8]) -> String {
+    let mut content = format!("{id}.{seconds}.").into_bytes();
+    content.extend_from_slice(body);
+    let each: Vec<String> = keys.iter().map(|key| key.sign(&content)).collect();
+    each.join(" ")
+}
+
+fn decode(prefix: &str, encoded: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(encoded).map_err(|_| format!("what follows {prefix} in a secret is not base64; {HOW}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8032, section 7.1, test 1.
+    const SEED: &str = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+    const PUBLIC: &str = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+    fn secret(prefix: &str, length: usize) -> String {
+        format!("{prefix}{}", STANDARD.encode(vec![7; length]))
+    }
+
+    #[test]
+    fn the_example_of_the_specification_has_its_signature() {
+        let key = Key::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let signature =
+            signatures(&[key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn public_keys_are_those_of_the_rfc() {
+        assert_eq!(public_key(SEED).unwrap(), PUBLIC);
+        let both = [
+            STANDARD.decode(&SEED["whsk_".len()..]).unwrap(),
+            STANDARD.decode(&PUBLIC["whpk_".len()..]).unwrap(),
+        ];
+        assert_eq!(public_key(&format!("whsk_{}", STANDARD.encode(both.concat()))).unwrap(), PUBLIC);
+        assert!(public_key(&secret("whsec_", 32)).unwrap_err().contains("no public key"));
+    }
+
+    #[test]
+    fn secrets_that_are_none_are_refused_without_being_repeated() {
+        for good in [24, 32, 64] {
+            assert!(Key::parse(&secret("whsec_", good)).is_ok(), "{good}");
+        }
+        let halves = format!("whsk_{}", STANDARD.encode([7; 64]));
+        for (bad, says) in [
+            (secret("whsec_", 23), "23 bytes"),
+            (secret("whsec_", 65), "65 bytes"),
+            (secret("whsk_", 31), "31 bytes"),
+            (secret("whpk_", 32), "public key"),
+            (secret("", 32), "begins neither"),
+            ("whsec_&&&&".to_owned(), "not base64"),
+            ("whsec_".to_owned(), "0 bytes"),
+            (String::new(), "begins neither"),
+            (halves, "do not fit"),
+        ] {
+            let error = Key::parse(&bad).err().unwrap();
+            assert!(error.contains(says), "{bad}: {error}");
+            let encoded = bad.split('_').next_back().unwrap();
+            assert!(encoded.len() < 5 || !error.contains(encoded), "{error}");
+        }
+    }
+}
