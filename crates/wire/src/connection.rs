@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use outflow_content::AbortReason;
 use rustix::net::sockopt;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
@@ -16,27 +17,77 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::buffer::Buffer;
 use crate::options::Options;
+use crate::tails::{Tails, disconnected, tell_lost};
 use crate::timer::Timer;
+
+/// In which state a connection is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Right behind an answer, while the client may still be sending.
+    Linger,
+    /// Between requests.
+    Idle,
+    /// The client has ended its side.
+    Over,
+}
+
+enum Lingering {
+    /// So much was read and discarded; 0 is the end.
+    Read(io::Result<usize>),
+    /// It is time to look how much has arrived.
+    Look,
+    Over,
+}
 
 /// A socket and its one deadline. While it waits for a request it owns nothing else.
 pub(crate) struct Connection {
     /// `None` while a request's body owns it.
     read: Option<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    /// `None` when the connection has stopped being HTTP.
+    write: Option<OwnedWriteHalf>,
     pub(crate) peer: SocketAddr,
     timer: Timer,
     /// Requests that have been served.
     pub(crate) served: u32,
+    /// All bytes that were handed to the kernel, and our own end as one more.
+    written: u64,
+    /// See `tails`.
+    pub(crate) tails: Option<Box<Tails>>,
 }
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, options: &Options) -> Connection {
         let (read, write) = stream.into_split();
-        Connection { read: Some(read), write, peer, timer: Timer::new(options.keep_alive_timeout), served: 0 }
+        Connection {
+            read: Some(read),
+            write: Some(write),
+            peer,
+            timer: Timer::new(options.keep_alive_timeout),
+            served: 0,
+            written: 0,
+            tails: None,
+        }
     }
 
-    fn stream(&self) -> &TcpStream {
-        self.write.as_ref()
+    pub(crate) fn stream(&self) -> &TcpStream {
+        let write = self.write.as_ref();
+        write.expect("taken by `into_halves` only, which consumes the connection").as_ref()
+    }
+
+    /// Bytes that were handed to the kernel so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// `n` more bytes were handed to the kernel, by other ways than [`Connection::send`].
+    pub(crate) fn wrote(&mut self, n: u64) {
+        self.written += n;
+    }
+
+    /// Gives back what only a busy connection needs.
+    pub(crate) fn rest(&mut self) {
+        self.timer.rest();
+        self.forget_tails();
     }
 
     pub(crate) fn timer(&mut self) -> &mut Timer {
@@ -77,14 +128,14 @@ impl Connection {
     ) -> io::Result<R> {
         poll_fn(|cx| {
             loop {
-                match self.write.as_ref().poll_write_ready(cx) {
+                match self.stream().poll_write_ready(cx) {
                     Poll::Ready(result) => result?,
                     Poll::Pending => {
                         ready!(self.timer.poll_expired(cx));
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                     }
                 }
-                let stream = self.write.as_ref();
+                let stream = self.stream();
                 match stream.try_io(Interest::WRITABLE, || call(stream.as_fd())) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -102,7 +153,7 @@ impl Connection {
         &mut self,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> io::Result<T> {
-        let stream = self.write.as_ref();
+        let stream = self.stream();
         loop {
             let mut failing = pin!(stream.ready(Interest::ERROR));
             let done = poll_fn(|cx| match work(cx) {
@@ -123,17 +174,21 @@ impl Connection {
     /// packet that is not full (`MSG_MORE`).
     pub(crate) async fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        self.write_with(|socket| Ok(rustix::net::send(socket, bytes, flags)?)).await
+        let n = self.write_with(|socket| Ok(rustix::net::send(socket, bytes, flags)?)).await?;
+        self.wrote(n as u64);
+        Ok(n)
     }
 
     /// The same for two runs of bytes, in one call; they may be taken in part, the first one first.
     pub(crate) async fn send_both(&mut self, first: &[u8], second: &[u8], more: bool) -> io::Result<usize> {
         let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        self.write_with(|socket| {
+        let sent = self.write_with(|socket| {
             let runs = [IoSlice::new(first), IoSlice::new(second)];
             Ok(rustix::net::sendmsg(socket, &runs, &mut SendAncillaryBuffer::default(), flags)?)
-        })
-        .await
+        });
+        let n = sent.await?;
+        self.wrote(n as u64);
+        Ok(n)
     }
 
     /// Holds back packets that are not full until [`Connection::uncork`] (`TCP_CORK`), for bodies whose
@@ -155,32 +210,76 @@ impl Connection {
     /// queued is thrown away and an RST leaves. So a body that was cut can never pass for a complete one.
     ///
     /// Disconnecting does that at once (connect(2), `AF_UNSPEC`), whoever else still holds a part of the
-    /// connection, a request's body, say.
-    pub(crate) fn cut(&self) {
+    /// connection, a request's body, say. Deliveries that are pending end for `reason`.
+    pub(crate) fn cut(&mut self, reason: &AbortReason) {
+        let tails = self.take_measured();
         if let Err(error) = rustix::net::connect_unspec(self.stream()) {
             tracing::debug!(client = %self.peer, %error, "connection could not be cut");
         }
+        tell_lost(tails, reason);
     }
 
     /// Ends the connection in an orderly way although the client may still be sending: half-closes, then
     /// reads and discards for a while. Closing at once would make the kernel send RST, which can destroy
-    /// the answer on its way (RFC 9112 section 9.6).
-    pub(crate) async fn linger(mut self) {
+    /// the answer on its way (RFC 9112 section 9.6). Deliveries that are pending are waited for.
+    pub(crate) async fn finish(mut self, options: &Options, farewell: Farewell) {
         const LINGER: Duration = Duration::from_secs(2);
         const LINGER_BYTES: usize = 4 * 1024 * 1024;
-        if tokio::io::AsyncWriteExt::shutdown(&mut self.write).await.is_err() {
+        if farewell != Farewell::Linger && !self.has_tails() {
             return;
         }
-        self.timer.set(LINGER);
-        let mut discarded = 0;
-        let mut buffer = Buffer::borrow();
-        while discarded < LINGER_BYTES {
-            match self.read_some(&mut buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => discarded += n,
-            }
-            buffer.consume(usize::MAX);
+        let Some(write) = &mut self.write else { return };
+        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(write).await {
+            self.lose(&disconnected(&error));
+            return;
         }
+        self.wrote(1);
+        self.timer.set(LINGER);
+        let (mut reads, mut discarded) = (farewell != Farewell::Over && self.read.is_some(), 0);
+        loop {
+            if !reads {
+                self.settle_acked();
+            }
+            if !self.has_tails() && (!reads || farewell != Farewell::Linger) {
+                return;
+            }
+            match poll_fn(|cx| self.poll_discard(cx, reads)).await {
+                Lingering::Read(Ok(0)) => {
+                    reads = false;
+                    self.ended(options);
+                }
+                Lingering::Read(Ok(n)) => {
+                    discarded += n;
+                    reads = discarded < LINGER_BYTES;
+                }
+                Lingering::Read(Err(error)) => {
+                    self.lose(&disconnected(&error));
+                    return;
+                }
+                Lingering::Look => {
+                    if let Err(reason) = self.look_closely(options) {
+                        self.cut(&reason);
+                        return;
+                    }
+                }
+                Lingering::Over => return,
+            }
+        }
+    }
+
+    /// What happens next to a connection that lingers. While deliveries are pending, they say how long.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, reads: bool) -> Poll<Lingering> {
+        let mut room = [0; 4096];
+        let mut room = ReadBuf::new(&mut room);
+        if let Some(read) = self.read.as_mut().filter(|_| reads)
+            && let Poll::Ready(result) = Pin::new(read).poll_read(cx, &mut room)
+        {
+            return Poll::Ready(Lingering::Read(result.map(|()| room.filled().len())));
+        }
+        if self.has_tails() {
+            return self.poll_look(cx, true).map(|()| Lingering::Look);
+        }
+        self.timer.poll_expired(cx).map(|()| Lingering::Over)
     }
 
     /// Lends the reading side to a request's body.
@@ -194,7 +293,15 @@ impl Connection {
     }
 
     /// The two halves, for a connection that stops being HTTP.
-    pub(crate) fn into_halves(self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
-        Some((self.read?, self.write))
+    pub(crate) fn into_halves(mut self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
+        Some((self.read.take()?, self.write.take()?))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.write.is_some() && self.has_tails() {
+            self.lose(&self.dropped());
+        }
     }
 }

@@ -10,17 +10,18 @@ use std::task::Poll;
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use outflow_content::Outgoing;
+use outflow_content::{AbortReason, Outgoing};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
 use tower_service::Service;
 
 use crate::buffer::Buffer;
-use crate::connection::Connection;
+use crate::connection::{Connection, Farewell};
 use crate::encode::{self, BodyFraming, Persistence};
 use crate::head::{self, Framing, Head, Refusal};
 use crate::request_body::{BodyHandle, RequestBody};
 use crate::server::Shared;
+use crate::tails::{Tail, disconnected};
 use crate::upgrade::Promise;
 use crate::{copy, send};
 
@@ -75,12 +76,12 @@ pub(crate) fn serve<S: HttpService>(
     async move {
         let _counted = &counted;
         loop {
-            connection.timer().rest();
+            connection.rest();
             match wait(&mut connection, &shared, &shared.swept).await {
-                Some(true) => {}
-                Some(false) => return,
-                None if connection.timer().is_past() => return,
-                None => continue,
+                Woken::Readable => {}
+                Woken::Closing => return,
+                _ if connection.timer().is_past() => return,
+                _ => continue,
             }
             match Box::pin(busy(connection, &shared)).await {
                 Some(kept) => connection = kept,
@@ -90,26 +91,40 @@ pub(crate) fn serve<S: HttpService>(
     }
 }
 
-/// Waits until there is something to read (true; false when the connection is to be closed instead) or
-/// until `notify` notifies (`None`).
-async fn wait<S>(connection: &mut Connection, shared: &Shared<S>, notify: &Notify) -> Option<bool> {
+/// What a connection without a request was woken for.
+enum Woken {
+    /// There is something to read, or an error to be found by reading.
+    Readable,
+    /// The server drains.
+    Closing,
+    /// The clock ticked.
+    Notified,
+    /// It is time to look what has become of the last deliveries.
+    Look,
+}
+
+/// Waits for a request, for `notify`, and for the time to look after deliveries.
+async fn wait<S>(connection: &mut Connection, shared: &Shared<S>, notify: &Notify) -> Woken {
     let mut notified = pin!(notify.notified());
     // Registered before the flag is looked at, so that no notification falls between the two.
     notified.as_mut().enable();
     if shared.is_draining() {
-        return Some(false);
+        return Woken::Closing;
     }
     poll_fn(|cx| {
         if notified.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
+            return Poll::Ready(Woken::Notified);
         }
-        connection.poll_readable(cx).map(|result| Some(result.is_ok()))
+        if connection.poll_readable(cx).is_ready() {
+            return Poll::Ready(Woken::Readable);
+        }
+        connection.poll_look(cx, false).map(|()| Woken::Look)
     })
     .await
 }
 
 /// After so many requests a connection counts as a busy one.
-const BUSY_FROM: u32 = 8;
+pub(crate) const BUSY_FROM: u32 = 8;
 
 /// Serves requests as long as they come. The connection when it falls idle, `None` when it has ended.
 ///
@@ -117,7 +132,7 @@ const BUSY_FROM: u32 = 8;
 /// each would cost more than keeping it until the clock has ticked twice. Most connections make one request
 /// or two and then rest: these give it back at once.
 async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) -> Option<Connection> {
-    loop {
+    'requests: loop {
         let mut buffer = Buffer::borrow();
         loop {
             match read_head(&mut connection, &mut buffer, shared).await {
@@ -125,13 +140,26 @@ async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) ->
                     buffer.consume(head.len);
                     shared.counters.add_request();
                     connection.served = connection.served.saturating_add(1);
+                    connection.heard(&shared.options);
                     (connection, buffer) = exchange(connection, buffer, *head, shared).await?;
                     if buffer.is_empty() {
                         break;
                     }
                 }
                 Reading::Nothing => break,
-                Reading::Ended => return None,
+                Reading::Ended => {
+                    connection.ended(&shared.options);
+                    connection.finish(&shared.options, Farewell::Over).await;
+                    return None;
+                }
+                Reading::Slow => {
+                    connection.finish(&shared.options, Farewell::Idle).await;
+                    return None;
+                }
+                Reading::Broken(error) => {
+                    connection.lose(&disconnected(&error));
+                    return None;
+                }
                 Reading::Refused(refusal) => {
                     refuse(connection, shared, &refusal).await;
                     return None;
@@ -140,18 +168,25 @@ async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) ->
         }
         drop(buffer);
         connection.timer().set(shared.options.keep_alive_timeout);
-        if connection.served < BUSY_FROM {
-            return Some(connection);
-        }
-        let mut ticks = 0;
-        loop {
+        // Two ticks for a busy connection. And while deliveries are pending: it is looked at them as often as
+        // the clock ticks, at large ones more often.
+        let mut ticks = if connection.served < BUSY_FROM { 2 } else { 0 };
+        while ticks < 2 || connection.has_tails() {
             match wait(&mut connection, shared, &shared.ticked).await {
-                Some(true) => break,
-                Some(false) => return None,
-                None if ticks == 1 => return Some(connection),
-                None => ticks += 1,
+                Woken::Readable => continue 'requests,
+                Woken::Closing => {
+                    connection.finish(&shared.options, Farewell::Idle).await;
+                    return None;
+                }
+                Woken::Notified => ticks += 1,
+                Woken::Look => {}
+            }
+            if let Err(reason) = connection.look(&shared.options) {
+                connection.cut(&reason);
+                return None;
             }
         }
+        return Some(connection);
     }
 }
 
@@ -159,7 +194,11 @@ enum Reading {
     Complete(Box<Head>),
     /// The socket looked readable and was not.
     Nothing,
+    /// The client has ended its side.
     Ended,
+    /// Nothing came for too long.
+    Slow,
+    Broken(io::Error),
     Refused(Refusal),
 }
 
@@ -193,7 +232,8 @@ async fn read_head<S>(connection: &mut Connection, buffer: &mut Buffer, shared: 
                 return Reading::Refused(Refusal::new(StatusCode::REQUEST_TIMEOUT, "request head too slow"));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Reading::Nothing,
-            Err(_) => return Reading::Ended,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Reading::Slow,
+            Err(error) => return Reading::Broken(error),
         }
     }
 }
@@ -204,7 +244,7 @@ async fn refuse<S>(mut connection: Connection, shared: &Shared<S>, refusal: &Ref
     tracing::info!(client = %connection.peer, status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
     let text = format!("{}: {}\n", refusal.status, refusal.reason);
     if plain(&mut connection, shared, refusal.status, &text, true).await.is_ok() {
-        connection.linger().await;
+        connection.finish(&shared.options, Farewell::Linger).await;
     }
 }
 
@@ -271,13 +311,17 @@ async fn exchange<S: HttpService>(
             let text = "500 Internal Server Error: the service failed; see the server's log\n";
             let sent =
                 plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
-            return end(connection, handle, sent.is_ok()).await;
+            return end(connection, handle, sent.is_ok(), None, shared).await;
         }
     };
 
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
     if let (true, Some(promise)) = (switches, promise) {
+        // What was asked for before belongs to HTTP: it is settled first.
+        if connection.at_most(0, &shared.options).await.is_err() {
+            return None;
+        }
         let mut out = Buffer::borrow();
         encode::head(&mut out, status, response.headers(), BodyFraming::None, Persistence::Keep(version));
         connection.timer().set(shared.options.stall_timeout);
@@ -293,7 +337,7 @@ async fn exchange<S: HttpService>(
         tracing::error!(client = %connection.peer, %status, "the service's final response is an interim one");
         let text = "500 Internal Server Error: the service gave no final response; see the server's log\n";
         let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
-        return end(connection, handle, sent.is_ok()).await;
+        return end(connection, handle, sent.is_ok(), None, shared).await;
     }
 
     let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
@@ -312,43 +356,59 @@ async fn exchange<S: HttpService>(
     encode::head(&mut out, status, response.headers(), body_framing, persistence);
 
     if let Some(handle) = &handle {
-        handle.response_begins();
+        let written = handle.response_begins();
+        connection.wrote(written);
     }
 
     let peer = connection.peer;
     let midway = Midway(&mut connection);
     let sent = match outgoing {
-        Some(outgoing) => send::outgoing(midway.0, &shared.options, &shared.counters, out, outgoing).await,
+        Some(outgoing) => {
+            send::outgoing(midway.0, &shared.options, &shared.counters, out, outgoing, !keep).await
+        }
         None => {
             let framing = if is_head || !may_have_body(status) { BodyFraming::None } else { body_framing };
             copy::body(midway.0, &shared.options, &shared.counters, out, response.into_body(), framing)
                 .await
+                .map(|()| None)
                 .map_err(|failure| {
                     if let copy::Failure::Body(error) = failure {
                         tracing::warn!(client = %peer, error, "response cut: its body failed");
                     }
-                    send::Failure::Cut
+                    send::Failure::Cut(AbortReason::Dropped)
                 })
         }
     };
     midway.passed();
     match sent {
-        Ok(()) if keep => match handle {
-            None => Some((connection, buffer)),
-            Some(handle) => {
-                let (read, rest) = handle.finish()?;
-                connection.put_read(read);
-                Some((connection, rest?))
+        Ok(tail) if keep => {
+            if let Some(handle) = handle {
+                match handle.finish() {
+                    Some((read, Some(rest))) => {
+                        connection.put_read(read);
+                        buffer = rest;
+                    }
+                    // The service still holds the request's body, and will not read it.
+                    _ => return end(connection, None, true, tail, shared).await,
+                }
             }
-        },
-        Ok(()) => end(connection, handle, true).await,
+            if let Some(tail) = tail {
+                let added = connection.add_tail(tail, buffer.is_empty(), &shared.options).await;
+                if let Err(reason) = added {
+                    connection.cut(&reason);
+                    return None;
+                }
+            }
+            Some((connection, buffer))
+        }
+        Ok(tail) => end(connection, handle, true, tail, shared).await,
         Err(send::Failure::Unsent) => {
             let text = "500 Internal Server Error: the file cannot be read; see the server's log\n";
             let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, true).await;
-            end(connection, handle, sent.is_ok()).await
+            end(connection, handle, sent.is_ok(), None, shared).await
         }
-        Err(send::Failure::Cut) => {
-            connection.cut();
+        Err(send::Failure::Cut(reason)) => {
+            connection.cut(&reason);
             None
         }
     }
@@ -366,23 +426,31 @@ impl Midway<'_> {
 
 impl Drop for Midway<'_> {
     fn drop(&mut self) {
-        self.0.cut();
+        self.0.cut(&AbortReason::Shutdown);
     }
 }
 
 /// Ends a connection behind a response: in an orderly way, and without an RST if the client may still be
-/// sending the body that nobody wanted.
-async fn end(
+/// sending the body that nobody wanted. The delivery that the response was, if it was one, is waited for.
+async fn end<S>(
     mut connection: Connection,
     handle: Option<BodyHandle>,
     sent: bool,
+    tail: Option<Tail>,
+    shared: &Shared<S>,
 ) -> Option<(Connection, Buffer)> {
     let returned: Option<OwnedReadHalf> = handle.and_then(BodyHandle::finish).map(|(read, _)| read);
     if let Some(read) = returned {
         connection.put_read(read);
     }
+    if let Some(tail) = tail
+        && let Err(reason) = connection.add_tail(tail, true, &shared.options).await
+    {
+        connection.cut(&reason);
+        return None;
+    }
     if sent {
-        connection.linger().await;
+        connection.finish(&shared.options, Farewell::Linger).await;
     }
     None
 }

@@ -9,6 +9,7 @@
 //!     send       a content, span by span: sendfile, splice, or gathered in one buffer
 //!     copy       any other body
 //!   connection one socket, one deadline
+//!     tails      deliveries that are sent, until it is known whether they arrived
 //! ```
 //!
 //! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that
@@ -21,7 +22,6 @@
 //! outflow_wire::serve(listener, router).await
 //! # }
 //! ```
-#![forbid(unsafe_code)]
 
 mod buffer;
 mod chunked;
@@ -41,6 +41,9 @@ mod pipe;
 mod request_body;
 mod send;
 mod server;
+#[allow(unsafe_code)]
+mod sys;
+mod tails;
 mod timer;
 pub mod upgrade;
 

@@ -14,6 +14,9 @@ pub struct Options {
     /// The rate in bytes a second below which a client uses up its `stall_timeout`: each byte that it
     /// takes buys `1 / min_rate` seconds, up to `stall_timeout`. So a byte a minute does not live for ever.
     pub min_rate: u32,
+    /// How long a delivery that the client's TCP has acknowledged waits for a sign from its program: an orderly
+    /// close, or a next request. Then it is completed with [`outflow_content::Evidence::Acked`].
+    pub confirm_timeout: Duration,
     /// Largest request head in bytes: request line, header fields and the empty line.
     pub max_head_bytes: usize,
     /// Whether bodies may be sent by the kernel, without passing through this program: files from the page
@@ -33,6 +36,7 @@ impl Default for Options {
             keep_alive_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(60),
             min_rate: 256,
+            confirm_timeout: Duration::from_secs(2),
             max_head_bytes: 64 * 1024,
             sendfile: true,
             max_connections: 10_000,

@@ -48,6 +48,8 @@ pub(crate) struct Incoming {
     buffer: Buffer,
     state: Reading,
     expect_continue: bool,
+    /// Bytes that were written to the connection from here.
+    written: u64,
     stall_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,
 }
@@ -81,7 +83,8 @@ impl RequestBody {
             Framing::Length(n) => (Reading::Length(n), Some(n)),
             Framing::Chunked => (Reading::Chunked(Chunked::new()), None),
         };
-        let incoming = Incoming { read, buffer, state, expect_continue, stall_timeout, stall: None };
+        let incoming =
+            Incoming { read, buffer, state, expect_continue, written: 0, stall_timeout, stall: None };
         let incoming = Arc::new(Mutex::new(incoming));
         (RequestBody { incoming: Some(Arc::clone(&incoming)), length }, BodyHandle(incoming))
     }
@@ -95,8 +98,11 @@ impl BodyHandle {
 
     /// The final response begins: a client that was not told to go on is not told any more, for the words
     /// would stand in the middle of that response.
-    pub(crate) fn response_begins(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).expect_continue = false;
+    /// Gives back how many bytes were written to the connection until now.
+    pub(crate) fn response_begins(&self) -> u64 {
+        let mut incoming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        incoming.expect_continue = false;
+        incoming.written
     }
 
     /// The reading side and what was read beyond the body; `None` for the second when the body was not
@@ -203,7 +209,10 @@ impl Incoming {
             let sent = stream
                 .try_io(Interest::WRITABLE, || Ok(rustix::net::send(stream, CONTINUE, SendFlags::NOSIGNAL)?));
             match sent {
-                Ok(n) if n == CONTINUE.len() => return Poll::Ready(Ok(())),
+                Ok(n) if n == CONTINUE.len() => {
+                    self.written += n as u64;
+                    return Poll::Ready(Ok(()));
+                }
                 Ok(_) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),

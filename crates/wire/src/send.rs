@@ -14,14 +14,18 @@ use std::io;
 use std::task::Poll;
 
 use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError, Watch};
+use tokio::time::Instant;
 
 use crate::buffer::Buffer;
 use crate::connection::Connection;
 use crate::counters::Counters;
+use crate::exchange::BUSY_FROM;
 use crate::feeding::{Feeding, Next};
 use crate::file;
 use crate::options::Options;
 use crate::pipe::{PIPE_BYTES, Pipe};
+use crate::sys;
+use crate::tails::{TELL_EVERY, Tail, disconnected, is_large, is_worth_measuring};
 
 /// Runs of a file shorter than this are read into the buffer, if something follows them, and leave with
 /// whatever else is in it; longer ones leave by `sendfile`.
@@ -41,27 +45,39 @@ const VAIN: u64 = TURN / 16;
 /// The end of a file that is held back until the file has been looked at again.
 const GUARDED: u64 = 64 * 1024;
 
+/// So much is left of a body when it is looked, before each piece, whether the client says something that cannot be
+/// about the body: what a send buffer takes at the most, by default.
+const LAST_BYTES: u64 = 4 * 1024 * 1024;
+
 /// A response that did not leave whole. Its observer has been told why.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Some of it has left: the connection has to be cut.
-    Cut,
+    /// Some of it has left: the connection has to be cut. For the deliveries before it, this is the reason.
+    Cut(AbortReason),
     /// The content failed before one byte of the response had left: another answer can be given.
     Unsent,
 }
 
-/// Sends `head` (already encoded) and then all of `outgoing`.
+/// Sends `head` (already encoded) and then all of `outgoing`. What it gives back is for the connection to keep: it
+/// is not known yet whether the bytes arrived. `None` when nobody wants to know. `last`: nothing follows on the connection.
 pub(crate) async fn outgoing(
     connection: &mut Connection,
     options: &Options,
     counters: &Counters,
     head: Buffer,
     mut outgoing: Outgoing,
-) -> Result<(), Failure> {
-    let mut delivery = Delivery(Some(outgoing.watch()));
-    delivery.tell(Watch::started);
+    last: bool,
+) -> Result<Option<Tail>, Failure> {
+    let mut watch = outgoing.watch();
+    watch.started();
     connection.timer().set(options.stall_timeout);
     let overhead = head.filled().len();
+    let begin = connection.written() + overhead as u64;
+    let begun = Instant::now();
+    // Whatever the client has said already does not answer this body. To ask the kernel costs a call, which a busy
+    // connection with small answers is spared.
+    let asks = watch.is_watched() && (last || connection.served < BUSY_FROM || is_large(&watch));
+    let quiet = !asks || connection.is_quiet();
     let mut sender = Sender {
         connection,
         options,
@@ -69,47 +85,28 @@ pub(crate) async fn outgoing(
         out: head,
         overhead,
         feeding: Feeding::default(),
-        delivery,
+        begin,
+        watch: Some(watch),
+        begun,
+        looked: begun,
+        quiet,
         turn: 0,
         corked: false,
         unsent: true,
     };
     let result = sender.spans(&mut outgoing).await;
-    let Sender { delivery, unsent, .. } = sender;
     match result {
-        Ok(()) => {
-            delivery.end(|watch| watch.completed(Evidence::Sent));
-            Ok(())
-        }
+        Ok(()) => Ok(sender.tail()),
         Err(Failed::Client(error)) => {
-            delivery.end(|watch| watch.aborted(&abort_reason(&error)));
-            Err(Failure::Cut)
+            let reason = abort_reason(&error);
+            sender.end(|watch| watch.aborted(&reason));
+            Err(Failure::Cut(reason))
         }
         Err(Failed::Content(error)) => {
+            let unsent = sender.unsent;
             tracing::debug!(%error, unsent, "content failed");
-            delivery.end(|watch| watch.failed(&error));
-            Err(if unsent { Failure::Unsent } else { Failure::Cut })
-        }
-    }
-}
-
-/// Whom to tell how the delivery ends; the server is stopping if nobody says how.
-struct Delivery(Option<Watch>);
-
-impl Delivery {
-    fn tell(&mut self, tell: impl FnOnce(&mut Watch)) {
-        self.0.as_mut().map(tell);
-    }
-
-    fn end(mut self, tell: impl FnOnce(Watch)) {
-        self.0.take().map(tell);
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if let Some(watch) = self.0.take_if(|_| !std::thread::panicking()) {
-            watch.aborted(&AbortReason::Shutdown);
+            sender.end(|watch| watch.failed(&error));
+            Err(if unsent { Failure::Unsent } else { Failure::Cut(AbortReason::Dropped) })
         }
     }
 }
@@ -121,7 +118,7 @@ fn sendfile_from(more: bool) -> u64 {
 fn abort_reason(error: &io::Error) -> AbortReason {
     match error.kind() {
         io::ErrorKind::TimedOut => AbortReason::Stalled,
-        _ => AbortReason::Disconnected(error.to_string()),
+        _ => disconnected(error),
     }
 }
 
@@ -151,7 +148,15 @@ struct Sender<'a> {
     /// How many bytes at the front of `out` belong to the head.
     overhead: usize,
     feeding: Feeding,
-    delivery: Delivery,
+    /// Where in all that is written to the connection the body begins.
+    begin: u64,
+    /// Whom to tell; `None` when the end has been told or is left to the connection.
+    watch: Option<Watch>,
+    begun: Instant,
+    /// Nothing from the client waits to be read, as far as it was looked: what comes later may answer this body.
+    quiet: bool,
+    /// When it was last looked how much has arrived.
+    looked: Instant,
     turn: u64,
     corked: bool,
     unsent: bool,
@@ -263,6 +268,7 @@ impl Sender<'_> {
                 return Err(SpanError::Truncated { name: file.name(), offset, missing: left }.into());
             }
             self.unsent = false;
+            self.connection.wrote(n);
             // A short count means a full socket: time passes before the rest can leave.
             verified &= n == count;
             offset += n;
@@ -362,6 +368,7 @@ impl Sender<'_> {
                 moved => moved? as u64,
             };
             self.unsent = false;
+            self.connection.wrote(moved);
             self.counters.add_spliced(moved);
             self.progress(moved).await;
         }
@@ -397,8 +404,60 @@ impl Sender<'_> {
     /// `n` more bytes of the body were taken by the kernel.
     async fn progress(&mut self, n: u64) {
         self.connection.credit(n, self.options);
-        self.delivery.tell(|watch| watch.sent(n));
+        if let Some(watch) = &mut self.watch {
+            watch.sent(n);
+            if watch.is_watched() {
+                let left = watch.len() - watch.sum();
+                if is_large(watch) && left > 0 && left <= LAST_BYTES && self.quiet {
+                    self.quiet = self.connection.is_quiet();
+                }
+                self.look();
+            }
+        }
         self.spend(n).await;
+    }
+
+    /// Tells now and then how much has arrived.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if now - self.looked < TELL_EVERY {
+            return;
+        }
+        self.looked = now;
+        // A client that stalls is noticed by its not taking this body, too.
+        let _ = self.connection.look(self.options);
+        let acked = self.acked();
+        if let (Some(watch), Some(acked)) = (&mut self.watch, acked) {
+            watch.acked(acked);
+        }
+    }
+
+    /// So many first bytes of the body are acknowledged.
+    fn acked(&self) -> Option<u64> {
+        self.connection.acked().map(|acked| acked.saturating_sub(self.begin))
+    }
+
+    /// The delivery ends here: with what is known, as long as the kernel still says it.
+    fn end(&mut self, tell: impl FnOnce(Watch)) {
+        let Some(mut watch) = self.watch.take() else { return };
+        if watch.is_watched() {
+            let transport = is_worth_measuring(&watch, self.begun.elapsed())
+                .then(|| sys::transport(self.connection.stream()).ok())
+                .flatten();
+            watch.measured(self.acked(), transport);
+        }
+        tell(watch);
+    }
+
+    /// All bytes are in the kernel's hands.
+    fn tail(&mut self) -> Option<Tail> {
+        let watch = self.watch.take()?;
+        if !watch.is_watched() {
+            watch.completed(Evidence::Sent);
+            return None;
+        }
+        let duration = self.begun.elapsed();
+        Some(Tail::new(watch, self.begin, self.connection.written(), self.quiet, duration))
     }
 
     /// So much of the turn has been used.
@@ -407,6 +466,15 @@ impl Sender<'_> {
         if self.turn >= TURN {
             self.turn = 0;
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Dropped before the end: the server is stopping.
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end(|watch| watch.aborted(&AbortReason::Shutdown));
         }
     }
 }

@@ -7,6 +7,7 @@ mod support;
 mod broken;
 mod changing;
 mod cold;
+mod delivered;
 mod draining;
 mod malformed;
 mod messages;

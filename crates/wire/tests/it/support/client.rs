@@ -137,6 +137,20 @@ impl Client {
         Ok(taken)
     }
 
+    /// Reads and drops exactly `len` bytes.
+    #[track_caller]
+    pub(crate) fn take_exactly(&mut self, len: usize) {
+        self.take(len).expect("so many bytes");
+    }
+
+    /// Waits until the client's kernel has `len` bytes that nobody has read.
+    pub(crate) fn wait_for(&self, len: usize) {
+        let mut room = vec![0; len - self.rest.len()];
+        while self.stream.peek(&mut room).expect("peeked") < room.len() {
+            std::thread::yield_now();
+        }
+    }
+
     /// All bytes up to and with `end`.
     pub(crate) fn take_until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
         let mut searched = 0;

@@ -1,6 +1,7 @@
 //! An observer that writes down what it is told.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
 
@@ -17,14 +18,15 @@ pub(crate) enum Event {
     Cleanup,
 }
 
-pub(crate) struct Watcher(Sender<(Event, Option<Ending>)>);
+pub(crate) struct Watcher(Sender<(Event, Option<Ending>)>, Arc<Mutex<Option<BodyMap>>>);
 
 /// What a [`Watcher`] was told, and is told from now on.
-pub(crate) struct Events(Receiver<(Event, Option<Ending>)>);
+pub(crate) struct Events(Receiver<(Event, Option<Ending>)>, Arc<Mutex<Option<BodyMap>>>);
 
 pub(crate) fn watcher() -> (Watcher, Events) {
     let (sender, receiver) = channel();
-    (Watcher(sender), Events(receiver))
+    let map = Arc::default();
+    (Watcher(sender, Arc::clone(&map)), Events(receiver, map))
 }
 
 impl Watcher {
@@ -40,6 +42,7 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn started(&mut self, body: &BodyMap) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.clone());
         self.tell(Event::Started(body.len()));
     }
     fn sent(&mut self, now: u64, sum: u64) {
@@ -81,6 +84,19 @@ impl Events {
     /// What has been told so far, without waiting.
     pub(crate) fn so_far(&self) -> Vec<Event> {
         self.0.try_iter().map(|(event, _)| event).collect()
+    }
+
+    /// The body's map and the ending, when all has been told.
+    #[track_caller]
+    pub(crate) fn mapped(self) -> (BodyMap, Ending) {
+        let (mut map, mut ending) = (None, None);
+        while let Some((event, with)) = self.next_with_ending() {
+            if let Event::Started(_) = event {
+                map = self.1.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+            ending = ending.or(with);
+        }
+        (map.expect("a map"), ending.expect("an ending"))
     }
 
     /// How a delivery of `total` bytes ended: waits for the watcher's end, checks that everything was told in
