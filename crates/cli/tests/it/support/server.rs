@@ -92,8 +92,12 @@ impl Setup {
         let own = TempDir::new().unwrap();
         let cache = self.cache.unwrap_or_else(|| own.path().join("cache"));
         let _ = std::fs::create_dir(&cache);
+        let state = own.path().join("state");
+        std::fs::create_dir(&state).unwrap();
         let mut command = if self.unprivileged && rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&cache, Some(NOBODY), Some(NOBODY)).unwrap();
+            for folder in [&cache, &state] {
+                std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
             std::fs::set_permissions(own.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
             // The build's folder may be out of nobody's reach.
             let copy = own.path().join("outflow");
@@ -125,6 +129,7 @@ impl Server {
     /// Starts a command that serves.
     #[track_caller]
     pub(crate) fn spawn(mut command: Command, own: TempDir) -> Server {
+        command.env("XDG_STATE_HOME", own.path().join("state"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<Vec<String>>>::default();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
