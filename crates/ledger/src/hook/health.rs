@@ -24,6 +24,8 @@ struct Inner {
     throttled_until: Option<Instant>,
     /// How many times it was overloaded without a success.
     overloads: u32,
+    /// Whether the log has that it is disabled.
+    said_disabled: bool,
 }
 
 /// Something to log, once.
@@ -38,9 +40,13 @@ pub(super) enum Turn {
 }
 
 impl Health {
-    /// The database says this.
-    pub(super) fn knows(&self, state: EndpointState) {
-        self.inner().state = state;
+    /// The database says this. If it is disabled, and that is new here: why.
+    pub(super) fn knows(&self, state: EndpointState) -> Option<String> {
+        let mut inner = self.inner();
+        let why = state.disabled.as_ref().map(|(_, why)| why.clone());
+        let was_known = std::mem::replace(&mut inner.said_disabled, why.is_some());
+        inner.state = state;
+        why.filter(|_| !was_known)
     }
 
     /// Whether another success has to be noted.
@@ -76,7 +82,7 @@ impl Health {
             // It waits at the endpoint's door, which is closed.
             Answer::Gone => Verdict::Postponed(now),
             Answer::Overloaded { wait, counts } => {
-                let wait = schedule::at_least(wait.unwrap_or_else(|| schedule::throttle(inner.overloads)));
+                let wait = schedule::at_least(schedule::throttle(inner.overloads, wait));
                 let until = Instant::now() + wait;
                 if inner.throttled_until.is_none_or(|until| until <= Instant::now()) {
                     // The others that were under way with this one say the same, and it is the same overload.

@@ -32,9 +32,11 @@ pub(super) fn after(attempts: u32) -> Option<Duration> {
     DELAYS.get(usize::try_from(attempts).unwrap_or(usize::MAX).saturating_add(1)).copied()
 }
 
-/// The wait of an endpoint that is overloaded and does not say for how long, after `in_a_row` such answers before.
-pub(super) fn throttle(in_a_row: u32) -> Duration {
-    Duration::from_secs((5_u64 << in_a_row.min(6)).min(300))
+/// The wait of an endpoint that is overloaded, after `in_a_row` such answers before: what it has asked for, or longer and
+/// longer. One that asks for next to nothing, and again and again, is not believed either.
+pub(super) fn throttle(in_a_row: u32, asked: Option<Duration>) -> Duration {
+    let own = Duration::from_secs((5_u64 << in_a_row.min(6)).min(300));
+    asked.map_or(own, |asked| asked.max(own / 5))
 }
 
 /// What `Retry-After` asks for (RFC 9110, section 10.2.3): seconds, or a date.
@@ -127,10 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn throttling_without_a_time_doubles_up_to_five_minutes() {
-        let waits: Vec<u64> = (0..9).map(|n| throttle(n).as_secs()).collect();
-        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-        assert_eq!(throttle(u32::MAX).as_secs(), 300);
+    fn throttling_doubles_up_to_five_minutes_or_is_what_was_asked_for() {
+        let waits = |asked| (0..9).map(move |n| throttle(n, asked).as_secs()).collect::<Vec<_>>();
+        assert_eq!(waits(None), [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(waits(Some(Duration::from_secs(7200))), [7200; 9]);
+        assert_eq!(waits(Some(Duration::ZERO)), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(throttle(u32::MAX, None).as_secs(), 300);
     }
 
     #[test]

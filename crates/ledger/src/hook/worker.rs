@@ -18,8 +18,9 @@ use crate::outbox::{Attempt, Change, Claimed, EndpointState, FURTHEST, Outbox};
 /// between nodes get lost, and an endpoint may have been enabled elsewhere.
 const POLL: Duration = Duration::from_secs(60);
 
-/// How long is waited at least if something seems to be due, and cannot be claimed: another node has it.
-const SHORTEST: Duration = Duration::from_millis(200);
+/// Half of what is waited at first if something seems to be due, and cannot be claimed: another node was faster, or its
+/// clock is not ours.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Attempts that are under way at the end get this long.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -51,7 +52,8 @@ pub(super) struct Post {
 impl Worker {
     pub(super) async fn run(mut self) {
         let mut under_way = JoinSet::new();
-        let mut troubles: u32 = 0;
+        // Errors of the database, and claims that brought nothing, each in a row.
+        let (mut troubles, mut vain) = (0_u32, 0_u32);
         loop {
             while under_way.try_join_next().is_some() {}
             let most = self.post.health.at_once(self.post.teller.at_once());
@@ -60,24 +62,23 @@ impl Worker {
             if free > 0 && !*self.stopping.borrow() {
                 // What happens from here on wakes us.
                 self.woken.borrow_and_update();
-                pause = match self.post.claim(free).await {
+                let next = self.post.claim(free).await;
+                troubles = if next.is_ok() { 0 } else { troubles.saturating_add(1) };
+                vain = if matches!(next, Ok(Next::Vain)) { vain.saturating_add(1) } else { 0 };
+                pause = match next {
                     Ok(Next::Send(claims)) => {
-                        troubles = 0;
                         for claimed in claims {
                             under_way.spawn(Arc::clone(&self.post).attempt(claimed));
                         }
                         continue;
                     }
-                    Ok(Next::Wait(pause)) => {
-                        troubles = 0;
-                        Some(pause)
-                    }
+                    Ok(Next::Wait(pause)) => Some(pause),
+                    Ok(Next::Vain) => Some(SHORTEST * (1 << vain.min(6))),
                     Err(error) => {
-                        if troubles == 0 {
+                        if troubles == 1 {
                             let endpoint = &self.post.endpoint;
                             tracing::warn!(endpoint, %error, "an endpoint's events cannot be read; trying again");
                         }
-                        troubles = troubles.saturating_add(1);
                         Some(schedule::about(Duration::from_millis(500 << troubles.min(6))))
                     }
                 };
@@ -105,6 +106,8 @@ enum Next {
     Send(Vec<Claimed>),
     /// Nothing for so long, unless something happens.
     Wait(Duration),
+    /// What seemed to be due is not.
+    Vain,
 }
 
 impl Post {
@@ -120,12 +123,12 @@ impl Post {
         }
         let state = self.outbox.endpoint(&self.endpoint).await?;
         let disabled = state.disabled.is_some();
-        self.health.knows(state);
+        self.learn(state);
         if disabled {
             return Ok(Next::Wait(POLL));
         }
         let claims = self.outbox.claim(&self.endpoint, limit, self.lease()).await?;
-        Ok(if claims.is_empty() { Next::Wait(SHORTEST) } else { Next::Send(claims) })
+        Ok(if claims.is_empty() { Next::Vain } else { Next::Send(claims) })
     }
 
     fn lease(&self) -> Duration {
@@ -148,7 +151,7 @@ impl Post {
             if self.health.was_failing() {
                 let change = Change::Succeeded;
                 if let Some(state) = self.insist(lapses, || self.change(&change)).await {
-                    self.health.knows(state);
+                    self.learn(state);
                 }
             }
         } else {
@@ -185,6 +188,18 @@ impl Post {
             }
         }
         self.health.knows(state);
+    }
+
+    fn learn(&self, state: EndpointState) {
+        if let Some(why) = self.health.knows(state) {
+            let (endpoint, target) = (&self.endpoint, self.teller.name());
+            tracing::warn!(
+                endpoint,
+                target,
+                why,
+                "an endpoint is disabled; its events wait until it is enabled"
+            );
+        }
     }
 
     async fn change(&self, change: &Change) -> Result<EndpointState, Error> {

@@ -265,13 +265,14 @@ async fn five_days_of_failure_disable_an_endpoint_with_one_alarm_and_its_events_
         }
     });
     // Two nodes.
+    let (lines, _guard) = logged();
     let hooks = [begin(&outbox, &watch, &[("a", &player)]), begin(&outbox, &watch, &[("a", &player)])];
     let begun = Instant::now();
     let mut n = 0;
     while outbox.state("a").disabled.is_none() {
         outbox.add("a", &n.to_string());
         n += 1;
-        sleep(HOUR).await;
+        sleep(3 * HOUR).await;
         assert!(begun.elapsed() < 130 * HOUR, "never disabled");
     }
     assert!(begun.elapsed() >= 119 * HOUR, "after {:?}", begun.elapsed());
@@ -285,6 +286,9 @@ async fn five_days_of_failure_disable_an_endpoint_with_one_alarm_and_its_events_
         let alarms = outbox.alarms.lock().unwrap();
         assert_eq!(alarms.len(), 1);
         assert!(alarms[0].1.contains("5 days"), "{}", alarms[0].1);
+        let lines = lines.lock().unwrap();
+        let said = lines.iter().filter(|line| line.contains("is disabled")).count();
+        assert_eq!(said, 2, "each node says it once: {lines:?}");
     }
 
     works.store(1, Ordering::SeqCst);
@@ -303,13 +307,13 @@ async fn one_success_in_five_days_keeps_an_endpoint() {
     let player = Player::new(|event, _| {
         (
             Duration::ZERO,
-            if event.id.parse::<u64>().unwrap() % 100 == 99 { Answer::Delivered } else { Answer::Failed },
+            if event.id.parse::<u64>().unwrap() % 20 == 19 { Answer::Delivered } else { Answer::Failed },
         )
     });
     let _hooks = begin(&outbox, &watch, &[("a", &player)]);
-    for n in 0..24 * 30 {
+    for n in 0..80 {
         outbox.add("a", &n.to_string());
-        sleep(HOUR).await;
+        sleep(5 * HOUR).await;
     }
     assert_eq!(outbox.state("a").disabled, None);
     assert!(outbox.alarms.lock().unwrap().is_empty());
@@ -448,4 +452,15 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_ends() {
     assert!(lines[0].contains("https://example.org"), "{lines:?}");
     assert!(lines[1].contains("again"), "{lines:?}");
     assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn overload_that_asks_for_no_wait_at_all_is_not_believed() {
+    let (watch, outbox) = scene();
+    let player = Player::always(Answer::Overloaded { wait: Some(Duration::ZERO), counts: false });
+    outbox.add("a", "one");
+    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    sleep(24 * HOUR).await;
+    assert!((24 * 50..24 * 60 + 60).contains(&player.count()), "{} attempts", player.count());
+    assert!(outbox.log("a", "one").iter().all(|attempt| matches!(attempt.verdict, Verdict::Postponed(_))));
 }
