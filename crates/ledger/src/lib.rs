@@ -20,7 +20,7 @@ mod hook;
 mod model;
 mod outbox;
 
-pub use hook::{check as check_endpoints, public_key};
+pub use hook::{check, new_secret, new_signing_secret, public_key};
 pub use model::{
     Assurance, Closing, ContentInfo, ContentKey, Download, Endpoint, Event, Filter, Kind, LinkState, LinkUse,
     Opening, Options, Outcome, Part, Parts, Recipient, State, Target, Transport,

@@ -33,7 +33,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use sign::public_key;
+pub use sign::{new_secret, new_signing_secret, public_key};
 
 use crate::hook::command::Program;
 use crate::hook::health::Health;

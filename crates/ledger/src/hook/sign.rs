@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 /// How to make a secret, for messages.
-pub(super) const HOW: &str = "make one with: echo \"whsec_$(openssl rand -base64 32)\"";
+pub(super) const HOW: &str = "make one with: outflow webhook-secret";
 
 /// What one secret signs with.
 pub(super) enum Key {
@@ -58,6 +59,24 @@ impl Key {
             Key::Ed25519(pair) => format!("v1a,{}", STANDARD.encode(pair.sign(content))),
         }
     }
+}
+
+/// A new secret `whsec_…` for v1, which the receiver has to know as well.
+#[must_use]
+pub fn new_secret() -> String {
+    format!("whsec_{}", STANDARD.encode(random()))
+}
+
+/// A new secret `whsk_…` for v1a, whose [`public_key`] the receiver has to know.
+#[must_use]
+pub fn new_signing_secret() -> String {
+    format!("whsk_{}", STANDARD.encode(random()))
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).expect("Linux always has randomness once it has booted");
+    bytes
 }
 
 /// The public key `whpk_…` of a secret `whsk_…`, for the receiver.
@@ -114,6 +133,15 @@ mod tests {
         ];
         assert_eq!(public_key(&format!("whsk_{}", STANDARD.encode(both.concat()))).unwrap(), PUBLIC);
         assert!(public_key(&secret("whsec_", 32)).unwrap_err().contains("no public key"));
+    }
+
+    #[test]
+    fn new_secrets_are_good_and_differ() {
+        for new in [new_secret, new_signing_secret] {
+            assert!(Key::parse(&new()).is_ok());
+            assert_ne!(new(), new());
+        }
+        assert!(public_key(&new_signing_secret()).unwrap().starts_with("whpk_"));
     }
 
     #[test]

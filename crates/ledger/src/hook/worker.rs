@@ -12,7 +12,7 @@ use crate::Error;
 use crate::hook::health::{Health, Turn};
 use crate::hook::schedule;
 use crate::hook::teller::{Answer, Teller, Told};
-use crate::outbox::{Attempt, Change, Claimed, EndpointState, FURTHEST, Outbox};
+use crate::outbox::{Attempt, Change, Claimed, EndpointState, Outbox};
 
 /// The database is asked at least so often, whether or not anyone says that there is something: clocks are set, messages
 /// between nodes get lost, and an endpoint may have been enabled elsewhere.
@@ -117,8 +117,7 @@ impl Post {
         }
         let Some(due) = self.outbox.next_due(&self.endpoint).await? else { return Ok(Next::Wait(POLL)) };
         let wait = schedule::between((self.clock)(), due);
-        // What is due later than possible was stamped before the clock was set back.
-        if !wait.is_zero() && wait <= FURTHEST {
+        if !wait.is_zero() {
             return Ok(Next::Wait(wait.min(POLL)));
         }
         let state = self.outbox.endpoint(&self.endpoint).await?;

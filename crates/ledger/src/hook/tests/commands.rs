@@ -1,7 +1,7 @@
 //! Programs of all kinds.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,13 +47,13 @@ fn fifo(folder: &Path) -> fs::File {
 /// What came out of it, once everybody who wrote is gone.
 async fn rest_of(mut fifo: fs::File) -> String {
     let mut text = String::new();
-    loop {
-        match fifo.read_to_string(&mut text) {
-            Ok(_) => return text,
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let mut is_over = || match fifo.read_to_string(&mut text) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("{error}"),
+    };
+    until(|| std::future::ready(is_over())).await;
+    text
 }
 
 #[tokio::test]
@@ -96,9 +96,9 @@ async fn a_program_that_is_too_slow_is_killed_with_all_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = fifo(folder.path());
     let text = "exec >fifo; (echo child; sleep 1000) & echo parent; sleep 1000";
-    let program = Program::new(&script(folder.path(), text), Duration::from_secs(2)).ok().unwrap();
+    let program = Program::new(&script(folder.path(), text), Duration::from_secs(3)).ok().unwrap();
     let told = tell(&program).await;
-    assert_eq!(told, Told::new(Answer::Failed, "killed: it had not ended after 2s"));
+    assert_eq!(told, Told::new(Answer::Failed, "killed: it had not ended after 3s"));
     let said = rest_of(fifo).await;
     assert!(said.contains("child") && said.contains("parent"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! Workers over an outbox in memory: with tellers that play, in time that passes at once; and with the real ones.
 
 mod commands;
+mod examples;
 mod outbox;
 mod receiver;
 mod webhooks;
