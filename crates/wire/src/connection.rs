@@ -17,6 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::buffer::Buffer;
 use crate::options::Options;
+use crate::server::Counted;
 use crate::tails::{Tails, disconnected, tell_lost};
 use crate::timer::Timer;
 
@@ -46,6 +47,10 @@ pub(crate) struct Connection {
     /// `None` when the connection has stopped being HTTP.
     write: Option<OwnedWriteHalf>,
     pub(crate) peer: SocketAddr,
+    /// The proxy that speaks for `peer`, if there is one. Apart, because most connections have none.
+    pub(crate) via: Option<Box<SocketAddr>>,
+    /// Holds the connection's place among those that the server may have.
+    counted: Option<Counted>,
     timer: Timer,
     /// Requests that have been served.
     pub(crate) served: u32,
@@ -56,12 +61,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, options: &Options) -> Connection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        options: &Options,
+        counted: Counted,
+    ) -> Connection {
         let (read, write) = stream.into_split();
         Connection {
             read: Some(read),
             write: Some(write),
             peer,
+            via: None,
+            counted: Some(counted),
             timer: Timer::new(options.keep_alive_timeout),
             served: 0,
             written: 0,
@@ -71,7 +83,7 @@ impl Connection {
 
     pub(crate) fn stream(&self) -> &TcpStream {
         let write = self.write.as_ref();
-        write.expect("taken by `into_halves` only, which consumes the connection").as_ref()
+        write.expect("taken by `into_raw` only, which consumes the connection").as_ref()
     }
 
     /// Bytes that were handed to the kernel so far.
@@ -292,9 +304,9 @@ impl Connection {
         self.read = Some(read);
     }
 
-    /// The two halves, for a connection that stops being HTTP.
-    pub(crate) fn into_halves(mut self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
-        Some((self.read.take()?, self.write.take()?))
+    /// The two halves and the connection's place, for a connection that stops being HTTP.
+    pub(crate) fn into_raw(mut self) -> Option<(OwnedReadHalf, OwnedWriteHalf, Counted)> {
+        Some((self.read.take()?, self.write.take()?, self.counted.take()?))
     }
 }
 

@@ -19,13 +19,15 @@ use crate::buffer::Buffer;
 use crate::connection::{Connection, Farewell};
 use crate::encode::{self, BodyFraming, Persistence};
 use crate::head::{self, Framing, Head, Refusal};
+use crate::proxy::ViaProxy;
 use crate::request_body::{BodyHandle, RequestBody};
 use crate::server::Shared;
 use crate::tails::{Tail, disconnected};
-use crate::upgrade::Promise;
-use crate::{copy, send};
+use crate::upgrade::{Handoff, Promise, Upgraded};
+use crate::{copy, proxy, send};
 
-/// The address a request came from, in its extensions.
+/// The address a request came from, in its extensions: the client's, also behind a proxy that says so (see
+/// `Options::proxy_protocol`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
@@ -62,7 +64,7 @@ where
     }
 }
 
-/// Serves one connection to its end; what is `counted` is dropped with it.
+/// Serves one connection to its end.
 ///
 /// While it rests, the future is the connection, a place in the list of those that are woken now and then,
 /// and nothing else: all that a request needs lives in a boxed future of its own. This is one block and no
@@ -71,10 +73,13 @@ where
 pub(crate) fn serve<S: HttpService>(
     mut connection: Connection,
     shared: Arc<Shared<S>>,
-    counted: impl Send,
 ) -> impl Future<Output = ()> + Send {
     async move {
-        let _counted = &counted;
+        if shared.options.is_proxy(connection.peer.ip())
+            && !Box::pin(proxy::accept(&mut connection, &shared.options)).await
+        {
+            return;
+        }
         loop {
             connection.rest();
             match wait(&mut connection, &shared, &shared.swept).await {
@@ -301,6 +306,9 @@ async fn exchange<S: HttpService>(
     }
     let mut request = request.map(|()| body);
     request.extensions_mut().insert(PeerAddr(connection.peer));
+    if let Some(via) = &connection.via {
+        request.extensions_mut().insert(ViaProxy(**via));
+    }
     let promise = ((upgrade || is_connect) && handle.is_none()).then(|| Promise::put(&mut request));
 
     let answer = shared.service.answer(request).await;
@@ -318,18 +326,11 @@ async fn exchange<S: HttpService>(
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
     if let (true, Some(promise)) = (switches, promise) {
-        // What was asked for before belongs to HTTP: it is settled first.
-        if connection.at_most(0, &shared.options).await.is_err() {
-            return None;
-        }
-        let mut out = Buffer::borrow();
-        encode::head(&mut out, status, response.headers(), BodyFraming::None, Persistence::Keep(version));
-        connection.timer().set(shared.options.stall_timeout);
-        while !out.is_empty() {
-            let n = connection.send(out.filled(), false).await.ok()?;
-            out.consume(n);
-        }
-        promise.keep(connection.into_halves()?, buffer);
+        let headers = response.headers();
+        let raw = release(connection, shared, buffer, |out| {
+            encode::head(out, status, headers, BodyFraming::None, Persistence::Keep(version));
+        });
+        promise.keep(raw.await?);
         return None;
     }
 
@@ -338,6 +339,29 @@ async fn exchange<S: HttpService>(
         let text = "500 Internal Server Error: the service gave no final response; see the server's log\n";
         let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
         return end(connection, handle, sent.is_ok(), None, shared).await;
+    }
+
+    if let Some(handoff) = response.extensions_mut().remove::<Handoff>()
+        && status.is_success()
+        && !is_head
+    {
+        if let Some(handle) = handle.take() {
+            connection.wrote(handle.response_begins());
+            match handle.finish() {
+                Some((read, Some(rest))) => {
+                    connection.put_read(read);
+                    buffer = rest;
+                }
+                // Nobody can take over what still has a request's body in it.
+                _ => return None,
+            }
+        }
+        let (framing, headers) = (BodyFraming::UntilClose, response.headers());
+        let raw = release(connection, shared, buffer, |out| {
+            encode::head(out, status, headers, framing, Persistence::Close);
+        });
+        handoff.take(raw.await?);
+        return None;
     }
 
     let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
@@ -412,6 +436,28 @@ async fn exchange<S: HttpService>(
             None
         }
     }
+}
+
+/// Sends the last head of a connection that stops being HTTP, and lets go of it.
+async fn release<S>(
+    mut connection: Connection,
+    shared: &Shared<S>,
+    buffered: Buffer,
+    head: impl FnOnce(&mut Buffer),
+) -> Option<Upgraded> {
+    // What was asked for before still belongs to HTTP: it is settled first.
+    if let Err(reason) = connection.at_most(0, &shared.options).await {
+        connection.cut(&reason);
+        return None;
+    }
+    let mut out = Buffer::borrow();
+    head(&mut out);
+    connection.timer().set(shared.options.stall_timeout);
+    while !out.is_empty() {
+        let n = connection.send(out.filled(), false).await.ok()?;
+        out.consume(n);
+    }
+    Some(Upgraded::new(connection.into_raw()?, buffered))
 }
 
 /// Stands while a response leaves. Dropped there, because the server stops or the service's body panics, it

@@ -3,6 +3,7 @@
 //! ```text
 //! server     accepts, spreads connections over threads, drains
 //!   exchange   one connection: wait, head, service, response, wait
+//!     proxy      who a proxy in front says that the client is
 //!     head       bytes -> request, strictly (RFC 9112)
 //!     request_body, chunked
 //!     encode     response head -> bytes
@@ -38,6 +39,7 @@ pub mod fuzzing;
 mod head;
 mod options;
 mod pipe;
+mod proxy;
 mod request_body;
 mod send;
 mod server;
@@ -50,5 +52,6 @@ pub mod upgrade;
 pub use counters::Counters;
 pub use exchange::{HttpService, PeerAddr};
 pub use options::Options;
+pub use proxy::ViaProxy;
 pub use request_body::{BodyError, RequestBody};
-pub use server::{Handle, Server, serve};
+pub use server::{Counted, Handle, Server, serve};

@@ -1,6 +1,9 @@
 //! What a server allows its clients: times, sizes, numbers.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// Limits of the engine. Every one bounds either a client's claim on memory or its claim on time.
 #[derive(Clone, Debug)]
@@ -25,8 +28,20 @@ pub struct Options {
     /// is copied when it is read, which costs more CPU, and helps on file systems whose page cache is
     /// not to be trusted (some network and shared folders).
     pub sendfile: bool,
+    /// Who is a proxy: connections from these networks must begin with a PROXY header of version 1 or 2, which says
+    /// whose they are; without one they are closed. From others none is read.
+    pub proxy_protocol: Vec<IpNet>,
     /// Connections open at the same time. Further ones wait in the listener's backlog.
     pub max_connections: usize,
+}
+
+impl Options {
+    /// Whether a connection from there has to begin with a PROXY header.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        // What comes to a socket for both families has its IPv4 address within an IPv6 one.
+        let peer = peer.to_canonical();
+        self.proxy_protocol.iter().any(|network| network.contains(&peer))
+    }
 }
 
 impl Default for Options {
@@ -39,6 +54,7 @@ impl Default for Options {
             confirm_timeout: Duration::from_secs(2),
             max_head_bytes: 64 * 1024,
             sendfile: true,
+            proxy_protocol: Vec::new(),
             max_connections: 10_000,
         }
     }

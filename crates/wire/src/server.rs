@@ -226,6 +226,14 @@ struct Accepted {
     load: Load,
 }
 
+/// One connection's place among those that the server may have (`Options::max_connections`): free again when this
+/// is dropped. It goes with the connection, also when somebody else takes that over.
+#[must_use = "the connection does not count any more when this is dropped"]
+pub struct Counted {
+    _permit: OwnedSemaphorePermit,
+    _load: Option<Load>,
+}
+
 /// One connection in its thread's count.
 struct Load(Arc<AtomicUsize>);
 
@@ -339,8 +347,8 @@ fn spawn<S: HttpService>(
     load: Option<Load>,
 ) {
     shared.counters.add_connection();
-    let connection = Connection::new(stream, peer, &shared.options);
-    tokio::spawn(exchange::serve(connection, Arc::clone(shared), (permit, load)));
+    let connection = Connection::new(stream, peer, &shared.options, Counted { _permit: permit, _load: load });
+    tokio::spawn(exchange::serve(connection, Arc::clone(shared)));
 }
 
 /// A permit, and then a connection to use it for. May be dropped at any time: neither is lost.

@@ -1,16 +1,20 @@
-//! Connections that stop being HTTP: after `101 Switching Protocols`, or a 2xx answer to `CONNECT`.
+//! Connections that stop being HTTP: after `101 Switching Protocols`, after a 2xx answer to `CONNECT`, or because the
+//! service takes them over for a body that has no end ([`Handoff`]).
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
 use crate::buffer::Buffer;
+use crate::server::Counted;
 
 /// Takes the promise of the raw connection out of a request that asked for an upgrade (RFC 9110 section
 /// 7.8) or for a tunnel (`CONNECT`). `None` for any other request.
@@ -35,11 +39,73 @@ impl Future for OnUpgrade {
     }
 }
 
+/// In a response's extensions: once the head has left, the service has the connection, and writes the body itself.
+///
+/// For bodies that go on until somebody leaves, such as server-sent events: thousands of listeners need no future
+/// and no buffer each, only their sockets in a list. The head says `Connection: close` and no length, the
+/// response's own body is ignored, and no time limit of the engine's holds any more. The client may still be
+/// sending; what it says can be read and ignored.
+///
+/// Has an effect on 2xx answers to anything but `HEAD`. What is given to [`Handoff::new`] is called on the thread
+/// that served the connection, within its runtime; it is dropped without a call if the head could not be sent, or
+/// the request has a body that nobody read to its end.
+///
+/// ```
+/// # fn listeners_add(_: outflow_wire::upgrade::Upgraded) {}
+/// let handoff = outflow_wire::upgrade::Handoff::new(|connection| listeners_add(connection));
+/// let mut response = http::Response::new(());
+/// response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+/// response.extensions_mut().insert(handoff);
+/// ```
+#[derive(Clone)]
+pub struct Handoff(Arc<Mutex<Option<Taker>>>);
+
+type Taker = Box<dyn FnOnce(Upgraded) + Send>;
+
+impl Handoff {
+    /// `taker` gets the connection.
+    #[must_use]
+    pub fn new(taker: impl FnOnce(Upgraded) + Send + 'static) -> Handoff {
+        Handoff(Arc::new(Mutex::new(Some(Box::new(taker)))))
+    }
+
+    pub(crate) fn take(self, connection: Upgraded) {
+        let taker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(taker) = taker {
+            taker(connection);
+        }
+    }
+}
+
 /// The raw connection, beginning with whatever the client had sent behind its request.
+///
+/// It still counts as one of the server's connections (`Options::max_connections`), and a server that drains waits
+/// for it.
 pub struct Upgraded {
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
     buffered: Buffer,
+    counted: Counted,
+}
+
+impl Upgraded {
+    pub(crate) fn new(
+        (read, write, counted): (OwnedReadHalf, OwnedWriteHalf, Counted),
+        mut buffered: Buffer,
+    ) -> Upgraded {
+        if buffered.is_empty() {
+            buffered = Buffer::none();
+        }
+        Upgraded { read, write, buffered, counted }
+    }
+
+    /// Taken apart: the socket, what the client had sent behind its request, and the connection's place among those
+    /// that the server may have, to be kept as long as the socket.
+    pub fn into_parts(self) -> (TcpStream, Bytes, Counted) {
+        let Upgraded { read, write, buffered, counted } = self;
+        let stream = read.reunite(write).expect("both halves came from one connection");
+        (stream, Bytes::copy_from_slice(buffered.filled()), counted)
+    }
 }
 
 impl AsyncRead for Upgraded {
@@ -90,10 +156,7 @@ impl Promise {
     }
 
     /// Hands the connection over; it is closed if nobody waits for it.
-    pub(crate) fn keep(self, (read, write): (OwnedReadHalf, OwnedWriteHalf), mut buffered: Buffer) {
-        if buffered.is_empty() {
-            buffered = Buffer::none();
-        }
-        let _ = self.0.send(Upgraded { read, write, buffered });
+    pub(crate) fn keep(self, connection: Upgraded) {
+        let _ = self.0.send(connection);
     }
 }

@@ -13,6 +13,7 @@ mod malformed;
 mod messages;
 mod observers;
 mod oracle;
+mod proxies;
 mod request_bodies;
 mod sending;
 mod splicing;

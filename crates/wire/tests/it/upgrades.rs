@@ -104,3 +104,65 @@ fn only_who_asks_for_an_upgrade_is_promised_one() {
         assert_eq!((reply.status, reply.text()), (200, "plain"), "{lines:?}");
     }
 }
+
+/// Hands every connection over to whoever receives.
+fn handing_over(options: outflow_wire::Options) -> (Running, std::sync::mpsc::Receiver<upgrade::Upgraded>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let server = crate::support::serve_with(options, 1, move |request| {
+        let sender = sender.clone();
+        async move {
+            let mut response = text(if request.uri().path() == "/plain" { "plain" } else { "ignored" });
+            if request.uri().path() != "/plain" {
+                let handoff = upgrade::Handoff::new(move |connection| drop(sender.send(connection)));
+                response.extensions_mut().insert(handoff);
+            }
+            Ok(response)
+        }
+    });
+    (server, receiver)
+}
+
+#[test]
+fn a_connection_that_is_handed_over_carries_what_the_service_writes_until_it_closes() {
+    let (server, receiver) = handing_over(outflow_wire::Options::default());
+    let mut client = Client::connect(server.addr);
+    assert_eq!(client.get("/plain", "").reply().text(), "plain");
+    client.get("/", "").send("early");
+    let head = client.take_until(b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(head).expect("text");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("connection: close\r\n"), "{head}");
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+    let (stream, early, _counted) = receiver.recv().expect("a connection").into_parts();
+    assert!(b"early".starts_with(&early), "{early:?}");
+    for event in ["data: 1\n\n", "data: 2\n\n"] {
+        assert_eq!(stream.try_write(event.as_bytes()).expect("written"), event.len());
+        assert_eq!(client.take(event.len()).expect("an event"), event.as_bytes());
+    }
+    drop(stream);
+    assert_eq!(client.read_to_end().unwrap_or_default(), b"");
+}
+
+#[test]
+fn a_connection_that_is_handed_over_still_counts() {
+    let options = outflow_wire::Options { max_connections: 1, ..outflow_wire::Options::default() };
+    let (server, receiver) = handing_over(options);
+    let mut first = Client::connect(server.addr);
+    first.get("/", "").take_until(b"\r\n\r\n").expect("a head");
+    let connection = receiver.recv().expect("a connection");
+    let mut second = Client::connect(server.addr);
+    second.get("/plain", "");
+    assert_eq!(server.counters.connections(), 1);
+    drop(connection);
+    assert_eq!(second.reply().text(), "plain");
+    assert_eq!(server.counters.connections(), 2);
+}
+
+#[test]
+fn what_is_answered_to_head_or_with_an_error_is_not_handed_over() {
+    let (server, receiver) = handing_over(outflow_wire::Options::default());
+    let mut client = Client::connect(server.addr);
+    client.send("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.reply_to_head().status, 200);
+    assert_eq!(client.get("/plain", "").reply().text(), "plain");
+    assert!(receiver.try_recv().is_err());
+}

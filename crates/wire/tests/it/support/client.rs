@@ -137,6 +137,12 @@ impl Client {
         Ok(taken)
     }
 
+    /// Reads some bytes; 0 when there is nothing more to be had, for whatever reason.
+    pub(crate) fn take_some(&mut self, room: &mut [u8]) -> usize {
+        let rest = std::mem::take(&mut self.rest).len();
+        if rest > 0 { rest } else { self.stream.read(room).unwrap_or(0) }
+    }
+
     /// Reads and drops exactly `len` bytes.
     #[track_caller]
     pub(crate) fn take_exactly(&mut self, len: usize) {
