@@ -328,6 +328,12 @@ pub struct Options {
     pub backlog: usize,
     /// Who is told of events.
     pub endpoints: Vec<Endpoint>,
+    /// Whether this process is a server: tells the endpoints, takes care of what crashed servers left, and removes what
+    /// is too old. Programs that only ask do not.
+    pub tell: bool,
+    /// For how long a server on PostgreSQL may be silent until it counts as crashed. One on SQLite has crashed if it
+    /// does not hold the file any more.
+    pub lapse: Duration,
 }
 
 impl Default for Options {
@@ -337,6 +343,8 @@ impl Default for Options {
             progress: false,
             backlog: 100_000,
             endpoints: Vec::new(),
+            tell: false,
+            lapse: Duration::from_secs(30),
         }
     }
 }

@@ -1,0 +1,185 @@
+//! The outbox in a database: claims are leases with a token, in columns of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::batch::{Context, insert_events, other_event};
+use crate::outbox::{Attempt, Change, Claimed, EndpointState, FURTHEST, Outbox, Verdict};
+use crate::queries::read_event;
+use crate::report::SendAttempt;
+use crate::sql::{Arg, Row};
+use crate::store::{Store, written};
+use crate::stored::{clean, time};
+use crate::{Error, Kind, id};
+
+/// Attempts that are kept of each send.
+const LOG: usize = 10;
+
+/// The sends of a ledger.
+pub(crate) struct Sends {
+    pub(crate) store: Arc<Store>,
+    pub(crate) context: Arc<Context>,
+    pub(crate) wake: Arc<Notify>,
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+#[async_trait]
+impl Outbox for Sends {
+    async fn claim(&self, endpoint: &str, limit: usize, lease: Duration) -> Result<Vec<Claimed>, Error> {
+        let now = Timestamp::now();
+        let token = id::new("", now);
+        let now = now.as_microsecond();
+        let args = [
+            endpoint.into(),
+            Arg::Int(now),
+            Arg::Int(now + micros(FURTHEST)),
+            Arg::Int(i64::try_from(limit).unwrap_or(i64::MAX)),
+            Arg::Int(now + micros(lease)),
+            token.as_str().into(),
+        ];
+        let rows = written!(self.store, |conn| {
+            let sql = "UPDATE sends SET leased = $5, token = $6 \
+                           WHERE endpoint = $1 AND event IN (\
+                               SELECT event FROM sends WHERE endpoint = $1 AND state = 0 \
+                                   AND (due <= $2 OR due > $3) AND (leased <= $2 OR leased > $3) \
+                               ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED)";
+            if conn.run(sql, &args).await? == 0 {
+                return Ok(Vec::new());
+            }
+            let sql = "SELECT s.attempts, s.since, e.seq, e.id, e.kind, e.at, e.data \
+                           FROM sends s JOIN events e ON e.id = s.event \
+                           WHERE s.endpoint = $1 AND s.state = 0 AND s.token = $2 ORDER BY s.due, e.seq";
+            conn.rows(sql, &[args[0].clone(), args[5].clone()]).await
+        })?;
+        let claimed = |row: &Row| -> Result<Claimed, sqlx::Error> {
+            Ok(Claimed {
+                endpoint: endpoint.to_owned(),
+                attempts: u32::try_from(row.int(0)?).unwrap_or(u32::MAX),
+                since: time(row.int(1)?),
+                event: read_event(row, 2)?,
+                token: token.clone(),
+            })
+        };
+        let claims: Result<Vec<_>, _> = rows.iter().map(claimed).collect();
+        claims.map_err(|error| self.store.address.error(&error))
+    }
+
+    async fn settle(&self, claimed: &Claimed, attempt: &Attempt) -> Result<(), Error> {
+        let (state, due, counts) = match attempt.verdict {
+            Verdict::Delivered => (1, None, 1),
+            Verdict::Again(due) => (0, Some(due), 1),
+            Verdict::GivenUp => (2, None, 1),
+            Verdict::Postponed(due) => (0, Some(due), 0),
+        };
+        let key = [claimed.event.id.as_str().into(), Arg::from(claimed.endpoint.as_str())];
+        written!(self.store, |conn| {
+            let sql = "SELECT log, due FROM sends WHERE event = $1 AND endpoint = $2 AND state = 0 AND token = $3 \
+                           FOR UPDATE";
+            let mut args = key.to_vec();
+            args.push(claimed.token.as_str().into());
+            let rows = conn.rows(sql, &args).await?;
+            // Somebody else has claimed it since.
+            let Some(row) = rows.first() else { return Ok(()) };
+            let mut log: Vec<SendAttempt> = serde_json::from_str(&row.text(0)?).unwrap_or_default();
+            log.push(SendAttempt {
+                at: attempt.at,
+                note: clean(&attempt.note, 500).into_owned(),
+                ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
+            });
+            let log = &log[log.len().saturating_sub(LOG)..];
+            let log = serde_json::to_string(log).expect("plain values, into memory");
+            let due = due.map_or(row.int(1)?, Timestamp::as_microsecond);
+            let sql = "UPDATE sends SET state = $3, due = $4, attempts = attempts + $5, leased = 0, token = NULL, \
+                           log = $6 WHERE event = $1 AND endpoint = $2";
+            let mut args = key.to_vec();
+            args.extend([Arg::Int(state), Arg::Int(due), Arg::Int(counts), log.as_str().into()]);
+            conn.run(sql, &args).await.map(drop)
+        })
+    }
+
+    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, Error> {
+        let now = Timestamp::now().as_microsecond();
+        let furthest = now + micros(FURTHEST);
+        let sql = "SELECT min(CASE WHEN due > $2 OR leased > $2 THEN $3 WHEN leased > due THEN leased ELSE due END) \
+                   FROM sends WHERE endpoint = $1 AND state = 0";
+        let rows = self.store.rows(sql, &[endpoint.into(), Arg::Int(furthest), Arg::Int(now)]).await?;
+        let due = rows.first().map_or(Ok(None), |row| row.maybe_int(0));
+        Ok(due.map_err(|error| self.store.address.error(&error))?.map(time))
+    }
+
+    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, Error> {
+        let sql = "SELECT failing, disabled, reason FROM endpoints WHERE id = $1";
+        let rows = self.store.rows(sql, &[endpoint.into()]).await?;
+        let state = rows.first().map(read_state).transpose();
+        Ok(state.map_err(|error| self.store.address.error(&error))?.unwrap_or_default())
+    }
+
+    async fn change_endpoint(&self, endpoint: &str, change: &Change) -> Result<EndpointState, Error> {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            id: &'a str,
+            reason: &'a str,
+        }
+        written!(self.store, |conn| {
+            let id = Arg::from(endpoint);
+            let sql = "INSERT INTO endpoints (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
+            conn.run(sql, std::slice::from_ref(&id)).await?;
+            let sql = "SELECT failing, disabled, reason FROM endpoints WHERE id = $1 FOR UPDATE";
+            let rows = conn.rows(sql, std::slice::from_ref(&id)).await?;
+            let before = rows.first().map(read_state).transpose()?.unwrap_or_default();
+            let mut state = before.clone();
+            match change {
+                Change::Failed(at) => {
+                    state.failing_since = Some(state.failing_since.map_or(*at, |since| since.min(*at)));
+                }
+                Change::Succeeded => state.failing_since = None,
+                Change::Disable(at, reason) if state.disabled.is_none() => {
+                    state.disabled = Some((*at, clean(reason, 500).into_owned()));
+                }
+                Change::Disable(..) => {}
+                Change::Enable => state = EndpointState::default(),
+            }
+            if state == before {
+                return Ok(state);
+            }
+            let sql = "UPDATE endpoints SET failing = $2, disabled = $3, reason = $4 WHERE id = $1";
+            let disabled = state.disabled.as_ref();
+            let args = [
+                id,
+                state.failing_since.map(Timestamp::as_microsecond).into(),
+                disabled.map(|(at, _)| at.as_microsecond()).into(),
+                disabled.map(|(_, reason)| reason.as_str()).into(),
+            ];
+            conn.run(sql, &args).await?;
+            if let (None, Some((at, reason))) = (&before.disabled, disabled) {
+                let data = Data { id: endpoint, reason };
+                let endpoints = &self.context.options.endpoints;
+                let event = other_event(Kind::EndpointDisabled, "endpoint", &data, *at, endpoints);
+                if insert_events(conn, &[event]).await? {
+                    self.wake.notify_one();
+                }
+            }
+            Ok(state)
+        })
+    }
+
+    async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+fn read_state(row: &Row) -> Result<EndpointState, sqlx::Error> {
+    let reason = row.maybe_text(2)?.unwrap_or_default();
+    Ok(EndpointState {
+        failing_since: row.maybe_int(0)?.map(time),
+        disabled: row.maybe_int(1)?.map(|at| (time(at), reason)),
+    })
+}

@@ -1,0 +1,239 @@
+//! Ledgers to test, and deliveries to tell them of.
+
+use std::ops::Range;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use outflow_ledger::{
+    Assurance, Closing, ContentInfo, ContentKey, Download, DownloadQuery, Event, EventQuery, Kind, Ledger,
+    LinkUse, Opening, Options, Outcome, Part, Parts, Recipient, Tracked,
+};
+
+use crate::postgres::Postgres;
+
+/// The server that tests share, for as long as one of them needs it. It lives on a thread of its own, because the kernel
+/// ends it together with the thread that has started it.
+pub(crate) struct Server {
+    requests: Option<Sender<Sender<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn shared() -> Arc<Server> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap();
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let (requests, asked) = channel::<Sender<String>>();
+        let thread = std::thread::spawn(move || {
+            let postgres = Postgres::start();
+            for (number, reply) in asked.into_iter().enumerate() {
+                let _ = reply.send(postgres.database(&format!("t{number}")));
+            }
+        });
+        let server = Arc::new(Server { requests: Some(requests), thread: Some(thread) });
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    /// The address of a new, empty database.
+    fn database(&self) -> String {
+        let (reply, database) = channel();
+        self.requests.as_ref().unwrap().send(reply).unwrap();
+        database.recv().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.requests = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// An engine, and a place for ledgers in it.
+pub(crate) struct Place {
+    pub(crate) address: String,
+    pub(crate) folder: tempfile::TempDir,
+    _server: Option<Arc<Server>>,
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        Place {
+            address: format!("sqlite:{}", folder.path().join("ledger.db").display()),
+            folder,
+            _server: None,
+        }
+    }
+
+    pub(crate) fn postgres() -> Place {
+        let server = Server::shared();
+        Place { address: server.database(), folder: tempfile::tempdir().unwrap(), _server: Some(server) }
+    }
+
+    pub(crate) fn open(&self, options: Options) -> Book {
+        Book::new(Ledger::open(&self.address, options).unwrap())
+    }
+}
+
+/// Runs a scenario over both engines.
+pub(crate) fn both(scenario: impl Fn(&Place)) {
+    scenario(&Place::sqlite());
+    scenario(&Place::postgres());
+}
+
+/// A ledger, with what tests ask it.
+pub(crate) struct Book {
+    pub(crate) ledger: Ledger,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Book {
+    pub(crate) fn new(ledger: Ledger) -> Book {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Book { ledger, runtime }
+    }
+
+    pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    pub(crate) fn downloads(&self) -> Vec<Download> {
+        self.wait(self.ledger.downloads(&DownloadQuery::default())).unwrap()
+    }
+
+    /// The only one.
+    pub(crate) fn download(&self) -> Download {
+        let downloads = self.downloads();
+        assert_eq!(downloads.len(), 1, "{downloads:#?}");
+        downloads.into_iter().next().unwrap()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.wait(self.ledger.events(&EventQuery { limit: 10_000, ..EventQuery::default() })).unwrap()
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.events().into_iter().map(|event| event.kind).collect()
+    }
+
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.kinds().into_iter().filter(|other| *other == kind).count()
+    }
+
+    /// Begins a delivery.
+    pub(crate) fn begin(&self, opening: &Opening, carries: &[Range<u64>]) -> Tracked {
+        let mut tracked = self.ledger.track(opening.clone()).unwrap();
+        tracked.started(carries.to_vec());
+        tracked
+    }
+
+    /// A delivery of `range` of which all arrives.
+    pub(crate) fn deliver(&self, opening: &Opening, range: Range<u64>) {
+        end(self.begin(opening, std::slice::from_ref(&range)), &[range]);
+    }
+
+    /// A delivery of `range` that breaks off at `at`.
+    pub(crate) fn break_off(&self, opening: &Opening, range: Range<u64>, at: u64) {
+        abort(self.begin(opening, std::slice::from_ref(&range)), &[range.start..at]);
+    }
+
+    /// Until all that was said is written, but for deliveries under way of which there are so many.
+    pub(crate) fn settle(&self, under_way: usize) {
+        until("all is written", || self.ledger.status().waiting == under_way);
+    }
+
+    pub(crate) fn close(self) {
+        self.ledger.shut_down(Duration::from_secs(20));
+    }
+}
+
+/// Waits for something that comes by itself.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn end(tracked: Tracked, acked: &[Range<u64>]) {
+    close(tracked, acked, Outcome::Completed { confirmed: true });
+}
+
+pub(crate) fn abort(tracked: Tracked, acked: &[Range<u64>]) {
+    close(tracked, acked, Outcome::Aborted("the client went away".into()));
+}
+
+pub(crate) fn close(tracked: Tracked, acked: &[Range<u64>], outcome: Outcome) {
+    let sent = acked.iter().map(|range| range.end - range.start).sum();
+    tracked.ended(Closing { acked: acked.to_vec(), sent, outcome, transport: None });
+}
+
+/// A content of that number and length.
+pub(crate) fn content(number: u8, length: u64) -> Arc<ContentInfo> {
+    Arc::new(ContentInfo {
+        key: ContentKey([number; 16]),
+        etag: format!("tag-{number}"),
+        length,
+        name: format!("file {number}.bin"),
+        path: format!("/folder/file%20{number}.bin"),
+        transfer: None,
+        parts: None,
+    })
+}
+
+/// An archive of `files` files of `size` bytes, and a central directory of 100.
+pub(crate) fn archive(number: u8, files: u64, size: u64) -> Arc<ContentInfo> {
+    let parts: Arc<dyn Parts> = Arc::new(Even { files, size });
+    let mut content = (*content(number, files * size + 100)).clone();
+    content.parts = Some(parts);
+    Arc::new(content)
+}
+
+struct Even {
+    files: u64,
+    size: u64,
+}
+
+impl Parts for Even {
+    fn count(&self) -> u64 {
+        self.files
+    }
+
+    fn within(&self, range: &Range<u64>) -> u64 {
+        let first = range.start.div_ceil(self.size);
+        let past = (range.end / self.size).min(self.files);
+        past.saturating_sub(first)
+    }
+
+    fn part(&self, index: u64) -> Part {
+        let range = index * self.size..(index + 1) * self.size;
+        Part { name: format!("file {index}"), size: self.size, range }
+    }
+}
+
+/// `recipient` obtains `content`, without a link.
+pub(crate) fn opening(content: &Arc<ContentInfo>, recipient: &str) -> Opening {
+    Opening {
+        content: Arc::clone(content),
+        recipient: Recipient { id: recipient.into(), weak: true },
+        link: None,
+        client: Some([192, 0, 2, 1].into()),
+        user_agent: Some("test/1".into()),
+        assurance: Assurance::Peer,
+    }
+}
+
+/// The same by a link.
+pub(crate) fn linked(content: &Arc<ContentInfo>, recipient: &str, link: &str, most: u32) -> Opening {
+    let mut opening = opening(content, recipient);
+    opening.link = Some(LinkUse { id: link.into(), max_downloads: Some(most) });
+    opening.recipient.weak = false;
+    opening
+}
