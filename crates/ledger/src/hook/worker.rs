@@ -230,6 +230,8 @@ impl Post {
     fn log(&self, told: &Told, turn: &Turn) {
         let (endpoint, target) = (&self.endpoint, self.teller.name());
         match turn {
+            // That it is disabled is said instead.
+            Turn::Fails if told.answer == Answer::Gone => {}
             Turn::Fails => {
                 tracing::warn!(
                     endpoint,

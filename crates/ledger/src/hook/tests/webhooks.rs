@@ -21,7 +21,7 @@ use crate::hook::schedule::between;
 use crate::hook::sign::public_key;
 use crate::hook::teller::{Answer, Teller, Told};
 use crate::hook::webhook::{Limits, Webhook};
-use crate::hook::{check, start_with};
+use crate::hook::{check, start, start_with};
 use crate::outbox::Verdict;
 use crate::{Endpoint, Filter, Target};
 
@@ -318,6 +318,30 @@ async fn an_event_keeps_its_id_over_attempts_and_is_signed_anew() {
         lines.iter().all(|line| !line.contains("SECRET") && line.contains("http://127.0.0.1")),
         "{lines:?}"
     );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_told_is_named_and_stops_no_other() {
+    let receiver = Receiver::start(|_| Reply::Status(200, "")).await;
+    let endpoint = |id: &str, url: String| Endpoint {
+        id: id.to_owned(),
+        filter: Filter::default(),
+        target: Target::Webhook { url, secrets: vec![OLD.to_owned()], allow_private: true },
+    };
+    let watch = Watch::new();
+    let now = between(watch.now(), Timestamp::now()).as_secs();
+    watch.set(i64::try_from(now).unwrap());
+    let outbox = Arc::new(Memory::new(&watch));
+    let (lines, _guard) = logged();
+    outbox.add("bad", "one");
+    outbox.add("good", "one");
+    let endpoints =
+        vec![endpoint("bad", "ftp://example.org/".to_owned()), endpoint("good", receiver.url("/"))];
+    let hooks = start(Arc::clone(&outbox) as Arc<Memory>, endpoints, &Handle::current());
+    until(async || outbox.last("good", "one") == Some(Verdict::Delivered)).await;
+    hooks.stop().await;
+    assert_eq!(outbox.waiting(), 1);
+    assert!(lines.lock().unwrap()[0].contains("bad"), "{lines:?}");
 }
 
 #[test]
