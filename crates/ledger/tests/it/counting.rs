@@ -1,8 +1,17 @@
 //! What counts as a download, and what does not.
 
-use outflow_ledger::{Kind, Options, State};
+use std::ops::Range;
 
-use crate::common::{both, content, opening};
+use outflow_ledger::{Assurance, DownloadQuery, Event, Kind, Options, Outcome, State};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use crate::common::{Book, abort, archive, both, close, content, end, opening};
+
+/// The data of an event.
+fn data(event: &Event) -> serde_json::Value {
+    serde_json::from_str(event.data.get()).unwrap()
+}
 
 #[test]
 fn a_delivery_of_everything_is_a_receipt() {
@@ -15,7 +24,363 @@ fn a_delivery_of_everything_is_a_receipt() {
         assert_eq!((download.state, download.acked, download.generation), (State::Completed, 1000, 1));
         assert!(download.confirmed && download.weak && download.completed.is_some());
         assert_eq!(download.deliveries, 1);
+        let events = book.events();
         assert_eq!(book.kinds(), [Kind::Started, Kind::Completed]);
+        assert_eq!(data(&events[0])["download"]["state"], "open");
+        assert_eq!(data(&events[1])["download"]["id"], download.id.as_str());
+        assert_eq!(data(&events[1])["download"]["acked"], 1000);
+        book.close();
+    });
+}
+
+#[test]
+fn sixteen_ranges_at_once_are_one_download() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1600), "anna");
+        let deliveries: Vec<_> = (0..16)
+            .map(|n| n * 100..(n + 1) * 100)
+            .map(|range| (book.begin(&anna, &[range.clone()]), range))
+            .collect();
+        book.settle(16);
+        for (n, (tracked, range)) in deliveries.into_iter().enumerate() {
+            assert_eq!(book.count(Kind::Completed), 0, "before the delivery {n}");
+            end(tracked, &[range]);
+            book.settle(15 - n);
+        }
+        let download = book.download();
+        assert_eq!((download.state, download.acked, download.deliveries), (State::Completed, 1600, 16));
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Completed]);
+        book.close();
+    });
+}
+
+#[test]
+fn a_download_goes_on_after_it_was_broken_off() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        book.break_off(&anna, 0..1000, 999);
+        book.settle(0);
+        let download = book.download();
+        assert_eq!((download.state, download.acked), (State::Aborted, 999));
+        let aborted = &book.events()[1];
+        assert_eq!(aborted.kind, Kind::Aborted);
+        let told = data(aborted);
+        assert_eq!(told["delivery"]["at"], 999);
+        assert_eq!(told["delivery"]["reason"], "the client went away");
+        assert_eq!(told["delivery"]["sent"], 999);
+        assert_eq!(told["download"]["state"], "aborted");
+        // The database remembers, not this process.
+        book.close();
+        let book = place.open(Options::default());
+        let rest = book.begin(&anna, &[999..1000]);
+        book.settle(1);
+        assert_eq!(book.download().state, State::Open);
+        end(rest, &[999..1000]);
+        book.settle(0);
+        assert_eq!(book.download().state, State::Completed);
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Aborted, Kind::Completed]);
+        book.close();
+    });
+}
+
+#[test]
+fn it_is_aborted_when_the_last_delivery_under_way_breaks_off() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        let first = book.begin(&anna, &[0..500]);
+        let second = book.begin(&anna, &[500..1000]);
+        book.settle(2);
+        abort(first, &[0..100]);
+        book.settle(1);
+        assert_eq!((book.download().state, book.count(Kind::Aborted)), (State::Open, 0));
+        close(second, &[500..600], Outcome::Failed("the file was changed".into()));
+        book.settle(0);
+        assert_eq!(book.download().state, State::Failed);
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Failed]);
+        let told = data(&book.events()[1]);
+        assert_eq!(told["delivery"]["at"], 600);
+        assert_eq!(told["delivery"]["ranges"][0]["start"], 500);
+        book.close();
+    });
+}
+
+#[test]
+fn overlapping_ranges_are_counted_once() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        for range in [0..300, 200..500, 100..400, 450..451, 900..1000] {
+            book.deliver(&anna, range);
+            book.settle(0);
+        }
+        assert_eq!((book.download().acked, book.download().state), (600, State::Open));
+        book.deliver(&anna, 400..950);
+        book.settle(0);
+        assert_eq!((book.download().acked, book.download().state), (1000, State::Completed));
+        book.close();
+    });
+}
+
+#[test]
+fn recipients_and_contents_are_kept_apart() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let (one, two) = (content(1, 1000), content(2, 1000));
+        book.deliver(&opening(&one, "anna"), 0..500);
+        book.deliver(&opening(&one, "bob"), 500..1000);
+        book.deliver(&opening(&two, "anna"), 500..1000);
+        book.settle(0);
+        assert_eq!(book.downloads().len(), 3);
+        assert_eq!(book.count(Kind::Completed), 0);
+        book.deliver(&opening(&one, "anna"), 500..1000);
+        book.settle(0);
+        assert_eq!(book.count(Kind::Completed), 1);
+        book.close();
+    });
+}
+
+#[test]
+fn a_second_real_download_counts_again_and_a_straggling_range_does_not() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        let straggler = book.begin(&anna, &[500..1000]);
+        book.settle(1);
+        book.deliver(&anna, 0..1000);
+        book.settle(1);
+        end(straggler, &[500..1000]);
+        book.settle(0);
+        assert_eq!(book.downloads().len(), 1);
+        book.deliver(&anna, 0..1000);
+        book.settle(0);
+        let generations: Vec<_> = book.downloads().iter().map(|download| download.generation).collect();
+        assert_eq!(generations, [2, 1]);
+        assert_eq!(book.count(Kind::Completed), 2);
+        book.close();
+    });
+}
+
+#[test]
+fn a_whole_second_download_that_overlapped_the_first_counts() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        let first = book.begin(&anna, std::slice::from_ref(&(0..1000)));
+        let second = book.begin(&anna, std::slice::from_ref(&(0..1000)));
+        book.settle(2);
+        end(second, &[0..1000]);
+        book.settle(1);
+        end(first, &[0..1000]);
+        book.settle(0);
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Completed, Kind::Started, Kind::Completed]);
+        assert_eq!(book.downloads().len(), 2);
+        book.close();
+    });
+}
+
+#[test]
+fn whole_downloads_in_one_batch_are_counted_each() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        let all: Vec<_> = (0..50).map(|_| book.begin(&anna, std::slice::from_ref(&(0..1000)))).collect();
+        all.into_iter().for_each(|tracked| end(tracked, &[0..1000]));
+        for _ in 0..50 {
+            book.deliver(&anna, 0..1000);
+        }
+        book.settle(0);
+        let mut generations: Vec<_> = book.downloads().iter().map(|download| download.generation).collect();
+        generations.sort_unstable();
+        assert_eq!(generations, (1..=100).collect::<Vec<_>>());
+        book.close();
+    });
+}
+
+#[test]
+fn an_empty_content_is_complete_when_its_delivery_is() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 0), "anna");
+        abort(book.begin(&anna, &[]), &[]);
+        book.settle(0);
+        assert_eq!(book.count(Kind::Completed), 0);
+        end(book.begin(&anna, &[]), &[]);
+        book.settle(0);
+        assert_eq!(book.download().state, State::Completed);
+        book.close();
+    });
+}
+
+#[test]
+fn a_delivery_that_never_starts_leaves_nothing() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1000), "anna");
+        drop(book.ledger.track(anna.clone()).unwrap());
+        assert_eq!(book.ledger.status().waiting, 0);
+        // One that starts and is given up has broken off where it was.
+        let mut given_up = book.begin(&anna, std::slice::from_ref(&(0..1000)));
+        given_up.acked(vec![0..10], 20);
+        drop(given_up);
+        book.settle(0);
+        assert_eq!((book.download().state, book.download().acked), (State::Aborted, 10));
+        book.close();
+    });
+}
+
+#[test]
+fn the_weakest_assurance_of_its_deliveries_is_the_downloads() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let mut anna = opening(&content(1, 1000), "anna");
+        book.deliver(&anna, 0..500);
+        anna.assurance = Assurance::Proxy;
+        book.deliver(&anna, 500..600);
+        anna.assurance = Assurance::Peer;
+        book.deliver(&anna, 600..1000);
+        book.settle(0);
+        assert_eq!((book.download().assurance, book.download().state), (Assurance::Proxy, State::Completed));
+        book.close();
+    });
+}
+
+#[test]
+fn every_other_byte_makes_many_fragments_and_still_completes() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 4000), "anna");
+        for start in (0..4000).step_by(400) {
+            let holes: Vec<Range<u64>> = (start..start + 400).step_by(2).map(|at| at..at + 1).collect();
+            end(book.begin(&anna, &holes), &holes);
+        }
+        book.settle(0);
+        assert_eq!((book.download().acked, book.download().state), (2000, State::Open));
+        book.deliver(&anna, 1..3999);
+        book.settle(0);
+        assert_eq!(book.download().acked, 3999);
+        book.deliver(&anna, 3999..4000);
+        book.settle(0);
+        assert_eq!(book.download().state, State::Completed);
+        book.close();
+    });
+}
+
+#[test]
+fn an_archive_knows_which_of_its_files_have_arrived() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&archive(1, 40, 1000), "anna");
+        book.deliver(&anna, 0..500);
+        book.settle(0);
+        book.deliver(&anna, 500..36_999);
+        book.deliver(&anna, 39_000..40_000);
+        book.settle(0);
+        let download = book.download();
+        assert_eq!((download.files_done, download.files), (Some(37), Some(40)));
+        let files = book.wait(book.ledger.files(&download.id)).unwrap().unwrap();
+        assert_eq!(files.len(), 40);
+        let missing: Vec<_> = files.iter().filter(|file| !file.done).map(|file| file.name.as_str()).collect();
+        assert_eq!(missing, ["file 36", "file 37", "file 38"]);
+        book.deliver(&anna, 36_999..40_100);
+        book.settle(0);
+        assert_eq!(book.download().files_done, Some(40));
+        let files = book.wait(book.ledger.files(&download.id)).unwrap().unwrap();
+        assert!(files.iter().all(|file| file.done));
+        book.close();
+    });
+}
+
+#[test]
+fn tenths_are_told_if_asked_for() {
+    both(|place| {
+        let book = place.open(Options { progress: true, ..Options::default() });
+        let anna = opening(&content(1, 1000), "anna");
+        for range in [0..50, 50..150, 150..160, 160..555, 555..1000] {
+            book.deliver(&anna, range);
+            book.settle(0);
+        }
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Progress, Kind::Progress, Kind::Completed]);
+        book.close();
+    });
+}
+
+#[test]
+fn no_text_from_outside_makes_an_event_too_long_or_the_database_refuse_it() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let mut info = (*content(1, 1000)).clone();
+        info.name = "\"\\\0\u{1}ä".repeat(1000);
+        info.path = "/\"\0".repeat(30_000);
+        info.etag = "\u{7f}".repeat(9000);
+        info.transfer = Some("\\".repeat(9000));
+        let mut anna = opening(&std::sync::Arc::new(info), &"\0ä".repeat(5000));
+        anna.user_agent = Some("\"".repeat(5000));
+        close(book.begin(&anna, std::slice::from_ref(&(0..1000))), &[], Outcome::Failed("\"\0".repeat(5000)));
+        book.settle(0);
+        for event in book.events() {
+            assert!(serde_json::to_string(&event).unwrap().len() < 20_000);
+            assert!(data(&event)["download"]["name"].is_string());
+        }
+        assert_eq!(book.download().state, State::Failed);
+        book.deliver(&anna, 0..1000);
+        book.settle(0);
+        assert_eq!(book.download().state, State::Completed);
+        book.close();
+    });
+}
+
+/// Deliveries of random ranges, some broken off, in batches as they come, against a bitmap.
+fn like_a_bitmap(book: &Book, recipient: &str, plan: &[(u64, u64, u64, bool)]) -> Result<(), TestCaseError> {
+    const LENGTH: u64 = 97;
+    let anna = opening(&content(1, LENGTH), recipient);
+    let mut bitmap = [false; 97];
+    let mut receipts = 0;
+    for (start, length, acked, wait) in plan {
+        let range = *start..(start + length).min(LENGTH);
+        let at = (range.start + acked).min(range.end);
+        let tracked = book.begin(&anna, std::slice::from_ref(&range));
+        if at == range.end {
+            end(tracked, &[range.start..at])
+        } else {
+            abort(tracked, &[range.start..at])
+        }
+        bitmap[usize::try_from(range.start).unwrap()..usize::try_from(at).unwrap()].fill(true);
+        if bitmap.iter().all(|bit| *bit) {
+            receipts += 1;
+            bitmap.fill(false);
+        }
+        if *wait {
+            book.settle(0);
+        }
+    }
+    book.settle(0);
+    let query = DownloadQuery { recipient: Some(recipient.into()), ..DownloadQuery::default() };
+    let downloads = book.wait(book.ledger.downloads(&query)).unwrap();
+    let (complete, open): (Vec<_>, Vec<_>) =
+        downloads.into_iter().partition(|download| download.state == State::Completed);
+    prop_assert_eq!(complete.len(), receipts);
+    prop_assert!(open.len() <= 1);
+    let acked = open.first().map_or(0, |download| download.acked);
+    prop_assert_eq!(acked, bitmap.iter().filter(|bit| **bit).count() as u64);
+    Ok(())
+}
+
+#[test]
+fn downloads_are_what_a_bitmap_says() {
+    let range = (0u64..97, 1u64..60, 0u64..60, proptest::bool::weighted(0.1));
+    let plans = proptest::collection::vec(range, 1..30);
+    both(|place| {
+        let book = place.open(Options::default());
+        let recipients = std::cell::Cell::new(0);
+        let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..ProptestConfig::default() });
+        let held = runner.run(&plans, |plan| {
+            recipients.set(recipients.get() + 1);
+            like_a_bitmap(&book, &format!("recipient {}", recipients.get()), &plan)
+        });
+        held.unwrap();
         book.close();
     });
 }

@@ -3,5 +3,8 @@
 
 mod common;
 mod counting;
+mod links;
+mod nodes;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod trouble;

@@ -1,0 +1,152 @@
+//! Several servers on one ledger, and servers that crash.
+
+use std::time::Duration;
+
+use outflow_ledger::{Kind, Options, State};
+
+use crate::common::{Book, Place, both, content, end, opening, until};
+
+const MIB: u64 = 1 << 20;
+
+fn serving() -> Options {
+    Options { tell: true, lapse: Duration::from_millis(600), ..Options::default() }
+}
+
+/// A server that has crashed: it has written of a delivery of `carries` that `at` was reached, and is gone.
+fn crashed(place: &Place, carries: std::ops::Range<u64>, at: u64) {
+    let book = place.open(serving());
+    let anna = opening(&content(1, 1024 * MIB), "anna");
+    let mut tracked = book.begin(&anna, std::slice::from_ref(&carries));
+    book.settle(1);
+    tracked.acked(vec![carries.start..at], at - carries.start);
+    until("the checkpoint is written", || book.download().acked == at - carries.start);
+    // Shut down with a delivery under way, of whose end nothing is written.
+    book.close();
+    drop(tracked);
+}
+
+#[test]
+fn a_recipient_that_goes_on_vouches_for_what_it_had_before_the_crash() {
+    both(|place| {
+        crashed(place, 0..1024 * MIB, 100 * MIB);
+        let book = place.open(serving());
+        until("the crash is noticed", || book.download().state == State::Aborted);
+        let events = book.events();
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Aborted]);
+        let told: serde_json::Value = serde_json::from_str(events[1].data.get()).unwrap();
+        assert_eq!(told["delivery"]["reason"], "the server crashed");
+        assert_eq!(told["delivery"]["at"], 100 * MIB);
+        // It had a bit more than was written down.
+        let anna = opening(&content(1, 1024 * MIB), "anna");
+        book.deliver(&anna, 103 * MIB..1024 * MIB);
+        book.settle(0);
+        let download = book.download();
+        assert_eq!((download.state, download.inferred), (State::Completed, 3 * MIB));
+        assert_eq!(book.count(Kind::Completed), 1);
+        book.close();
+    });
+}
+
+#[test]
+fn nobody_vouches_for_what_lies_beyond_the_range_or_was_asked_for_by_another() {
+    both(|place| {
+        crashed(place, 0..200 * MIB, 100 * MIB);
+        let book = place.open(serving());
+        until("the crash is noticed", || book.download().state == State::Aborted);
+        let all = content(1, 1024 * MIB);
+        book.deliver(&opening(&all, "anna"), 300 * MIB..1024 * MIB);
+        book.deliver(&opening(&all, "bob"), 150 * MIB..1024 * MIB);
+        book.settle(0);
+        assert!(book.downloads().iter().all(|download| download.inferred == 0));
+        assert_eq!(book.count(Kind::Completed), 0);
+        // The end of its range is a place to go on at.
+        book.deliver(&opening(&all, "anna"), 200 * MIB..300 * MIB);
+        book.settle(0);
+        let anna = book.downloads().into_iter().find(|download| download.recipient == "anna").unwrap();
+        assert_eq!((anna.inferred, anna.state), (100 * MIB, State::Completed));
+        book.close();
+    });
+}
+
+#[test]
+fn ranges_over_two_nodes_are_one_download() {
+    let place = Place::postgres();
+    let nodes = [place.open(serving()), place.open(serving())];
+    for round in 0..10 {
+        let anna = opening(&content(1, 1600), &format!("anna {round}"));
+        let all: Vec<_> = (0..16u64)
+            .map(|n| {
+                let range = n * 100..(n + 1) * 100;
+                (nodes[usize::try_from(n % 2).unwrap()].begin(&anna, std::slice::from_ref(&range)), range)
+            })
+            .collect();
+        nodes.iter().for_each(|node| node.settle(8));
+        all.into_iter().for_each(|(tracked, range)| end(tracked, &[range]));
+        nodes.iter().for_each(|node| node.settle(0));
+    }
+    let downloads = nodes[0].downloads();
+    assert_eq!(downloads.len(), 10);
+    assert!(downloads.iter().all(|download| download.state == State::Completed && download.deliveries == 16));
+    assert_eq!(nodes[1].count(Kind::Completed), 10);
+    assert_eq!(nodes[1].count(Kind::Started), 10);
+    nodes.into_iter().for_each(Book::close);
+}
+
+#[test]
+fn whole_downloads_on_two_nodes_at_once_are_all_counted() {
+    let place = Place::postgres();
+    let nodes = [place.open(serving()), place.open(serving())];
+    let anna = opening(&content(1, 1000), "anna");
+    for _ in 0..100 {
+        nodes.iter().for_each(|node| node.deliver(&anna, 0..1000));
+    }
+    nodes.iter().for_each(|node| node.settle(0));
+    assert_eq!(nodes[0].count(Kind::Completed), 200);
+    nodes.into_iter().for_each(Book::close);
+}
+
+#[test]
+fn progress_is_heard_here_and_on_other_nodes() {
+    both(|place| {
+        let book = place.open(serving());
+        let other = place.open(serving());
+        let mut heard = book.ledger.listen();
+        let mut heard_there = other.ledger.listen();
+        let anna = opening(&content(1, 1000), "anna");
+        let mut tracked = book.begin(&anna, std::slice::from_ref(&(0..1000)));
+        book.settle(1);
+        tracked.acked(vec![0..400], 500);
+        let report = book.wait(async {
+            loop {
+                let report = heard.recv().await.unwrap();
+                if report.acked > 0 {
+                    return report;
+                }
+            }
+        });
+        assert_eq!((report.acked, report.sent, report.total, report.state), (400, 500, 1000, State::Open));
+        assert_eq!(report.download, book.download().id);
+        if place.address.starts_with("postgres") {
+            // Whether there is somebody else is looked after now and then.
+            until("it is heard on the other node", || {
+                tracked.acked(vec![0..400], 501);
+                heard_there.try_recv().is_ok_and(|report| report.acked == 400) || {
+                    tracked.acked(vec![0..400], 502);
+                    false
+                }
+            });
+        }
+        end(tracked, &[0..1000]);
+        let last = book.wait(async {
+            loop {
+                let report = heard.recv().await.unwrap();
+                if report.state == State::Completed {
+                    return report;
+                }
+            }
+        });
+        assert_eq!((last.acked, last.eta), (1000, Some(0)));
+        book.close();
+        other.close();
+    });
+}

@@ -1,0 +1,184 @@
+//! Databases that are locked, damaged, full or away.
+
+use std::time::Duration;
+
+use outflow_ledger::{Kind, Ledger, Options, State};
+
+use crate::common::{Book, Place, both, content, opening, until};
+use crate::postgres::Postgres;
+
+fn refused(address: &str) -> String {
+    match Ledger::open(address, Options::default()) {
+        Ok(_) => panic!("{address} was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_file_that_is_no_ledger_or_damaged_is_refused_with_what_to_do() {
+    let place = Place::sqlite();
+    let path = place.folder.path().join("ledger.db");
+    std::fs::write(
+        &path,
+        "these are notes, not a database, and they are longer than a header of SQLite. ".repeat(50),
+    )
+    .unwrap();
+    assert!(
+        refused(&place.address).contains("not a ledger but some other file"),
+        "{}",
+        refused(&place.address)
+    );
+    std::fs::remove_file(&path).unwrap();
+    let book = place.open(Options::default());
+    for number in 0..200 {
+        book.deliver(&opening(&content(1, 1000), &format!("recipient {number}")), 0..1000);
+    }
+    book.settle(0);
+    book.close();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0x55);
+    std::fs::write(&path, bytes).unwrap();
+    let said = refused(&place.address);
+    assert!(said.contains("the file is damaged") && said.contains("backup"), "{said}");
+}
+
+#[test]
+fn a_folder_that_is_missing_is_made_and_one_that_cannot_be_made_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/ledger.db");
+    Book::new(Ledger::open(path.to_str().unwrap(), Options::default()).unwrap()).close();
+    assert!(path.exists());
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let said = refused(folder.path().join("file/ledger.db").to_str().unwrap());
+    assert!(said.contains("its folder cannot be made"), "{said}");
+    assert!(refused("sqlite:").contains("sqlite:PATH"));
+    let said = refused("postgres://nobody@127.0.0.1:1/none");
+    assert!(said.contains("cannot be reached"), "{said}");
+}
+
+#[test]
+fn a_ledger_that_is_locked_for_a_while_takes_everything_later() {
+    let place = Place::sqlite();
+    let book = place.open(Options { backlog: 10, ..Options::default() });
+    let other = place.folder.path().join("ledger.db");
+    // Another program that holds the file.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other);
+    let mut holder = book.wait(sqlx::ConnectOptions::connect(&options)).unwrap();
+    book.wait(sqlx::query("BEGIN IMMEDIATE").execute(&mut holder)).unwrap();
+    for number in 0..5 {
+        book.deliver(&opening(&content(1, 1000), &format!("recipient {number}")), 0..1000);
+    }
+    // No room is left, and that is said at once.
+    let full = book.ledger.track(opening(&content(1, 1000), "one more")).err().unwrap();
+    assert_eq!(full.waiting, 10);
+    until("the trouble is noticed", || book.ledger.status().trouble.is_some());
+    let reason = book.ledger.status().trouble.unwrap().reason;
+    assert!(reason.contains("another program has locked the file"), "{reason}");
+    book.wait(sqlx::query("ROLLBACK").execute(&mut holder)).unwrap();
+    book.settle(0);
+    assert_eq!(book.ledger.status().trouble, None);
+    assert_eq!((book.count(Kind::Started), book.count(Kind::Completed)), (5, 5));
+    book.deliver(&opening(&content(1, 1000), "one more"), 0..1000);
+    book.settle(0);
+    assert_eq!(book.count(Kind::Completed), 6);
+    book.close();
+}
+
+#[test]
+fn a_ledger_on_a_full_disk_takes_everything_when_there_is_room() {
+    // SQLite's own bound for the size of a file is met as a full disk is.
+    let place = Place::sqlite();
+    place.open(Options::default()).close();
+    let disk = place.folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mount = |arguments: &[&str]| std::process::Command::new("mount").args(arguments).arg(&disk).status();
+    if !mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).is_ok_and(|done| done.success()) {
+        eprintln!("skipped: no file system may be mounted here");
+        return;
+    }
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+    let _mounted = Mounted(disk.clone());
+    let book = Book::new(Ledger::open(disk.join("ledger.db").to_str().unwrap(), Options::default()).unwrap());
+    let mut count = 0;
+    until("the disk is full", || {
+        for _ in 0..100 {
+            book.deliver(&opening(&content(1, 1000), &format!("recipient {count}")), 0..1000);
+            count += 1;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        book.ledger.status().trouble.is_some()
+    });
+    let reason = book.ledger.status().trouble.unwrap().reason;
+    assert!(reason.contains("the disk is full"), "{reason}");
+    assert!(mount(&["-o", "remount,size=64m"]).unwrap().success());
+    book.settle(0);
+    assert_eq!(book.ledger.status().trouble, None);
+    assert_eq!(book.wait(book.ledger.link("none")).unwrap().receipts, 0);
+    let mut after = None;
+    let mut receipts = 0;
+    loop {
+        let query = outflow_ledger::EventQuery { after, limit: 10_000, ..Default::default() };
+        let events = book.wait(book.ledger.events(&query)).unwrap();
+        let Some(last) = events.last() else { break };
+        after = Some(last.seq);
+        receipts += events.iter().filter(|event| event.kind == Kind::Completed).count();
+    }
+    assert_eq!(receipts, count);
+    book.close();
+}
+
+#[test]
+fn while_postgres_is_away_receipts_wait_and_none_is_lost() {
+    let mut postgres = Postgres::start();
+    let address = postgres.database("ledger");
+    let book = Book::new(
+        Ledger::open(&address, Options { backlog: 100, tell: true, ..Options::default() }).unwrap(),
+    );
+    let half = book.begin(&opening(&content(1, 1000), "half"), std::slice::from_ref(&(0..1000)));
+    book.settle(1);
+    postgres.crash();
+    for number in 0..49 {
+        book.deliver(&opening(&content(1, 1000), &format!("recipient {number}")), 0..1000);
+    }
+    crate::common::end(half, &[0..1000]);
+    until("no room is left", || {
+        book.ledger.track(opening(&content(1, 1000), "more")).map(std::mem::forget).is_err()
+    });
+    until("the trouble is noticed", || book.ledger.status().trouble.is_some());
+    assert!(book.wait(book.ledger.link("l1")).is_err());
+    postgres.up();
+    until("it is written", || book.ledger.status().trouble.is_none());
+    until("all is written", || book.downloads().iter().filter(|d| d.state == State::Completed).count() == 50);
+    assert_eq!((book.count(Kind::Started), book.count(Kind::Completed)), (50, 50));
+    book.close();
+}
+
+#[test]
+fn what_is_too_old_is_removed_and_what_is_not_stays() {
+    both(|place| {
+        let book = place.open(Options::default());
+        for number in 0..20 {
+            book.deliver(&opening(&content(1, 1000), &format!("recipient {number}")), 0..1000);
+        }
+        book.settle(0);
+        let cut = jiff::Timestamp::now();
+        book.break_off(&opening(&content(1, 1000), "recent"), 0..1000, 10);
+        book.settle(0);
+        book.close();
+        // Until a bit later than the cut, all of the twenty are older than `keep`.
+        let age = jiff::Timestamp::now().duration_since(cut);
+        let keep = Duration::from_millis(u64::try_from(age.as_millis()).unwrap()) + Duration::from_secs(3600);
+        let book = place.open(Options { tell: true, keep: Some(keep), ..Options::default() });
+        assert_eq!(book.downloads().len(), 21);
+        book.close();
+        let book = place.open(Options { tell: true, keep: Some(Duration::ZERO), ..Options::default() });
+        until("the old ones are gone", || book.downloads().is_empty() && book.events().is_empty());
+        book.close();
+    });
+}
