@@ -221,7 +221,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Has an endpoint called again that was disabled, from the next minute on at the latest.
+    /// Has an endpoint called again that was disabled, at once here, within a minute on other nodes.
     ///
     /// # Errors
     ///

@@ -128,7 +128,7 @@ impl Outbox for Sends {
             id: &'a str,
             reason: &'a str,
         }
-        written!(self.store, |conn| {
+        let (state, wakes) = written!(self.store, |conn| {
             let id = Arg::from(endpoint);
             let sql = "INSERT INTO endpoints (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
             conn.run(sql, std::slice::from_ref(&id)).await?;
@@ -148,7 +148,7 @@ impl Outbox for Sends {
                 Change::Enable => state = EndpointState::default(),
             }
             if state == before {
-                return Ok(state);
+                return Ok((state, false));
             }
             let sql = "UPDATE endpoints SET failing = $2, disabled = $3, reason = $4 WHERE id = $1";
             let disabled = state.disabled.as_ref();
@@ -163,12 +163,16 @@ impl Outbox for Sends {
                 let data = Data { id: endpoint, reason };
                 let endpoints = &self.context.options.endpoints;
                 let event = other_event(Kind::EndpointDisabled, "endpoint", &data, *at, endpoints);
-                if insert_events(conn, &[event]).await? {
-                    self.wake.notify_one();
-                }
+                return Ok((state, insert_events(conn, &[event]).await?));
             }
-            Ok(state)
-        })
+            // What has waited for an endpoint to be enabled is as good as new.
+            Ok((state, matches!(change, Change::Enable)))
+        })?;
+        // Not before it is committed: whoever looks earlier sees nothing, and does not look again for a minute.
+        if wakes {
+            self.wake.notify_one();
+        }
+        Ok(state)
     }
 
     async fn woken(&self) {

@@ -7,4 +7,5 @@ mod links;
 mod nodes;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod telling;
 mod trouble;
