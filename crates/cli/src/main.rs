@@ -3,6 +3,8 @@
 //! One module for each command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod expiry;
+mod link;
 mod listen;
 mod logging;
 mod options;
@@ -33,6 +35,12 @@ enum Command {
     Transfers(transfers::ListOptions),
     /// Deletes a transfer: its manifest first, then its objects.
     Unpublish(transfers::UnpublishOptions),
+    /// Makes a link: a signed address for one recipient, with limits.
+    Link(link::Options),
+    /// Says what a link allows, and whether it is valid.
+    LinkShow(link::ShowOptions),
+    /// Prints a new line for a file of link keys.
+    LinkKey(link::KeyOptions),
 }
 
 /// Why a command did not do what it was asked to.
@@ -57,6 +65,9 @@ fn main() -> ExitCode {
         Command::Publish(options) => publish::run(options),
         Command::Transfers(options) => transfers::list(options),
         Command::Unpublish(options) => transfers::unpublish(options),
+        Command::Link(options) => link::run(options),
+        Command::LinkShow(options) => link::show(options),
+        Command::LinkKey(options) => link::key(options),
     };
     let (code, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,

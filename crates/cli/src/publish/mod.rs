@@ -15,7 +15,7 @@ mod show;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use outflow_store::{
 use serde::Serialize;
 
 use crate::Failure;
+use crate::expiry::Expiry;
 use note::Note;
 
 #[derive(Args, Debug)]
@@ -48,7 +49,7 @@ pub(crate) struct Options {
     message: Option<String>,
 
     /// When the transfer ends: 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = expiry)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
     expires: Option<Expiry>,
 
     /// The transfer's name, to continue a run that broke, or to choose one [default: a random one]
@@ -70,12 +71,6 @@ pub(crate) struct Options {
     /// Print one JSON object instead of the address
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Expiry {
-    After(Duration),
-    At(i64),
 }
 
 /// What `--json` prints.
@@ -107,13 +102,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         title: options.title.clone(),
         message: options.message.clone(),
         created: now,
-        expires: match options.expires {
-            None => None,
-            Some(Expiry::At(time)) => Some(time),
-            Some(Expiry::After(time)) => {
-                Some(now.saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)))
-            }
-        },
+        expires: options.expires.map(|expiry| expiry.from(now)),
         files: files.iter().map(|planned| planned.listed(&id)).collect(),
     };
     // Before anything is sent: what nobody could read is not worth sending.
@@ -236,41 +225,9 @@ pub(crate) fn transfer_id(text: &str) -> Result<String, String> {
     Err("a transfer's name has 1 to 64 letters, digits, hyphens and underscores".to_owned())
 }
 
-fn expiry(text: &str) -> Result<Expiry, String> {
-    let wrong = || "write 30m, 12h, 7d or 2w, or a time such as 2026-12-24T18:00:00Z".to_owned();
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return i64::try_from(time.as_nanosecond()).map(Expiry::At).map_err(|_| wrong());
-    }
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return Err(wrong()),
-    };
-    let count: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    // A hundred years are for ever.
-    let after = u64::from(count) * seconds;
-    if count == 0 || after > 100 * 366 * 86_400 {
-        return Err(wrong());
-    }
-    Ok(Expiry::After(Duration::from_secs(after)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn expiries_are_spans_or_times() {
-        assert!(matches!(expiry("7d"), Ok(Expiry::After(time)) if time.as_secs() == 604_800));
-        assert!(matches!(expiry("30m"), Ok(Expiry::After(time)) if time.as_secs() == 1800));
-        assert!(matches!(expiry("1970-01-01T00:00:01Z"), Ok(Expiry::At(1_000_000_000))));
-        for wrong in ["", "d", "7", "-1d", "0d", "7 d", "7y", "4000000000w", "tomorrow", "ä"] {
-            assert!(expiry(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_command_line_can_be_pasted() {

@@ -197,7 +197,10 @@ impl Keys {
     }
 
     /// What `token` says, if it was signed with one of the keys. Nothing is said about time.
-    pub(super) fn verify(&self, token: &str) -> Result<Link, LinkError> {
+    ///
+    /// # Errors
+    /// [`LinkError::NotGenuine`], [`LinkError::Nonsense`].
+    pub fn verify(&self, token: &str) -> Result<Link, LinkError> {
         /// As much as must be believed before anything may be.
         #[derive(Deserialize)]
         struct Which {
@@ -345,7 +348,14 @@ mod tests {
 
     #[test]
     fn a_password_is_stretched_as_documented() {
-        // By the reference implementation: argon2.low_level.hash_secret_raw of Python's argon2-cffi.
+        // By the reference implementation (Python's argon2-cffi).
+        let known = "bc80c11f42106f140aa09e7ace365c6afa1a73803bf24734690293d155003dcd";
+        let stretched = stretch("id", b"secret").unwrap();
+        assert_eq!(stretched.map(|byte| format!("{byte:02x}")).concat(), known);
+        let keys = Keys::parse(&format!("k = \"{ONE}\"")).unwrap();
+        let mut terms = Terms { id: "id".to_owned(), ..Terms::default() };
+        keys.lock(&mut terms, b"secret").unwrap();
+        assert_eq!(terms.password.unwrap(), "SfHyzEvhBaq0rhCNKakqjibZkMjSFT8SWW2Jr_rrBXI");
         assert!(stretch("id", b"").is_none() && stretch("id", &[b'x'; 1025]).is_none());
         assert_ne!(stretch("id", b"secret"), stretch("ie", b"secret"));
         assert_ne!(stretch("id", b"secret"), stretch("id", b"Secret"));

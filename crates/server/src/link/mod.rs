@@ -32,4 +32,4 @@ pub use keys::{Keys, KeysError};
 pub use links::Links;
 pub use selected::Selected;
 pub use terms::{BadTerms, Link, Terms, is_link_id};
-pub use token::{Addressed, split, without_token};
+pub use token::{Addressed, split, unverified, without_token};

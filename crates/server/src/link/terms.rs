@@ -117,15 +117,18 @@ impl Link {
         is_inside && (asked.folder || below.next().is_some())
     }
 
+    /// The scope, percent-encoded where it has to be.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let slash = if self.target.folder { "/" } else { "" };
+        format!("{}{slash}", address(&self.target.path))
+    }
+
     /// Where `path` should have led: the scope, percent-encoded, if `path` has nothing, only a slash, or the scope's
     /// folder without the slash at its end. `None` for all else.
     #[must_use]
     pub fn leads_to(&self, path: &str) -> Option<String> {
-        let slash = if self.target.folder && !self.target.path.is_root() { "/" } else { "" };
-        let scope = match address(&self.target.path) {
-            top if top.is_empty() => "/".to_owned(),
-            scope => scope + slash,
-        };
+        let scope = self.address();
         let is_short = match Target::of(path) {
             Ok(asked) if asked.path.is_root() => scope != "/",
             Ok(asked) => self.target.folder && !asked.folder && asked.path == self.target.path,
@@ -146,6 +149,12 @@ impl Link {
             Some(selected) => Arc::new(Selected::new(collection, selected)),
             None => collection,
         }
+    }
+
+    /// Whether it asks for a password.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.verifier.is_some()
     }
 
     /// Whether it is not good any more at `now`, in seconds since 1970.

@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Terms;
+
 /// What the addresses of links begin with.
 pub(crate) const BEGIN: &str = "/l/";
 /// Longest token, in bytes: a request's head has room for it beside a long selection.
@@ -36,6 +41,13 @@ pub fn split(path: &str) -> Option<Addressed<'_>> {
     let behind = path.strip_prefix(BEGIN)?;
     let (token, rest) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
     looks_like(token).then_some(Addressed { token, rest })
+}
+
+/// What a token claims, whoever made it: to be shown, never to be believed.
+#[must_use]
+pub fn unverified(token: &str) -> Option<Terms> {
+    let payload = token.split('.').next().filter(|_| token.len() <= LONGEST)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
 /// `path` as it may be written down: whoever reads a token can use it.

@@ -1,0 +1,60 @@
+//! When something ends, as people write it.
+
+use std::time::Duration;
+
+/// A span from now on, or a point in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expiry {
+    After(Duration),
+    /// In nanoseconds since 1970.
+    At(i64),
+}
+
+impl Expiry {
+    /// `30m`, `12h`, `7d`, `2w`, or a time in the form of RFC 3339.
+    pub(crate) fn parse(text: &str) -> Result<Expiry, String> {
+        let wrong = || "write 30m, 12h, 7d or 2w, or a time such as 2026-12-24T18:00:00Z".to_owned();
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return i64::try_from(time.as_nanosecond()).map(Expiry::At).map_err(|_| wrong());
+        }
+        let unit = text.chars().last().ok_or_else(wrong)?;
+        let seconds = match unit {
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 7 * 86_400,
+            _ => return Err(wrong()),
+        };
+        let count: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+        // A hundred years are for ever.
+        let after = u64::from(count) * seconds;
+        if count == 0 || after > 100 * 366 * 86_400 {
+            return Err(wrong());
+        }
+        Ok(Expiry::After(Duration::from_secs(after)))
+    }
+
+    /// In nanoseconds since 1970, as `now` is.
+    pub(crate) fn from(self, now: i64) -> i64 {
+        match self {
+            Expiry::At(time) => time,
+            Expiry::After(time) => now.saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiries_are_spans_or_times() {
+        assert!(matches!(Expiry::parse("7d"), Ok(Expiry::After(time)) if time.as_secs() == 604_800));
+        assert!(matches!(Expiry::parse("30m"), Ok(Expiry::After(time)) if time.as_secs() == 1800));
+        assert!(matches!(Expiry::parse("1970-01-01T00:00:01Z"), Ok(Expiry::At(1_000_000_000))));
+        for wrong in ["", "d", "7", "-1d", "0d", "7 d", "7y", "4000000000w", "tomorrow", "ä"] {
+            assert!(Expiry::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Expiry::parse("1m").map(|expiry| expiry.from(7)), Ok(60_000_000_007));
+    }
+}

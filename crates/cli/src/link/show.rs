@@ -1,0 +1,130 @@
+//! `outflow link-show`: what a link allows.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use outflow_server::link::{Keys, LinkError, Terms, split, unverified};
+use outflow_store::nanos_of;
+use serde::Serialize;
+
+use super::{KeyFile, Said, print, read_keys, time};
+use crate::Failure;
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowOptions {
+    /// The link: its URL, or the token alone
+    #[arg(value_name = "URL")]
+    link: String,
+
+    #[command(flatten)]
+    keys: KeyFile,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(flatten)]
+    said: Said<'a>,
+}
+
+/// Exit code 1 if the link is not valid.
+pub(crate) fn show(options: ShowOptions) -> Result<(), Failure> {
+    let keys = read_keys(&options.keys.link_keys)?;
+    let token = token_of(&options.link);
+    let Some(terms) = unverified(token) else {
+        return Err(anyhow!("this is no link, or not all of it").into());
+    };
+    let why = why_not(&keys, token, &terms, &options.keys.link_keys);
+    if options.json {
+        let shown = Shown { valid: why.is_none(), why: why.as_deref(), said: Said::of(&terms) };
+        print(&serde_json::to_string(&shown).context("cannot write JSON")?)?;
+    } else {
+        print(&text(&terms))?;
+    }
+    match why {
+        None => Ok(()),
+        Some(why) => Err(anyhow!("the link is not valid: {why}").into()),
+    }
+}
+
+/// The token of a URL, of an address or by itself.
+fn token_of(link: &str) -> &str {
+    let path = match link.split_once("://") {
+        Some((_, rest)) => &rest[rest.find('/').unwrap_or(rest.len())..],
+        None => link,
+    };
+    let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
+    // Behind a proxy there may be more in front.
+    let links = path.match_indices("/l/").find_map(|(at, _)| split(&path[at..]));
+    links.map_or(path, |addressed| addressed.token)
+}
+
+/// Whoever has the keys may know exactly.
+fn why_not(keys: &Keys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
+    let link = match keys.verify(token) {
+        Ok(link) => link,
+        Err(LinkError::Nonsense(why)) => return Some(format!("it makes no sense: {why}")),
+        Err(_) if keys.ids().all(|id| id != terms.key) => {
+            return Some(format!("there is no key {} in {}", terms.key, file.display()));
+        }
+        Err(_) => return Some("the signature is wrong: it was altered, or signed by another key".to_owned()),
+    };
+    let now = nanos_of(SystemTime::now()) / 1_000_000_000;
+    link.is_expired(now).then(|| "it has expired".to_owned())
+}
+
+fn text(terms: &Terms) -> String {
+    // What is shown may not have been checked.
+    let clean = |text: &str| {
+        text.chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .collect::<String>()
+    };
+    let mut lines = vec![
+        format!("id          {}", clean(&terms.id)),
+        format!("recipient   {}", clean(terms.recipient.as_deref().unwrap_or("anybody"))),
+        format!("scope       {}", clean(&terms.scope)),
+    ];
+    lines.extend(terms.files.iter().map(|file| format!("file        {}", clean(file))));
+    lines.push(format!(
+        "expires     {}",
+        terms.expires.map_or(Some("never".to_owned()), time).unwrap_or_default()
+    ));
+    lines.push(match terms.max_downloads {
+        Some(max) => format!("downloads   {max}"),
+        None => "downloads   any number".to_owned(),
+    });
+    lines.push(format!("password    {}", if terms.password.is_some() { "yes" } else { "no" }));
+    if terms.operator {
+        lines.push("operator    yes".to_owned());
+    }
+    lines.push(format!("key         {}", clean(&terms.key)));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_found_wherever_it_is() {
+        let token = format!("eyJ9.{}", "A".repeat(43));
+        for link in [
+            format!("https://h/l/{token}/t/abc/?zip"),
+            format!("https://h/files/l/{token}/t/abc/"),
+            format!("https://h/l/x/l/{token}#x"),
+            format!("/l/{token}"),
+            token.clone(),
+        ] {
+            assert_eq!(token_of(&link), token, "{link}");
+        }
+    }
+}
