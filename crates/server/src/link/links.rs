@@ -139,6 +139,12 @@ impl Links {
         self.0.passwords.check(link, headers, &self.state()).await
     }
 
+    /// How many passwords were computed since the start, right and wrong ones.
+    #[must_use]
+    pub fn passwords_computed(&self) -> usize {
+        self.0.passwords.computed()
+    }
+
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.0.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -150,12 +156,12 @@ impl Links {
         let next = now + LOOK.as_millis() as u64;
         // One request looks, the others go on.
         if now >= due && file.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.look();
+            self.look_now();
         }
     }
 
-    /// Reads the keys again if their file is another one than before.
-    fn look(&self) {
+    /// Reads the keys again if their file is another one than before, without waiting for the next second.
+    pub fn look_now(&self) {
         let Some(KeyFile { path, stamp: last, .. }) = &self.0.file else { return };
         let now = std::fs::metadata(path).ok().as_ref().map(stamp);
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

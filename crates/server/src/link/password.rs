@@ -4,6 +4,7 @@
 //! possible only here, and here it is slow.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ pub(super) struct Passwords {
     wrong: Arc<Wrong>,
     /// Held while a password is computed: each takes 19 MiB.
     one: Arc<Semaphore>,
+    computed: Arc<AtomicUsize>,
 }
 
 impl Passwords {
@@ -38,7 +40,12 @@ impl Passwords {
             right: Arc::new(Cache::new(REMEMBERED)),
             wrong: Arc::new(Wrong::default()),
             one: Arc::new(Semaphore::new(1)),
+            computed: Arc::default(),
         }
+    }
+
+    pub(super) fn computed(&self) -> usize {
+        self.computed.load(Ordering::Relaxed)
     }
 
     /// The answer, if it needs no computing.
@@ -73,17 +80,19 @@ impl Passwords {
         };
         let mark = mark(&verifier, &given);
         let (right, wrong) = (Arc::clone(&self.right), Arc::clone(&self.wrong));
-        let (link, state) = (Arc::clone(link), Arc::clone(state));
+        let (link, state, computed) = (Arc::clone(link), Arc::clone(state), Arc::clone(&self.computed));
         // Whoever does not wait for the answer is counted all the same.
         let computing = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let stretched = stretch(&link.id, &given);
-            if stretched.is_some_and(|stretched| state.keys.opens(&link, &stretched)) {
+            let is_right = stretched.is_some_and(|stretched| state.keys.opens(&link, &stretched));
+            if is_right {
                 right.insert(mark, ());
-                return Ok(());
+            } else {
+                wrong.count(&verifier, Instant::now());
             }
-            wrong.count(&verifier, Instant::now());
-            Err(LinkError::PasswordWrong { id: link.id.as_str().into() })
+            computed.fetch_add(1, Ordering::Relaxed);
+            if is_right { Ok(()) } else { Err(LinkError::PasswordWrong { id: link.id.as_str().into() }) }
         });
         computing.await.unwrap_or_else(|gone| Err(failed(&gone)))
     }

@@ -4,10 +4,12 @@
 mod archives;
 mod files;
 mod help;
+mod links;
 mod listings;
 mod origin;
 mod paths;
 mod plain;
+mod selected;
 mod selections;
 mod shop;
 mod store_bytes;

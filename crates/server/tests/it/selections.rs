@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use crate::help::{Reply, Site};
 
-fn names(reply: &Reply) -> Vec<String> {
+pub(crate) fn names(reply: &Reply) -> Vec<String> {
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, &reply.body).unwrap();
