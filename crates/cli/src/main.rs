@@ -39,6 +39,8 @@ enum Command {
     Link(link::Options),
     /// Says what a link allows, and whether it is valid.
     LinkShow(link::ShowOptions),
+    /// Takes a link back: from now on nobody can use it.
+    LinkRevoke(link::RevokeOptions),
     /// Prints a new line for a file of link keys.
     LinkKey(link::KeyOptions),
 }
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Unpublish(options) => transfers::unpublish(options),
         Command::Link(options) => link::run(options),
         Command::LinkShow(options) => link::show(options),
+        Command::LinkRevoke(options) => link::revoke(options),
         Command::LinkKey(options) => link::key(options),
     };
     let (code, error) = match done {

@@ -1,13 +1,15 @@
-//! `outflow link`, `link-show` and `link-key`: signed addresses for those who are to download.
+//! `outflow link`, `link-show`, `link-revoke` and `link-key`: signed addresses for those who are to download.
 //!
 //! ```text
 //! address    what a link is to be for: a URL, an address, a transfer's name
 //! password   from a terminal, a file or the standard input
-//! show       what a link allows
+//! show       what a link allows, and how it was used
+//! revoke     taking it back
 //! ```
 
 mod address;
 mod password;
+mod revoke;
 mod show;
 
 use std::io::Write as _;
@@ -24,6 +26,7 @@ use crate::Failure;
 use crate::expiry::Expiry;
 use address::Wanted;
 use password::Password;
+pub(crate) use revoke::{RevokeOptions, revoke};
 pub(crate) use show::{ShowOptions, show};
 
 /// Where the keys are.

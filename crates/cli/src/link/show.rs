@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use outflow_ledger::LinkState;
 use outflow_server::link::{Keys, LinkError, Terms, split, unverified};
 use outflow_store::nanos_of;
 use serde::Serialize;
 
-use super::{KeyFile, Said, print, read_keys, time};
+use super::{KeyFile, Said, print, read_keys, revoke, time};
 use crate::Failure;
 
 #[derive(Args, Debug)]
@@ -20,6 +21,10 @@ pub(crate) struct ShowOptions {
 
     #[command(flatten)]
     keys: KeyFile,
+
+    /// The ledger, to say as well how often the link was used and whether it was taken back
+    #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
+    ledger: Option<String>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -33,6 +38,9 @@ struct Shown<'a> {
     why: Option<&'a str>,
     #[serde(flatten)]
     said: Said<'a>,
+    /// How many receipts there are, if the ledger was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipts: Option<u32>,
 }
 
 /// Exit code 1 if the link is not valid.
@@ -42,12 +50,17 @@ pub(crate) fn show(options: ShowOptions) -> Result<(), Failure> {
     let Some(terms) = unverified(token) else {
         return Err(anyhow!("this is no link, or not all of it").into());
     };
-    let why = why_not(&keys, token, &terms, &options.keys.link_keys);
+    let used = match &options.ledger {
+        Some(address) => Some(revoke::state(address, &terms.id)?),
+        None => None,
+    };
+    let receipts = used.as_ref().map(|used| used.receipts);
+    let why = why_not(&keys, token, &terms, &options.keys.link_keys).or_else(|| over(&terms, used.as_ref()?));
     if options.json {
-        let shown = Shown { valid: why.is_none(), why: why.as_deref(), said: Said::of(&terms) };
+        let shown = Shown { valid: why.is_none(), why: why.as_deref(), said: Said::of(&terms), receipts };
         print(&serde_json::to_string(&shown).context("cannot write JSON")?)?;
     } else {
-        print(&text(&terms))?;
+        print(&text(&terms, receipts))?;
     }
     match why {
         None => Ok(()),
@@ -56,7 +69,7 @@ pub(crate) fn show(options: ShowOptions) -> Result<(), Failure> {
 }
 
 /// The token of a URL, of an address or by itself.
-fn token_of(link: &str) -> &str {
+pub(super) fn token_of(link: &str) -> &str {
     let path = match link.split_once("://") {
         Some((_, rest)) => &rest[rest.find('/').unwrap_or(rest.len())..],
         None => link,
@@ -81,7 +94,16 @@ fn why_not(keys: &Keys, token: &str, terms: &Terms, file: &Path) -> Option<Strin
     link.is_expired(now).then(|| "it has expired".to_owned())
 }
 
-fn text(terms: &Terms) -> String {
+/// What the ledger has against it.
+fn over(terms: &Terms, used: &LinkState) -> Option<String> {
+    if used.revoked.is_some() {
+        return Some("it was taken back".to_owned());
+    }
+    let max = terms.max_downloads.filter(|max| used.receipts >= *max)?;
+    Some(format!("it is exhausted: {} of {max} downloads are done", used.receipts))
+}
+
+fn text(terms: &Terms, receipts: Option<u32>) -> String {
     // What is shown may not have been checked.
     let clean = |text: &str| {
         text.chars()
@@ -102,6 +124,7 @@ fn text(terms: &Terms) -> String {
         Some(max) => format!("downloads   {max}"),
         None => "downloads   any number".to_owned(),
     });
+    lines.extend(receipts.map(|receipts| format!("receipts    {receipts}")));
     lines.push(format!("password    {}", if terms.password.is_some() { "yes" } else { "no" }));
     if terms.operator {
         lines.push("operator    yes".to_owned());
