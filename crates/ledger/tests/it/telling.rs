@@ -178,5 +178,5 @@ fn two_nodes_on_one_database_tell_each_event_once() {
     });
     until("all is noted", || states(&nodes[0]).values().all(|state| *state == SendState::Delivered));
     assert_eq!(verified(&taken, "/good"), sorted_ids(&nodes[0]));
-    nodes.map(Book::close);
+    nodes.into_iter().for_each(Book::close);
 }
