@@ -3,15 +3,21 @@
 //! One module for each command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod downloads;
+mod events;
 mod expiry;
+mod ledger;
 mod link;
 mod listen;
 mod logging;
+mod net;
 mod options;
+mod period;
 mod publish;
 mod serve;
 mod size;
 mod transfers;
+mod webhook_secret;
 
 use std::process::ExitCode;
 
@@ -43,6 +49,14 @@ enum Command {
     LinkRevoke(link::RevokeOptions),
     /// Prints a new line for a file of link keys.
     LinkKey(link::KeyOptions),
+    /// Shows what the ledger knows of downloads.
+    #[command(subcommand)]
+    Downloads(downloads::Command),
+    /// Shows what happened and who was told, and tells it again.
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Makes a secret for --webhook-secret.
+    WebhookSecret(webhook_secret::Options),
 }
 
 /// Why a command did not do what it was asked to.
@@ -71,6 +85,9 @@ fn main() -> ExitCode {
         Command::LinkShow(options) => link::show(options),
         Command::LinkRevoke(options) => link::revoke(options),
         Command::LinkKey(options) => link::key(options),
+        Command::Downloads(command) => downloads::run(command),
+        Command::Events(command) => events::run(command),
+        Command::WebhookSecret(options) => webhook_secret::run(options),
     };
     let (code, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,

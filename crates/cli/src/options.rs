@@ -9,7 +9,10 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::Failure;
+use crate::ledger::Webhook;
 use crate::listen::Listen;
+use crate::net::Net;
+use crate::period::Keep;
 use crate::size::Size;
 
 /// Every key is optional; [`crate::serve`] knows the defaults.
@@ -66,6 +69,70 @@ pub(crate) struct Options {
     /// Ask the store a second time when a download is about to run dry
     #[arg(long, env = "OUTFLOW_HEDGE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) hedge: Option<bool>,
+
+    /// Where downloads and receipts are noted: sqlite:PATH, postgres://USER@HOST/DATABASE, or none
+    /// [default: sqlite in the user's state folder]
+    #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
+    pub(crate) ledger: Option<String>,
+
+    /// For how long downloads and events are kept: 90d, 12h, or for-ever [default: 90d]
+    #[arg(long, value_name = "TIME", env = "OUTFLOW_LEDGER_KEEP")]
+    pub(crate) ledger_keep: Option<Keep>,
+
+    /// How many changes may wait in memory while the ledger cannot be written; past that, new downloads are
+    /// refused [default: 100000]
+    #[arg(long, value_name = "N", env = "OUTFLOW_LEDGER_BACKLOG", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) ledger_backlog: Option<u32>,
+
+    /// Tell of every tenth of a download that has arrived (download.progress)
+    #[arg(long, env = "OUTFLOW_PROGRESS_EVENTS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) progress_events: Option<bool>,
+
+    /// URL that is told of events by POST (Standard Webhooks); may be given several times
+    #[arg(long, value_name = "URL", env = "OUTFLOW_WEBHOOK", value_delimiter = ' ')]
+    #[serde(default)]
+    pub(crate) webhook: Vec<String>,
+
+    /// Secrets that sign what these URLs are told, separated by spaces; `outflow webhook-secret` makes one
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "OUTFLOW_WEBHOOK_SECRET",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
+    #[serde(default)]
+    pub(crate) webhook_secret: Vec<String>,
+
+    /// Let these URLs lie in private networks
+    #[arg(long, env = "OUTFLOW_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) webhook_allow_private: Option<bool>,
+
+    /// Those with filters and secrets of their own: in the configuration file only.
+    #[arg(skip)]
+    #[serde(default)]
+    pub(crate) webhooks: Vec<Webhook>,
+
+    /// Program that is started for each event, which is a line of JSON on its standard input
+    #[arg(long, value_name = "PROGRAM", env = "OUTFLOW_ON_EVENT")]
+    pub(crate) on_event: Option<PathBuf>,
+
+    /// File with the keys that links are signed with; `outflow link-key` makes one
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_LINK_KEYS")]
+    pub(crate) link_keys: Option<PathBuf>,
+
+    /// Serve nothing without a link
+    #[arg(long, env = "OUTFLOW_REQUIRE_LINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) require_links: Option<bool>,
+
+    /// Addresses or networks of proxies that are believed what they say of their clients, separated by commas
+    #[arg(long, value_name = "NET", env = "OUTFLOW_TRUSTED_PROXIES", value_delimiter = ',')]
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<Net>,
+
+    /// These proxies begin each connection with a PROXY header (version 1 or 2)
+    #[arg(long, env = "OUTFLOW_PROXY_PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) proxy_protocol: Option<bool>,
 
     /// Seconds that downloads have to finish after SIGINT or SIGTERM [default: 10]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
@@ -125,11 +192,13 @@ impl Options {
         // Relative paths in a file start where the file is, wherever the command was called.
         let folder = path.parent().unwrap_or(Path::new(""));
         let served = file.path.as_mut().filter(|path| store_address(path).is_none());
-        for relative in [served, file.cache.as_mut()].into_iter().flatten() {
+        let named = [served, file.cache.as_mut(), file.on_event.as_mut(), file.link_keys.as_mut()];
+        for relative in named.into_iter().flatten() {
             *relative = folder.join(&*relative);
         }
         for (key, value) in [
             ("max-connections", file.max_connections),
+            ("ledger-backlog", file.ledger_backlog),
             ("threads", file.threads.map(u32::from)),
             ("store-connections", file.store_connections.map(u32::from)),
         ] {
@@ -153,6 +222,19 @@ impl Options {
             segment_memory: self.segment_memory.or(weaker.segment_memory),
             store_connections: self.store_connections.or(weaker.store_connections),
             hedge: self.hedge.or(weaker.hedge),
+            ledger: self.ledger.or(weaker.ledger),
+            ledger_keep: self.ledger_keep.or(weaker.ledger_keep),
+            ledger_backlog: self.ledger_backlog.or(weaker.ledger_backlog),
+            progress_events: self.progress_events.or(weaker.progress_events),
+            webhook: some(self.webhook, weaker.webhook),
+            webhook_secret: some(self.webhook_secret, weaker.webhook_secret),
+            webhook_allow_private: self.webhook_allow_private.or(weaker.webhook_allow_private),
+            webhooks: some(self.webhooks, weaker.webhooks),
+            on_event: self.on_event.or(weaker.on_event),
+            link_keys: self.link_keys.or(weaker.link_keys),
+            require_links: self.require_links.or(weaker.require_links),
+            trusted_proxies: some(self.trusted_proxies, weaker.trusted_proxies),
+            proxy_protocol: self.proxy_protocol.or(weaker.proxy_protocol),
             drain: self.drain.or(weaker.drain),
             threads: self.threads.or(weaker.threads),
             log_level: self.log_level.or(weaker.log_level),
@@ -160,6 +242,10 @@ impl Options {
             config: None,
         }
     }
+}
+
+fn some<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
+    if stronger.is_empty() { weaker } else { stronger }
 }
 
 /// The path as an address, if it has a scheme.
@@ -211,6 +297,27 @@ mod tests {
             threads = 2
             log-level = 'warn'
             log-format = 'json'
+            ledger = 'postgres://db/outflow'
+            ledger-keep = '30d'
+            ledger-backlog = 99
+            progress-events = true
+            webhook = ['https://app.example/hook']
+            webhook-secret = ['whsec_x']
+            webhook-allow-private = true
+            on-event = 'tell.sh'
+            link-keys = 'keys'
+            require-links = true
+            trusted-proxies = ['10.0.0.0/8', '::1']
+            proxy-protocol = true
+            [[webhooks]]
+            id = 'app'
+            url = 'https://app.example/other'
+            secrets = ['whsec_y']
+            events = ['download.completed']
+            path = '/photos/'
+            transfer = 't'
+            recipient = 'anna'
+            allow-private = false
         ";
         let options = Options::parse(text, Path::new("/etc/outflow/outflow.toml")).unwrap();
         assert_eq!(options.path.as_deref(), Some(Path::new("/etc/outflow/data")));
@@ -220,8 +327,13 @@ mod tests {
         assert_eq!(options.segment_memory.map(Size::bytes), Some(1 << 30));
         assert_eq!((options.max_connections, options.drain, options.threads), (Some(7), Some(3), Some(2)));
         assert_eq!((options.log_level, options.log_format), (Some(LogLevel::Warn), Some(LogFormat::Json)));
+        assert_eq!(options.link_keys.as_deref(), Some(Path::new("/etc/outflow/keys")));
+        assert_eq!((options.webhooks.len(), options.trusted_proxies.len()), (1, 2));
         for wrong in [
             "port = 1",
+            "ledger-keep = 'soon'",
+            "trusted-proxies = ['everybody']",
+            "[[webhooks]]\nurl = 'https://x'",
             "hidden = 'yes'",
             "listen = 'x'",
             "threads = 0",

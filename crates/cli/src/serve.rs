@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use outflow_ledger::Ledger;
+use outflow_server::link::Links;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_store::{Prefix, Root, RootOptions, Store, StoreOptions};
 use outflow_wire::{Handle, Server};
@@ -14,9 +16,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Failure;
+use crate::ledger::{self, Webhook};
 use crate::logging;
 use crate::options::{LogFormat, LogLevel, Options, store_address};
 use crate::size::Size;
+
+/// How long the ledger has, at the end, to write what waits.
+const LEDGER_ENDS: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let options = options.with_config()?;
@@ -97,6 +103,11 @@ impl Served {
 }
 
 fn serve(served: Served, options: Options) -> anyhow::Result<()> {
+    let ledger = open_ledger(&options)?;
+    let links = match &options.link_keys {
+        Some(path) => Some(Links::open(path)?),
+        None => None,
+    };
     let listener = options.listen.unwrap_or_default().open()?;
     let address = listener.local_addr().context("the listening socket has no address")?;
     let files = raise_open_files();
@@ -108,13 +119,23 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
             "CRC-32s are kept in memory only: neither XDG_CACHE_HOME nor HOME says where; --cache does"
         );
     }
+    settings.ledger.clone_from(&ledger);
+    settings.links = links;
+    settings.require_links = options.require_links.unwrap_or(false);
+    settings.trusted_proxies = options.trusted_proxies.iter().map(|net| net.0).collect();
+    let proxy_protocol =
+        if options.proxy_protocol.unwrap_or(false) { settings.trusted_proxies.clone() } else { Vec::new() };
     let name = served.name();
     let run = served.into_service(&settings);
 
     let max_connections = options.max_connections.map_or(files / 4 * 3, |n| n as usize).max(1);
     let sendfile = options.sendfile.unwrap_or(true);
-    let server =
-        Server::new(outflow_wire::Options { max_connections, sendfile, ..outflow_wire::Options::default() });
+    let server = Server::new(outflow_wire::Options {
+        max_connections,
+        sendfile,
+        proxy_protocol,
+        ..outflow_wire::Options::default()
+    });
     let drain = Duration::from_secs(options.drain.unwrap_or(10).into());
     stop_on_signals(server.handle(), drain)?;
     let threads = match options.threads {
@@ -127,9 +148,64 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "listening on http://{address}/").and_then(|()| stdout.flush());
     tracing::info!(path = name, %address, threads, max_connections, "serving");
-    run(server, listener, threads).context("the server ended")?;
+    let ended = run(server, listener, threads).context("the server ended");
+    if let Some(ledger) = ledger {
+        ledger.shut_down(LEDGER_ENDS);
+    }
+    ended?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the ledger that is asked for. Without being asked, one in the user's state folder, if that can be.
+fn open_ledger(options: &Options) -> anyhow::Result<Option<Ledger>> {
+    let flags = options.webhook.iter().map(|url| {
+        let allow_private = options.webhook_allow_private.unwrap_or(false);
+        Webhook::of(url.clone(), options.webhook_secret.clone(), allow_private)
+    });
+    let endpoints =
+        ledger::endpoints(flags.chain(options.webhooks.clone()).collect(), options.on_event.clone())?;
+    let keep = options.ledger_keep.map(|keep| keep.0);
+    let default = outflow_ledger::Options::default();
+    let told = !endpoints.is_empty();
+    let with = outflow_ledger::Options {
+        keep: keep.unwrap_or(default.keep),
+        backlog: options.ledger_backlog.map_or(default.backlog, |backlog| backlog as usize),
+        progress: options.progress_events.unwrap_or(false),
+        endpoints,
+        tell: true,
+        ..default
+    };
+    match options.ledger.as_deref() {
+        Some("none") => {
+            anyhow::ensure!(
+                !told,
+                "without a ledger nobody can be told of events: leave out --ledger none, or --webhook and --on-event"
+            );
+            Ok(None)
+        }
+        Some(address) => Ok(Some(Ledger::open(address, with)?)),
+        None => {
+            let Some(address) = ledger::default_address() else {
+                anyhow::ensure!(
+                    !told,
+                    "neither XDG_STATE_HOME nor HOME says where the ledger is; --ledger does"
+                );
+                tracing::warn!(
+                    "downloads are not noted: neither XDG_STATE_HOME nor HOME says where; --ledger does"
+                );
+                return Ok(None);
+            };
+            match Ledger::open(&address, with) {
+                Ok(ledger) => Ok(Some(ledger)),
+                Err(error) if told => Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, "downloads are not noted; --ledger names another place, or none");
+                    Ok(None)
+                }
+            }
+        }
+    }
 }
 
 fn open_root(path: &Path, options: RootOptions) -> anyhow::Result<Root> {

@@ -23,7 +23,9 @@ pub(crate) struct Ready {
     pub(crate) content: Content,
     pub(crate) plan: Arc<Plan>,
     /// What the client begins with if all of it is sent.
-    pub(crate) form: Form,
+    pub(crate) made: Made,
+    /// The folder's name, or what stands for one.
+    pub(crate) name: String,
 }
 
 /// What a query asks for.
@@ -84,18 +86,18 @@ pub(crate) async fn ready(
         shared.resume.went_on(&plan.identity, client, made.form);
     }
     let name = match if folder.is_root() { place.collection.name() } else { folder.name() } {
-        b"" => "files".into(),
-        name => String::from_utf8_lossy(name),
+        b"" => "files".to_owned(),
+        name => String::from_utf8_lossy(name).into_owned(),
     };
     // No Last-Modified: the two layouts of one archive would share it, and `If-Range` with a date would
     // join the one's head with the other's tail.
     let bodies = Ahead::new(Arc::clone(&plan), Arc::clone(&made.layout));
-    let content = Content::new(Arc::new(Archive::new(made.layout, Arc::new(bodies))))
-        .etag(made.etag)
+    let content = Content::new(Arc::new(Archive::new(Arc::clone(&made.layout), Arc::new(bodies))))
+        .etag(made.etag.clone())
         .media_type(HeaderValue::from_static("application/zip"))
         .attachment(&format!("{name}.zip"))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(Ready { content, plan, form: made.form })
+    Ok(Ready { content, plan, made, name })
 }
 
 /// A bare `Range` goes on in a layout that is not known, or that cannot be made any more. A part of another

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use outflow_content::Content;
+use outflow_ledger::ContentInfo;
 use outflow_store::{FoundFile, LocalFile, RelPath, Root};
 use quick_cache::sync::Cache;
 
@@ -23,7 +24,14 @@ const IN_MEMORY: u64 = 32 * 1024;
 const LARGEST: u64 = 1024 * 1024;
 
 /// Open files and their contents, by path.
-pub(crate) struct Hot(Cache<RelPath, (LocalFile, Arc<Content>)>);
+pub(crate) struct Hot(Cache<RelPath, Kept>);
+
+#[derive(Clone)]
+struct Kept {
+    file: LocalFile,
+    content: Arc<Content>,
+    info: Arc<ContentInfo>,
+}
 
 impl Hot {
     pub(crate) fn new() -> Hot {
@@ -31,17 +39,23 @@ impl Hot {
     }
 
     /// The content of `path` if it is kept and `root` still has the same file there.
-    pub(crate) fn get(&self, root: &Root, path: &RelPath) -> Option<Content> {
-        let (file, content) = self.0.get(path)?;
+    pub(crate) fn get(&self, root: &Root, path: &RelPath) -> Option<(Content, Arc<ContentInfo>)> {
+        let Kept { file, content, info } = self.0.get(path)?;
         if root.still_names(path, &file) {
-            return Some(content.again());
+            return Some((content.again(), info));
         }
         self.0.remove(path);
         None
     }
 
     /// Keeps an open file and its content, if it is small, and gives the content back.
-    pub(crate) fn keep(&self, file: LocalFile, found: &FoundFile, content: Content) -> Content {
+    pub(crate) fn keep(
+        &self,
+        file: LocalFile,
+        found: &FoundFile,
+        content: Content,
+        info: &Arc<ContentInfo>,
+    ) -> Content {
         if content.len() > LARGEST {
             return content;
         }
@@ -50,7 +64,8 @@ impl Hot {
             None => content,
         };
         let again = content.again();
-        self.0.insert(file.path().clone(), (file, Arc::new(content)));
+        let kept = Kept { content: Arc::new(content), info: Arc::clone(info), file };
+        self.0.insert(found.path.clone(), kept);
         again
     }
 }

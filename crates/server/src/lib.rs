@@ -4,6 +4,7 @@
 //! service    one collection at the top of all addresses
 //! store_service   all transfers of a store, each at an address of its own
 //!   transfers  their manifests, kept for a while
+//!   expiries   when they end
 //! shared     what collections share; one request's way: method, address, answer
 //!   target     the request's address -> a path below the root, and what is asked of it
 //!   file       a file -> a content
@@ -15,7 +16,12 @@
 //!     resume     which layout a client began with
 //!     pick       a selection in a short address
 //!     form       a selection from a page
-//!   link       signed addresses: who may have what, until when
+//!   visit      one request: who makes it, by which link
+//!     client     its address, whatever proxies stand in between
+//!     gate       what its link allows
+//!     link       signed addresses: who may have what, until when
+//!   track      what the ledger is told of a delivery before its first byte
+//!   delivery   what becomes of it: for the log and the ledger
 //!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
@@ -29,8 +35,12 @@ mod accept;
 mod ahead;
 mod archive;
 mod body;
+mod client;
+mod delivery;
+mod expiries;
 mod file;
 mod form;
+mod gate;
 mod hot;
 pub mod link;
 mod listing;
@@ -48,7 +58,9 @@ mod service;
 mod shared;
 mod store_service;
 mod target;
+mod track;
 mod transfers;
+mod visit;
 
 pub use body::{Page, ServerBody};
 pub use service::{Answer, FolderService};

@@ -1,15 +1,15 @@
-//! Watching deliveries. One structured line for each request: when its delivery has ended, or at once if there is none.
+//! One structured line for each request: when its delivery has ended, or at once if there is none.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use http::{Method, Request, StatusCode, Uri};
-use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
-use outflow_wire::PeerAddr;
+use outflow_content::{Ending, Evidence};
+use outflow_ledger::Outcome;
 
-use crate::plan::Plan;
+use crate::link::without_token;
 
 /// As much of an address as is logged, in bytes: a selection's query may have 40,000.
 const ADDRESS: usize = 512;
@@ -19,6 +19,8 @@ pub(crate) struct Line {
     method: Method,
     uri: Uri,
     client: Option<IpAddr>,
+    /// Id of the link that it came by.
+    link: OnceLock<String>,
     begun: Instant,
     status: AtomicU16,
     delivery: Mutex<Option<Delivery>>,
@@ -28,30 +30,22 @@ pub(crate) struct Line {
 struct Delivery {
     total: u64,
     bytes: u64,
+    acked: Option<u64>,
+    evidence: Option<Evidence>,
     outcome: Option<Outcome>,
-}
-
-enum Outcome {
-    Completed,
-    Aborted(AbortReason),
-    Failed(String),
-}
-
-/// The client's address, if the engine said it.
-pub(crate) fn client<B>(request: &Request<B>) -> Option<IpAddr> {
-    request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip())
 }
 
 impl Line {
     /// Begins a line, if anybody wants to read it.
-    pub(crate) fn begin<B>(request: &Request<B>) -> Option<Arc<Line>> {
+    pub(crate) fn begin<B>(request: &Request<B>, client: Option<IpAddr>) -> Option<Arc<Line>> {
         if !tracing::enabled!(target: "outflow::access", tracing::Level::WARN) {
             return None;
         }
         Some(Arc::new(Line {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            client: client(request),
+            client,
+            link: OnceLock::new(),
             begun: Instant::now(),
             status: AtomicU16::new(0),
             delivery: Mutex::default(),
@@ -61,6 +55,26 @@ impl Line {
     /// The status that the request is answered with.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    /// The request came by the link of that id.
+    pub(crate) fn by_link(&self, id: &str) {
+        let _ = self.link.set(id.to_owned());
+    }
+
+    /// A delivery of `total` bytes has begun.
+    pub(crate) fn started(&self, total: u64) {
+        self.with(|delivery| delivery.total = total);
+    }
+
+    /// The delivery has ended.
+    pub(crate) fn ended(&self, ending: &Ending, outcome: &Outcome) {
+        self.with(|delivery| {
+            delivery.bytes = ending.sent;
+            delivery.acked = ending.acked;
+            delivery.evidence = Some(ending.evidence);
+            delivery.outcome = Some(outcome.clone());
+        });
     }
 
     fn with(&self, change: impl FnOnce(&mut Delivery)) {
@@ -78,118 +92,57 @@ impl Drop for Line {
         let status = self.status.load(Ordering::Relaxed);
         let ms = self.begun.elapsed().as_micros() as f64 / 1000.0;
         let client = self.client.map(tracing::field::display);
+        let link = self.link.get().map(String::as_str);
         let (method, path) = (&self.method, shown(&self.uri));
         let path = path.as_str();
-        let Some(Delivery { total, bytes, outcome }) = delivery else {
+        let Some(Delivery { total, bytes, acked, evidence, outcome }) = delivery else {
             if status == 0 {
-                tracing::info!(target: "outflow::access", %method, path, ms, outcome = "abandoned", client, "request");
+                tracing::info!(target: "outflow::access", %method, path, ms, outcome = "abandoned", client, link, "request");
             } else {
-                tracing::info!(target: "outflow::access", %method, path, status, ms, client, "answer");
+                tracing::info!(target: "outflow::access", %method, path, status, ms, client, link, "answer");
             }
             return;
         };
+        let evidence = evidence.map(|evidence| match evidence {
+            Evidence::Sent => "sent",
+            Evidence::Acked => "acked",
+            Evidence::Confirmed => "confirmed",
+        });
         match outcome {
-            Some(Outcome::Completed) => tracing::info!(
+            Some(Outcome::Completed { .. }) => tracing::info!(
                 target: "outflow::access",
-                %method, path, status, bytes, total, ms, outcome = "completed", client, "delivery"
+                %method, path, status, bytes, acked, total, ms, outcome = "completed", evidence, client, link, "delivery"
             ),
             Some(Outcome::Failed(reason)) => tracing::warn!(
                 target: "outflow::access",
-                %method, path, status, bytes, total, ms, outcome = "failed", reason, client, "delivery"
+                %method, path, status, bytes, acked, total, ms, outcome = "failed", reason, client, link, "delivery"
             ),
             aborted => {
                 let reason = match aborted {
-                    Some(Outcome::Aborted(reason)) => reason.to_string(),
+                    Some(Outcome::Aborted(reason)) => reason,
                     _ => String::new(),
                 };
                 tracing::info!(
                     target: "outflow::access",
-                    %method, path, status, bytes, total, ms, outcome = "aborted", reason, client, "delivery"
+                    %method, path, status, bytes, acked, total, ms, outcome = "aborted", reason, client, link, "delivery"
                 );
             }
         }
     }
 }
 
-/// Path and query, as they came (so without control characters) but not at any length.
+/// Path and query, as they came (so without control characters) but not at any length, and without a link's token: whoever
+/// has that may download.
 fn shown(uri: &Uri) -> String {
-    let mut shown = match uri.query() {
-        Some(query) => format!("{}?{query}", uri.path()),
-        None => uri.path().to_owned(),
-    };
+    let mut shown = without_token(uri.path()).into_owned();
+    if let Some(query) = uri.query() {
+        shown.push('?');
+        shown.push_str(query);
+    }
     if shown.len() > ADDRESS {
         let end = (0..=ADDRESS).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
         shown.truncate(end);
         shown.push('…');
     }
     shown
-}
-
-/// Fills in the line of a delivery.
-pub(crate) struct DeliveryObserver(pub(crate) Arc<Line>);
-
-impl Observer for DeliveryObserver {
-    fn started(&mut self, body: &BodyMap) {
-        self.0.with(|delivery| delivery.total = body.len());
-    }
-
-    fn completed(&mut self, ending: &Ending) {
-        self.0.with(|delivery| {
-            delivery.bytes = ending.sent;
-            delivery.outcome = Some(Outcome::Completed);
-        });
-    }
-
-    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
-        self.0.with(|delivery| {
-            delivery.bytes = ending.sent;
-            delivery.outcome = Some(Outcome::Aborted(reason.clone()));
-        });
-    }
-
-    fn failed(&mut self, ending: &Ending, error: &SpanError) {
-        self.0.with(|delivery| {
-            delivery.bytes = ending.sent;
-            delivery.outcome = Some(Outcome::Failed(error.to_string()));
-        });
-    }
-}
-
-/// Fills in the line of an archive's delivery, and lets go of a plan that turned out to be outdated.
-pub(crate) struct ArchiveObserver {
-    line: Option<DeliveryObserver>,
-    plan: Arc<Plan>,
-}
-
-impl ArchiveObserver {
-    pub(crate) fn new(line: Option<&Arc<Line>>, plan: Arc<Plan>) -> ArchiveObserver {
-        ArchiveObserver { line: line.map(|line| DeliveryObserver(Arc::clone(line))), plan }
-    }
-}
-
-impl Observer for ArchiveObserver {
-    fn started(&mut self, body: &BodyMap) {
-        if let Some(line) = &mut self.line {
-            line.started(body);
-        }
-    }
-
-    fn completed(&mut self, ending: &Ending) {
-        if let Some(line) = &mut self.line {
-            line.completed(ending);
-        }
-    }
-
-    fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
-        if let Some(line) = &mut self.line {
-            line.aborted(ending, reason);
-        }
-    }
-
-    fn failed(&mut self, ending: &Ending, error: &SpanError) {
-        self.plan.outdate();
-        if let Some(line) = &mut self.line {
-            line.failed(ending, error);
-        }
-    }
 }

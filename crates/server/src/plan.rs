@@ -12,6 +12,8 @@ use outflow_content::{EntityTag, Source, Span, SpanError, mentions_etag};
 use outflow_store::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
 
+use crate::track::LayoutFiles;
+
 /// What an archive is made of. It has up to two layouts, each made when first needed:
 ///
 /// - [`Form::Stored`] once the CRC-32 of every file is known: the kernel sends the files unread.
@@ -42,6 +44,8 @@ pub(crate) struct Made {
     pub(crate) form: Form,
     pub(crate) layout: Arc<Layout>,
     pub(crate) etag: EntityTag,
+    /// The same layout as a list of files.
+    pub(crate) files: Arc<LayoutFiles>,
 }
 
 /// How far it has been seen that the CRC-32s are known. Goes forward only.
@@ -111,7 +115,7 @@ impl Plan {
 
     /// Heap memory in bytes, as far as it goes with the number of files.
     pub(crate) fn memory(&self) -> usize {
-        let layout = |made: Option<&Made>| made.map_or(0, |made| made.layout.memory());
+        let layout = |made: Option<&Made>| made.map_or(0, |made| made.layout.memory() + made.files.memory());
         self.tree.memory()
             + self.order.get().map_or(0, |order| order.len() * size_of::<u32>())
             + layout(self.stored.get())
@@ -167,7 +171,9 @@ impl Plan {
         let Some(layout) = self.build(form)? else { return self.layout(Form::Streamed) };
         // Digits and letters can be in a tag.
         let etag = EntityTag::strong(&layout.etag()).ok_or(LayoutError::TooLarge)?;
-        let made = Made { form, layout: Arc::new(layout), etag };
+        let layout = Arc::new(layout);
+        let files = Arc::new(LayoutFiles::new(Arc::clone(&layout)));
+        let made = Made { form, layout, etag, files };
         Ok(self.slot(form).get_or_init(|| made).clone())
     }
 

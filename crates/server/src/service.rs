@@ -16,9 +16,10 @@ use outflow_store::{Collection, FoundFile, OpenError, Opened, Root};
 use crate::body::ServerBody;
 use crate::file;
 use crate::hot::Hot;
-use crate::log::Line;
 use crate::problem::Problem;
-use crate::shared::{Place, Settings, Shared, deliver, file_wanted, finish, found_now, to_folder};
+use crate::shared::{Place, Settings, Shared, file_wanted, finish, to_folder};
+use crate::track;
+use crate::visit::Visit;
 
 /// Serves one collection: its files, its folders' listings, and archives of them. Clones share everything.
 #[derive(Clone)]
@@ -50,7 +51,7 @@ impl FolderService {
         local: Option<(Arc<Root>, Hot)>,
         settings: &Settings,
     ) -> FolderService {
-        let place = Place { collection, base: Arc::from("") };
+        let place = Place { collection, base: Arc::from(""), home: Arc::from("") };
         FolderService(Arc::new(Inner { shared: Arc::new(Shared::new(settings)), place, local }))
     }
 
@@ -75,15 +76,24 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Answer {
-        let line = Line::begin(&request);
+        let visit = self.0.shared.visit(&request);
         // Most requests are for files whose place the kernel knows: these are answered on the spot.
-        if let Some(response) = self.0.answer_now(&request, line.as_ref()) {
+        if self.0.shared.gate.is_open(request.uri().path())
+            && let Some(response) = self.0.answer_now(&request, &visit)
+        {
             return Answer::now(response);
         }
         let inner = Arc::clone(&self.0);
         Answer::later(async move {
-            let path = request.uri().path().to_owned();
-            inner.shared.answer(&inner.place, &path, request, line.as_ref()).await
+            let uri = request.uri().clone();
+            let shared = &inner.shared;
+            match shared.gate.enter(&uri, request.headers(), visit).await {
+                Ok(entered) => {
+                    let place = entered.place(&inner.place);
+                    shared.answer(&place, entered.path, request, &entered.visit).await
+                }
+                Err(refused) => refused.respond(&request),
+            }
         })
     }
 }
@@ -125,14 +135,14 @@ impl Future for Answer {
 
 impl Inner {
     /// The answer, if it takes neither a disk nor a body.
-    fn answer_now<B>(&self, request: &Request<B>, line: Option<&Arc<Line>>) -> Option<Response<ServerBody>> {
+    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ServerBody>> {
         let (path, download) = file_wanted(request.uri().path(), request)?;
         let Some((root, hot)) = &self.local else {
-            return found_now(&self.place, &path, download, request, line);
+            return self.shared.found_now(&self.place, &path, download, request, visit);
         };
         let (method, headers) = (request.method(), request.headers());
-        if !download && let Some(content) = hot.get(root, &path) {
-            return Some(deliver(content, method, headers, line));
+        if !download && let Some((content, info)) = hot.get(root, &path) {
+            return Some(self.shared.deliver(content, || info, method, headers, visit));
         }
         let opened = root.open(&path, Wait::No);
         if opened.as_ref().is_err_and(OpenError::is_would_block) {
@@ -142,11 +152,12 @@ impl Inner {
             Ok(Opened::File(open)) => {
                 let found = FoundFile::from(open.clone());
                 let content = file::content(&found, download);
-                let content = if download { content } else { hot.keep(open, &found, content) };
-                deliver(content, method, headers, line)
+                let info = track::of_file(&self.place, &found);
+                let content = if download { content } else { hot.keep(open, &found, content, &info) };
+                self.shared.deliver(content, || info, method, headers, visit)
             }
-            Ok(Opened::Folder(_)) => finish(to_folder(&self.place, &path, request.uri()), line),
-            Err(error) => finish(Problem::from(&error).respond(method, headers), line),
+            Ok(Opened::Folder(_)) => finish(to_folder(&self.place, &path, request.uri()), visit),
+            Err(error) => finish(Problem::from(&error).respond(method, headers), visit),
         })
     }
 }

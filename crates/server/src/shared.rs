@@ -1,7 +1,6 @@
 //! What all collections of a service share, and how one of them answers a request.
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,25 +9,30 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
+use ipnet::IpNet;
 use outflow_content::{Content, Wait};
-use outflow_store::{Background, Collection, CrcCache, Found, FoundFile, Memo, RelPath};
+use outflow_ledger::{ContentInfo, Ledger};
+use outflow_store::{Background, Collection, CrcCache, Found, Memo, RelPath};
 
 use crate::body::ServerBody;
+use crate::delivery::DeliveryObserver;
+use crate::gate::Gate;
+use crate::link::Links;
 use crate::listing::Listing;
-use crate::log::{ArchiveObserver, DeliveryObserver, Line, client};
 use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::resume::{self, Resume};
 use crate::room::Room;
 use crate::target::{BadTarget, Target, address};
-use crate::{accept, archive, file, form};
+use crate::visit::Visit;
+use crate::{accept, archive, file, form, track};
 
 pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";
 
 /// How collections are served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where CRC-32s and begun layouts are kept over restarts; `None`: nowhere. A folder that cannot be
     /// used is a warning in the log, not an error.
@@ -43,6 +47,14 @@ pub struct Settings {
     pub manifest_fresh: Duration,
     /// For how long after the store last confirmed it a manifest is used while the store does not answer.
     pub manifest_stale: Duration,
+    /// Where downloads are noted. `None`: nowhere.
+    pub ledger: Option<Ledger>,
+    /// Checks links. `None`: an address with a link in it is an address like any other.
+    pub links: Option<Links>,
+    /// Whether nothing is served without a link.
+    pub require_links: bool,
+    /// Proxies that are believed what they say of their clients.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for Settings {
@@ -54,6 +66,10 @@ impl Default for Settings {
             plan_fresh: Duration::from_secs(2),
             manifest_fresh: Duration::from_secs(2),
             manifest_stale: Duration::from_secs(300),
+            ledger: None,
+            links: None,
+            require_links: false,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -64,14 +80,26 @@ pub(crate) struct Shared {
     pub(crate) resume: Resume,
     pub(crate) background: Option<Background>,
     pub(crate) room: Room,
+    pub(crate) gate: Gate,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
 /// A collection and where it is served.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) collection: Arc<dyn Collection>,
-    /// Address of its top folder, percent-encoded, without the slash at its end.
+    /// Address of its top folder, percent-encoded, without the slash at its end: with the link, if it was asked for by one.
     pub(crate) base: Arc<str>,
+    /// The same without the link.
+    pub(crate) home: Arc<str>,
+}
+
+impl Place {
+    /// The transfer that it is.
+    pub(crate) fn transfer(&self) -> Option<String> {
+        self.collection.about().map(|about| about.id.clone())
+    }
 }
 
 impl Shared {
@@ -99,7 +127,20 @@ impl Shared {
                 .ok()
         });
         let plans = Arc::new(Plans::new(crcs, settings.plan_fresh));
-        Shared { plans, resume, background, room: Room::new() }
+        Shared {
+            plans,
+            resume,
+            background,
+            room: Room::new(),
+            gate: Gate::new(settings),
+            ledger: settings.ledger.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+        }
+    }
+
+    /// A request begins.
+    pub(crate) fn visit<B>(&self, request: &Request<B>) -> Visit {
+        Visit::new(request, &self.trusted_proxies)
     }
 
     /// The answer, however long it takes. `path` is the part of the request's address below the place's base.
@@ -108,32 +149,31 @@ impl Shared {
         place: &Place,
         path: &str,
         request: Request<B>,
-        line: Option<&Arc<Line>>,
+        visit: &Visit,
     ) -> Response<ServerBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
     {
-        let client = client(&request);
         let (head, body) = request.into_parts();
         let (method, headers) = (&head.method, &head.headers);
         let answer = match Task::of(method, path, &head.uri) {
-            Ok(Task::Options(allow)) => Ok(finish(options(allow), line)),
+            Ok(Task::Options(allow)) => Ok(finish(options(allow), visit)),
             Ok(Task::Form(folder)) => {
                 let to = form::address_of(self, place, &folder, headers, body).await;
-                to.map(|to| finish(redirect(StatusCode::SEE_OTHER, &to), line))
+                to.map(|to| finish(redirect(StatusCode::SEE_OTHER, &to), visit))
             }
             Ok(Task::Archive(folder, query)) => {
                 drop(body);
-                self.archive(place, &folder, query, method, headers, client, line).await
+                self.archive(place, &folder, query, &head.uri, method, headers, visit).await
             }
             Ok(Task::Get(target, query)) => {
                 drop(body);
-                self.get(place, &target, &query, &head.uri, method, headers, line).await
+                self.get(place, &target, &query, &head.uri, method, headers, visit).await
             }
             Err(problem) => Err(problem),
         };
-        answer.unwrap_or_else(|problem| finish(problem.respond(method, headers), line))
+        answer.unwrap_or_else(|problem| finish(problem.respond(method, headers), visit))
     }
 
     // What a request is made of; a struct of it would have this one user.
@@ -143,20 +183,26 @@ impl Shared {
         place: &Place,
         folder: &RelPath,
         query: Query,
+        uri: &Uri,
         method: &Method,
         headers: &HeaderMap,
-        client: Option<IpAddr>,
-        line: Option<&Arc<Line>>,
+        visit: &Visit,
     ) -> Result<Response<ServerBody>, Problem> {
         let ask = archive::ask(query)?;
+        let client = visit.client.address;
         let ready = archive::ready(self, place, folder, ask, method, headers, client).await?;
-        let identity = ready.plan.identity;
-        let content = ready.content.observer(ArchiveObserver::new(line, ready.plan));
-        let response = content.respond(method, headers);
+        let archive::Ready { content, plan, made, name } = ready;
+        let path = format!("{}{}/?{}", place.home, address(folder), uri.query().unwrap_or_default());
+        let info = track::of_archive(place, &made, &name, &path);
+        self.gate.may_begin(visit, &info.key).await?;
+        let tracked = track::track(self.ledger.as_ref(), || info, method, headers, visit)?;
+        let identity = plan.identity;
+        let observer = DeliveryObserver::new(visit.line.clone(), tracked, Some(plan));
+        let response = content.observer(observer).respond(method, headers);
         if *method == Method::GET && response.status() == StatusCode::OK {
-            self.resume.began(&identity, client, ready.form);
+            self.resume.began(&identity, client, made.form);
         }
-        Ok(finish(response.map(ServerBody::Content), line))
+        Ok(finish(response.map(ServerBody::Content), visit))
     }
 
     /// A file, or a folder's listing: found out on a thread that may block.
@@ -169,12 +215,15 @@ impl Shared {
         uri: &Uri,
         method: &Method,
         headers: &HeaderMap,
-        line: Option<&Arc<Line>>,
+        visit: &Visit,
     ) -> Result<Response<ServerBody>, Problem> {
         if target.folder {
+            if let Some(spent) = &visit.spent {
+                return Err(spent.into());
+            }
             let json = query.json || accept::prefers_json(headers);
             let page = self.listing(place, target.path.clone(), json, method.clone()).await?;
-            return Ok(finish(page, line));
+            return Ok(finish(page, visit));
         }
         let (collection, path) = (Arc::clone(&place.collection), target.path.clone());
         let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
@@ -183,9 +232,56 @@ impl Shared {
             Found::File(_) if query.zip => {
                 Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
             }
-            Found::File(file) => Ok(deliver_file(&file, query.download, method, headers, line)),
-            Found::Folder => Ok(finish(to_folder(place, &target.path, uri), line)),
+            Found::File(file) => {
+                let info = track::of_file(place, &file);
+                self.gate.may_begin(visit, &info.key).await?;
+                let content = file::content(&file, query.download);
+                Ok(self.deliver(content, || info, method, headers, visit))
+            }
+            Found::Folder => Ok(finish(to_folder(place, &target.path, uri), visit)),
         }
+    }
+
+    /// The answer to a request for the file `path`, if that is known without waiting.
+    pub(crate) fn found_now<B>(
+        &self,
+        place: &Place,
+        path: &RelPath,
+        download: bool,
+        request: &Request<B>,
+        visit: &Visit,
+    ) -> Option<Response<ServerBody>> {
+        let (method, headers) = (request.method(), request.headers());
+        Some(match place.collection.find(path, Wait::No) {
+            Ok(Found::File(file)) => {
+                let content = file::content(&file, download);
+                self.deliver(content, || track::of_file(place, &file), method, headers, visit)
+            }
+            Ok(Found::Folder) => finish(to_folder(place, path, request.uri()), visit),
+            Err(error) if error.is_would_block() => return None,
+            Err(error) => finish(Problem::from(&error).respond(method, headers), visit),
+        })
+    }
+
+    /// Answers with a content, watched by whoever wants to know what becomes of it.
+    pub(crate) fn deliver(
+        &self,
+        content: Content,
+        info: impl FnOnce() -> Arc<ContentInfo>,
+        method: &Method,
+        headers: &HeaderMap,
+        visit: &Visit,
+    ) -> Response<ServerBody> {
+        let tracked = match track::track(self.ledger.as_ref(), info, method, headers, visit) {
+            Ok(tracked) => tracked,
+            Err(problem) => return finish(problem.respond(method, headers), visit),
+        };
+        let content = if visit.line.is_none() && tracked.is_none() {
+            content
+        } else {
+            content.observer(DeliveryObserver::new(visit.line.clone(), tracked, None))
+        };
+        finish(content.respond(method, headers).map(ServerBody::Content), visit)
     }
 
     async fn listing(
@@ -254,49 +350,8 @@ pub(crate) fn file_wanted<B>(path: &str, request: &Request<B>) -> Option<(RelPat
     Some((target.path, query.download))
 }
 
-/// The answer to a request for the file `path`, if that is known without waiting.
-pub(crate) fn found_now<B>(
-    place: &Place,
-    path: &RelPath,
-    download: bool,
-    request: &Request<B>,
-    line: Option<&Arc<Line>>,
-) -> Option<Response<ServerBody>> {
-    let (method, headers) = (request.method(), request.headers());
-    Some(match place.collection.find(path, Wait::No) {
-        Ok(Found::File(file)) => deliver_file(&file, download, method, headers, line),
-        Ok(Found::Folder) => finish(to_folder(place, path, request.uri()), line),
-        Err(error) if error.is_would_block() => return None,
-        Err(error) => finish(Problem::from(&error).respond(method, headers), line),
-    })
-}
-
-fn deliver_file(
-    file: &FoundFile,
-    download: bool,
-    method: &Method,
-    headers: &HeaderMap,
-    line: Option<&Arc<Line>>,
-) -> Response<ServerBody> {
-    deliver(file::content(file, download), method, headers, line)
-}
-
-/// Answers with a content, watched by the request's line.
-pub(crate) fn deliver(
-    content: Content,
-    method: &Method,
-    headers: &HeaderMap,
-    line: Option<&Arc<Line>>,
-) -> Response<ServerBody> {
-    let content = match line {
-        Some(line) => content.observer(DeliveryObserver(Arc::clone(line))),
-        None => content,
-    };
-    finish(content.respond(method, headers).map(ServerBody::Content), line)
-}
-
-pub(crate) fn finish(response: Response<ServerBody>, line: Option<&Arc<Line>>) -> Response<ServerBody> {
-    if let Some(line) = line {
+pub(crate) fn finish(response: Response<ServerBody>, visit: &Visit) -> Response<ServerBody> {
+    if let Some(line) = &visit.line {
         line.answered(response.status());
     }
     response
@@ -340,6 +395,11 @@ pub(crate) fn with_slash(mut to: String, uri: &Uri) -> Response<ServerBody> {
         to.push_str(query);
     }
     redirect(StatusCode::PERMANENT_REDIRECT, &to)
+}
+
+/// To the address that a link is for.
+pub(crate) fn redirect_to(to: &str) -> Response<ServerBody> {
+    redirect(StatusCode::TEMPORARY_REDIRECT, to)
 }
 
 fn redirect(status: StatusCode, to: &str) -> Response<ServerBody> {

@@ -13,14 +13,13 @@ use http_body::Body;
 use outflow_store::{Store, Transfer, nanos_of};
 
 use crate::body::ServerBody;
-use crate::log::Line;
+use crate::expiries::Expiries;
 use crate::page;
 use crate::problem::Problem;
 use crate::service::Answer;
-use crate::shared::{
-    FILE_METHODS, Place, Settings, Shared, file_wanted, finish, found_now, options, small, with_slash,
-};
+use crate::shared::{FILE_METHODS, Place, Settings, Shared, file_wanted, finish, options, small, with_slash};
 use crate::transfers::Transfers;
+use crate::visit::Visit;
 
 /// Serves the transfers of a store, `/t/<id>/` each. Clones share everything.
 #[derive(Clone)]
@@ -29,6 +28,7 @@ pub struct StoreService(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     transfers: Transfers,
+    expiries: Expiries,
 }
 
 impl StoreService {
@@ -36,7 +36,8 @@ impl StoreService {
     #[must_use]
     pub fn new(store: Store, settings: &Settings) -> StoreService {
         let transfers = Transfers::new(store, settings);
-        StoreService(Arc::new(Inner { shared: Arc::new(Shared::new(settings)), transfers }))
+        let expiries = Expiries::new(settings.ledger.clone());
+        StoreService(Arc::new(Inner { shared: Arc::new(Shared::new(settings)), transfers, expiries }))
     }
 }
 
@@ -54,12 +55,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Answer {
-        let line = Line::begin(&request);
-        if let Some(response) = self.0.answer_now(&request, line.as_ref()) {
+        let visit = self.0.shared.visit(&request);
+        if self.0.shared.gate.is_open(request.uri().path())
+            && let Some(response) = self.0.answer_now(&request, &visit)
+        {
             return Answer::now(response);
         }
         let inner = Arc::clone(&self.0);
-        Answer::later(async move { inner.answer(request, line).await })
+        Answer::later(async move { inner.answer(request, visit).await })
     }
 }
 
@@ -93,44 +96,55 @@ impl Route<'_> {
 
 impl Inner {
     /// The answer to a request for a file of a transfer that is at hand.
-    fn answer_now<B>(&self, request: &Request<B>, line: Option<&Arc<Line>>) -> Option<Response<ServerBody>> {
+    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ServerBody>> {
         let Route::Inside(id, path) = Route::of(request.uri().path()) else { return None };
         let (file, download) = file_wanted(path, request)?;
         let transfer = self.transfers.at_hand(id)?.ok()?;
         check_expiry(&transfer).ok()?;
-        found_now(&place(id, transfer), &file, download, request, line)
+        self.shared.found_now(&place(id, transfer), &file, download, request, visit)
     }
 
-    async fn answer<B>(self: Arc<Self>, request: Request<B>, line: Option<Arc<Line>>) -> Response<ServerBody>
+    async fn answer<B>(self: Arc<Self>, request: Request<B>, visit: Visit) -> Response<ServerBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
     {
-        let line = line.as_ref();
         let uri = request.uri().clone();
-        let (id, path) = match Route::of(uri.path()) {
+        let entered = match self.shared.gate.enter(&uri, request.headers(), visit).await {
+            Ok(entered) => entered,
+            Err(refused) => return refused.respond(&request),
+        };
+        let visit = &entered.visit;
+        let (id, path) = match Route::of(entered.path) {
             Route::Top => {
-                return finish(top(request.method()).unwrap_or_else(|no| respond(&no, &request)), line);
+                return finish(top(request.method()).unwrap_or_else(|no| respond(&no, &request)), visit);
             }
             Route::Nowhere => {
                 let problem = Problem::not_found().without_way_back();
-                return finish(respond(&problem, &request), line);
+                return finish(respond(&problem, &request), visit);
             }
             Route::Bare(id) => (id, None),
             Route::Inside(id, path) => (id, Some(path)),
         };
         let found = self.transfers.get(id).await.map_err(|problem| Problem::clone(&problem));
+        if let Ok(transfer) = &found
+            && let Some(expires) = transfer.about().expires
+        {
+            self.expiries.note(id, expires);
+        }
         let found = found.and_then(|transfer| check_expiry(&transfer).map(|()| transfer));
-        match (found, path) {
-            (Err(problem), _) => finish(respond(&problem, &request), line),
-            (Ok(_), None) => finish(with_slash(format!("/t/{id}"), &uri), line),
-            (Ok(transfer), Some(path)) => self.shared.answer(&place(id, transfer), path, request, line).await,
+        let place = found.map(|transfer| entered.place(&place(id, transfer)));
+        match (place, path) {
+            (Err(problem), _) => finish(respond(&problem, &request), visit),
+            (Ok(place), None) => finish(with_slash(place.base.to_string(), &uri), visit),
+            (Ok(place), Some(path)) => self.shared.answer(&place, path, request, visit).await,
         }
     }
 }
 
 fn place(id: &str, transfer: Arc<Transfer>) -> Place {
-    Place { collection: transfer, base: format!("/t/{id}").into() }
+    let home: Arc<str> = format!("/t/{id}").into();
+    Place { collection: transfer, base: Arc::clone(&home), home }
 }
 
 fn respond<B>(problem: &Problem, request: &Request<B>) -> Response<ServerBody> {

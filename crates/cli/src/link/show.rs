@@ -7,11 +7,11 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_ledger::LinkState;
 use outflow_server::link::{Keys, LinkError, Terms, split, unverified};
-use outflow_store::nanos_of;
 use serde::Serialize;
 
 use super::{KeyFile, Said, print, read_keys, revoke, time};
 use crate::Failure;
+use crate::ledger::LedgerOption;
 
 #[derive(Args, Debug)]
 pub(crate) struct ShowOptions {
@@ -51,7 +51,7 @@ pub(crate) fn show(options: ShowOptions) -> Result<(), Failure> {
         return Err(anyhow!("this is no link, or not all of it").into());
     };
     let used = match &options.ledger {
-        Some(address) => Some(revoke::state(address, &terms.id)?),
+        Some(address) => Some(revoke::state(&LedgerOption::at(address), &terms.id)?),
         None => None,
     };
     let receipts = used.as_ref().map(|used| used.receipts);
@@ -90,8 +90,7 @@ fn why_not(keys: &Keys, token: &str, terms: &Terms, file: &Path) -> Option<Strin
         }
         Err(_) => return Some("the signature is wrong: it was altered, or signed by another key".to_owned()),
     };
-    let now = nanos_of(SystemTime::now()) / 1_000_000_000;
-    link.is_expired(now).then(|| "it has expired".to_owned())
+    link.expiry(SystemTime::now()).map(|_| "it has expired".to_owned())
 }
 
 /// What the ledger has against it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use quick_cache::Weighter;
@@ -104,21 +104,24 @@ impl Links {
     /// # Errors
     /// [`LinkError::NotGenuine`], [`LinkError::Nonsense`], [`LinkError::Expired`].
     pub fn check(&self, token: &str, now: SystemTime) -> Result<Arc<Link>, LinkError> {
+        let link = self.genuine(token)?;
+        link.expiry(now).map_or(Ok(link), Err)
+    }
+
+    /// What `token` says, if it is genuine, whether or not its time is over.
+    ///
+    /// # Errors
+    /// [`LinkError::NotGenuine`], [`LinkError::Nonsense`].
+    pub fn genuine(&self, token: &str) -> Result<Arc<Link>, LinkError> {
         self.look_if_due();
         let state = self.state();
         let hash = *blake3::hash(token.as_bytes()).as_bytes();
-        let link = match state.checked.get(&hash) {
-            Some(link) => link,
-            None => {
-                let link = Arc::new(state.keys.verify(token)?);
-                state.checked.insert(hash, Arc::clone(&link));
-                link
-            }
-        };
-        match link.expires {
-            Some(since) if link.is_expired(seconds(now)) => Err(LinkError::Expired { since }),
-            _ => Ok(link),
+        if let Some(link) = state.checked.get(&hash) {
+            return Ok(link);
         }
+        let link = Arc::new(state.keys.verify(token)?);
+        state.checked.insert(hash, Arc::clone(&link));
+        Ok(link)
     }
 
     /// Whether the request that `headers` belong to knows the link's password, if that can be said without computing
@@ -191,10 +194,4 @@ fn warn_if_exposed(keys: &Keys, path: &std::path::Path) {
             "others may read or change the link keys, and so make links: chmod 600 is what they need"
         );
     }
-}
-
-/// Since 1970; before that, 0.
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -2,13 +2,14 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outflow_store::{Collection, RelPath};
 use serde::{Deserialize, Serialize};
 
-use super::Selected;
+use super::{LinkError, Selected};
 use crate::query::without_overlap;
 use crate::target::{Target, address};
 
@@ -157,10 +158,12 @@ impl Link {
         self.verifier.is_some()
     }
 
-    /// Whether it is not good any more at `now`, in seconds since 1970.
+    /// Since when it is not good any more, if it is not at `now`. Times before 1970 count as 1970.
     #[must_use]
-    pub fn is_expired(&self, now: i64) -> bool {
-        self.terms.expires.is_some_and(|expires| now >= expires)
+    pub fn expiry(&self, now: SystemTime) -> Option<LinkError> {
+        let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+        self.terms.expires.filter(|expires| now >= *expires).map(|since| LinkError::Expired { since })
     }
 
     pub(crate) fn verifier(&self) -> Option<&[u8; 32]> {

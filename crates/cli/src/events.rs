@@ -1,0 +1,213 @@
+//! `outflow events`: what happened, who was told, and telling it again.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use outflow_ledger::{Event, EventDetail, EventQuery, Kind, Replay, ReplayEvents, SendState};
+use serde_json::Value;
+
+use crate::Failure;
+use crate::ledger::{LedgerOption, wait};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lists events, the newest last.
+    List(List),
+    /// Shows one event, and each attempt to tell it.
+    Show(Show),
+    /// Tells events again: the same ids, so that receivers know them.
+    Replay(Again),
+    /// Has an endpoint told again that was disabled.
+    Enable(Enable),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    #[command(flatten)]
+    ledger: LedgerOption,
+
+    /// Only events of this kind: download.completed, …
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    kind: Vec<Kind>,
+
+    /// Only events about this download
+    #[arg(long, value_name = "ID")]
+    download: Option<String>,
+
+    /// How many at most: the last ones
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    limit: u16,
+
+    /// Print them as they are told, one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// The event: evt_…
+    id: String,
+
+    #[command(flatten)]
+    ledger: LedgerOption,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Again {
+    /// The event: evt_…
+    #[arg(required_unless_present = "since")]
+    id: Option<String>,
+
+    /// All events since this time: 2026-11-23T08:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "id")]
+    since: Option<Timestamp>,
+
+    /// The endpoint that is told; it need not have wanted them before
+    #[arg(long, value_name = "ID")]
+    endpoint: String,
+
+    #[command(flatten)]
+    ledger: LedgerOption,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Enable {
+    /// The endpoint, as its event endpoint.disabled names it
+    #[arg(value_name = "ID")]
+    endpoint: String,
+
+    #[command(flatten)]
+    ledger: LedgerOption,
+}
+
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    let text = match command {
+        Command::List(list) => list.text()?,
+        Command::Show(show) => show.text()?,
+        Command::Replay(again) => again.text()?,
+        Command::Enable(enable) => enable.text()?,
+    };
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot print the answer")?;
+    Ok(())
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::of(text).ok_or_else(|| {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("one of: {}", known.join(", "))
+    })
+}
+
+impl List {
+    fn text(self) -> anyhow::Result<String> {
+        let ledger = self.ledger.open()?;
+        let query = EventQuery {
+            kinds: self.kind,
+            download: self.download,
+            limit: self.limit.into(),
+            last: true,
+            ..EventQuery::default()
+        };
+        let events = wait(ledger.events(&query))??;
+        let mut text = String::new();
+        for event in &events {
+            if self.json {
+                let _ = writeln!(text, "{}", json(event)?);
+            } else {
+                let _ = writeln!(text, "{}", line(event));
+            }
+        }
+        if events.is_empty() && !self.json {
+            text.push_str("no events\n");
+        }
+        Ok(text)
+    }
+}
+
+/// As the command sink gets it.
+fn json(event: &Event) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(event)?)
+}
+
+fn line(event: &Event) -> String {
+    let data: Value = serde_json::from_str(event.data.get()).unwrap_or_default();
+    let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let about = match event.kind {
+        Kind::LinkExhausted => text("/link/id"),
+        Kind::TransferExpired => text("/transfer/id"),
+        Kind::EndpointDisabled => format!("{}: {}", text("/endpoint/id"), text("/endpoint/reason")),
+        _ => format!("{}  {}  {}", text("/download/name"), text("/download/recipient"), text("/download/id")),
+    };
+    format!(
+        "{}  {}  {:<18}  {about}",
+        event.id,
+        event.timestamp.strftime("%Y-%m-%d %H:%M:%S"),
+        event.kind.name()
+    )
+}
+
+impl Show {
+    fn text(self) -> anyhow::Result<String> {
+        let ledger = self.ledger.open()?;
+        let detail = wait(ledger.event(&self.id))??.with_context(|| {
+            format!("there is no event {}: `outflow events list` shows which there are", self.id)
+        })?;
+        if self.json { Ok(serde_json::to_string_pretty(&detail)? + "\n") } else { details(&detail) }
+    }
+}
+
+fn details(detail: &EventDetail) -> anyhow::Result<String> {
+    let data: Value = serde_json::from_str(detail.event.data.get()).context("the event's data is no JSON")?;
+    let mut text = format!("{}\n{}\n", line(&detail.event), serde_json::to_string_pretty(&data)?);
+    for send in &detail.sends {
+        let state = match send.state {
+            SendState::Waiting => "waiting",
+            SendState::Delivered => "delivered",
+            SendState::GivenUp => "given up",
+        };
+        let _ = write!(text, "to {}: {state}, {} attempts", send.endpoint, send.attempts);
+        match send.next.filter(|_| send.state == SendState::Waiting) {
+            Some(next) => {
+                let _ = writeln!(text, ", the next at {next}");
+            }
+            None => text.push('\n'),
+        }
+        for attempt in &send.log {
+            let _ = writeln!(text, "  {}  {} ms  {}", attempt.at, attempt.ms, attempt.note);
+        }
+    }
+    if detail.sends.is_empty() {
+        text.push_str("told to nobody: no endpoint wanted it\n");
+    }
+    Ok(text)
+}
+
+impl Again {
+    fn text(self) -> anyhow::Result<String> {
+        let ledger = self.ledger.open()?;
+        let events = match (self.id, self.since) {
+            (Some(id), _) => ReplayEvents::One(id),
+            (None, Some(since)) => ReplayEvents::Since(since),
+            (None, None) => anyhow::bail!("name an event, or --since a time"),
+        };
+        let replay = Replay { events, endpoint: Some(self.endpoint) };
+        let count = wait(ledger.replay(&replay))??;
+        let events = if count == 1 { "event" } else { "events" };
+        Ok(format!("{count} {events} will be told again by the running server\n"))
+    }
+}
+
+impl Enable {
+    fn text(self) -> anyhow::Result<String> {
+        wait(self.ledger.open()?.enable(&self.endpoint))??;
+        Ok(format!("{} will be told what waits for it within a minute\n", self.endpoint))
+    }
+}

@@ -1,0 +1,50 @@
+//! Networks as people write them.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// A network or one address: `10.0.0.0/8`, `::1`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct Net(pub(crate) IpNet);
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Net, String> {
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        let net = text.parse::<IpNet>().or_else(|_| address());
+        net.map(Net).map_err(|_| "a network is written like 10.0.0.0/8, one address like 10.0.0.1".to_owned())
+    }
+}
+
+impl TryFrom<String> for Net {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Net, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_small_network() {
+        for (text, net) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::1", "::1/128"),
+            ("fd00::/8", "fd00::/8"),
+        ] {
+            assert_eq!(text.parse::<Net>().unwrap().0.to_string(), net);
+        }
+        for wrong in ["", "localhost", "10.0.0.0/33", "10.0.0"] {
+            assert!(wrong.parse::<Net>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Who asks: the client's address, and whether a trusted proxy stands between it and this server.
+//!
+//! Nobody but a trusted proxy is believed what it says of others. The list in `Forwarded` (RFC 7239) or
+//! `X-Forwarded-For` is read from its end, each address vouched for by the one that came after it, up to the first
+//! that is not a trusted proxy's. A proxy sets one of the two and passes on whatever the client wrote into the other, so
+//! if both are there and do not agree, neither is believed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, Request};
+use ipnet::IpNet;
+use outflow_wire::{PeerAddr, ViaProxy};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// How many addresses of a list are looked at.
+const HOPS: usize = 32;
+
+/// Whoever made a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// `None` if the engine does not say it.
+    pub(crate) address: Option<IpAddr>,
+    /// A trusted proxy stands in between: what is acknowledged, is acknowledged by the proxy.
+    pub(crate) proxied: bool,
+}
+
+impl Client {
+    /// Who made `request`, the `trusted` proxies being believed.
+    pub(crate) fn of<B>(request: &Request<B>, trusted: &[IpNet]) -> Client {
+        let Some(PeerAddr(peer)) = request.extensions().get() else { return Client::default() };
+        let peer = peer.ip().to_canonical();
+        let introduced = request.extensions().get::<ViaProxy>().is_some();
+        if !is_trusted(peer, trusted) {
+            return Client { address: Some(peer), proxied: introduced };
+        }
+        let headers = request.headers();
+        let named = [addresses(headers, &FORWARDED, forwarded), addresses(headers, &X_FORWARDED_FOR, plain)];
+        let address = match named.map(|list| list.map(|list| behind(peer, &list, trusted))) {
+            [Some(one), Some(other)] if one == other => one,
+            [Some(one), None] | [None, Some(one)] => one,
+            _ => peer,
+        };
+        Client { address: Some(address), proxied: true }
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The first address, from the end of `list`, that is not a trusted proxy's; the last one known if the list ends, or if what
+/// follows is no address.
+fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
+    let mut address = peer;
+    for named in list.iter().rev().take(HOPS) {
+        match named {
+            Some(named) if is_trusted(address, trusted) => address = *named,
+            _ => break,
+        }
+    }
+    address
+}
+
+/// What a field's lines list, in order; `None` for a name that is no address. `None` if the field is not there.
+fn addresses(
+    headers: &HeaderMap,
+    field: &HeaderName,
+    read: fn(&str) -> Option<IpAddr>,
+) -> Option<Vec<Option<IpAddr>>> {
+    if !headers.contains_key(field) {
+        return None;
+    }
+    let mut list = Vec::new();
+    for line in headers.get_all(field) {
+        match line.to_str() {
+            Ok(line) => list.extend(line.split(',').map(read)),
+            Err(_) => list.push(None),
+        }
+    }
+    Some(list)
+}
+
+/// An element of `X-Forwarded-For`: an address, perhaps with a port.
+fn plain(element: &str) -> Option<IpAddr> {
+    let element = element.trim();
+    let bare = element.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(element);
+    let address = bare.parse().or_else(|_| element.parse::<SocketAddr>().map(|address| address.ip()));
+    address.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+/// An element of `Forwarded`: `for=…` among pairs (RFC 7239, 4).
+fn forwarded(element: &str) -> Option<IpAddr> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then(|| plain(value.trim().trim_matches('"')))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, fields: &[(&'static str, &str)]) -> Client {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(PeerAddr(format!("{peer}:80").parse().unwrap()));
+        for (name, value) in fields {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        let trusted = ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"].map(|net| net.parse().unwrap());
+        Client::of(&request, &trusted)
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let xff = "x-forwarded-for";
+        for (peer, fields, address, proxied) in [
+            ("198.51.100.7", &[][..], "198.51.100.7", false),
+            ("198.51.100.7", &[(xff, "1.2.3.4")], "198.51.100.7", false),
+            ("10.0.0.1", &[], "10.0.0.1", true),
+            ("10.0.0.1", &[(xff, "1.2.3.4")], "1.2.3.4", true),
+            ("10.0.0.1", &[(xff, "6.6.6.6, 1.2.3.4")], "1.2.3.4", true),
+            ("10.0.0.1", &[(xff, "6.6.6.6"), (xff, "1.2.3.4, 10.9.9.9")], "1.2.3.4", true),
+            ("10.0.0.1", &[(xff, "1.2.3.4:5678")], "1.2.3.4", true),
+            ("10.0.0.1", &[(xff, "[2001:db8::1]:99")], "2001:db8::1", true),
+            ("10.0.0.1", &[(xff, "unknown")], "10.0.0.1", true),
+            ("10.0.0.1", &[(xff, "1.2.3.4, nonsense")], "10.0.0.1", true),
+            ("10.0.0.1", &[("forwarded", "for=1.2.3.4;proto=https")], "1.2.3.4", true),
+            ("10.0.0.1", &[("forwarded", "proto=https; For=\"[2001:db8::2]:1\"")], "2001:db8::2", true),
+            ("10.0.0.1", &[("forwarded", "for=_hidden")], "10.0.0.1", true),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6"), (xff, "1.2.3.4")], "10.0.0.1", true),
+            ("10.0.0.1", &[("forwarded", "for=1.2.3.4"), (xff, "1.2.3.4")], "1.2.3.4", true),
+            ("[fd00::1]", &[(xff, "::ffff:1.2.3.4")], "1.2.3.4", true),
+            ("[::ffff:10.0.0.1]", &[(xff, "1.2.3.4")], "1.2.3.4", true),
+        ] {
+            let expected = Client { address: Some(address.parse().unwrap()), proxied };
+            assert_eq!(client(peer, fields), expected, "{peer} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_without_end_is_read_in_part() {
+        let long = vec!["10.0.0.2"; 10_000].join(",");
+        let client = client("10.0.0.1", &[("x-forwarded-for", &format!("1.2.3.4,{long}"))]);
+        assert_eq!(client.address, Some("10.0.0.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn without_an_engine_that_says_it_nobody_knows_who_asks() {
+        assert_eq!(Client::of(&Request::new(()), &[]), Client::default());
+    }
+}
