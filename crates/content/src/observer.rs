@@ -127,7 +127,8 @@ pub struct Watch {
     body: BodyMap,
     sent: u64,
     acked: Option<u64>,
-    transport: Option<Transport>,
+    /// Apart, because few have it.
+    transport: Option<Box<Transport>>,
     state: State,
 }
 
@@ -209,7 +210,9 @@ impl Watch {
         if let Some(acked) = acked {
             self.acked = Some(acked.min(self.sent).max(self.acked.unwrap_or(0)));
         }
-        self.transport = transport.or(self.transport);
+        if let Some(transport) = transport {
+            self.transport = Some(Box::new(transport));
+        }
     }
 
     /// The delivery arrived, as far as `evidence` says.
@@ -239,7 +242,7 @@ impl Watch {
         if let Some(observer) = &mut self.observer {
             let all_acked = self.acked == Some(self.body.len());
             let evidence = if all_acked { evidence.max(Evidence::Acked) } else { evidence };
-            let Watch { sent, acked, transport, .. } = *self;
+            let (sent, acked, transport) = (self.sent, self.acked, self.transport.as_deref().copied());
             tell(observer.as_mut(), &Ending { sent, acked, evidence, transport });
             observer.cleanup();
         }

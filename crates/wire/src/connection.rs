@@ -47,16 +47,12 @@ pub(crate) struct Connection {
     /// `None` when the connection has stopped being HTTP.
     write: Option<OwnedWriteHalf>,
     pub(crate) peer: SocketAddr,
-    /// The proxy that speaks for `peer`, if there is one. Apart, because most connections have none.
-    pub(crate) via: Option<Box<SocketAddr>>,
     /// Holds the connection's place among those that the server may have.
     counted: Option<Counted>,
     timer: Timer,
     /// Requests that have been served.
     pub(crate) served: u32,
-    /// All bytes that were handed to the kernel, and our own end as one more.
-    written: u64,
-    /// See `tails`.
+    /// See `tails`. One pointer for all that a connection at rest has no use for.
     pub(crate) tails: Option<Box<Tails>>,
 }
 
@@ -72,11 +68,9 @@ impl Connection {
             read: Some(read),
             write: Some(write),
             peer,
-            via: None,
             counted: Some(counted),
             timer: Timer::new(options.keep_alive_timeout),
             served: 0,
-            written: 0,
             tails: None,
         }
     }
@@ -84,16 +78,6 @@ impl Connection {
     pub(crate) fn stream(&self) -> &TcpStream {
         let write = self.write.as_ref();
         write.expect("taken by `into_raw` only, which consumes the connection").as_ref()
-    }
-
-    /// Bytes that were handed to the kernel so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// `n` more bytes were handed to the kernel, by other ways than [`Connection::send`].
-    pub(crate) fn wrote(&mut self, n: u64) {
-        self.written += n;
     }
 
     /// Gives back what only a busy connection needs.

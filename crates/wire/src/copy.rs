@@ -1,4 +1,5 @@
-//! Sending any `http_body::Body`, by copying: for bodies that are not made of spans.
+//! Sending any `http_body::Body`, by copying: for bodies that are not made of spans. They have no observer, so nobody asks
+//! what becomes of them behind the kernel.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

@@ -82,9 +82,17 @@ pub(crate) fn serve<S: HttpService>(
         }
         loop {
             connection.rest();
-            match wait(&mut connection, &shared, &shared.swept).await {
+            // It is looked after small deliveries as often as the clock ticks, after large ones more often.
+            let notify = if connection.has_tails() { &shared.ticked } else { &shared.swept };
+            match wait(&mut connection, &shared, notify).await {
                 Woken::Readable => {}
-                Woken::Closing => return,
+                Woken::Closing => return Box::pin(connection.finish(&shared.options, Farewell::Idle)).await,
+                _ if connection.has_tails() => {
+                    if let Err(reason) = connection.look(&shared.options) {
+                        return connection.cut(&reason);
+                    }
+                    continue;
+                }
                 _ if connection.timer().is_past() => return,
                 _ => continue,
             }
@@ -173,10 +181,8 @@ async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) ->
         }
         drop(buffer);
         connection.timer().set(shared.options.keep_alive_timeout);
-        // Two ticks for a busy connection. And while deliveries are pending: it is looked at them as often as
-        // the clock ticks, at large ones more often.
         let mut ticks = if connection.served < BUSY_FROM { 2 } else { 0 };
-        while ticks < 2 || connection.has_tails() {
+        while ticks < 2 {
             match wait(&mut connection, shared, &shared.ticked).await {
                 Woken::Readable => continue 'requests,
                 Woken::Closing => {
@@ -306,8 +312,8 @@ async fn exchange<S: HttpService>(
     }
     let mut request = request.map(|()| body);
     request.extensions_mut().insert(PeerAddr(connection.peer));
-    if let Some(via) = &connection.via {
-        request.extensions_mut().insert(ViaProxy(**via));
+    if let Some(via) = connection.via() {
+        request.extensions_mut().insert(ViaProxy(via));
     }
     let promise = ((upgrade || is_connect) && handle.is_none()).then(|| Promise::put(&mut request));
 

@@ -136,7 +136,8 @@ pub(crate) async fn accept(connection: &mut Connection, options: &Options) -> bo
         Ok(Ok(client)) => {
             connection.timer().set(options.keep_alive_timeout);
             if let Some(client) = client {
-                connection.via = Some(Box::new(std::mem::replace(&mut connection.peer, client)));
+                let proxy = std::mem::replace(&mut connection.peer, client);
+                connection.set_via(proxy);
             }
             return true;
         }

@@ -72,6 +72,9 @@ pub(crate) async fn outgoing(
     watch.started();
     connection.timer().set(options.stall_timeout);
     let overhead = head.filled().len();
+    if watch.is_watched() {
+        connection.track();
+    }
     let begin = connection.written() + overhead as u64;
     let begun = Instant::now();
     // Whatever the client has said already does not answer this body. To ask the kernel costs a call, which a busy

@@ -17,6 +17,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -61,9 +62,14 @@ pub(crate) struct Tail {
     acked_at: Option<Instant>,
 }
 
-/// The pending deliveries of one connection, in their order.
+/// The pending deliveries of one connection, in their order, and what else only some connections have.
 pub(crate) struct Tails {
     queue: VecDeque<Tail>,
+    /// Bytes that were handed to the kernel since this was made, and our own end as one more. What was written
+    /// before and is not acknowledged yet only delays what is known.
+    written: u64,
+    /// The proxy that speaks for the peer, if there is one.
+    via: Option<SocketAddr>,
     /// True when nothing from the client was waiting to be read before the newest tail's last bytes left: what
     /// is read later answers them, and confirms what has been acknowledged by then.
     quiet: bool,
@@ -111,7 +117,10 @@ impl Tails {
     fn new() -> Tails {
         let now = Instant::now();
         Tails {
-            queue: VecDeque::new(),
+            // Most connections have but one at a time.
+            queue: VecDeque::with_capacity(1),
+            written: 0,
+            via: None,
             quiet: true,
             acked: 0,
             stalled: now,
@@ -166,6 +175,36 @@ impl Connection {
     /// True while it is not known of some delivery whether it has arrived.
     pub(crate) fn has_tails(&self) -> bool {
         self.tails.as_ref().is_some_and(|tails| !tails.queue.is_empty())
+    }
+
+    /// From now on what is written is counted.
+    pub(crate) fn track(&mut self) {
+        self.tails.get_or_insert_with(|| Box::new(Tails::new()));
+    }
+
+    /// Bytes that were handed to the kernel since they are counted.
+    pub(crate) fn written(&self) -> u64 {
+        self.tails.as_ref().map_or(0, |tails| tails.written)
+    }
+
+    /// `n` more bytes were handed to the kernel, by other ways than [`Connection::send`].
+    pub(crate) fn wrote(&mut self, n: u64) {
+        if let Some(tails) = &mut self.tails {
+            tails.written += n;
+        }
+    }
+
+    /// A proxy speaks for the peer.
+    pub(crate) fn set_via(&mut self, proxy: SocketAddr) {
+        self.track();
+        if let Some(tails) = &mut self.tails {
+            tails.via = Some(proxy);
+        }
+    }
+
+    /// The proxy that speaks for the peer, if there is one.
+    pub(crate) fn via(&self) -> Option<SocketAddr> {
+        self.tails.as_ref()?.via
     }
 
     /// So many first bytes of all that was written to this connection are acknowledged. `None` if the kernel
@@ -324,7 +363,7 @@ impl Connection {
 
     /// Gives back what remembering deliveries took, if there is none.
     pub(crate) fn forget_tails(&mut self) {
-        self.tails.take_if(|tails| tails.queue.is_empty());
+        self.tails.take_if(|tails| tails.queue.is_empty() && tails.via.is_none());
     }
 }
 
