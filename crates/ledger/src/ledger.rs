@@ -311,7 +311,7 @@ fn run(
             }
         };
         let store = Arc::new(Store::new(address, conn));
-        let queue = Arc::new(Queue::new(options.backlog));
+        let queue = Arc::new(Queue::new(options.backlog, options.gather));
         let live = Arc::new(Live::new());
         let links = Arc::new(Links::default());
         let health = Arc::new(Health::default());

@@ -334,6 +334,8 @@ pub struct Options {
     /// For how long a server on PostgreSQL may be silent until it counts as crashed. One on SQLite has crashed if it
     /// does not hold the file any more.
     pub lapse: Duration,
+    /// How long the end of a delivery waits for others, with which it is written together.
+    pub gather: Duration,
 }
 
 impl Default for Options {
@@ -345,6 +347,7 @@ impl Default for Options {
             endpoints: Vec::new(),
             tell: false,
             lapse: Duration::from_secs(30),
+            gather: Duration::from_millis(10),
         }
     }
 }

@@ -30,8 +30,6 @@ impl Change {
 
 /// How long a beginning waits for its end, which then costs less.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long an end waits for others.
-const GATHER: Duration = Duration::from_millis(10);
 /// How many changes are written together.
 const BATCH: usize = 8192;
 
@@ -41,6 +39,8 @@ pub(crate) struct Queue {
     /// Room that is taken: by changes that wait, and by those that deliveries under way will make.
     taken: AtomicUsize,
     bound: usize,
+    /// How long an end waits for others.
+    gather: Duration,
     wake: Notify,
     closed: AtomicBool,
 }
@@ -53,11 +53,12 @@ struct Waiting {
 }
 
 impl Queue {
-    pub(crate) fn new(bound: usize) -> Queue {
+    pub(crate) fn new(bound: usize, gather: Duration) -> Queue {
         Queue {
             waiting: Mutex::default(),
             taken: AtomicUsize::new(0),
             bound,
+            gather,
             wake: Notify::new(),
             closed: AtomicBool::new(false),
         }
@@ -125,7 +126,7 @@ impl Queue {
                 } else {
                     let first = *first.get_or_insert(now) + PATIENCE;
                     Some(if waiting.urgent > 0 {
-                        first.min(*urgent.get_or_insert(now) + GATHER)
+                        first.min(*urgent.get_or_insert(now) + self.gather)
                     } else {
                         first
                     })

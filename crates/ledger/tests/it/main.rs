@@ -3,6 +3,7 @@
 
 mod common;
 mod counting;
+mod kills;
 mod links;
 mod nodes;
 #[path = "../support/postgres.rs"]
