@@ -51,6 +51,8 @@ impl Upkeep {
         }
         let alive = alive(store);
         let sole = alive.is_some();
+        // A server that cannot write says so when it is started.
+        heartbeat(store, context, live, sends, true).await?;
         if sole {
             reap(store, context, sends, i64::MAX).await?;
         }

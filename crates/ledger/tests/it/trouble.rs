@@ -85,26 +85,53 @@ fn a_ledger_that_is_locked_for_a_while_takes_everything_later() {
     book.close();
 }
 
+/// A small file system of its own.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    /// `None`: none may be mounted here.
+    fn mount(place: &Place) -> Option<Disk> {
+        let disk = Disk(place.folder.path().join("disk"));
+        std::fs::create_dir(&disk.0).unwrap();
+        if disk.options(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]) {
+            return Some(disk);
+        }
+        eprintln!("skipped: no file system may be mounted here");
+        None
+    }
+
+    fn options(&self, arguments: &[&str]) -> bool {
+        let done = std::process::Command::new("mount").args(arguments).arg(&self.0).status();
+        done.is_ok_and(|done| done.success())
+    }
+
+    fn ledger(&self) -> String {
+        self.0.join("ledger.db").to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_ledger_that_may_not_be_written_can_be_asked_but_not_served() {
+    let place = Place::sqlite();
+    let Some(disk) = Disk::mount(&place) else { return };
+    Book::new(Ledger::open(&disk.ledger(), Options::default()).unwrap()).close();
+    assert!(disk.options(&["-o", "remount,ro"]));
+    let server = Ledger::open(&disk.ledger(), Options { tell: true, ..Options::default() });
+    let said = server.err().unwrap().to_string();
+    assert!(said.contains("the right to write") || said.contains("may write there"), "{said}");
+}
+
 #[test]
 fn a_ledger_on_a_full_disk_takes_everything_when_there_is_room() {
-    // SQLite's own bound for the size of a file is met as a full disk is.
     let place = Place::sqlite();
-    place.open(Options::default()).close();
-    let disk = place.folder.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let mount = |arguments: &[&str]| std::process::Command::new("mount").args(arguments).arg(&disk).status();
-    if !mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).is_ok_and(|done| done.success()) {
-        eprintln!("skipped: no file system may be mounted here");
-        return;
-    }
-    struct Mounted(std::path::PathBuf);
-    impl Drop for Mounted {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-        }
-    }
-    let _mounted = Mounted(disk.clone());
-    let book = Book::new(Ledger::open(disk.join("ledger.db").to_str().unwrap(), Options::default()).unwrap());
+    let Some(disk) = Disk::mount(&place) else { return };
+    let book = Book::new(Ledger::open(&disk.ledger(), Options::default()).unwrap());
     let mut count = 0;
     until("the disk is full", || {
         for _ in 0..100 {
@@ -116,7 +143,7 @@ fn a_ledger_on_a_full_disk_takes_everything_when_there_is_room() {
     });
     let reason = book.ledger.status().trouble.unwrap().reason;
     assert!(reason.contains("the disk is full"), "{reason}");
-    assert!(mount(&["-o", "remount,size=64m"]).unwrap().success());
+    assert!(disk.options(&["-o", "remount,size=64m"]));
     book.settle(0);
     assert_eq!(book.ledger.status().trouble, None);
     assert_eq!(book.wait(book.ledger.link("none")).unwrap().receipts, 0);
