@@ -26,6 +26,7 @@ mod publish;
 mod ranges;
 mod resumes;
 mod selections;
+mod signed_links;
 mod soak;
 mod store_downloads;
 mod store_faults;
