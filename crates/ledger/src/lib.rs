@@ -25,6 +25,7 @@
 //! hook       tells the endpoints: webhooks, commands
 //! ```
 #![forbid(unsafe_code)]
+#![allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 
 mod batch;
 mod hook;

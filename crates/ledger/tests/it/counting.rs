@@ -40,7 +40,7 @@ fn sixteen_ranges_at_once_are_one_download() {
         let anna = opening(&content(1, 1600), "anna");
         let deliveries: Vec<_> = (0..16)
             .map(|n| n * 100..(n + 1) * 100)
-            .map(|range| (book.begin(&anna, &[range.clone()]), range))
+            .map(|range| (book.begin(&anna, std::slice::from_ref(&range)), range))
             .collect();
         book.settle(16);
         for (n, (tracked, range)) in deliveries.into_iter().enumerate() {

@@ -1,5 +1,9 @@
 //! What the ledger promises, over both engines.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::single_range_in_vec_init,
+    reason = "tests; a list of ranges may have one"
+)]
 
 mod common;
 mod counting;
