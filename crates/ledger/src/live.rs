@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast};
 
+use crate::Download;
 use crate::batch::Done;
 use crate::queue::Change;
 use crate::report::Progress;
 use crate::tracked::Delivery;
-use crate::{Download, State};
 
 /// Between two reports about one download.
 const TICK: Duration = Duration::from_millis(250);
@@ -206,7 +206,7 @@ impl Entry {
             sent,
             total: download.total,
             rate,
-            eta: if state == State::Completed { Some(0) } else { missing.checked_div(rate) },
+            eta: if rate == 0 && missing > 0 { None } else { Some(missing.div_ceil(rate.max(1))) },
             files_done: download.files_done,
             files: download.files,
         });

@@ -22,6 +22,8 @@
 //!     link       signed addresses: who may have what, until when
 //!   track      what the ledger is told of a delivery before its first byte
 //!   delivery   what becomes of it: for the log and the ledger
+//!   stream     the progress of downloads, to whoever listens
+//!     live       who listens, and what they hear
 //!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
@@ -44,6 +46,7 @@ mod gate;
 mod hot;
 pub mod link;
 mod listing;
+mod live;
 mod log;
 mod page;
 mod pick;
@@ -57,6 +60,7 @@ mod room;
 mod service;
 mod shared;
 mod store_service;
+mod stream;
 mod target;
 mod track;
 mod transfers;

@@ -8,6 +8,7 @@
 //! | `file=a`, `file=sub/` | a selected file or folder, a path below the folder |
 //! | `raw=a%250A` | the same, percent-encoded once more: a form's way for names that a browser would change |
 //! | `pick=…` | a selection as a token |
+//! | `events` | the progress of downloads, as it happens |
 //! | `json` | a listing for programs |
 //! | `download` | a file to be saved, not shown |
 
@@ -21,6 +22,7 @@ use crate::target::hex;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) zip: bool,
+    pub(crate) events: bool,
     pub(crate) json: bool,
     pub(crate) download: bool,
     pub(crate) pick: Option<String>,
@@ -41,6 +43,7 @@ impl Query {
             };
             match name {
                 b"zip" => parsed.zip = true,
+                b"events" => parsed.events = true,
                 b"json" => parsed.json = true,
                 b"download" => parsed.download = true,
                 b"file" => parsed.files.push(path(&decode(value, true)?)?),

@@ -19,14 +19,16 @@ use crate::delivery::DeliveryObserver;
 use crate::gate::Gate;
 use crate::link::Links;
 use crate::listing::Listing;
+use crate::live::{Live, Topic};
 use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::resume::{self, Resume};
 use crate::room::Room;
+use crate::stream::{Of, Scope};
 use crate::target::{BadTarget, Target, address};
 use crate::visit::Visit;
-use crate::{accept, archive, file, form, track};
+use crate::{accept, archive, file, form, stream, track};
 
 pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";
@@ -82,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     pub(crate) gate: Gate,
     pub(crate) ledger: Option<Ledger>,
+    live: Option<Live>,
     pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
@@ -134,6 +137,7 @@ impl Shared {
             room: Room::new(),
             gate: Gate::new(settings),
             ledger: settings.ledger.clone(),
+            live: settings.ledger.clone().map(Live::new),
             trusted_proxies: settings.trusted_proxies.clone(),
         }
     }
@@ -159,6 +163,10 @@ impl Shared {
         let (method, headers) = (&head.method, &head.headers);
         let answer = match Task::of(method, path, &head.uri) {
             Ok(Task::Options(allow)) => Ok(finish(options(allow), visit)),
+            Ok(Task::Events(target, query)) => {
+                drop(body);
+                self.events(place, &target, &query, &head.uri, method, headers, visit).await
+            }
             Ok(Task::Form(folder)) => {
                 let to = form::address_of(self, place, &folder, headers, body).await;
                 to.map(|to| finish(redirect(StatusCode::SEE_OTHER, &to), visit))
@@ -203,6 +211,55 @@ impl Shared {
             self.resume.began(&identity, client, made.form);
         }
         Ok(finish(response.map(ServerBody::Content), visit))
+    }
+
+    /// How downloads of what is at an address stand, as it happens.
+    #[allow(clippy::too_many_arguments)]
+    async fn events(
+        self: &Arc<Self>,
+        place: &Place,
+        target: &Target,
+        query: &Query,
+        uri: &Uri,
+        method: &Method,
+        headers: &HeaderMap,
+        visit: &Visit,
+    ) -> Result<Response<ServerBody>, Problem> {
+        let Some(live) = &self.live else {
+            let detail = "This server does not keep account of downloads, so it cannot tell how they stand. It has to be started with --ledger.";
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
+        };
+        if let Some(spent) = &visit.spent {
+            return Err(spent.into());
+        }
+        let (collection, path) = (Arc::clone(&place.collection), target.path.clone());
+        let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
+        let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
+        let is_folder = matches!(found.map_err(|error| Problem::from(&error))?, Found::Folder);
+        if is_folder != target.folder {
+            return Err(Problem::not_found());
+        }
+        let here = format!("{}{}", place.home, address(&target.path));
+        let of = match (target.folder, query.zip) {
+            (false, _) => Of::Exactly(track::text(&here)),
+            (true, false) => Of::Below(format!("{here}/")),
+            (true, true) => {
+                // The archive's own address.
+                let fields = uri.query().unwrap_or_default().split('&');
+                let own = fields.filter(|field| {
+                    let name = field.split('=').next();
+                    !matches!(name, Some("events" | "last_event_id"))
+                });
+                Of::Exactly(track::text(&format!("{here}/?{}", own.collect::<Vec<_>>().join("&"))))
+            }
+        };
+        let topic = match &visit.link {
+            Some(link) if link.operator => Topic::All,
+            Some(link) => Topic::Link(link.id.clone()),
+            None => Topic::Recipient(visit.recipient(headers).id),
+        };
+        let response = stream::answer(live, Scope { topic, of }, uri.query(), method, headers).await?;
+        Ok(finish(response, visit))
     }
 
     /// A file, or a folder's listing: found out on a thread that may block.
@@ -309,6 +366,7 @@ enum Task {
     Get(Target, Query),
     Archive(RelPath, Query),
     Form(RelPath),
+    Events(Target, Query),
 }
 
 impl Task {
@@ -327,6 +385,7 @@ impl Task {
         let allow = if query.zip && target.folder { ARCHIVE_METHODS } else { FILE_METHODS };
         match *method {
             Method::OPTIONS => Ok(Task::Options(allow)),
+            Method::GET | Method::HEAD if query.events => Ok(Task::Events(target, query)),
             Method::POST if query.zip && target.folder => Ok(Task::Form(target.path)),
             Method::GET | Method::HEAD if query.zip && target.folder => Ok(Task::Archive(target.path, query)),
             Method::GET | Method::HEAD => Ok(Task::Get(target, query)),
@@ -346,7 +405,7 @@ pub(crate) fn file_wanted<B>(path: &str, request: &Request<B>) -> Option<(RelPat
         return None;
     }
     let target = Target::of(path).ok().filter(|target| !target.folder)?;
-    let query = query(request.uri()).ok().filter(|query| !query.zip)?;
+    let query = query(request.uri()).ok().filter(|query| !query.zip && !query.events)?;
     Some((target.path, query.download))
 }
 

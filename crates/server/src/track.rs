@@ -86,7 +86,7 @@ fn key(kind: &str, of: &[&[u8]]) -> ContentKey {
 }
 
 /// Printable, and not at any length.
-fn text(text: &(impl Display + ?Sized)) -> String {
+pub(crate) fn text(text: &(impl Display + ?Sized)) -> String {
     let mut text: String =
         text.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.len() > TEXT {

@@ -463,7 +463,7 @@ async fn release<S>(
         let n = connection.send(out.filled(), false).await.ok()?;
         out.consume(n);
     }
-    Some(Upgraded::new(connection.into_raw()?, buffered))
+    Some(Upgraded::new(connection.into_raw()?, buffered, shared.ending.subscribe()))
 }
 
 /// Stands while a response leaves. Dropped there, because the server stops or the service's body panics, it

@@ -47,6 +47,8 @@ pub(crate) struct Shared<S> {
     /// Wakes connections that were busy lately, once a [`TICK`] and when the server drains.
     pub(crate) ticked: Notify,
     draining: AtomicBool,
+    /// The same, for connections that services have taken over.
+    pub(crate) ending: watch::Sender<bool>,
 }
 
 impl<S> Shared<S> {
@@ -58,6 +60,7 @@ impl<S> Shared<S> {
             swept: Notify::new(),
             ticked: Notify::new(),
             draining: AtomicBool::new(false),
+            ending: watch::Sender::new(false),
         })
     }
 
@@ -79,6 +82,7 @@ impl<S> Shared<S> {
 
     fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.ending.send_replace(true);
         self.swept.notify_waiters();
         self.ticked.notify_waiters();
     }

@@ -11,7 +11,7 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::buffer::Buffer;
 use crate::server::Counted;
@@ -86,23 +86,42 @@ pub struct Upgraded {
     write: OwnedWriteHalf,
     buffered: Buffer,
     counted: Counted,
+    draining: watch::Receiver<bool>,
+}
+
+/// Ready when the server begins to drain: whoever has taken over a connection should end it then.
+pub struct Draining(watch::Receiver<bool>);
+
+impl Draining {
+    /// Waits for it.
+    pub async fn begun(&mut self) {
+        // A server that is gone does not serve either.
+        let _ = self.0.wait_for(|draining| *draining).await;
+    }
 }
 
 impl Upgraded {
     pub(crate) fn new(
         (read, write, counted): (OwnedReadHalf, OwnedWriteHalf, Counted),
         mut buffered: Buffer,
+        draining: watch::Receiver<bool>,
     ) -> Upgraded {
         if buffered.is_empty() {
             buffered = Buffer::none();
         }
-        Upgraded { read, write, buffered, counted }
+        Upgraded { read, write, buffered, counted, draining }
+    }
+
+    /// Tells when the server begins to drain.
+    #[must_use]
+    pub fn draining(&self) -> Draining {
+        Draining(self.draining.clone())
     }
 
     /// Taken apart: the socket, what the client had sent behind its request, and the connection's place among those
     /// that the server may have, to be kept as long as the socket.
     pub fn into_parts(self) -> (TcpStream, Bytes, Counted) {
-        let Upgraded { read, write, buffered, counted } = self;
+        let Upgraded { read, write, buffered, counted, .. } = self;
         let stream = read.reunite(write).expect("both halves came from one connection");
         (stream, Bytes::copy_from_slice(buffered.filled()), counted)
     }

@@ -123,7 +123,7 @@ pub(crate) fn crashed(
 ) -> Told {
     let (first, reached, past) = left;
     let about = About {
-        ranges: past.map(|past| Vec::from([first..past])),
+        ranges: past.map(|past| std::iter::once(first..past).collect()),
         at: Some(reached),
         sent: Some(sent),
         reason: Some("the server crashed".into()),
