@@ -2,7 +2,6 @@
 //! thread of the ledger's own.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -49,7 +48,6 @@ struct Inner {
 struct Ended {
     ended: Mutex<bool>,
     told: Condvar,
-    abandoned: AtomicBool,
 }
 
 impl Ledger {
@@ -254,7 +252,6 @@ impl Ledger {
         let waited = self.inner.ended.told.wait_timeout_while(ended, limit, |ended| !*ended);
         let (ended, _) = waited.expect("nothing panics while it is held");
         if !*ended {
-            self.inner.ended.abandoned.store(true, Ordering::Relaxed);
             let waiting = self.inner.queue.taken();
             tracing::error!("the ledger could not be written in time: up to {waiting} changes are lost");
         }

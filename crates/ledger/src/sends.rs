@@ -187,3 +187,101 @@ fn read_state(row: &Row) -> Result<EndpointState, sqlx::Error> {
         disabled: row.maybe_int(1)?.map(|at| (time(at), reason)),
     })
 }
+
+#[cfg(test)]
+#[path = "../tests/support/postgres.rs"]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod postgres;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Address;
+    use crate::{Endpoint, Filter, Options, Target};
+
+    /// Two processes with one endpoint, and an event for it.
+    async fn two(address: &str) -> [Sends; 2] {
+        let endpoint = Endpoint {
+            id: "e".into(),
+            filter: Filter::default(),
+            target: Target::Command { program: "/x".into() },
+        };
+        let one = async || {
+            let address = Address::parse(address).unwrap();
+            let store = Arc::new(Store::new(address.clone(), address.prepare().await.unwrap()));
+            let options = Options { endpoints: vec![endpoint.clone()], ..Options::default() };
+            Sends {
+                store,
+                context: Arc::new(Context { instance: "i".into(), options }),
+                wake: Arc::default(),
+            }
+        };
+        let both = [one().await, one().await];
+        let endpoints = &both[0].context.options.endpoints;
+        for transfer in ["t1", "t2", "t3"] {
+            crate::queries::transfer_expired(&both[0].store, endpoints, transfer).await.unwrap();
+        }
+        both
+    }
+
+    fn attempt(verdict: Verdict) -> Attempt {
+        Attempt { verdict, note: "200 OK".into(), at: Timestamp::now(), took: Duration::from_millis(7) }
+    }
+
+    async fn claims_are_leases(address: &str) {
+        const LONG: Duration = Duration::from_secs(60);
+        let [one, two] = two(address).await;
+        let first = one.claim("e", 2, LONG).await.unwrap();
+        let second = two.claim("e", 9, Duration::ZERO).await.unwrap();
+        assert_eq!((first.len(), second.len()), (2, 1));
+        assert!(first.iter().all(|claim| claim.event.id != second[0].event.id));
+        // The second lease has ended at once, so it is claimed again; the first claim of it is worth nothing then.
+        let again = one.claim("e", 9, LONG).await.unwrap();
+        assert_eq!((again.len(), &again[0].event.id), (1, &second[0].event.id));
+        two.settle(&second[0], &attempt(Verdict::Delivered)).await.unwrap();
+        let due = one.next_due("e").await.unwrap().unwrap();
+        assert!(due > Timestamp::now(), "nothing can be claimed before the leases end");
+        let detail = crate::queries::event(&one.store, &again[0].event.id).await.unwrap().unwrap();
+        assert_eq!(detail.sends[0].attempts, 0);
+        // Tried again, put off, delivered.
+        one.settle(&again[0], &attempt(Verdict::Again(Timestamp::now()))).await.unwrap();
+        let third = two.claim("e", 9, LONG).await.unwrap();
+        assert_eq!((third.len(), third[0].attempts), (1, 1));
+        two.settle(&third[0], &attempt(Verdict::Postponed(Timestamp::now()))).await.unwrap();
+        let fourth = one.claim("e", 9, LONG).await.unwrap();
+        assert_eq!((fourth.len(), fourth[0].attempts), (1, 1));
+        one.settle(&fourth[0], &attempt(Verdict::Delivered)).await.unwrap();
+        for claim in &first {
+            one.settle(claim, &attempt(Verdict::GivenUp)).await.unwrap();
+        }
+        assert_eq!(one.next_due("e").await.unwrap(), None);
+        assert!(two.claim("e", 9, LONG).await.unwrap().is_empty());
+        let detail = crate::queries::event(&one.store, &fourth[0].event.id).await.unwrap().unwrap();
+        assert_eq!((detail.sends[0].attempts, detail.sends[0].log.len()), (2, 3));
+        // Whoever disables an endpoint tells it once.
+        let disable = || Change::Disable(Timestamp::now(), "it answered 410".into());
+        let at = Timestamp::now();
+        assert_eq!(one.change_endpoint("e", &Change::Failed(at)).await.unwrap().disabled, None);
+        one.change_endpoint("e", &disable()).await.unwrap();
+        two.change_endpoint("e", &disable()).await.unwrap();
+        let state = two.endpoint("e").await.unwrap();
+        assert_eq!(state.disabled.unwrap().1, "it answered 410");
+        let query = crate::EventQuery { kinds: vec![Kind::EndpointDisabled], ..crate::EventQuery::default() };
+        assert_eq!(crate::queries::events(&one.store, &query).await.unwrap().len(), 1);
+        assert_eq!(one.change_endpoint("e", &Change::Enable).await.unwrap(), EndpointState::default());
+        one.store.close().await;
+        two.store.close().await;
+    }
+
+    #[tokio::test]
+    async fn claims_are_leases_on_sqlite() {
+        let folder = tempfile::tempdir().unwrap();
+        claims_are_leases(folder.path().join("ledger.db").to_str().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn claims_are_leases_on_postgres() {
+        let server = postgres::Postgres::start();
+        claims_are_leases(&server.address()).await;
+    }
+}
