@@ -158,6 +158,7 @@ impl Entered<'_> {
         if let Some(link) = &self.visit.link {
             place.base = format!("{}{}", self.base, place.home).into();
             place.collection = link.collection(place.collection, &place.home);
+            place.hidden = link.levels_below(&place.home);
         }
         place
     }

@@ -22,6 +22,8 @@ pub(crate) struct Listing {
     path: RelPath,
     /// Address of the folder.
     address: String,
+    /// So many of the topmost folders are not shown.
+    hidden: usize,
     /// What there is to say of the collection, in its top folder.
     pub(crate) about: Option<About>,
     /// Sorted by name.
@@ -96,7 +98,7 @@ impl Listing {
         };
         let address = format!("{}{}/", place.base, address(folder));
         let about = collection.about().filter(|_| folder.is_root()).cloned();
-        Ok(Listing { name, root_name, path: folder.clone(), address, about, entries })
+        Ok(Listing { name, root_name, path: folder.clone(), address, hidden: place.hidden, about, entries })
     }
 
     /// The folders from the root down to this one, and their addresses; this one's is empty.
@@ -108,6 +110,7 @@ impl Listing {
         for (at, name) in names.iter().enumerate() {
             crumbs.push((String::from_utf8_lossy(name).into_owned(), up(names.len() - at - 1)));
         }
+        crumbs.drain(..self.hidden.min(names.len()));
         crumbs
     }
 

@@ -51,7 +51,7 @@ impl FolderService {
         local: Option<(Arc<Root>, Hot)>,
         settings: &Settings,
     ) -> FolderService {
-        let place = Place { collection, base: Arc::from(""), home: Arc::from("") };
+        let place = Place { collection, base: Arc::from(""), home: Arc::from(""), hidden: 0 };
         FolderService(Arc::new(Inner { shared: Arc::new(Shared::new(settings)), place, local }))
     }
 

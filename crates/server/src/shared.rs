@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use ipnet::IpNet;
@@ -96,6 +98,8 @@ pub(crate) struct Place {
     pub(crate) base: Arc<str>,
     /// The same without the link.
     pub(crate) home: Arc<str>,
+    /// How many of the topmost folders the link is not for: no page leads there.
+    pub(crate) hidden: usize,
 }
 
 impl Place {
@@ -409,9 +413,16 @@ pub(crate) fn file_wanted<B>(path: &str, request: &Request<B>) -> Option<(RelPat
     Some((target.path, query.download))
 }
 
-pub(crate) fn finish(response: Response<ServerBody>, visit: &Visit) -> Response<ServerBody> {
+pub(crate) fn finish(mut response: Response<ServerBody>, visit: &Visit) -> Response<ServerBody> {
     if let Some(line) = &visit.line {
         line.answered(response.status());
+    }
+    if visit.link.is_some() {
+        let fields = response.headers_mut();
+        // The address is a secret: it goes along with no request to elsewhere.
+        fields.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // Whoever else uses a cache has no link.
+        fields.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
     }
     response
 }

@@ -144,7 +144,7 @@ impl Inner {
 
 fn place(id: &str, transfer: Arc<Transfer>) -> Place {
     let home: Arc<str> = format!("/t/{id}").into();
-    Place { collection: transfer, base: Arc::clone(&home), home }
+    Place { collection: transfer, base: Arc::clone(&home), home, hidden: 0 }
 }
 
 fn respond<B>(problem: &Problem, request: &Request<B>) -> Response<ServerBody> {

@@ -158,6 +158,14 @@ impl Link {
         self.verifier.is_some()
     }
 
+    /// How many folders lie between `base` (the address of a folder, percent-encoded, without a slash at its end) and the
+    /// scope.
+    #[must_use]
+    pub fn levels_below(&self, base: &str) -> usize {
+        let above = Target::of(base).map_or(0, |base| base.path.components().count());
+        self.target.path.components().count().saturating_sub(above)
+    }
+
     /// Since when it is not good any more, if it is not at `now`. Times before 1970 count as 1970.
     #[must_use]
     pub fn expiry(&self, now: SystemTime) -> Option<LinkError> {
