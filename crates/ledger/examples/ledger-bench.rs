@@ -152,10 +152,10 @@ fn main() {
     };
     let alone = one_by_one(&address("one"));
     let grouped =
-        receipts(&address("many"), "receipts in groups, each of another recipient", 200_000, false, |n| {
+        receipts(&address("many"), "receipts in groups, each of another recipient", 50_000, false, |n| {
             format!("recipient {n}")
         });
-    receipts(&address("same"), "receipts in groups, all of one recipient", 200_000, false, |_| "anna".into());
+    receipts(&address("same"), "receipts in groups, all of one recipient", 50_000, false, |_| "anna".into());
     println!("groups are {:.0} times as fast", grouped / alone);
     let few = merges(&address("few"), 3, 10);
     let many = merges(&address("few"), 4, 100_000);

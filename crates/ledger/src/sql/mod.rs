@@ -101,7 +101,9 @@ impl Dialect {
             let end = at + text[at..].find(')').expect("EACH is closed");
             let argument = text[at + 5..end].to_owned();
             let each = match self {
-                Dialect::Sqlite => format!("json_each({argument}) AS k"),
+                // The limit keeps it from being folded into the statement: there each mention of `k.value` would
+                // write the row out as text again.
+                Dialect::Sqlite => format!("(SELECT value FROM json_each({argument}) LIMIT -1) AS k"),
                 Dialect::Postgres => format!("json_array_elements({argument}::json) AS k(value)"),
             };
             text.replace_range(at..=end, &each);
