@@ -28,12 +28,21 @@ impl DeliveryObserver {
         DeliveryObserver { line, tracked, plan, body: BodyMap::whole(0), sent: 0 }
     }
 
+    /// Of a delivery that is not completed, the last byte is not counted even if it was acknowledged: the recipient's kernel has
+    /// it, but whoever leaves unread bytes behind has yet to come back for them. Whoever does comes back for the last
+    /// one, too.
+    fn credit(&self, acked: u64) -> u64 {
+        acked.min(self.body.len().saturating_sub(1))
+    }
+
     fn end(&mut self, ending: &Ending, outcome: Outcome) {
         if let Some(line) = &self.line {
             line.ended(ending, &outcome);
         }
         if let Some(tracked) = self.tracked.take() {
-            let acked = self.body.acked(ending.acked.unwrap_or(0)).collect();
+            let acked = ending.acked.unwrap_or(0);
+            let completed = matches!(outcome, Outcome::Completed { .. });
+            let acked = self.body.acked(if completed { acked } else { self.credit(acked) }).collect();
             let transport = ending.transport.as_ref().map(transport);
             tracked.ended(Closing { acked, sent: ending.sent, outcome, transport });
         }
@@ -56,8 +65,9 @@ impl Observer for DeliveryObserver {
     }
 
     fn acked(&mut self, sum: u64) {
+        let credit = self.credit(sum);
         if let Some(tracked) = &mut self.tracked {
-            tracked.acked(self.body.acked(sum).collect(), self.sent);
+            tracked.acked(self.body.acked(credit).collect(), self.sent);
         }
     }
 
@@ -90,5 +100,68 @@ fn transport(seen: &outflow_content::Transport) -> Transport {
         limited_by_network: if busy > 0.0 { (1.0 - client - server).max(0.0) } else { 0.0 },
         retransmitted: seen.retransmitted,
         rate: seen.rate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outflow_content::AbortReason::Disconnected;
+    use outflow_ledger::{
+        Assurance, ContentInfo, ContentKey, DownloadQuery, Ledger, Opening, Options, Recipient, State,
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn observer(ledger: &Ledger) -> DeliveryObserver {
+        let content = ContentInfo {
+            key: ContentKey([7; 16]),
+            etag: "e".to_owned(),
+            length: 1000,
+            name: "a".to_owned(),
+            path: "/a".to_owned(),
+            transfer: None,
+            parts: None,
+        };
+        let opening = Opening {
+            content: Arc::new(content),
+            recipient: Recipient { id: "anna".to_owned(), weak: false },
+            link: None,
+            client: None,
+            user_agent: None,
+            assurance: Assurance::Peer,
+        };
+        DeliveryObserver::new(None, Some(ledger.track(opening).unwrap()), None)
+    }
+
+    fn ending(acked: u64, evidence: Evidence) -> Ending {
+        Ending { sent: acked, acked: Some(acked), evidence, transport: None }
+    }
+
+    /// What the ledger has when it has written all it was told.
+    fn downloads(address: &str, ledger: &Ledger) -> Vec<(State, u64)> {
+        ledger.shut_down(std::time::Duration::from_secs(30));
+        let ledger = Ledger::open(address, Options::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let downloads = runtime.block_on(ledger.downloads(&DownloadQuery::default())).unwrap();
+        downloads.iter().map(|download| (download.state, download.acked)).collect()
+    }
+
+    #[test]
+    fn who_resets_after_the_last_acknowledgement_has_not_got_it_all() {
+        let folder = TempDir::new().unwrap();
+        let address = format!("sqlite:{}", folder.path().join("l").display());
+        let ledger = Ledger::open(&address, Options::default()).unwrap();
+        let mut leaves = observer(&ledger);
+        leaves.started(&BodyMap::whole(1000));
+        leaves.acked(1000);
+        leaves.aborted(&ending(1000, Evidence::Acked), &Disconnected("reset".to_owned()));
+        assert_eq!(downloads(&address, &ledger), [(State::Aborted, 999)]);
+
+        let ledger = Ledger::open(&address, Options::default()).unwrap();
+        let mut returns = observer(&ledger);
+        returns.started(&BodyMap::range(1000, 900..1000));
+        returns.completed(&ending(100, Evidence::Confirmed));
+        assert_eq!(downloads(&address, &ledger), [(State::Completed, 1000)]);
     }
 }
