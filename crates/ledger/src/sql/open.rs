@@ -55,6 +55,12 @@ impl Address {
         }
         let path =
             address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")).unwrap_or(address);
+        // Only the scheme is said: there may be a password in the rest.
+        if let Some((scheme, _)) = path.split_once("://") {
+            return Err(Error::Database(format!(
+                "there are no ledgers at {scheme}: addresses; write sqlite:PATH or postgres://USER@HOST/NAME"
+            )));
+        }
         if path.is_empty() || path == ":memory:" {
             return Err(Error::Database("the ledger's address has no path; write sqlite:PATH".into()));
         }
