@@ -200,6 +200,9 @@ impl Again {
         };
         let replay = Replay { events, endpoint: Some(self.endpoint) };
         let count = wait(ledger.replay(&replay))??;
+        if let (0, ReplayEvents::One(id)) = (count, &replay.events) {
+            anyhow::bail!("there is no event {id}: `outflow events list` shows which there are");
+        }
         let events = if count == 1 { "event" } else { "events" };
         Ok(format!("{count} {events} will be told again by the running server\n"))
     }

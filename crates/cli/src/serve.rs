@@ -108,6 +108,10 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
         Some(path) => Some(Links::open(path)?),
         None => None,
     };
+    anyhow::ensure!(
+        links.is_some() || !options.require_links.unwrap_or(false),
+        "--require-links without --link-keys lets nobody in: name the file of the keys; `outflow link-key` makes one"
+    );
     let listener = options.listen.unwrap_or_default().open()?;
     let address = listener.local_addr().context("the listening socket has no address")?;
     let files = raise_open_files();
