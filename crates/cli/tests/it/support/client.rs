@@ -72,11 +72,22 @@ impl Client {
 
     /// With a receive buffer so small that the server has to wait for every read.
     pub(crate) fn connect_narrow(addr: SocketAddr) -> Client {
+        Client::try_connect_narrow(addr).unwrap()
+    }
+
+    pub(crate) fn try_connect_narrow(addr: SocketAddr) -> io::Result<Client> {
         let family = rustix::net::AddressFamily::INET;
-        let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
-        sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
-        rustix::net::connect(&socket, &addr).unwrap();
-        Client::over(socket.into())
+        // Programs that are started meanwhile must not keep it open.
+        let flags = rustix::net::SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, rustix::net::SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_recv_buffer_size(&socket, 4096)?;
+        rustix::net::connect(&socket, &addr)?;
+        Ok(Client::over(socket.into()))
+    }
+
+    /// As much as the kernel takes on without being read.
+    pub(crate) fn buffer(&self) -> u64 {
+        sockopt::socket_recv_buffer_size(&self.stream).unwrap() as u64
     }
 
     fn over(stream: TcpStream) -> Client {

@@ -1,6 +1,13 @@
 //! What all topics use.
 
 mod client;
+mod daemon;
+mod ledger;
+mod network;
+#[path = "../../../../ledger/tests/support/postgres.rs"]
+mod postgres;
+mod proxies;
+mod receiver;
 mod run;
 mod server;
 mod stores;
@@ -9,6 +16,11 @@ mod tree;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Reply};
+pub(crate) use ledger::{Ledger, id_of};
+pub(crate) use network::Network;
+pub(crate) use postgres::Postgres;
+pub(crate) use proxies::Haproxy;
+pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each};
 pub(crate) use run::{Program, feed, java, output, program, python};
 pub(crate) use server::{Server, Setup, binary};
 pub(crate) use stores::{Access, BUCKET, Bucket, Garage, Moto, Nginx};

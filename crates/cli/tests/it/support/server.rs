@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Client, PATIENCE, Reply, output, program, until};
+use super::{Client, Ledger, Network, PATIENCE, Program, Reply, output, program, until};
 
 /// The user and group that nobody is.
 const NOBODY: u32 = 65534;
@@ -22,9 +22,12 @@ const NOBODY: u32 = 65534;
 pub(crate) struct Setup {
     root: PathBuf,
     cache: Option<PathBuf>,
+    ledger: Option<String>,
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
     unprivileged: bool,
+    /// The network namespace that it runs in, and its address there.
+    far: Option<(String, Ipv4Addr)>,
 }
 
 /// A running server. Ended when it is dropped; that fails if it has panicked.
@@ -35,7 +38,8 @@ pub(crate) struct Server {
     pub(crate) first_line: String,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
-    _own: TempDir,
+    /// Where it takes note of downloads. May outlive the server.
+    pub(crate) ledger: Ledger,
 }
 
 /// The binary with a clean environment.
@@ -59,9 +63,11 @@ impl Setup {
         Setup {
             root: root.as_ref().to_owned(),
             cache: None,
+            ledger: None,
             args: Vec::new(),
             env: Vec::new(),
             unprivileged: false,
+            far: None,
         }
     }
 
@@ -81,18 +87,43 @@ impl Setup {
         self
     }
 
+    /// A ledger that outlives the server; one of its own otherwise.
+    pub(crate) fn ledger(mut self, address: impl Into<String>) -> Setup {
+        self.ledger = Some(address.into());
+        self
+    }
+
     /// As a user who is not root and owns nothing.
     pub(crate) fn unprivileged(mut self) -> Setup {
         self.unprivileged = true;
         self
     }
 
+    /// At the other end of a network.
+    pub(crate) fn far(mut self, network: &Network) -> Setup {
+        self.far = Some((network.name.clone(), network.there));
+        self
+    }
+
     #[track_caller]
     pub(crate) fn start(self) -> Server {
+        let (command, own, ledger) = self.command();
+        Server::begin(command, ledger.keeping(own))
+    }
+
+    /// Starts what cannot begin; returns its exit status and what it wrote to stderr.
+    #[track_caller]
+    pub(crate) fn fail(self) -> (Option<i32>, String) {
+        let (mut command, _own, _) = self.command();
+        let output = Program::start(&mut command).finish();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn command(self) -> (Command, TempDir, Ledger) {
         let own = TempDir::new().unwrap();
         let cache = self.cache.unwrap_or_else(|| own.path().join("cache"));
         let _ = std::fs::create_dir(&cache);
-        let state = own.path().join("state");
+        let state = Ledger::state_of(&own);
         std::fs::create_dir(&state).unwrap();
         let mut command = if self.unprivileged && rustix::process::geteuid().is_root() {
             for folder in [&cache, &state] {
@@ -110,12 +141,22 @@ impl Setup {
             ]);
             command.arg(copy);
             command
+        } else if let Some((namespace, _)) = &self.far {
+            // Becomes what it runs: the process has the id that is known here.
+            let mut command = command(OsStr::new("ip"));
+            command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_outflow")]);
+            command
         } else {
             binary()
         };
-        command.arg("serve").arg(&self.root).args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.arg("--cache").arg(&cache).args(&self.args).envs(self.env).current_dir(own.path());
-        Server::spawn(command, own)
+        let ip = self.far.map_or(Ipv4Addr::LOCALHOST, |(_, ip)| ip);
+        command.arg("serve").arg(&self.root).args(["--listen", &format!("{ip}:0"), "--log-format", "json"]);
+        command.arg("--cache").arg(&cache).args(&self.args).current_dir(own.path());
+        // Also if it is told of another one: nothing of the user's is touched.
+        command.env("XDG_STATE_HOME", &state);
+        let ledger = self.ledger.map_or_else(|| Ledger::default_in(&own), Ledger::at);
+        command.envs(ledger.env()).envs(self.env);
+        (command, own, ledger)
     }
 }
 
@@ -126,10 +167,16 @@ impl Server {
         Setup::of(root).start()
     }
 
-    /// Starts a command that serves.
+    /// Starts a command that serves. What it keeps of its own is in `own`.
     #[track_caller]
     pub(crate) fn spawn(mut command: Command, own: TempDir) -> Server {
-        command.env("XDG_STATE_HOME", own.path().join("state"));
+        let ledger = Ledger::default_in(&own);
+        command.envs(ledger.env());
+        Server::begin(command, ledger.keeping(own))
+    }
+
+    #[track_caller]
+    fn begin(mut command: Command, ledger: Ledger) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<Vec<String>>>::default();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -152,7 +199,7 @@ impl Server {
             first_line: String::new(),
             log,
             readers: vec![reader, printer],
-            _own: own,
+            ledger,
         };
         let Ok(first_line) = first_line else {
             let _ = server.child.kill();
@@ -261,10 +308,24 @@ impl Server {
 
     /// Ends it in good order, as a restart would.
     #[track_caller]
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
+        self.close();
+    }
+
+    /// The same; what it took note of can still be asked. Everything is in there then: nothing more will come.
+    #[track_caller]
+    pub(crate) fn close(mut self) -> Ledger {
         self.signal(Signal::TERM);
         let status = self.wait();
         assert!(status.success(), "{status}: {}", self.log().join("\n"));
+        self.ledger.clone()
+    }
+
+    /// Ends it without a moment to write anything down.
+    pub(crate) fn kill(mut self) -> Ledger {
+        let _ = self.child.kill();
+        self.wait();
+        self.ledger.clone()
     }
 
     fn join(&mut self) {

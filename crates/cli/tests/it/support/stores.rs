@@ -4,21 +4,21 @@
 //! cannot choose one themselves; if somebody else was faster, they are started again with another.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Once;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
 use outflow_s3_double::Double;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{Client, Setup, binary, program, until};
+use super::daemon::{Daemon, with_ports};
+use super::{Client, Setup, binary};
 
 /// The bucket that every store here has.
 pub(crate) const BUCKET: &str = Double::BUCKET;
@@ -117,70 +117,6 @@ impl Bucket {
         keys.sort();
         keys
     }
-}
-
-/// Somebody else's server. Ended by its id when this is dropped, and by the kernel if the test is killed.
-struct Daemon {
-    child: Child,
-    own: TempDir,
-}
-
-impl Daemon {
-    /// Starts `command`; what it prints is in `log` in its folder.
-    fn start(command: &Command, own: TempDir) -> Daemon {
-        let log = File::create(own.path().join("log")).unwrap();
-        let mut guarded = program("setpriv");
-        guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
-        guarded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        guarded.current_dir(own.path()).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = guarded.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Daemon { child, own }
-    }
-
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.own.path().join("log")).unwrap()).into_owned()
-    }
-
-    /// Waits for an answer; nothing if the program ends first.
-    fn ready<T>(&mut self, mut ask: impl FnMut(&str) -> Option<T>) -> Result<T, String> {
-        until("somebody else's server has begun", || {
-            if let Some(answer) = ask(&self.log()) {
-                return Some(Ok(answer));
-            }
-            let status = self.child.try_wait().unwrap()?;
-            Some(Err(format!("{status}: {}", self.log())))
-        })
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("the end of its log:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
-        }
-    }
-}
-
-/// Starts what cannot choose a port itself, again if somebody else took the port in between.
-#[track_caller]
-fn with_ports<const N: usize>(
-    mut start: impl FnMut([SocketAddr; N]) -> Result<Daemon, String>,
-) -> (Daemon, [SocketAddr; N]) {
-    let mut failure = String::new();
-    for _ in 0..5 {
-        let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addrs = held.each_ref().map(|listener| listener.local_addr().unwrap());
-        drop(held);
-        match start(addrs) {
-            Ok(daemon) => return (daemon, addrs),
-            Err(error) => failure = error,
-        }
-    }
-    panic!("it did not begin: {failure}");
 }
 
 /// An S3 server in Python. It takes any keys, and looks at no signature.

@@ -1,0 +1,150 @@
+//! Receipts of downloads by curl, wget and aria2c: one each, whatever way the bytes took.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::{Server, Tree, assert_same, noise, output, program, until};
+
+const BIG: usize = 24 << 20;
+
+fn tree() -> (Tree, Vec<u8>) {
+    let (tree, big) = (Tree::new(), noise(1, BIG));
+    tree.file("big.bin", &big);
+    for number in 0..40 {
+        tree.file(format!("folder/{number}.bin"), noise(100 + number, 400_000 + 1000 * number as usize));
+    }
+    (tree, big)
+}
+
+fn curl() -> Command {
+    let mut curl = program("curl");
+    curl.args(["--disable", "--silent", "--show-error", "--fail", "--noproxy", "*"]);
+    curl
+}
+
+fn wget() -> Command {
+    let mut wget = program("wget");
+    wget.args(["--no-config", "--no-proxy", "--no-verbose", "--tries=1"]);
+    wget
+}
+
+/// With sixteen connections.
+fn aria2c(folder: &Path, name: &str) -> Command {
+    let mut aria2c = program("aria2c");
+    aria2c.args(["--no-conf", "--quiet", "--file-allocation=none", "-x16", "-s16", "-k1M"]);
+    aria2c.arg("-d").arg(folder).args(["-o", name]);
+    aria2c
+}
+
+/// Runs `command`, which writes to its standard output, and kills it when it has passed on `bytes`.
+fn begin_and_kill(command: &mut Command, bytes: usize, to: &Path) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut begun = vec![0; bytes];
+    child.stdout.take().unwrap().read_exact(&mut begun).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::write(to, begun).unwrap();
+}
+
+#[test]
+fn sixteen_connections_make_one_receipt_of_a_file_and_one_of_an_archive() {
+    let (tree, big) = tree();
+    let server = Server::of(tree.root());
+    let folder = TempDir::new().unwrap();
+    output(aria2c(folder.path(), "big.bin").arg(server.url("/big.bin")));
+    assert_same(&fs::read(folder.path().join("big.bin")).unwrap(), &big, "aria2c");
+    output(aria2c(folder.path(), "folder.zip").arg(server.url("/folder/?zip")));
+    let ledger = server.close();
+    let downloads = ledger.assert_completed(2);
+    for download in &downloads {
+        assert!(download["deliveries"].as_u64().unwrap() > 8, "many ranges: {download:#}");
+        assert_eq!(download["generation"], 1);
+    }
+    assert_eq!(downloads[1]["files_done"], 40);
+    assert_eq!(ledger.counts()["download.started"], 2);
+}
+
+#[test]
+fn aria2c_that_is_killed_and_goes_on_makes_one_receipt() {
+    let (tree, big) = tree();
+    let server = Server::of(tree.root());
+    let folder = TempDir::new().unwrap();
+    let mut begun = aria2c(folder.path(), "big.bin")
+        .args(["--max-overall-download-limit=2M", "--auto-save-interval=1"])
+        .arg(server.url("/big.bin"))
+        .spawn()
+        .unwrap();
+    until("some of it has come and is noted", || {
+        let noted = folder.path().join("big.bin.aria2").exists();
+        (noted && server.deliveries("/big.bin").len() >= 4).then_some(())
+    });
+    begun.kill().unwrap();
+    begun.wait().unwrap();
+    output(aria2c(folder.path(), "big.bin").arg("-c").arg(server.url("/big.bin")));
+    assert_same(&fs::read(folder.path().join("big.bin")).unwrap(), &big, "aria2c");
+    let downloads = server.close().assert_completed(1);
+    assert_eq!(downloads[0]["generation"], 1);
+}
+
+#[test]
+fn curl_and_wget_that_were_killed_and_go_on_make_one_receipt_each() {
+    let (tree, big) = tree();
+    let server = Server::of(tree.root());
+    let folder = TempDir::new().unwrap();
+    // From here on it has one layout only: curl and wget name no ETag.
+    server.know_crcs("/folder/?zip");
+    let archive = server.fetch("GET", "/folder/?zip", "User-Agent: test\r\n").expect(200);
+    let mut expected = 2;
+    for (path, whole) in [("/big.bin", &big), ("/folder/?zip", &archive.body)] {
+        for cut in [1, 70_000, 5_000_001, whole.len() - 1] {
+            let to = folder.path().join("to");
+            let agent = format!("curl {cut}");
+            begin_and_kill(curl().args(["--no-buffer", "-A", &agent]).arg(server.url(path)), cut, &to);
+            output(curl().args(["-C", "-", "-A", &agent, "-o"]).arg(&to).arg(server.url(path)));
+            assert_same(&fs::read(&to).unwrap(), whole, &format!("curl -C - of {path} at {cut}"));
+
+            let agent = format!("wget {cut}");
+            begin_and_kill(wget().args(["-U", &agent, "-O", "-"]).arg(server.url(path)), cut, &to);
+            output(wget().args(["-c", "-U", &agent, "-O"]).arg(&to).arg(server.url(path)));
+            assert_same(&fs::read(&to).unwrap(), whole, &format!("wget -c of {path} at {cut}"));
+            expected += 2;
+        }
+    }
+    let ledger = server.close();
+    let mut completed: Vec<String> = ledger
+        .events_of("download.completed")
+        .iter()
+        .map(|event| {
+            let download = &event["data"]["download"];
+            format!("{} {} {}", download["path"], download["user_agent"], download["generation"])
+        })
+        .collect();
+    completed.sort_unstable();
+    completed.dedup();
+    assert_eq!(completed.len(), expected, "{completed:#?}");
+    assert!(completed.iter().all(|one| one.ends_with(" 1")), "{completed:#?}");
+    assert_eq!(ledger.counts()["download.completed"], expected);
+    // Who was killed just before the end may have had all of it; the last byte is a new beginning then.
+    for download in ledger.downloads() {
+        let straggles = download["generation"] == 2 && download["acked"] == 1;
+        assert!(download["state"] == "completed" || straggles, "{download:#}");
+    }
+}
+
+#[test]
+fn recipients_at_other_addresses_are_others() {
+    let (tree, _) = tree();
+    let server = Server::of(tree.root());
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        output(curl().args(["--interface", address, "-o", "/dev/null"]).arg(server.url("/big.bin")));
+    }
+    let downloads = server.close().assert_completed(2);
+    let mut clients: Vec<&str> =
+        downloads.iter().map(|download| download["client"].as_str().unwrap()).collect();
+    clients.sort_unstable();
+    assert_eq!(clients, ["127.0.0.2", "127.0.0.3"]);
+}
