@@ -37,7 +37,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         if genuine and self.headers["webhook-id"] not in seen:
             seen.add(self.headers["webhook-id"])
             event = json.loads(body)
-            print(event["type"], *told(event["data"]), flush=True)
+            # In one piece: events come several at a time.
+            sys.stdout.write(" ".join(map(str, (event["type"], *told(event["data"])))) + "\n")
+            sys.stdout.flush()
 
     def log_message(self, *_):
         pass

@@ -39,6 +39,7 @@ mod store_downloads;
 mod store_faults;
 mod store_round_trip;
 mod stores;
+mod tour;
 mod transfers;
 mod unreadable;
 mod webhooks;
