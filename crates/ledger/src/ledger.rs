@@ -13,6 +13,7 @@ use crate::hook;
 use crate::links::Links;
 use crate::live::Live;
 use crate::outbox::Outbox;
+use crate::presence::Presence;
 use crate::queries;
 use crate::queue::Queue;
 use crate::report::{DownloadQuery, EventDetail, EventQuery, FileState, Full, Progress, Replay, Status};
@@ -307,15 +308,21 @@ fn run(
                 return;
             }
         };
-        let store = Arc::new(Store::new(address, conn));
+        let presence = Arc::new(Presence::new(id::new("node_", jiff::Timestamp::now())));
+        let store = match Store::new(address, conn, Arc::clone(&presence)).await {
+            Ok(store) => Arc::new(store),
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
         let queue = Arc::new(Queue::new(options.backlog, options.gather));
         let live = Arc::new(Live::new());
         let links = Arc::new(Links::default());
         let health = Arc::new(Health::default());
         let sends = Arc::new(Notify::new());
         let closing = Arc::new(Notify::new());
-        let instance = id::new("node_", jiff::Timestamp::now());
-        let context = Arc::new(Context { instance, options });
+        let context = Arc::new(Context { presence, options });
         let writer = Writer {
             store: Arc::clone(&store),
             queue: Arc::clone(&queue),

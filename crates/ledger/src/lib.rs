@@ -35,6 +35,7 @@ mod links;
 mod live;
 mod model;
 mod outbox;
+mod presence;
 mod queries;
 mod queue;
 mod ranges;

@@ -196,6 +196,7 @@ mod postgres;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::presence::Presence;
     use crate::sql::Address;
     use crate::{Endpoint, Filter, Options, Target};
 
@@ -208,13 +209,11 @@ mod tests {
         };
         let one = async || {
             let address = Address::parse(address).unwrap();
-            let store = Arc::new(Store::new(address.clone(), address.prepare().await.unwrap()));
+            let presence = Arc::new(Presence::new("i".into()));
+            let conn = address.prepare().await.unwrap();
+            let store = Arc::new(Store::new(address.clone(), conn, Arc::clone(&presence)).await.unwrap());
             let options = Options { endpoints: vec![endpoint.clone()], ..Options::default() };
-            Sends {
-                store,
-                context: Arc::new(Context { instance: "i".into(), options }),
-                wake: Arc::default(),
-            }
+            Sends { store, context: Arc::new(Context { presence, options }), wake: Arc::default() }
         };
         let both = [one().await, one().await];
         let endpoints = &both[0].context.options.endpoints;

@@ -1,22 +1,36 @@
 //! The database: one connection that writes, some that read.
 
+use std::sync::Arc;
+
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::Error;
+use crate::presence::Presence;
 use crate::sql::{Address, Arg, Conn, Pool, Row};
 
 /// The database. All calls are made on the ledger's runtime.
 pub(crate) struct Store {
     pub(crate) address: Address,
     pool: Pool,
+    presence: Arc<Presence>,
     /// Taken out by whoever writes, and put back if all went well.
     conn: Mutex<Option<Conn>>,
 }
 
 impl Store {
-    pub(crate) fn new(address: Address, conn: Conn) -> Store {
+    /// # Errors
+    ///
+    /// The database does not answer.
+    pub(crate) async fn new(
+        address: Address,
+        mut conn: Conn,
+        presence: Arc<Presence>,
+    ) -> Result<Store, Error> {
+        if let Conn::Postgres(conn) = &mut conn {
+            presence.hold(conn).await.map_err(|error| address.error(&error))?;
+        }
         let pool = address.pool();
-        Store { address, pool, conn: Mutex::new(Some(conn)) }
+        Ok(Store { address, pool, presence, conn: Mutex::new(Some(conn)) })
     }
 
     /// Asks.
@@ -29,7 +43,14 @@ impl Store {
         let mut place = self.conn.lock().await;
         let mut conn = match place.take() {
             Some(conn) => conn,
-            None => self.address.connect().await?,
+            None => {
+                let mut conn = self.address.connect().await?;
+                if let Conn::Postgres(conn) = &mut conn {
+                    self.presence.hold(conn).await?;
+                    self.presence.made_anew();
+                }
+                conn
+            }
         };
         conn.begin().await?;
         Ok(Transaction { place, conn })

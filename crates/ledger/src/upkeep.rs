@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::batch::{Context, completed, crashed, insert_events};
 use crate::live::Live;
+use crate::presence::Presence;
 use crate::report::Progress;
 use crate::sql::{Arg, Conn, Pool, Rows};
 use crate::store::{Store, written};
@@ -52,7 +53,7 @@ impl Upkeep {
         let alive = alive(store);
         let sole = alive.is_some();
         // A server that cannot write says so when it is started.
-        heartbeat(store, context, live, sends, true).await?;
+        heartbeat(store, context, live, sends, sole).await?;
         if sole {
             reap(store, context, sends, i64::MAX).await?;
         }
@@ -83,11 +84,15 @@ impl Upkeep {
         if let Pool::Postgres(_) = store.pool() {
             tasks.push(tokio::spawn(hear(
                 Arc::clone(store),
-                context.instance.clone(),
+                Arc::clone(&context.presence),
                 Arc::clone(live),
                 Arc::clone(sends),
             )));
-            tasks.push(tokio::spawn(say(Arc::clone(store), context.instance.clone(), Arc::clone(live))));
+            tasks.push(tokio::spawn(say(
+                Arc::clone(store),
+                context.presence.instance.clone(),
+                Arc::clone(live),
+            )));
         }
         Ok(Upkeep { tasks, _alive: alive })
     }
@@ -119,9 +124,9 @@ async fn heartbeat(
     let rows = written!(store, |conn| {
         let sql = "INSERT INTO instances (id, beat, batch) VALUES ($1, CLOCK, 0) \
                        ON CONFLICT (id) DO UPDATE SET beat = excluded.beat";
-        conn.run(sql, &[context.instance.as_str().into()]).await?;
+        conn.run(sql, &[context.presence.instance.as_str().into()]).await?;
         let sql = "SELECT count(*) FROM instances WHERE id <> $1 AND beat > CLOCK - $2";
-        conn.rows(sql, &[context.instance.as_str().into(), micros(context.options.lapse)]).await
+        conn.rows(sql, &[context.presence.instance.as_str().into(), micros(context.options.lapse)]).await
     })?;
     let others = rows.first().and_then(|row| row.int(0).ok()).unwrap_or(0) > 0;
     live.others(others && matches!(store.pool(), Pool::Postgres(_)));
@@ -137,19 +142,41 @@ fn micros(duration: Duration) -> Arg {
     Arg::Int(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4))
 }
 
-/// Takes care of the deliveries of servers that were not heard of for `lapse` microseconds (`i64::MAX`: of all others):
-/// nobody's they are from then on, kept because their recipients may go on where they were; and their downloads are
-/// aborted, if nobody else is at it.
+/// Takes care of the deliveries of servers that have ended, or were not heard of for `lapse` microseconds (`i64::MAX`: of
+/// all others): nobody's they are from then on, kept because their recipients may go on where they were; and their
+/// downloads are aborted, if nobody else is at it.
 async fn reap(store: &Store, context: &Context, sends: &Notify, lapse: i64) -> Result<(), Error> {
-    let since = if lapse == i64::MAX { "$2 = $2".to_owned() } else { "i.beat < CLOCK - $2".to_owned() };
     let told = written!(store, |conn| {
+        let since = if lapse == i64::MAX {
+            "$2 = $2"
+        } else if context.presence.knows_who_is_gone() {
+            "(i.beat < CLOCK - $2 OR GONE)"
+        } else {
+            "i.beat < CLOCK - $2"
+        };
+        let left = format!("d.instance <> $1 AND d.instance IN (SELECT i.id FROM instances i WHERE {since})");
+        // Downloads are locked before their deliveries, as batches do it. Those that are being changed come next time.
+        let sql = format!(
+            "SELECT o.id FROM downloads o \
+                 WHERE o.id IN (SELECT d.download FROM deliveries d WHERE {left} ORDER BY d.id LIMIT 10000) \
+             ORDER BY o.id FOR UPDATE SKIP LOCKED"
+        );
+        let args = [context.presence.instance.as_str().into(), Arg::Int(lapse)];
+        let rows = conn.rows(&sql, &args).await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let mut locked = Rows::default();
+        for row in &rows {
+            locked.row().put(&row.text(0)?);
+        }
         let sql = format!(
             "SELECT d.id, d.download, d.first, d.reached, d.past, d.sent FROM deliveries d \
-                 WHERE d.instance <> $1 AND d.instance IN (SELECT i.id FROM instances i WHERE {since}) \
-                 ORDER BY d.id LIMIT 10000 FOR UPDATE SKIP LOCKED"
+                 WHERE {left} AND d.download IN (SELECT k.value->>0 FROM EACH($3)) \
+                 ORDER BY d.id FOR UPDATE"
         );
-        let args = [context.instance.as_str().into(), Arg::Int(lapse)];
-        let rows = conn.rows(&sql, &args).await?;
+        let [instance, lapse] = args;
+        let rows = conn.rows(&sql, &[instance, lapse, locked.arg()]).await?;
         if rows.is_empty() {
             return Ok(false);
         }
@@ -268,22 +295,24 @@ async fn prune(store: &Store, keep: Duration) -> Result<(), Error> {
 }
 
 /// Hears what other nodes say: that there are events, and how downloads stand.
-async fn hear(store: Arc<Store>, instance: String, live: Arc<Live>, sends: Arc<Notify>) {
+async fn hear(store: Arc<Store>, presence: Arc<Presence>, live: Arc<Live>, sends: Arc<Notify>) {
     let Pool::Postgres(pool) = store.pool() else { return };
     loop {
         let listening = async {
             let mut listener = PgListener::connect_with(pool).await?;
+            presence.hold(&mut listener).await?;
             listener.listen_all(["outflow_events", "outflow_progress"]).await?;
             loop {
                 // What was said while the connection was lost is not heard: so look.
                 let Some(notification) = listener.try_recv().await? else {
+                    presence.hold(&mut listener).await?;
                     sends.notify_one();
                     continue;
                 };
                 if notification.channel() == "outflow_events" {
                     sends.notify_one();
                 } else if let Ok(said) = serde_json::from_str::<Said>(notification.payload())
-                    && said.node != instance
+                    && said.node != presence.instance
                 {
                     live.pass_on(said.progress);
                 }

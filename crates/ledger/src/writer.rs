@@ -143,7 +143,7 @@ impl Writer {
     /// The last batch of this instance that was committed.
     async fn committed(&self, conn: &mut Conn) -> Result<Option<i64>, sqlx::Error> {
         let sql = "SELECT batch FROM instances WHERE id = $1";
-        let rows = conn.rows(sql, &[self.context.instance.as_str().into()]).await?;
+        let rows = conn.rows(sql, &[self.context.presence.instance.as_str().into()]).await?;
         rows.first().map(|row| row.int(0)).transpose()
     }
 }

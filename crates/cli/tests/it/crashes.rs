@@ -35,15 +35,13 @@ const SOON: Duration = Duration::from_secs(70);
 #[test]
 fn no_receipt_is_lost_or_told_as_two_things_however_often_sqlite_s_server_is_killed() {
     let folder = TempDir::new().unwrap();
-    run(&format!("sqlite:{}", folder.path().join("ledger.sqlite").display()), true, 1);
+    run(&format!("sqlite:{}", folder.path().join("ledger.sqlite").display()), 1);
 }
 
 #[test]
 fn no_receipt_is_lost_or_told_as_two_things_however_often_postgresql_s_server_is_killed() {
     let postgres = Postgres::start();
-    // A server on PostgreSQL is missed after half a minute. Only then it is known from where somebody goes on what a
-    // broken delivery has brought, so nobody goes on here, but begins again: see `nodes`.
-    run(&postgres.address(), false, 2);
+    run(&postgres.address(), 2);
 }
 
 /// What clients know of the servers.
@@ -54,7 +52,6 @@ struct World {
     enough: AtomicBool,
     tasks: AtomicUsize,
     done: Mutex<Vec<Done>>,
-    resume: bool,
     resumes: AtomicUsize,
 }
 
@@ -74,8 +71,8 @@ struct Wanted {
     length: u64,
 }
 
-/// 200 lives of a server with that ledger. Clients `resume` what broke, or begin again.
-fn run(address: &str, resume: bool, seed: u64) {
+/// 200 lives of a server with that ledger.
+fn run(address: &str, seed: u64) {
     let tree = Tree::new();
     for number in 0..12 {
         tree.file(format!("{number}.bin"), noise(number, 100_000 << (number % 5)));
@@ -94,7 +91,6 @@ fn run(address: &str, resume: bool, seed: u64) {
         enough: AtomicBool::new(false),
         tasks: AtomicUsize::new(0),
         done: Mutex::default(),
-        resume,
         resumes: AtomicUsize::new(0),
     };
     // Receipts that somebody has seen, and their events' ids.
@@ -216,7 +212,7 @@ fn run(address: &str, resume: bool, seed: u64) {
         events.len(),
         begun.elapsed()
     );
-    assert!(done.len() >= KILLS && (!resume || resumes >= KILLS / 10), "too little happened");
+    assert!(done.len() >= KILLS && resumes >= KILLS / 10, "too little happened");
     assert!(!seen.is_empty() && done.len() - again >= KILLS / 4, "too little was noted");
 }
 
@@ -313,7 +309,7 @@ impl World {
             let ends = if download.random.below(4) == 0 {
                 download.in_pieces()
             } else {
-                vec![download.range(0..one.length, self.resume)]
+                vec![download.range(0..one.length, true)]
             };
             let done = Done { who, path: one.path.clone(), length: one.length, ends };
             self.done.lock().unwrap().push(done);

@@ -1,7 +1,6 @@
 //! Two servers with one ledger are one server to whoever is told of downloads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -97,11 +96,6 @@ fn a_download_goes_on_at_the_other_node_when_one_is_killed() {
     receiver.wait_for("download.started", 1);
     let ledger = one.kill();
     assert!(ledger.events_of("download.completed").is_empty());
-    // The other one misses it after half a minute, and knows what to make of the download from then on.
-    until("the node is missed", || {
-        std::thread::sleep(Duration::from_millis(500));
-        (ledger.download()["state"] == "aborted").then_some(())
-    });
 
     let folder = TempDir::new().unwrap();
     let to = folder.path().join("big.bin");

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Batch, Orphan, UnderWay, Work};
 use crate::queue::Change;
 use crate::ranges::Fragments;
-use crate::sql::{Conn, Rows};
+use crate::sql::{Arg, Conn, Rows};
 use crate::stored::{COLUMNS, Stored};
 use crate::{Outcome, ranges};
 
@@ -93,17 +93,33 @@ impl<'a> Batch<'a> {
         for work in wanted {
             rows.row().put(&self.works[work].stored.download.id);
         }
-        let sql = "SELECT d.id, d.download, d.instance, d.reached, d.past FROM deliveries d \
+        // Rows of processes that have ended are nobody's.
+        let sql = "SELECT d.id, d.download, d.instance, d.reached, d.past, CAST(CASE \
+                       WHEN d.instance <> $2 AND $3 = 1 \
+                           AND EXISTS (SELECT 1 FROM instances i WHERE i.id = d.instance AND GONE) \
+                       THEN 1 ELSE 0 END AS bigint) FROM deliveries d \
                    WHERE d.download IN (SELECT k.value->>0 FROM EACH($1))";
-        for row in conn.rows(sql, &[rows.arg()]).await? {
+        let presence = &self.context.presence;
+        let knows = i64::from(presence.knows_who_is_gone());
+        let args = [rows.arg(), presence.instance.as_str().into(), Arg::Int(knows)];
+        let mut left = Rows::default();
+        for row in conn.rows(sql, &args).await? {
             let (id, download) = (row.text(0)?, row.text(1)?);
             let Some(work) = self.by_id.get(&download).map(|work| &mut self.works[*work]) else { continue };
-            if row.maybe_text(2)?.is_some() {
+            let gone = row.int(5)? != 0;
+            if gone {
+                left.row().put(&id);
+            }
+            if row.maybe_text(2)?.is_some() && !gone {
                 work.under_way.insert(UnderWay::Row(id));
             } else if let Some(past) = row.maybe_int(4)? {
                 let reached = u64::try_from(row.int(3)?).unwrap_or(0);
                 work.orphans.push(Orphan { id, reached, past: u64::try_from(past).unwrap_or(0) });
             }
+        }
+        if !left.is_empty() {
+            let sql = "UPDATE deliveries SET instance = NULL WHERE id IN (SELECT k.value->>0 FROM EACH($1))";
+            conn.run(sql, &[left.arg()]).await?;
         }
         Ok(())
     }

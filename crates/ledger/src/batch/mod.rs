@@ -15,6 +15,7 @@ use jiff::Timestamp;
 pub(crate) use event::{completed, crashed, insert_events, other_event, wake};
 
 use self::event::Told;
+use crate::presence::Presence;
 use crate::queue::Change;
 use crate::ranges::Fragments;
 use crate::sql::Conn;
@@ -31,7 +32,7 @@ pub(crate) const MOST_PARTS: u64 = 10_000;
 /// What a transaction needs to know beside the changes.
 pub(crate) struct Context {
     /// This process among those that share the ledger.
-    pub(crate) instance: String,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) options: Options,
 }
 

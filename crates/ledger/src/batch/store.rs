@@ -30,7 +30,7 @@ impl Batch<'_> {
         self.store_contents(conn).await?;
         let sql = "INSERT INTO instances (id, beat, batch) VALUES ($1, CLOCK, $2) \
                    ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, batch = excluded.batch";
-        conn.run(sql, &[self.context.instance.as_str().into(), Arg::Int(number)]).await?;
+        conn.run(sql, &[self.context.presence.instance.as_str().into(), Arg::Int(number)]).await?;
         let sends = insert_events(conn, &self.events).await?;
         Ok(Done {
             begun,
@@ -116,7 +116,7 @@ impl Batch<'_> {
                 [range] => Some(range.end),
                 _ => None,
             };
-            rows.row().put(&*row).put(&download.id).put(&self.context.instance).int(first);
+            rows.row().put(&*row).put(&download.id).put(&self.context.presence.instance).int(first);
             rows.int(ranges::reached(&delivery.carries, acked)).put(&past).int(delivery.progress().sent);
             rows.put(&Self::now().as_microsecond());
             let place = Place { download: Some(download.id.as_str().into()), row: Some(row) };

@@ -1,7 +1,8 @@
 //! The two databases behind one face: the same statements, translated where the dialects differ.
 //!
 //! Statements have `$1`, `$2` … for arguments, and some words of their own: `EACH($1)` is the elements of a JSON array
-//! as rows `k(value)` (so that one statement takes any number of rows), `CLOCK` is the database's clock, `FOR UPDATE` and
+//! as rows `k(value)` (so that one statement takes any number of rows), `CLOCK` is the database's clock, `GONE` is whether
+//! the process of the row `i` of `instances` is known to have ended (see `presence`; SQLite does not know), `FOR UPDATE` and
 //! `SKIP LOCKED` vanish where there is one writer anyway.
 
 mod open;
@@ -108,6 +109,18 @@ impl Dialect {
             };
             text.replace_range(at..=end, &each);
         }
+        let gone = match self {
+            Dialect::Sqlite => "1 = 0",
+            // After the database was restarted its clients need a moment until they have their locks again.
+            Dialect::Postgres => {
+                "(greatest(i.beat, CLOCK - 5000000) > extract(epoch FROM pg_postmaster_start_time()) * 1000000 \
+                  AND hashtextextended(i.id, 0) NOT IN (\
+                      SELECT (l.classid::bigint << 32) | l.objid::bigint FROM pg_locks l \
+                      WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
+                          AND l.database = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database())))"
+            }
+        };
+        text = text.replace("GONE", gone);
         let clock = match self {
             Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS bigint)",
             Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",

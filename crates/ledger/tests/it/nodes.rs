@@ -14,7 +14,11 @@ fn serving() -> Options {
 
 /// A server that has crashed: it has written of a delivery of `carries` that `at` was reached, and is gone.
 fn crashed(place: &Place, carries: std::ops::Range<u64>, at: u64) {
-    let book = place.open(serving());
+    leave(place, serving(), carries, at);
+}
+
+fn leave(place: &Place, options: Options, carries: std::ops::Range<u64>, at: u64) {
+    let book = place.open(options);
     let anna = opening(&content(1, 1024 * MIB), "anna");
     let mut tracked = book.begin(&anna, std::slice::from_ref(&carries));
     book.settle(1);
@@ -45,6 +49,83 @@ fn a_recipient_that_goes_on_vouches_for_what_it_had_before_the_crash() {
         assert_eq!(book.count(Kind::Completed), 1);
         book.close();
     });
+}
+
+#[test]
+fn a_server_that_has_ended_is_known_to_have_long_before_its_lapse() {
+    let serving = || Options { lapse: Duration::from_secs(3600), ..serving() };
+    let anna = opening(&content(1, 1024 * MIB), "anna");
+    both(|place| {
+        leave(place, serving(), 0..1024 * MIB, 100 * MIB);
+        let book = place.open(serving());
+        assert_eq!(book.kinds(), [Kind::Started, Kind::Aborted]);
+        book.deliver(&anna, 103 * MIB..1024 * MIB);
+        book.settle(0);
+        let download = book.download();
+        assert_eq!((download.state, download.inferred), (State::Completed, 3 * MIB));
+        book.close();
+    });
+    // The same at a node that was there already, and has not looked since.
+    let place = Place::postgres();
+    let other = place.open(serving());
+    let holders = holders(&place, 2);
+    leave(&place, serving(), 0..1024 * MIB, 100 * MIB);
+    until("the database has seen that it ended", || self::holders(&place, 2) == holders);
+    other.deliver(&anna, 103 * MIB..1024 * MIB);
+    other.settle(0);
+    let download = other.download();
+    assert_eq!((download.state, download.inferred), (State::Completed, 3 * MIB));
+    assert_eq!(other.kinds(), [Kind::Started, Kind::Completed]);
+    other.close();
+}
+
+#[test]
+fn a_server_that_loses_a_connection_is_not_taken_for_dead() {
+    let serving = || Options { lapse: Duration::from_secs(3600), ..serving() };
+    let anna = opening(&content(1, 1024 * MIB), "anna");
+    for which in 0..2 {
+        let place = Place::postgres();
+        let one = place.open(serving());
+        let holders = holders(&place, 2);
+        let other = place.open(serving());
+        let mut first = one.begin(&anna, std::slice::from_ref(&(0..1024 * MIB)));
+        one.settle(1);
+        first.acked(vec![0..100 * MIB], 100 * MIB);
+        until("the checkpoint is written", || one.download().acked == 100 * MIB);
+        let sql = format!("SELECT pg_terminate_backend({}, 10000)::int", holders[which]);
+        assert_eq!(ask(&place, &sql), [1]);
+        // Another segment at the other node, as programs fetch them: nobody says that the first one has come so far.
+        other.deliver(&anna, 103 * MIB..1024 * MIB);
+        other.settle(0);
+        let download = other.download();
+        assert_eq!((download.state, download.inferred), (State::Open, 0));
+        end(first, &[0..103 * MIB]);
+        one.settle(0);
+        assert_eq!(one.download().state, State::Completed);
+        one.close();
+        other.close();
+    }
+}
+
+/// The first column of what the database answers.
+fn ask(place: &Place, sql: &str) -> Vec<i32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut conn = <sqlx::PgConnection as sqlx::Connection>::connect(&place.address).await.unwrap();
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut conn).await.unwrap()
+    })
+}
+
+/// The database's processes that hold the locks of servers, which are `count`.
+fn holders(place: &Place, count: usize) -> Vec<i32> {
+    let sql = "SELECT pid FROM pg_locks l JOIN pg_database b ON b.oid = l.database \
+               WHERE b.datname = current_database() AND l.locktype = 'advisory' ORDER BY pid";
+    let mut pids = Vec::new();
+    until("the locks are held", || {
+        pids = ask(place, sql);
+        pids.len() == count
+    });
+    pids
 }
 
 #[test]
