@@ -57,7 +57,7 @@ fn the_readmes_tour_ends_with_one_event() {
     let (demo, own) = (Tree::new(), TempDir::new().unwrap());
     demo.file("film.mp4", noise(1, 20_000_000));
     for photo in 1..=4 {
-        demo.file(&format!("photos/{photo}.jpg"), noise(photo, 3_000_000));
+        demo.file(format!("photos/{photo}.jpg"), noise(photo, 3_000_000));
     }
     let (store, keys, ledger) =
         (own.path().join("store"), own.path().join("keys.toml"), own.path().join("l"));
