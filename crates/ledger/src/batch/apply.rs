@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::event::{About, Told};
-use super::{Batch, MOST_FRAGMENTS, MOST_PARTS, Orphan, Work};
+use super::{Batch, HELD_BACK, Left, MOST_FRAGMENTS, MOST_ORPHANS, MOST_PARTS, Orphan, Work};
 use crate::queue::Change;
 use crate::stored::{Stored, clean};
 use crate::tracked::Delivery;
@@ -134,6 +134,7 @@ impl<'a> Batch<'a> {
             Outcome::Failed(reason) => (Kind::Failed, State::Failed, reason),
         };
         self.progressed(index, before);
+        self.leave(index, delivery, closing, &acked);
         let work = &mut self.works[index];
         if !work.under_way.is_empty() {
             return;
@@ -148,6 +149,23 @@ impl<'a> Batch<'a> {
         };
         let download = work.stored.download.clone();
         self.tell(kind, &download, at, about);
+    }
+
+    /// Keeps how far a delivery got that was cut short, in case that its recipient has read on and goes on there.
+    fn leave(&mut self, index: usize, delivery: &'a Delivery, closing: &Closing, acked: &[Range<u64>]) {
+        let [range] = &delivery.carries[..] else { return };
+        let reached = ranges::reached(&delivery.carries, acked);
+        let past = range.end.min(range.start.saturating_add(closing.sent)).min(reached + HELD_BACK);
+        if past <= reached {
+            return;
+        }
+        let work = &mut self.works[index];
+        if work.orphans.len() >= MOST_ORPHANS {
+            self.gone.push(work.orphans.remove(0).id);
+        }
+        let orphan = Orphan { id: id::new("", delivery.began), reached, past };
+        work.orphans.push(orphan.clone());
+        self.left.push(Left { orphan, work: index, first: range.start, sent: closing.sent });
     }
 
     /// Makes a receipt of a download.

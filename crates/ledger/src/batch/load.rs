@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Batch, Orphan, UnderWay, Work};
+use super::{Batch, HELD_BACK, Orphan, SINCE_CHECKPOINT, UnderWay, Work};
 use crate::queue::Change;
 use crate::ranges::Fragments;
 use crate::sql::{Arg, Conn, Rows};
@@ -114,7 +114,8 @@ impl<'a> Batch<'a> {
                 work.under_way.insert(UnderWay::Row(id));
             } else if let Some(past) = row.maybe_int(4)? {
                 let reached = u64::try_from(row.int(3)?).unwrap_or(0);
-                work.orphans.push(Orphan { id, reached, past: u64::try_from(past).unwrap_or(0) });
+                let past = u64::try_from(past).unwrap_or(0).min(reached.saturating_add(SINCE_CHECKPOINT));
+                work.orphans.push(Orphan { id, reached, past });
             }
         }
         if !left.is_empty() {
@@ -140,7 +141,14 @@ impl<'a> Batch<'a> {
                     ranges.extend(orphans.iter().filter_map(|orphan| orphan.gap(delivery)));
                 }
                 Change::Checkpoint(_) | Change::End(..) => {
-                    ranges.extend(delivery.progress().acked.iter().cloned())
+                    let acked = &delivery.progress().acked;
+                    ranges.extend(acked.iter().cloned());
+                    // What the recipient may vouch for within this batch.
+                    if let [carried] = &delivery.carries[..] {
+                        let reached = ranges::reached(&delivery.carries, acked);
+                        let past = carried.end.min(reached + HELD_BACK);
+                        ranges.extend((reached < past).then_some(reached..past));
+                    }
                 }
             }
         }

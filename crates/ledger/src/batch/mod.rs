@@ -74,12 +74,32 @@ enum UnderWay {
     Here(usize),
 }
 
-/// What a crashed server left of a delivery of one range.
+/// What is left of a delivery of one range that was cut short, by its recipient, by us, or with its server: bytes behind
+/// `reached` may have arrived and are not known to have.
 #[derive(Clone, Debug)]
 struct Orphan {
     id: String,
     reached: u64,
     past: u64,
+}
+
+/// How far behind the last acknowledged byte a recipient that broke a connection off may have read on: TCP holds back the
+/// acknowledgement of up to two segments (RFC 1122, 4.2.3.2), which have 64 KiB each at the most. No more, because
+/// whoever goes on further behind has not read on but jumped.
+const HELD_BACK: u64 = 128 << 10;
+
+/// The same when a server crashed: what may have been sent since the last checkpoint, and is in nobody's account.
+const SINCE_CHECKPOINT: u64 = 80 << 20;
+
+/// Of one download so many of them are kept, the latest.
+const MOST_ORPHANS: usize = 64;
+
+/// A delivery that was cut short in this batch.
+struct Left {
+    orphan: Orphan,
+    work: usize,
+    first: u64,
+    sent: u64,
 }
 
 /// One recipient and one content.
@@ -109,6 +129,8 @@ pub(crate) struct Batch<'a> {
     /// Rows of deliveries under way to be written or removed.
     rows: HashMap<usize, &'a Arc<Delivery>>,
     gone: Vec<String>,
+    /// What is left of deliveries that were cut short.
+    left: Vec<Left>,
     /// Downloads with rows whose orphans are of no use any more.
     closed: Vec<String>,
     events: Vec<Told>,
@@ -134,6 +156,7 @@ impl<'a> Batch<'a> {
             places: HashMap::new(),
             rows: HashMap::new(),
             gone: Vec::new(),
+            left: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
             receipts: HashMap::new(),

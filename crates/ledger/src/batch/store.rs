@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::event::{insert_events, other_event};
-use super::{Batch, Done, Work};
+use super::{Batch, Done, Left, Work};
 use crate::sql::{Arg, Conn, Rows};
 use crate::stored::UPSERT;
 use crate::{ContentKey, Kind, id, ranges, tracked::Place};
@@ -121,6 +121,16 @@ impl Batch<'_> {
             rows.put(&Self::now().as_microsecond());
             let place = Place { download: Some(download.id.as_str().into()), row: Some(row) };
             begun.push((Arc::clone(delivery), place));
+        }
+        for Left { orphan, work, first, sent } in &self.left {
+            let download = &self.works[*work].stored.download;
+            if download.completed.is_none() {
+                rows.row().put(&orphan.id).put(&download.id).put(&None::<String>).int(*first);
+                rows.int(orphan.reached)
+                    .put(&Some(orphan.past))
+                    .int(*sent)
+                    .put(&Self::now().as_microsecond());
+            }
         }
         if !rows.is_empty() {
             let sql = "INSERT INTO deliveries (id, download, instance, first, reached, past, sent, updated) \

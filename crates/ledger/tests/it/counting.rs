@@ -384,3 +384,57 @@ fn downloads_are_what_a_bitmap_says() {
         book.close();
     });
 }
+
+/// A delivery of the rest from `from` on that is broken off: so much of it acknowledged, so much sent.
+fn cut(book: &Book, opening: &outflow_ledger::Opening, range: Range<u64>, acked: u64, sent: u64) {
+    let tracked = book.begin(opening, std::slice::from_ref(&range));
+    tracked.ended(outflow_ledger::Closing {
+        acked: (acked > range.start).then(|| range.start..acked).into_iter().collect(),
+        sent,
+        outcome: Outcome::Aborted("the client went away".into()),
+        transport: None,
+    });
+    book.settle(0);
+}
+
+#[test]
+fn who_has_read_on_behind_the_last_acknowledgement_goes_on_there() {
+    // TCP may hold an acknowledgement back, and a connection that is reset never sends it.
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 1_000_000), "anna");
+        cut(&book, &anna, 0..1_000_000, 60_000, 900_000);
+        assert_eq!(book.download().acked, 60_000);
+        // Not even this process need be the same.
+        book.close();
+        let book = place.open(Options::default());
+        cut(&book, &anna, 70_000..1_000_000, 500_000, 500_000);
+        assert_eq!((book.download().acked, book.download().inferred), (500_000, 10_000));
+        book.deliver(&anna, 500_100..1_000_000);
+        book.settle(0);
+        let download = book.download();
+        assert_eq!((download.state, download.inferred), (State::Completed, 10_100));
+        book.close();
+    });
+}
+
+#[test]
+fn who_jumps_has_not_read_on() {
+    both(|place| {
+        let book = place.open(Options::default());
+        let anna = opening(&content(1, 10_000_000), "anna");
+        cut(&book, &anna, 0..10_000_000, 100_000, 5_000_000);
+        book.deliver(&anna, 400_000..10_000_000);
+        book.settle(0);
+        let download = book.download();
+        assert_eq!((download.state, download.acked, download.inferred), (State::Open, 9_700_000, 0));
+        // What was never sent was not read either.
+        let bea = opening(&content(2, 1_000), "bea");
+        cut(&book, &bea, 0..1_000, 500, 600);
+        book.deliver(&bea, 700..1_000);
+        book.settle(0);
+        let bea = book.downloads().into_iter().find(|download| download.recipient == "bea").unwrap();
+        assert_eq!((bea.acked, bea.inferred), (800, 0));
+        book.close();
+    });
+}
