@@ -16,7 +16,9 @@ use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::queries;
 use crate::queue::Queue;
-use crate::report::{DownloadQuery, EventDetail, EventQuery, FileState, Full, Progress, Replay, Status};
+use crate::report::{
+    DownloadQuery, EventDetail, EventQuery, FileState, Full, Progress, Replay, Report, Status,
+};
 use crate::sends::Sends;
 use crate::sql::Address;
 use crate::store::Store;
@@ -232,10 +234,20 @@ impl Ledger {
     }
 
     /// Progress of downloads, of all nodes on PostgreSQL, from now on: for each at most four times a second, and its
-    /// last state. Whoever is too slow misses the older ones.
+    /// completion. Whoever is too slow misses the older ones.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Progress>> {
+    pub fn listen(&self) -> broadcast::Receiver<Report> {
         self.inner.live.listen()
+    }
+
+    /// How downloads stand right now, deliveries under way on this node included; newest first.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub async fn standing(&self, query: &DownloadQuery) -> Result<Vec<Progress>, Error> {
+        let downloads = self.downloads(query).await?;
+        Ok(self.inner.live.standing(downloads))
     }
 
     /// How the ledger is.

@@ -56,7 +56,7 @@ pub use model::{
 };
 pub use report::{
     DownloadQuery, EventDetail, EventQuery, EventSend, FileState, Full, Progress, Replay, ReplayEvents,
-    SendAttempt, SendState, Status, Trouble,
+    Report, SendAttempt, SendState, Status, Trouble,
 };
 pub use tracked::Tracked;
 

@@ -7,28 +7,38 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast};
 
-use crate::Download;
 use crate::batch::Done;
 use crate::queue::Change;
-use crate::report::Progress;
+use crate::report::{Progress, Report};
 use crate::tracked::Delivery;
+use crate::{Download, State};
 
 /// Between two reports about one download.
 const TICK: Duration = Duration::from_millis(250);
 /// Reports that a slow listener may be behind; it misses older ones.
 const BEHIND: usize = 4096;
+/// Downloads of which other nodes are still to be told; if there are more, they are told to look for themselves.
+const OUTGOING: usize = 10_000;
 
 /// What is under way here, and who listens.
 pub(crate) struct Live {
-    told: broadcast::Sender<Arc<Progress>>,
+    told: broadcast::Sender<Report>,
     under_way: Mutex<HashMap<Arc<str>, Entry>>,
     /// There is something under way.
     wake: Notify,
     /// Whether other nodes may listen.
     others: AtomicBool,
-    /// What is to be told to them.
-    outgoing: Mutex<Vec<Arc<Progress>>>,
+    outgoing: Mutex<Outgoing>,
     pub(crate) outgoing_wake: Notify,
+}
+
+/// What is to be told to other nodes.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    /// The last word on each download.
+    pub(crate) progress: HashMap<String, Arc<Progress>>,
+    /// Something could not be told.
+    pub(crate) missed: bool,
 }
 
 struct Entry {
@@ -52,7 +62,7 @@ impl Live {
         }
     }
 
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Progress>> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Report> {
         let receiver = self.told.subscribe();
         self.wake.notify_one();
         receiver
@@ -69,20 +79,56 @@ impl Live {
 
     /// From another node.
     pub(crate) fn pass_on(&self, progress: Progress) {
-        let _ = self.told.send(Arc::new(progress));
+        let _ = self.told.send(Report::Progress(Arc::new(progress)));
+    }
+
+    /// Something happened on other nodes that was not heard.
+    pub(crate) fn missed(&self) {
+        let _ = self.told.send(Report::Missed);
+    }
+
+    /// Downloads have changed without anybody being told.
+    pub(crate) fn changed_unheard(&self) {
+        self.missed();
+        self.unsaid();
+    }
+
+    /// What other nodes should have been told could not be said: they are told at least that.
+    pub(crate) fn unsaid(&self) {
+        self.outgoing.lock().expect("nothing panics while it is held").missed = true;
+        self.outgoing_wake.notify_one();
     }
 
     fn tell(&self, progress: &Arc<Progress>) {
-        let _ = self.told.send(Arc::clone(progress));
+        let _ = self.told.send(Report::Progress(Arc::clone(progress)));
         if self.others.load(Ordering::Relaxed) {
-            self.outgoing.lock().expect("nothing panics while it is held").push(Arc::clone(progress));
+            let mut outgoing = self.outgoing.lock().expect("nothing panics while it is held");
+            outgoing.progress.insert(progress.download.clone(), Arc::clone(progress));
+            if outgoing.progress.len() > OUTGOING {
+                *outgoing = Outgoing { progress: HashMap::new(), missed: true };
+            }
             self.outgoing_wake.notify_one();
         }
     }
 
     /// What other nodes are to be told, since the last call.
-    pub(crate) fn outgoing(&self) -> Vec<Arc<Progress>> {
+    pub(crate) fn outgoing(&self) -> Outgoing {
         std::mem::take(&mut *self.outgoing.lock().expect("nothing panics while it is held"))
+    }
+
+    /// How `downloads`, as they were last written, stand by now.
+    pub(crate) fn standing(&self, downloads: Vec<Download>) -> Vec<Progress> {
+        let under_way = self.under_way.lock().expect("nothing panics while it is held");
+        let stands = |download: Download| match under_way.get(&*download.id) {
+            // A batch that was just committed may be known to the database only.
+            Some(entry) if download.state != State::Completed => {
+                let mut now = entry.progress();
+                now.acked = now.acked.max(download.acked);
+                now
+            }
+            _ => Entry::new(download, Vec::new(), Instant::now()).progress(),
+        };
+        downloads.into_iter().map(stands).collect()
     }
 
     /// A batch was committed.
@@ -105,16 +151,18 @@ impl Live {
         let now = Instant::now();
         for download in &done.changed {
             let new = begun.remove(&*download.id);
-            if let Some(entry) = under_way.get_mut(&*download.id) {
-                entry.download = download.clone();
-                for delivery in new.into_iter().flatten() {
-                    entry.add(delivery);
-                }
-            } else if let Some(deliveries) = new {
-                under_way.insert(download.id.as_str().into(), Entry::new(download.clone(), deliveries, now));
-                self.wake.notify_one();
-            } else if heard {
-                let mut entry = Entry::new(download.clone(), Vec::new(), now);
+            if new.is_none() && !heard && !under_way.contains_key(&*download.id) {
+                continue;
+            }
+            let entry = under_way
+                .entry(download.id.as_str().into())
+                .or_insert_with(|| Entry::new(download.clone(), Vec::new(), now));
+            let completes = download.state == State::Completed
+                && entry.last.as_ref().is_none_or(|last| last.state != State::Completed);
+            entry.download = download.clone();
+            new.into_iter().flatten().for_each(|delivery| entry.add(delivery));
+            // All else can wait for its turn: a download of a thousand small ranges ends a thousand times.
+            if heard && completes {
                 self.tell(&entry.report(now));
             }
         }
@@ -124,19 +172,24 @@ impl Live {
                 deliveries.into_iter().for_each(|delivery| entry.add(delivery));
             }
         }
-        under_way.retain(|_, entry| {
-            let over = entry.deliveries.is_empty();
-            if over && heard {
-                self.tell(&entry.report(now));
-            }
-            !over
-        });
+        under_way.retain(|_, entry| !entry.deliveries.is_empty() || (heard && !entry.is_told()));
+        if !under_way.is_empty() {
+            self.wake.notify_one();
+        }
     }
 
     /// Reports, for as long as there is somebody who listens and something under way.
     pub(crate) async fn run(&self) {
         loop {
-            if !self.heard() || self.under_way.lock().expect("nothing panics while it is held").is_empty() {
+            let idle = {
+                let heard = self.heard();
+                let mut under_way = self.under_way.lock().expect("nothing panics while it is held");
+                if !heard {
+                    under_way.retain(|_, entry| !entry.deliveries.is_empty());
+                }
+                !heard || under_way.is_empty()
+            };
+            if idle {
                 // Whether other nodes listen is known by the heartbeat only.
                 let _ = tokio::time::timeout(Duration::from_secs(10), self.wake.notified()).await;
                 continue;
@@ -144,13 +197,14 @@ impl Live {
             tokio::time::sleep(TICK).await;
             let now = Instant::now();
             let mut under_way = self.under_way.lock().expect("nothing panics while it is held");
-            for entry in under_way.values_mut() {
+            under_way.retain(|_, entry| {
                 let last = entry.last.clone();
                 let report = entry.report(now);
                 if last.is_none_or(|last| *last != *report) {
                     self.tell(&report);
                 }
-            }
+                !entry.deliveries.is_empty()
+            });
         }
     }
 }
@@ -167,16 +221,55 @@ impl Entry {
         }
     }
 
-    /// How it stands. What deliveries have acknowledged since they were written down is counted as new.
-    fn report(&mut self, now: Instant) -> Arc<Progress> {
-        let download = &self.download;
-        let (mut acked, mut sent) = (download.acked, 0);
+    /// Whether its end has been told.
+    fn is_told(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.state == State::Completed)
+    }
+
+    /// Bytes that have arrived, and bytes that deliveries under way have sent. What these have acknowledged since they were
+    /// written down is counted as new.
+    fn counts(&self) -> (u64, u64) {
+        let (mut acked, mut sent) = (self.download.acked, 0);
         for delivery in &self.deliveries {
             let progress = delivery.progress();
             acked += progress.bytes.saturating_sub(progress.noted_bytes);
             sent += progress.sent;
         }
-        let acked = acked.min(download.total);
+        (acked.min(self.download.total), sent)
+    }
+
+    /// How it stands, the rate being that of the last report.
+    fn progress(&self) -> Progress {
+        let download = &self.download;
+        let (acked, sent) = self.counts();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and an estimate"
+        )]
+        let rate = self.rate as u64;
+        let missing = download.total - acked;
+        Progress {
+            download: download.id.clone(),
+            content: download.content.clone(),
+            path: download.path.clone(),
+            transfer: download.transfer.clone(),
+            link: download.link.clone(),
+            recipient: download.recipient.clone(),
+            state: download.state,
+            acked,
+            sent,
+            total: download.total,
+            rate,
+            eta: if rate == 0 && missing > 0 { None } else { Some(missing.div_ceil(rate.max(1))) },
+            files_done: download.files_done,
+            files: download.files,
+        }
+    }
+
+    /// How it stands, to be told.
+    fn report(&mut self, now: Instant) -> Arc<Progress> {
+        let acked = self.counts().0;
         let elapsed = now.duration_since(self.seen.0).as_secs_f64();
         if elapsed >= 0.2 {
             #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
@@ -186,30 +279,7 @@ impl Entry {
             self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
             self.seen = (now, acked);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "not negative, and an estimate"
-        )]
-        let rate = self.rate as u64;
-        let missing = download.total - acked;
-        let state = download.state;
-        let report = Arc::new(Progress {
-            download: download.id.clone(),
-            content: download.content.clone(),
-            path: download.path.clone(),
-            transfer: download.transfer.clone(),
-            link: download.link.clone(),
-            recipient: download.recipient.clone(),
-            state,
-            acked,
-            sent,
-            total: download.total,
-            rate,
-            eta: if rate == 0 && missing > 0 { None } else { Some(missing.div_ceil(rate.max(1))) },
-            files_done: download.files_done,
-            files: download.files,
-        });
+        let report = Arc::new(self.progress());
         self.last = Some(Arc::clone(&report));
         report
     }

@@ -60,6 +60,9 @@ pub(crate) async fn downloads(store: &Store, query: &DownloadQuery) -> Result<Ve
     if let Some(path) = &query.path {
         filter.and("substr(d.path, 1, length(?)) = ?", path.as_str());
     }
+    if let Some(address) = &query.address {
+        filter.and("d.path = ?", &*clean(address, 4096));
+    }
     if !query.states.is_empty() {
         // Numbers of our own, not arguments, so that the index of open downloads can be chosen.
         let states: Vec<_> = query.states.iter().map(|state| state_number(*state).to_string()).collect();

@@ -1,6 +1,7 @@
 //! Questions about downloads, events and the ledger itself, and what is answered.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +22,8 @@ pub struct DownloadQuery {
     pub transfer: Option<String>,
     /// Whose address begins so.
     pub path: Option<String>,
+    /// Whose address is this one.
+    pub address: Option<String>,
     /// In one of these states; empty: in any.
     pub states: Vec<State>,
     /// Begun before this download: the id of the last one of the page before.
@@ -172,6 +175,15 @@ pub struct Progress {
     pub files_done: Option<u64>,
     /// Files of an archive.
     pub files: Option<u64>,
+}
+
+/// What a listener hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// How a download stands.
+    Progress(Arc<Progress>),
+    /// Something was not heard, on another node or from it: how downloads stand is to be asked anew.
+    Missed,
 }
 
 /// There is no room for further changes: the database has not taken any for too long.

@@ -36,7 +36,8 @@ pub(crate) struct Upkeep {
 #[derive(Serialize, Deserialize)]
 struct Said {
     node: String,
-    progress: Progress,
+    /// `None`: something could not be said.
+    progress: Option<Progress>,
 }
 
 impl Upkeep {
@@ -55,7 +56,7 @@ impl Upkeep {
         // A server that cannot write says so when it is started.
         heartbeat(store, context, live, sends, sole).await?;
         if sole {
-            reap(store, context, sends, i64::MAX).await?;
+            reap(store, context, live, sends, i64::MAX).await?;
         }
         let beat = context.options.lapse / 6;
         tasks.push(tokio::spawn({
@@ -135,7 +136,7 @@ async fn heartbeat(
         return Ok(());
     }
     let Arg::Int(lapse) = micros(context.options.lapse) else { return Ok(()) };
-    reap(store, context, sends, lapse).await
+    reap(store, context, live, sends, lapse).await
 }
 
 fn micros(duration: Duration) -> Arg {
@@ -145,7 +146,13 @@ fn micros(duration: Duration) -> Arg {
 /// Takes care of the deliveries of servers that have ended, or were not heard of for `lapse` microseconds (`i64::MAX`: of
 /// all others): nobody's they are from then on, kept because their recipients may go on where they were; and their
 /// downloads are aborted, if nobody else is at it.
-async fn reap(store: &Store, context: &Context, sends: &Notify, lapse: i64) -> Result<(), Error> {
+async fn reap(
+    store: &Store,
+    context: &Context,
+    live: &Live,
+    sends: &Notify,
+    lapse: i64,
+) -> Result<(), Error> {
     let told = written!(store, |conn| {
         let since = if lapse == i64::MAX {
             "$2 = $2"
@@ -194,6 +201,7 @@ async fn reap(store: &Store, context: &Context, sends: &Notify, lapse: i64) -> R
     })?;
     if told {
         sends.notify_one();
+        live.changed_unheard();
     }
     Ok(())
 }
@@ -302,11 +310,13 @@ async fn hear(store: Arc<Store>, presence: Arc<Presence>, live: Arc<Live>, sends
             let mut listener = PgListener::connect_with(pool).await?;
             presence.hold(&mut listener).await?;
             listener.listen_all(["outflow_events", "outflow_progress"]).await?;
+            live.missed();
             loop {
                 // What was said while the connection was lost is not heard: so look.
                 let Some(notification) = listener.try_recv().await? else {
                     presence.hold(&mut listener).await?;
                     sends.notify_one();
+                    live.missed();
                     continue;
                 };
                 if notification.channel() == "outflow_events" {
@@ -314,7 +324,7 @@ async fn hear(store: Arc<Store>, presence: Arc<Presence>, live: Arc<Live>, sends
                 } else if let Ok(said) = serde_json::from_str::<Said>(notification.payload())
                     && said.node != presence.instance
                 {
-                    live.pass_on(said.progress);
+                    said.progress.map_or_else(|| live.missed(), |progress| live.pass_on(progress));
                 }
             }
         };
@@ -332,17 +342,24 @@ async fn say(store: Arc<Store>, instance: String, live: Arc<Live>) {
     loop {
         live.outgoing_wake.notified().await;
         let mut rows = Rows::default();
-        for progress in live.outgoing() {
-            let mut progress = (*progress).clone();
-            // A notification has less than 8,000 bytes.
-            for text in [&mut progress.path, &mut progress.recipient] {
-                *text = crate::stored::clean(text, 1500).into_owned();
-            }
+        let mut put = |progress: Option<Progress>| {
             let said = Said { node: instance.clone(), progress };
             let text = serde_json::to_string(&said).expect("plain values, into memory");
+            // A notification has less than 8,000 bytes.
             if text.len() < 8000 {
                 rows.row().put(&text);
             }
+        };
+        let outgoing = live.outgoing();
+        for progress in outgoing.progress.into_values() {
+            let mut progress = (*progress).clone();
+            for text in [&mut progress.path, &mut progress.recipient] {
+                *text = crate::stored::clean(text, 1500).into_owned();
+            }
+            put(Some(progress));
+        }
+        if outgoing.missed {
+            put(None);
         }
         if rows.is_empty() {
             continue;
@@ -350,6 +367,8 @@ async fn say(store: Arc<Store>, instance: String, live: Arc<Live>) {
         let sql = "SELECT count(pg_notify('outflow_progress', k.value->>0)) FROM EACH($1)";
         if let Err(error) = store.rows(sql, &[rows.arg()]).await {
             tracing::debug!("other nodes of the ledger could not be told of progress: {error}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            live.unsaid();
         }
     }
 }

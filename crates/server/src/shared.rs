@@ -233,15 +233,20 @@ impl Shared {
             let detail = "This server does not keep account of downloads, so it cannot tell how they stand. It has to be started with --ledger.";
             return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
         };
-        if let Some(spent) = &visit.spent {
-            return Err(spent.into());
+        if visit.client.address.is_none() {
+            // The engine is not ours, and would not hand the connection over: the stream would end at once.
+            let detail = "This server cannot tell how downloads stand as it happens: its HTTP engine does not let go of connections.";
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
         }
         let (collection, path) = (Arc::clone(&place.collection), target.path.clone());
         let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
         let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
-        let is_folder = matches!(found.map_err(|error| Problem::from(&error))?, Found::Folder);
-        if is_folder != target.folder {
-            return Err(Problem::not_found());
+        match found.map_err(|error| Problem::from(&error))? {
+            Found::Folder if !target.folder => {
+                return Ok(finish(to_folder(place, &target.path, uri), visit));
+            }
+            Found::File(_) if target.folder => return Err(Problem::not_found()),
+            Found::Folder | Found::File(_) => {}
         }
         let here = format!("{}{}", place.home, address(&target.path));
         let of = match (target.folder, query.zip) {
@@ -259,10 +264,14 @@ impl Shared {
         };
         let topic = match &visit.link {
             Some(link) if link.operator => Topic::All,
-            Some(link) => Topic::Link(link.id.clone()),
-            None => Topic::Recipient(visit.recipient(headers).id),
+            _ => {
+                let recipient = visit.recipient(headers);
+                Topic::Of { recipient: recipient.id, weak: recipient.weak }
+            }
         };
-        let response = stream::answer(live, Scope { topic, of }, uri.query(), method, headers).await?;
+        let link = visit.link.clone().map(|link| (link, visit.spent.clone()));
+        let scope = Scope { topic, of, transfer: place.transfer(), link };
+        let response = stream::answer(live, scope, uri.query(), method, headers).await?;
         Ok(finish(response, visit))
     }
 

@@ -5,25 +5,34 @@
 //! timer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use outflow_ledger::{Download, DownloadQuery, Progress, State};
+use outflow_ledger::{DownloadQuery, Progress, State};
 use outflow_wire::upgrade::{Handoff, Upgraded};
+use rustix::net::sockopt;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::body::ServerBody;
-use crate::live::{Live, Told, Topic, event};
+use crate::link::{Link, LinkError};
+use crate::live::{Heard, Live, Topic, Word, event};
 use crate::problem::Problem;
 
 /// A comment is sent after so long without an event: less than what proxies wait for.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A listener that takes nothing for so long is let go of.
 const STALL: Duration = Duration::from_secs(30);
+/// One that acknowledges nothing for so long as well.
+const SILENCE: Duration = Duration::from_secs(60);
+/// What the kernel keeps for one that does not read, in bytes; it doubles this.
+const SEND_BUFFER: usize = 32 * 1024;
+/// How often it is looked whether a link is still good.
+const LOOK: Duration = Duration::from_secs(60);
+/// Whoever has missed something is told the whole state no more often than this.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Downloads that the whole state tells of, the newest ones.
 const STATE: usize = 100;
 /// Bounds of what a browser is told to wait for before it connects again, in milliseconds. Not the same for all, lest
@@ -35,6 +44,10 @@ const RETRY: std::ops::Range<u64> = 2_000..6_000;
 pub(crate) struct Scope {
     pub(crate) topic: Topic,
     pub(crate) of: Of,
+    /// The transfer that it is in.
+    pub(crate) transfer: Option<String>,
+    /// The link by which one listens, and why it may begin nothing new, if it may not.
+    pub(crate) link: Option<(Arc<Link>, Option<LinkError>)>,
 }
 
 /// Downloads of what.
@@ -42,29 +55,33 @@ pub(crate) struct Scope {
 pub(crate) enum Of {
     /// Of everything below this address, which ends in a slash.
     Below(String),
-    /// Of what is at this address: the stream ends with the download.
+    /// Of what is at this address.
     Exactly(String),
 }
 
 impl Scope {
-    fn has(&self, path: &str) -> bool {
-        match &self.of {
-            Of::Below(folder) => path.starts_with(folder.as_str()),
-            Of::Exactly(address) => path == address,
-        }
+    fn has(&self, progress: &Progress) -> bool {
+        let is_here = match &self.of {
+            Of::Below(folder) => progress.path.starts_with(folder.as_str()),
+            Of::Exactly(address) => progress.path == *address,
+        };
+        is_here && self.topic.has(progress)
     }
 
+    /// Whether it is about one download, with which the stream ends.
     fn is_single(&self) -> bool {
-        matches!(self.of, Of::Exactly(_))
+        matches!(self.of, Of::Exactly(_)) && self.topic != Topic::All
     }
 
     fn query(&self) -> DownloadQuery {
-        let (Of::Below(path) | Of::Exactly(path)) = &self.of;
-        let mut query = DownloadQuery { path: Some(path.clone()), limit: STATE, ..DownloadQuery::default() };
-        match &self.topic {
-            Topic::All => {}
-            Topic::Link(link) => query.link = Some(link.clone()),
-            Topic::Recipient(recipient) => query.recipient = Some(recipient.clone()),
+        let mut query =
+            DownloadQuery { transfer: self.transfer.clone(), limit: STATE, ..DownloadQuery::default() };
+        match &self.of {
+            Of::Below(folder) => query.path = Some(folder.clone()),
+            Of::Exactly(address) => query.address = Some(address.clone()),
+        }
+        if let Topic::Of { recipient, .. } = &self.topic {
+            query.recipient = Some(recipient.clone());
         }
         query
     }
@@ -72,14 +89,52 @@ impl Scope {
 
 #[derive(Serialize)]
 struct WholeState {
+    /// Newest first.
     downloads: Vec<Progress>,
 }
 
 impl WholeState {
+    /// How downloads stand, and whatever of it was told in the meantime, which is not told again.
+    async fn ask(live: &Live, scope: &Scope, heard: &mut Heard) -> Result<WholeState, Problem> {
+        let mut downloads = live.standing(&scope.query()).await.map_err(|error| {
+            tracing::warn!(%error, "the ledger cannot tell how downloads stand");
+            Problem::busy("The server cannot tell how downloads stand right now. Try again in a few seconds.")
+        })?;
+        downloads.retain(|progress| scope.has(progress));
+        let mut state = WholeState { downloads };
+        while let Some(told) = heard.already() {
+            if scope.has(&told.progress) {
+                state.put(&told.progress);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes note of a report that may be older or newer than what is known.
+    fn put(&mut self, progress: &Progress) {
+        // Ids are in the order of time.
+        let at = self.downloads.partition_point(|download| download.download > progress.download);
+        match self.downloads.get_mut(at).filter(|download| download.download == progress.download) {
+            Some(known) if known.state == State::Completed => {}
+            Some(known) if progress.state == State::Completed || progress.acked >= known.acked => {
+                known.clone_from(progress);
+            }
+            Some(_) => {}
+            None => {
+                self.downloads.insert(at, progress.clone());
+                self.downloads.truncate(STATE);
+            }
+        }
+    }
+
     /// True when there is nothing more to be said of one download.
     fn is_over(&self, scope: &Scope) -> bool {
         let newest = self.downloads.first();
         scope.is_single() && newest.is_some_and(|newest| newest.state == State::Completed)
+    }
+
+    fn event(&self, live: &Live) -> Vec<u8> {
+        event("state", live.number(), self).into()
     }
 }
 
@@ -93,17 +148,21 @@ pub(crate) async fn answer(
 ) -> Result<Response<ServerBody>, Problem> {
     // Before the state is asked for, so that nothing falls between the two.
     let mut heard = live.listen(scope.topic.clone());
-    let state = state(live, &scope).await?;
-    if state.is_over(&scope) && comes_back(query, headers) {
+    let state = WholeState::ask(live, &scope, &mut heard).await?;
+    if let Some((link, Some(spent))) = &scope.link {
+        // Good for what was begun by it, and no more.
+        let began = |progress: &Progress| progress.link.as_ref() == Some(&link.id);
+        if link.operator || !state.downloads.iter().any(began) {
+            return Err(spent.into());
+        }
+    }
+    let over = state.is_over(&scope);
+    if over && comes_back(query, headers) {
         // Whoever hears this does not come back (WHATWG HTML, 9.2.3).
         let mut response = Response::new(ServerBody::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
-    let retry = RETRY.start + random() % (RETRY.end - RETRY.start);
-    let mut first = format!("retry: {retry}\n").into_bytes();
-    first.extend_from_slice(&event("state", live.number(), &state));
-
     let mut response = Response::new(ServerBody::empty());
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -111,16 +170,23 @@ pub(crate) async fn answer(
     // nginx would collect what comes.
     fields.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     if *method == Method::GET {
-        let (live, over) = (live.clone(), state.is_over(&scope));
+        let retry = RETRY.start + random() % (RETRY.end - RETRY.start);
+        let mut first = format!("retry: {retry}\n").into_bytes();
+        first.append(&mut state.event(live));
+        drop(state);
+        let live = live.clone();
         let handoff = Handoff::new(move |connection| {
+            prepare(&connection);
+            let mut draining = connection.draining();
+            let now = Instant::now();
+            let listener =
+                Listener { connection, scope, live, heard, beat: now + HEARTBEAT, look: now + LOOK };
             tokio::spawn(async move {
-                let listener = async {
-                    let mut listener = Listener { connection, scope, live };
-                    listener.send(&first).await?;
-                    if over { Some(()) } else { listener.listen(&mut heard).await }
-                };
                 // Ended by either side: whoever still wants to know connects again.
-                let _ = listener.await;
+                tokio::select! {
+                    _ = listener.serve(first, over) => {}
+                    () = draining.begun() => {}
+                }
             });
         });
         response.extensions_mut().insert(handoff);
@@ -130,37 +196,9 @@ pub(crate) async fn answer(
 
 /// Whether the listener has heard of it before.
 fn comes_back(query: Option<&str>, headers: &HeaderMap) -> bool {
-    let named = |field: &str| field == "last_event_id" || field.starts_with("last_event_id=");
-    headers.contains_key("last-event-id") || query.is_some_and(|query| query.split('&').any(named))
-}
-
-async fn state(live: &Live, scope: &Scope) -> Result<WholeState, Problem> {
-    let downloads = live.ledger().downloads(&scope.query()).await.map_err(|error| {
-        tracing::warn!(%error, "the ledger cannot tell how downloads stand");
-        Problem::busy("The server cannot tell how downloads stand right now. Try again in a few seconds.")
-    })?;
-    let within = downloads.into_iter().filter(|download| scope.has(&download.path));
-    Ok(WholeState { downloads: within.map(progress).collect() })
-}
-
-/// How a download stood when it was last written down.
-fn progress(download: Download) -> Progress {
-    Progress {
-        eta: download.completed.map(|_| 0),
-        sent: 0,
-        rate: 0,
-        download: download.id,
-        content: download.content,
-        path: download.path,
-        transfer: download.transfer,
-        link: download.link,
-        recipient: download.recipient,
-        state: download.state,
-        acked: download.acked,
-        total: download.total,
-        files_done: download.files_done,
-        files: download.files,
-    }
+    let named = |field: &str| field.strip_prefix("last_event_id=").is_some_and(|id| !id.is_empty());
+    headers.get("last-event-id").is_some_and(|id| !id.is_empty())
+        || query.is_some_and(|query| query.split('&').any(named))
 }
 
 fn random() -> u64 {
@@ -170,24 +208,45 @@ fn random() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Somebody who has been told the state.
-struct Listener {
-    connection: Upgraded,
-    scope: Scope,
-    live: Live,
+/// Sees to it that a listener who is gone, or does not read, costs little and is noticed. Where the kernel does not know
+/// these options, it costs more.
+fn prepare(connection: &Upgraded) {
+    let _ = sockopt::set_socket_send_buffer_size(connection, SEND_BUFFER);
+    let _ = sockopt::set_tcp_user_timeout(connection, u32::try_from(SILENCE.as_millis()).unwrap_or(0));
 }
 
-impl Listener {
-    /// Passes on what is heard, until there is nothing more to be said. `None`: until the listener went away, or the
-    /// server drains.
-    async fn listen(&mut self, heard: &mut tokio::sync::broadcast::Receiver<Arc<Told>>) -> Option<()> {
-        let mut draining = self.connection.draining();
+/// Somebody who listens.
+struct Listener<S> {
+    connection: S,
+    scope: Scope,
+    live: Live,
+    heard: Heard,
+    /// When a comment is due.
+    beat: Instant,
+    /// When the link is looked at.
+    look: Instant,
+}
+
+impl<S> Listener<S>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    /// Tells the state, and passes on what is heard, until there is nothing more to be said. `None`: until the listener
+    /// went away.
+    async fn serve(mut self, first: Vec<u8>, over: bool) -> Option<()> {
+        self.send(&first).await?;
+        // It may be long, and listeners stay for hours.
+        drop(first);
+        if over { Some(()) } else { self.listen().await }
+    }
+
+    async fn listen(&mut self) -> Option<()> {
         let mut said = [0; 64];
         loop {
-            let told = tokio::select! {
-                told = heard.recv() => told,
-                () = tokio::time::sleep(HEARTBEAT) => {
-                    self.send(b":\n\n").await?;
+            let word = tokio::select! {
+                word = self.heard.next() => word,
+                () = tokio::time::sleep_until(self.beat.min(self.look)) => {
+                    self.tick().await?;
                     continue;
                 }
                 // Nothing that it says matters but its end.
@@ -195,31 +254,61 @@ impl Listener {
                     Ok(1..) => continue,
                     Ok(0) | Err(_) => return None,
                 },
-                () = draining.begun() => return None,
             };
-            match told {
-                Ok(told) if self.scope.has(&told.progress.path) => {
+            match word {
+                Word::Told(told) if self.scope.has(&told.progress) => {
                     self.send(&told.event).await?;
                     if self.scope.is_single() && told.progress.state == State::Completed {
                         return Some(());
                     }
                 }
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => {
-                    let state = state(&self.live, &self.scope).await.ok()?;
-                    let over = state.is_over(&self.scope);
-                    let whole: Bytes = event("state", self.live.number(), &state);
-                    self.send(&whole).await?;
+                Word::Told(_) => {}
+                Word::Missed => {
+                    tokio::time::sleep(PAUSE).await;
+                    self.heard.anew();
+                    let state = WholeState::ask(&self.live, &self.scope, &mut self.heard).await.ok()?;
+                    let (over, event) = (state.is_over(&self.scope), state.event(&self.live));
+                    self.send(&event).await?;
                     if over {
                         return Some(());
                     }
                 }
-                Err(RecvError::Closed) => return None,
+                Word::Over => return None,
             }
         }
     }
 
+    /// Does what is due.
+    async fn tick(&mut self) -> Option<()> {
+        let now = Instant::now();
+        if now >= self.beat {
+            self.send(b":\n\n").await?;
+        }
+        if now >= self.look {
+            self.look = now + LOOK;
+            return self.is_welcome().await.then_some(());
+        }
+        Some(())
+    }
+
+    /// Whether its link is still good.
+    async fn is_welcome(&self) -> bool {
+        let Some((link, spent)) = &self.scope.link else { return true };
+        if spent.is_none() && link.expiry(SystemTime::now()).is_some() {
+            // Whether something goes on all the same is seen when it connects again.
+            return false;
+        }
+        let ledger = self.live.ledger();
+        let state = match ledger.link_now(&link.id) {
+            Some(state) => Ok(state),
+            None => ledger.link(&link.id).await,
+        };
+        // A ledger that cannot be asked shuts nobody out.
+        state.map_or(true, |state| state.revoked.is_none())
+    }
+
     async fn send(&mut self, bytes: &[u8]) -> Option<()> {
+        self.beat = Instant::now() + HEARTBEAT;
         tokio::time::timeout(STALL, self.connection.write_all(bytes)).await.ok()?.ok()
     }
 }

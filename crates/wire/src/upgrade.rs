@@ -2,6 +2,7 @@
 //! service takes them over for a body that has no end ([`Handoff`]).
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -124,6 +125,14 @@ impl Upgraded {
         let Upgraded { read, write, buffered, counted, .. } = self;
         let stream = read.reunite(write).expect("both halves came from one connection");
         (stream, Bytes::copy_from_slice(buffered.filled()), counted)
+    }
+}
+
+/// The socket, for its options.
+impl AsFd for Upgraded {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let stream: &TcpStream = self.write.as_ref();
+        stream.as_fd()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Several servers on one ledger, and servers that crash.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use outflow_ledger::{Kind, Options, State};
+use outflow_ledger::{DownloadQuery, Kind, Options, Report, State};
 
 use crate::common::{Book, Place, both, content, end, opening, until};
 
@@ -199,8 +199,9 @@ fn progress_is_heard_here_and_on_other_nodes() {
         tracked.acked(vec![0..400], 500);
         let report = book.wait(async {
             loop {
-                let report = heard.recv().await.unwrap();
-                if report.acked > 0 {
+                if let Report::Progress(report) = heard.recv().await.unwrap()
+                    && report.acked > 0
+                {
                     return report;
                 }
             }
@@ -211,7 +212,7 @@ fn progress_is_heard_here_and_on_other_nodes() {
             // Whether there is somebody else is looked after now and then.
             until("it is heard on the other node", || {
                 tracked.acked(vec![0..400], 501);
-                heard_there.try_recv().is_ok_and(|report| report.acked == 400) || {
+                heard_there.try_recv().is_ok_and(|heard| acked(&heard) == Some(400)) || {
                     tracked.acked(vec![0..400], 502);
                     false
                 }
@@ -220,8 +221,9 @@ fn progress_is_heard_here_and_on_other_nodes() {
         end(tracked, &[0..1000]);
         let last = book.wait(async {
             loop {
-                let report = heard.recv().await.unwrap();
-                if report.state == State::Completed {
+                if let Report::Progress(report) = heard.recv().await.unwrap()
+                    && report.state == State::Completed
+                {
                     return report;
                 }
             }
@@ -230,4 +232,61 @@ fn progress_is_heard_here_and_on_other_nodes() {
         book.close();
         other.close();
     });
+}
+
+/// How many bytes a listener hears of.
+fn acked(heard: &Report) -> Option<u64> {
+    match heard {
+        Report::Progress(progress) => Some(progress.acked),
+        Report::Missed => None,
+    }
+}
+
+#[test]
+fn how_a_download_stands_counts_what_is_not_written_yet() {
+    both(|place| {
+        let book = place.open(serving());
+        let anna = opening(&content(1, 1000), "anna");
+        let mut tracked = book.begin(&anna, std::slice::from_ref(&(0..1000)));
+        book.settle(1);
+        // Far from a checkpoint, and nobody has listened.
+        tracked.acked(vec![0..400], 500);
+        let standing = || book.wait(book.ledger.standing(&DownloadQuery::default())).unwrap().remove(0);
+        let stands = standing();
+        assert_eq!((stands.acked, stands.sent, stands.state), (400, 500, State::Open));
+        assert_eq!(book.download().acked, 0, "written");
+        end(tracked, &[0..1000]);
+        book.settle(0);
+        let stands = standing();
+        assert_eq!((stands.acked, stands.state, stands.eta), (1000, State::Completed, Some(0)));
+        // The exact address only.
+        let path = stands.path;
+        for (address, count) in [(&*path, 1), (&path[..path.len() - 1], 0)] {
+            let query = DownloadQuery { address: Some(address.to_owned()), ..DownloadQuery::default() };
+            assert_eq!(book.wait(book.ledger.standing(&query)).unwrap().len(), count, "{address}");
+        }
+        book.close();
+    });
+}
+
+#[test]
+fn a_download_of_many_small_ranges_is_told_of_four_times_a_second() {
+    let place = Place::sqlite();
+    let book = place.open(serving());
+    let mut heard = book.ledger.listen();
+    let anna = opening(&content(1, 200), "anna");
+    let begun = Instant::now();
+    for at in 0..200 {
+        book.deliver(&anna, at..at + 1);
+        book.settle(0);
+    }
+    let mut states = Vec::new();
+    while states.last() != Some(&State::Completed) {
+        if let Report::Progress(progress) = book.wait(heard.recv()).unwrap() {
+            states.push(progress.state);
+        }
+    }
+    let may = begun.elapsed().as_millis() / 250 + 1;
+    assert!((1..=may).contains(&(states.len() as u128)), "{} within {:?}", states.len(), begun.elapsed());
+    book.close();
 }
