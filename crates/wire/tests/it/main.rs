@@ -16,6 +16,7 @@ mod oracle;
 mod proxies;
 mod request_bodies;
 mod sending;
+mod slow_link;
 mod splicing;
 mod timeouts;
 mod upgrades;
