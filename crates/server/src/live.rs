@@ -112,6 +112,12 @@ impl Live {
         self.listeners().number
     }
 
+    /// How many topics somebody listens to.
+    #[cfg(test)]
+    pub(crate) fn topics(&self) -> usize {
+        self.listeners().topics.len()
+    }
+
     fn listeners(&self) -> MutexGuard<'_, Listeners> {
         self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -312,3 +312,112 @@ where
         tokio::time::timeout(STALL, self.connection.write_all(bytes)).await.ok()?.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outflow_ledger::{Ledger, Options};
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+
+    use super::*;
+
+    fn ledger(folder: &tempfile::TempDir) -> Ledger {
+        Ledger::open(&format!("sqlite:{}", folder.path().join("ledger").display()), Options::default())
+            .unwrap()
+    }
+
+    fn anna() -> Scope {
+        let topic = Topic::Of { recipient: "anna".into(), weak: true };
+        Scope { topic, of: Of::Exactly("/a".into()), transfer: None, link: None }
+    }
+
+    /// A listener whose kernel takes `room` bytes, and its other end.
+    fn listener(live: &Live, room: usize) -> (Listener<DuplexStream>, DuplexStream) {
+        let (connection, other) = tokio::io::duplex(room);
+        let (scope, now) = (anna(), Instant::now());
+        let heard = live.listen(scope.topic.clone());
+        let live = live.clone();
+        (Listener { connection, scope, live, heard, beat: now + HEARTBEAT, look: now + LOOK }, other)
+    }
+
+    fn progress(download: &str, acked: u64, state: State) -> Progress {
+        Progress {
+            download: download.into(),
+            content: String::new(),
+            path: "/a".into(),
+            transfer: None,
+            link: None,
+            recipient: "anna".into(),
+            state,
+            acked,
+            sent: 0,
+            total: 10,
+            rate: 0,
+            eta: None,
+            files_done: None,
+            files: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_comment_comes_when_nothing_else_has_come_for_15_seconds() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let live = Live::new(ledger(&folder));
+        let (listener, mut other) = listener(&live, 1024);
+        let begun = Instant::now();
+        let serving = tokio::spawn(listener.serve(b"first".to_vec(), false));
+        let mut first = [0; 5];
+        other.read_exact(&mut first).await.unwrap();
+        for beat in 1..=10 {
+            // What the listener says puts nothing off.
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            other.write_all(b"?").await.unwrap();
+            let mut comment = [0; 3];
+            other.read_exact(&mut comment).await.unwrap();
+            assert_eq!((&comment, begun.elapsed().as_secs()), (b":\n\n", beat * 15));
+        }
+        drop(other);
+        assert_eq!(serving.await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_is_let_go_of_and_leaves_nothing_behind() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let live = Live::new(ledger(&folder));
+        let (listener, _other) = listener(&live, 16);
+        let begun = Instant::now();
+        assert_eq!(listener.serve(vec![b'x'; 100], false).await, None);
+        assert_eq!(begun.elapsed(), STALL);
+        assert_eq!(live.topics(), 0);
+    }
+
+    #[test]
+    fn what_was_told_while_the_state_was_asked_for_is_part_of_it() {
+        let mut state = WholeState {
+            downloads: vec![progress("dl_3", 5, State::Open), progress("dl_1", 10, State::Completed)],
+        };
+        for told in [
+            progress("dl_3", 4, State::Open),
+            progress("dl_1", 9, State::Open),
+            progress("dl_4", 1, State::Open),
+            progress("dl_2", 10, State::Completed),
+            progress("dl_3", 7, State::Aborted),
+        ] {
+            state.put(&told);
+        }
+        let downloads = state.downloads.iter().map(|it| (&*it.download, it.acked, it.state));
+        assert_eq!(
+            downloads.collect::<Vec<_>>(),
+            [
+                ("dl_4", 1, State::Open),
+                ("dl_3", 7, State::Aborted),
+                ("dl_2", 10, State::Completed),
+                ("dl_1", 10, State::Completed)
+            ]
+        );
+        assert!(!state.is_over(&anna()));
+        state.put(&progress("dl_4", 10, State::Completed));
+        assert!(state.is_over(&anna()));
+        // Others may still download it.
+        assert!(!state.is_over(&Scope { topic: Topic::All, ..anna() }));
+    }
+}

@@ -26,6 +26,8 @@ mod names;
 mod nodes;
 mod pages;
 mod process;
+mod progress;
+mod progress_many;
 mod proxies;
 mod publish;
 mod ranges;

@@ -11,6 +11,7 @@ mod receiver;
 mod run;
 mod server;
 mod stores;
+mod stream;
 mod tree;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each};
 pub(crate) use run::{Program, feed, java, output, program, python};
 pub(crate) use server::{Server, Setup, binary};
 pub(crate) use stores::{Access, BUCKET, Bucket, Garage, Moto, Nginx};
+pub(crate) use stream::{Listener, Told as Heard};
 pub(crate) use tree::{Files, Random, Tree, noise};
 
 /// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
