@@ -389,7 +389,7 @@ fn downloads_are_what_a_bitmap_says() {
 fn cut(book: &Book, opening: &outflow_ledger::Opening, range: Range<u64>, acked: u64, sent: u64) {
     let tracked = book.begin(opening, std::slice::from_ref(&range));
     tracked.ended(outflow_ledger::Closing {
-        acked: (acked > range.start).then(|| range.start..acked).into_iter().collect(),
+        acked: (acked > range.start).then_some(range.start..acked).into_iter().collect(),
         sent,
         outcome: Outcome::Aborted("the client went away".into()),
         transport: None,
