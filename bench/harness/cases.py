@@ -8,13 +8,16 @@ and `others_beside_load` the share of the server's and the load's core that went
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sqlite3
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 from . import load, measure, trees
-from .peers import Server
+from .peers import LEDGER, Server
 from .stores import PREFIX, Spec, Store, objects
 
 Figures = Dict[str, float]
@@ -28,6 +31,7 @@ class Rig:
     load_core: int
     root: Path = Path()  # the tree of the running case
     store: Optional[Store] = None  # the store behind the server, on the load's core
+    ledger_bench: Path = Path()  # the program that loads the ledger alone
 
     @property
     def load_cores(self) -> Set[int]:
@@ -97,7 +101,7 @@ def archive(rig: Rig, server: Server, path: str, files: int, repeat: int) -> Fig
     return dict(download(rig, server, path, 1, repeat, files), waited_s=waited)
 
 
-def idle(rig: Rig, server: Server, file: str, size: int, connections: int) -> Figures:
+def idle(rig: Rig, server: Server, file: str, size: int, connections: int, rest: float = 1) -> Figures:
     """Keep-alive connections that have made one request each and then rest."""
     trees.warm(rig.root)
     # Code pages and first-use allocations belong to the server, not to the connections.
@@ -109,7 +113,7 @@ def idle(rig: Rig, server: Server, file: str, size: int, connections: int) -> Fi
         "idle", rig.load_cores, server, path=file, connections=connections, length=size
     ) as client:
         client.wait_ready()
-        time.sleep(1)
+        time.sleep(rest)
         after, sockets = measure.memory(server.pid), measure.sockets(server.pid)
         held = client.finish()
     if sockets < connections or held["closed"]:
@@ -230,6 +234,94 @@ def crowd(rig: Rig, server: Server, file: str, connections: int) -> Figures:
     }
 
 
+# --- kinds of load on the ledger -----------------------------------------------------------------------------------
+
+
+def settled(server: Server) -> int:
+    """Waits until nothing more is written to the server's ledger, and says how many downloads are complete in it."""
+    path = server.scratch / LEDGER
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as ledger:
+        last, since = None, time.monotonic()
+        # What a delivery without a next request waits for is over after 2 s; groups wait for 0.1 s at most.
+        while time.monotonic() - since < 2.5:
+            now = ledger.execute("SELECT max(rowid), max(batch) FROM downloads, instances").fetchone()
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.05)
+        return ledger.execute("SELECT count(*) FROM downloads WHERE state = 3").fetchone()[0]
+
+
+def hot_noted(rig: Rig, server: Server, file: str, size: int, seconds: float) -> Figures:
+    """64 connections ask for one file again and again. The CPU's time includes what is written after the last answer, and all
+    answers have to be in the ledger as receipts."""
+    trees.warm(rig.root)
+    load.wrk(server, file, size, 1, 64, rig.load_cores)
+    before = settled(server)
+    with rig.window(server) as window:
+        got = load.wrk(server, file, size, seconds, 64, rig.load_cores)
+        receipts = settled(server) - before
+    figures = {
+        "requests_per_s": got["requests"] / got["seconds"],
+        "cpu_us_per_request": window.cpu / got["requests"] * 1e6,
+        "p50_us": got["p50_us"], "p99_us": got["p99_us"],
+        "load": got["cpu"] / got["seconds"], "others": window.others,
+    }
+    if server.peer.ledger:
+        if receipts < got["requests"]:
+            raise load.LoadError(f"{got['requests']} requests, and {receipts} receipts\n{server.log()}")
+        figures["receipts"] = receipts / got["requests"]
+    return figures
+
+
+def big_noted(rig: Rig, server: Server, path: str, connections: int, repeat: int) -> Figures:
+    """Downloads that discard what they get, each of which has to be in the ledger as a receipt; the CPU's time includes
+    writing it."""
+    trees.warm(rig.root)
+    before = settled(server)
+    with rig.window(server) as window:
+        with load.Client(
+            "download", rig.load_cores, server, path=path, connections=connections, repeat=repeat, copy=False, timeout=100
+        ) as client:
+            got = client.finish()
+        receipts = settled(server) - before
+    wanted = connections * repeat
+    if got["bytes"] != (rig.root / path[1:]).stat().st_size * wanted:
+        raise load.LoadError(f"{path}: {got['bytes']} bytes in {wanted} downloads")
+    if server.peer.ledger and receipts != wanted:
+        raise load.LoadError(f"{path}: {wanted} downloads, and {receipts} receipts\n{server.log()}")
+    return {
+        "mb_per_s": got["bytes"] / got["seconds"] / 1e6,
+        "cpu_s_per_gib": window.cpu / (got["bytes"] / trees.GIB),
+        "load": got["cpu"] / got["seconds"], "others": window.others,
+    }
+
+
+def ledger_alone(rig: Rig, server: Server) -> Figures:
+    """The ledger without a server (`ledger-bench`), on the server's core, in a fresh file on the disk, synchronous=FULL:
+    receipts in groups and with a commit each; merges into downloads of few and of many fragments, a commit each."""
+    output = load.program([str(rig.ledger_bench)], {"BENCH_DIR": str(server.scratch)}, {rig.server_core}, timeout=300)
+    rates = {
+        "grouped_per_s": r"receipts in groups, each of another recipient +(\d+)/s",
+        "same_per_s": r"receipts in groups, all of one recipient +(\d+)/s",
+        "alone_per_s": r"receipts, one commit each +(\d+)/s",
+        "cpu_us": r"each of another recipient .* (\d+\.\d) us",
+        "few_per_s": r"merges into 10 fragments +(\d+)/s", "many_per_s": r"merges into 100000 fragments +(\d+)/s",
+        "few_cpu_us": r"merges into 10 fragments .* (\d+\.\d) us",
+        "many_cpu_us": r"merges into 100000 fragments .* (\d+\.\d) us",
+    }
+    found = {key: re.search(pattern, output) for key, pattern in rates.items()}
+    missing = [key for key, match in found.items() if not match]
+    if missing:
+        raise load.LoadError(f"ledger-bench did not say {', '.join(missing)}:\n{output[-2000:]}")
+    figures = {key: float(match.group(1)) for key, match in found.items()}
+    figures["times"] = figures["grouped_per_s"] / figures["alone_per_s"]
+    figures["merge"] = figures["few_per_s"] / figures["many_per_s"]
+    figures["merge_cpu"] = figures["many_cpu_us"] / figures["few_cpu_us"]
+    return figures
+
+
 # --- the table ---------------------------------------------------------------------------------------------------
 
 LOWER, HIGHER = "lower", "higher"
@@ -320,6 +412,32 @@ def _proxy(
     )
 
 
+def _noted(name: str, size: str, file: str, length: int) -> Case:
+    return Case(
+        name, f"{size} file, 64 connections", "hot", hot_noted, dict(file=file, size=length, seconds=4),
+        [
+            Metric("requests_per_s", "requests/s", "", HIGHER, ratio=0.9, plot="rate"),
+            Metric("cpu_us_per_request", "server CPU per request", "us", LOWER, plot="cpu"),
+            Metric("p50_us", "p50", "us", LOWER),
+            Metric("p99_us", "p99", "us", LOWER),
+            Metric("receipts", "receipts for each answer", "", HIGHER),
+        ],
+        short=f"{size} file", quick=dict(seconds=2), rounds=4, disk=2 * trees.MB, group="receipts", only=("no-ledger",),
+    )
+
+
+_RESTING = dict(file="/10k.bin", size=10 * trees.KB, connections=10_000)
+_IDLE = dict(
+    title="10,000 idle keep-alive connections", tree="hot", kind=idle,
+    metrics=[
+        Metric("anonymous_bytes", "user memory per connection", "B", LOWER, limit=1024),
+        Metric("rss_bytes", "growth of RSS per connection", "B", LOWER),
+        Metric("total_pss_mib", "memory with all of them", "MiB", LOWER),
+    ],
+    rounds=3, connections=12_000, disk=2 * trees.MB,
+)
+
+
 CASES = [
     _hot("hot-10k", "10 KB file, 64 connections", "/10k.bin", 10 * trees.KB, cpu=0.8, rate=1.1, p99=1.0),
     _hot("hot-100k", "100 KB file, 64 connections", "/100k.bin", 100 * trees.KB, cpu=1.0, rate=1.0, p99=1.0),
@@ -363,16 +481,7 @@ CASES = [
         quick=dict(repeat=4), disk=2 * trees.GIB,
         archives=True, against=_OWN_FILE,
     ),
-    Case(
-        "idle", "10,000 idle keep-alive connections", "hot", idle,
-        dict(file="/10k.bin", size=10 * trees.KB, connections=10_000),
-        [
-            Metric("anonymous_bytes", "user memory per connection", "B", LOWER, limit=1024),
-            Metric("rss_bytes", "growth of RSS per connection", "B", LOWER),
-            Metric("total_pss_mib", "memory with all of them", "MiB", LOWER),
-        ],
-        rounds=3, connections=12_000, disk=2 * trees.MB,
-    ),
+    Case(name="idle", params=_RESTING, **_IDLE),
     Case(
         "cold", "10 KB file while 8 cold 1 GiB files are read", "cold", cold,
         dict(file="/10k.bin", size=10 * trees.KB, cold=8, rate=64e6, seconds=4),
@@ -457,6 +566,34 @@ CASES = [
         quick=dict(connections=25), rounds=3, against=NOBODY, disk=256 * trees.MB, group="stores",
         store=Spec("s3", crc32=True),
     ),
+    # --- receipts ---
+    Case(
+        # A difference of a few per cent shows only in many short turns.
+        "noted-big", "1 GiB file, 4 downloads", "big", big_noted, dict(path="/1g.bin", connections=4, repeat=1),
+        [Metric(**_CPU_GIB, ratio={"no-ledger": 1.03}, plot="cpu"), Metric(**_MB_S, plot="rate")],
+        short="4 x 1 GiB", disk=trees.GIB, group="receipts",
+    ),
+    _noted("noted-10k", "10 KB", "/10k.bin", 10 * trees.KB),
+    _noted("noted-100k", "100 KB", "/100k.bin", 100 * trees.KB),
+    _noted("noted-1m", "1 MB", "/1m.bin", trees.MB),
+    Case(
+        # Deliveries are waited for 2 s at most; then what they had is free again, which does not make it anybody else's.
+        name="noted-idle", group="receipts", only=("no-ledger",), params=dict(_RESTING, rest=4), **_IDLE,
+    ),
+    Case(
+        "ledger", "the ledger alone, SQLite, synchronous=FULL", "hot", ledger_alone, {},
+        [
+            Metric("times", "receipts/s in groups / with a commit each", "x", HIGHER, limit=10),
+            Metric("grouped_per_s", "receipts/s in groups", "", HIGHER),
+            Metric("same_per_s", "receipts/s in groups, of one recipient", "", HIGHER),
+            Metric("alone_per_s", "receipts/s with a commit each", "", HIGHER),
+            Metric("cpu_us", "CPU per receipt in groups", "us", LOWER),
+            Metric("merge", "merging into 100,000 fragments / into 10", "x", LOWER, limit=3),
+            Metric("merge_cpu", "CPU of it", "x", LOWER),
+            Metric("many_per_s", "merges/s into 100,000 fragments", "", HIGHER),
+        ],
+        rounds=3, against=NOBODY, disk=trees.GIB, group="receipts",
+    ),
 ]
 
 
@@ -467,9 +604,16 @@ class Group:
     page: str  # the table's and the plot's name in bench/results
     record: str  # what the name of the record ends in
     peers: List[str]  # whom they are compared with by default
+    title: str  # of the table
+    rounds: int = 5  # by default
 
 
 GROUPS = {
-    "files": Group("latest", "all", ["nginx"]),
-    "stores": Group("stores", "stores", ["nginx-proxy", "nginx-proxy-defaults"]),
+    "files": Group("latest", "all", ["nginx"], "Outflow (without a ledger) against nginx"),
+    "stores": Group(
+        "stores", "stores", ["nginx-proxy", "nginx-proxy-defaults"], "Outflow (without a ledger) against nginx as a proxy"
+    ),
+    "receipts": Group(
+        "receipts", "receipts", ["no-ledger", "log-only"], "Outflow with a ledger against itself without one", rounds=9
+    ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import resource
 import select
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import Dict, Optional, Set
+from typing import Dict, List, Optional, Set
 
 from .peers import Server, child_setup, end_group
 
@@ -100,6 +101,21 @@ class Client:
         self.process.stdout.close()
         if not self.process.stdin.closed:
             self.process.stdin.close()
+
+
+def program(command: List[str], environment: dict, cores: Set[int], timeout: float) -> str:
+    """Runs a program that is measured by what it prints."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, **environment}, preexec_fn=child_setup(cores),
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    finally:
+        end_group(process)
+    if process.returncode != 0:
+        raise LoadError(f"{Path(command[0]).name} ended with {process.returncode}:\n{output[-2000:]}")
+    return output
 
 
 def head(server: Server, path: str) -> Dict[str, str]:

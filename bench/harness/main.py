@@ -42,7 +42,7 @@ def main() -> int:
     options = _options()
     if options.list:
         for case in CASES:
-            print(f"{case.group:7} {case.name:15} {case.title}")
+            print(f"{case.group:8} {case.name:15} {case.title}")
         return 0
     if options.render:
         for path in report.render(options.render):
@@ -72,6 +72,7 @@ class Run:
         options = self.options
         peers.raise_open_files()
         self._install()
+        self._build()
         subject = self._peer(options.subject)
         rivals = self._label([self._peer(name) for name in options.peer], taken=options.subject)
         rig = self._rig()
@@ -180,25 +181,34 @@ class Run:
     # --- what surrounds it --------------------------------------------------------------------------------------
 
     def _peer(self, name: str) -> Peer:
-        if name != "outflow":
-            return peers.PEERS[name]()
+        if name == "outflow":
+            return peers.Outflow(self.binary, ledger=self.options.group == "receipts")
+        kind = peers.PEERS[name]
+        return kind(self.binary) if issubclass(kind, peers.Outflow) else kind()
+
+    def _build(self) -> None:
+        """Builds what takes part, and says where it is."""
         options = self.options
+        names = {options.subject, *options.peer} - {"outflow"}
+        if options.subject != "outflow" and not any(issubclass(peers.PEERS[n], peers.Outflow) for n in names):
+            return
         target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
         binary = options.binary or target / "release" / "outflow"
         self.double = target / "release" / "outflow-s3-double"
+        self.ledger_bench = target / "release" / "examples" / "ledger-bench"
+        more = {"stores": (self.double, "--bin"), "receipts": (self.ledger_bench, "--example")}.get(options.group)
         if not options.no_build and not options.binary:
             _say("cargo build --release")
-            names = ["outflow"] + (["outflow-s3-double"] if options.group == "stores" else [])
-            wanted = [word for name in names for word in ("--bin", name)]
+            wanted = ["--bin", "outflow", *([more[1], more[0].name] if more else [])]
             if subprocess.run(["cargo", "build", "--release", *wanted], cwd=REPO).returncode != 0:
                 raise PeerError("Outflow does not build; the errors are above")
             # Building is not measuring: the time for it is not counted.
             self.deadline += time.monotonic() - self.began
-        if options.group == "stores" and not self.double.is_file():
-            raise PeerError(f"no {self.double}: cargo build --release --bin outflow-s3-double")
+        if more and not more[0].is_file():
+            raise PeerError(f"no {more[0]}: cargo build --release {more[1]} {more[0].name}")
         if not binary.is_file():
             raise PeerError(f"no {binary}; run without --no-build, or say --binary")
-        return peers.Outflow(binary.resolve())
+        self.binary = binary.resolve()
 
     @staticmethod
     def _label(found: List[Peer], taken: str) -> Dict[str, Peer]:
@@ -230,7 +240,7 @@ class Run:
             _say("server and load share a core: no figure of this run says much")
         # We too stay off the server's core.
         os.sched_setaffinity(0, {load_core})
-        return Rig(server, load_core)
+        return Rig(server, load_core, ledger_bench=getattr(self, "ledger_bench", Path()))
 
     def _document(self, subject: Peer, rivals: Dict[str, Peer], rig: Rig) -> dict:
         model = [l.split(":", 1)[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
@@ -238,7 +248,7 @@ class Run:
         versions["wrk"] = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
         versions["python"] = platform.python_version()
         return {
-            "format": 1, "page": GROUPS[self.options.group].page,
+            "format": 1, "page": GROUPS[self.options.group].page, "title": GROUPS[self.options.group].title,
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "command": " ".join(["bench/run", *sys.argv[1:]]),
             "subject": subject.name, "peers": list(rivals), "rounds": self.options.rounds, "quick": self.options.quick,
@@ -278,12 +288,12 @@ def _options() -> argparse.Namespace:
         epilog="All figures of a run, the table and the plot go to bench/results. See bench/README.md.",
     )
     names = [c.name for c in CASES]
-    parser.add_argument("group", nargs="?", choices=list(GROUPS), help="which cases: of files (default), or of stores")
+    parser.add_argument("group", nargs="?", choices=list(GROUPS), help="which cases: of files (default), of stores, or of receipts")
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--quick", action="store_true", help="shorter loads and 2 rounds: a look, not a measurement")
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5; with --quick 2)")
-    parser.add_argument("--peer", action="append", choices=list(peers.PEERS), help="compare with this (repeatable; default nginx, or its proxies for stores)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5, of receipts 9; with --quick 2)")
+    parser.add_argument("--peer", action="append", choices=list(peers.PEERS), help="compare with this (repeatable; default nginx, its proxies for stores, Outflow without a ledger for receipts)")
     parser.add_argument("--subject", default="outflow", choices=["outflow", *peers.PEERS], help="what is compared (default outflow)")
     parser.add_argument("--binary", type=Path, help="an Outflow binary to use as it is")
     parser.add_argument("--no-build", action="store_true", help="use target/release/outflow without building it")
@@ -294,18 +304,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--render", type=Path, metavar="JSON", help="write table and plot of earlier figures again, beside them")
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 5)
     if not options.group:
         wanted = {c.group for c in CASES if c.name in (options.case or [])}
         options.group = wanted.pop() if len(wanted) == 1 else "files"
+    options.rounds = options.rounds or (2 if options.quick else GROUPS[options.group].rounds)
     strangers = [n for n in options.case or [] if n not in [c.name for c in CASES if c.group == options.group]]
     if strangers:
         parser.error(f"{', '.join(strangers)}: not of the group {options.group}")
     options.peer = options.peer or GROUPS[options.group].peers
-    if any(name.startswith("nginx-proxy") != (options.group == "stores") for name in options.peer):
+    if any(options.group not in peers.PEERS[name].groups for name in options.peer):
         parser.error(f"these peers cannot do the cases of the group {options.group}")
-    if options.group == "stores" and options.subject != "outflow":
-        parser.error("only Outflow can be the subject of the group stores")
+    if options.subject != "outflow" and options.group not in peers.PEERS[options.subject].groups:
+        parser.error(f"{options.subject} cannot be the subject of the group {options.group}")
     return options
 
 

@@ -27,6 +27,8 @@ STOP_SECONDS = 5
 # The idle case needs 10,000 sockets in the server and as many in its client.
 OPEN_FILES = 20_000
 PR_SET_PDEATHSIG = 1
+# The ledger's name in a server's scratch folder.
+LEDGER = "ledger.sqlite"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,6 +53,7 @@ class Start:
 class Peer:
     name = ""
     packages: List[str] = []  # Debian packages that provide it, named like their programs
+    groups: Tuple[str, ...] = ("files",)  # of which cases it can do
     archives = False  # answers /folder/?zip with an archive
     picks_port = False  # chooses its own port and tells in its first line on stdout
 
@@ -74,12 +77,16 @@ def port_of(first_line: str) -> Optional[int]:
 
 
 class Outflow(Peer):
+    """Outflow; with a ledger of its own for each turn, or with none."""
+
     name = "outflow"
+    groups = ("files", "stores", "receipts")
     archives = True
     picks_port = True
+    log_level = "warn"
 
-    def __init__(self, binary: Path):
-        self.binary = binary
+    def __init__(self, binary: Path, ledger: bool = False):
+        self.binary, self.ledger = binary, ledger
 
     def version(self) -> str:
         return _first_line([str(self.binary), "--version"])
@@ -87,7 +94,9 @@ class Outflow(Peer):
     def command(self, start: Start) -> List[str]:
         what = start.store.address if start.store else str(start.root)
         command = [str(self.binary), "serve", what, "--listen", "127.0.0.1:0"]
-        command += ["--threads", "1", "--log-level", "warn", "--cache", str(start.cache), *start.flags]
+        command += ["--threads", "1", "--log-level", self.log_level, "--cache", str(start.cache), *start.flags]
+        # Always said: without a word there would be one in the user's state folder.
+        command += ["--ledger", f"sqlite:{start.scratch / LEDGER}" if self.ledger else "none"]
         if start.connections > 1024:
             command += ["--max-connections", str(start.connections)]
         return command
@@ -95,9 +104,24 @@ class Outflow(Peer):
     def environment(self, start: Start) -> dict:
         # Neither the user's settings nor the user's cache may colour a figure.
         store = start.store.environment if start.store else {}
-        return {"HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache), **store}
+        home = {"HOME": str(start.scratch), "XDG_STATE_HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache)}
+        return {**home, **store}
 
     announced_port = staticmethod(port_of)
+
+
+class NoLedger(Outflow):
+    """The same program without a ledger: nobody asks what becomes of a delivery, so nothing is tracked either."""
+
+    name = "no-ledger"
+    groups = ("receipts",)
+
+
+class LogOnly(NoLedger):
+    """No ledger, but a line in the log for each delivery when it has ended: it is tracked, and not noted."""
+
+    name = "log-only"
+    log_level = "info"
 
 
 class Nginx(Peer):
@@ -153,6 +177,7 @@ class NginxProxy(Nginx):
     """nginx's proxy_pass with large buffers, nothing written to disk, and connections to the store that are kept."""
 
     name = "nginx-proxy"
+    groups = ("stores",)
     buffers = """\
             proxy_buffers 8 1m;
             proxy_buffer_size 1m;
@@ -184,7 +209,7 @@ class NginxProxyDefaults(NginxProxy):
     buffers = ""
 
 
-PEERS = {"nginx": Nginx, "nginx-proxy": NginxProxy, "nginx-proxy-defaults": NginxProxyDefaults}
+PEERS = {peer.name: peer for peer in (Nginx, NginxProxy, NginxProxyDefaults, NoLedger, LogOnly)}
 
 
 class Server:

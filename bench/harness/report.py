@@ -149,12 +149,17 @@ def table(document: dict) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines)
 
 
+def _title(document: dict) -> str:
+    usual = document["subject"] == "outflow" and "title" in document
+    return document["title"] if usual else f"{document['subject'].capitalize()} against {', '.join(document['peers'])}"
+
+
 def markdown(document: dict) -> str:
     machine = document["machine"]
     versions = ", ".join(f"{name}: {version}" for name, version in document["versions"].items())
     commit = (document["git"] or "unknown")[:12] + ("" if document["git_clean"] else " with uncommitted changes")
     lines = [
-        f"# {document['subject'].capitalize()} against {', '.join(document['peers'])}",
+        f"# {_title(document)}",
         "",
         f"`{document['command']}` on {document['date']}, commit {commit}, {document['minutes']} minutes.",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
