@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::support::{Client, Heard, Listener, Program, Server, Setup, Tree, binary, noise, output, program};
 
@@ -33,13 +34,16 @@ fn link(keys: &PathBuf, path: &str, args: &[&str]) -> String {
     url.trim_end().strip_prefix("http://test").unwrap_or_else(|| panic!("{url}")).to_owned()
 }
 
-/// Begins to read through a narrow window, and takes half of it.
+/// Begins to read through a narrow window, and takes half of it: with a pause, because what was acknowledged is looked at four
+/// times a second at the most, and only when more is taken.
 #[track_caller]
 fn begin(server: &Server, path: &str, lines: &str) -> (Client, usize, String) {
     let mut client = Client::connect_narrow(server.addr);
     let head = client.ask("GET", path, lines).head().expect(200);
     let len = head.length() as usize;
-    client.take(len / 2).unwrap();
+    client.take(len / 8 * 3).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    client.take(len / 2 - len / 8 * 3).unwrap();
     (client, len - len / 2, head.header("etag").to_owned())
 }
 
