@@ -156,6 +156,8 @@ fn download(server: &Server, target: &Target, random: &mut Random, may_break: bo
         };
         if matches!(head.status, 502 | 503) {
             sums.refusals.fetch_add(1, Ordering::Relaxed);
+            // As who is told to try again later does, only sooner: otherwise all tries are over within one bad moment.
+            std::thread::sleep(Duration::from_millis(100));
             continue;
         }
         assert_eq!(head.status, if at > 0 { 206 } else { 200 }, "{}: {:?}", target.path, head.headers);
