@@ -1,19 +1,22 @@
 //! The two databases behind one face: the same statements, translated where the dialects differ.
 //!
 //! Statements have `$1`, `$2` … for arguments, and some words of their own: `EACH($1)` is the elements of a JSON array
-//! as rows `k(value)` (so that one statement takes any number of rows), `CLOCK` is the database's clock, `GONE` is whether
-//! the process of the row `i` of `instances` is known to have ended (see `presence`; SQLite does not know), `FOR UPDATE` and
-//! `SKIP LOCKED` vanish where there is one writer anyway.
+//! as rows `k(value)` (so that one statement takes any number of rows), of which `k.value->>0` is the first column; `CLOCK` is
+//! the database's clock; `GONE` is whether the process of the row `i` of `instances` is known to have ended (see `presence`;
+//! SQLite does not know); `FOR UPDATE` and `SKIP LOCKED` vanish where there is one writer anyway.
 
 mod open;
 mod rows;
 mod trouble;
+
+use std::sync::Arc;
 
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 pub(crate) use open::Address;
+use rows::Cell;
 pub(crate) use rows::Rows;
 pub(crate) use trouble::passes;
 
@@ -22,8 +25,8 @@ pub(crate) use trouble::passes;
 pub(crate) enum Arg {
     Int(i64),
     Text(String),
-    /// An array of rows, as JSON.
-    Json(String),
+    /// What `EACH` takes.
+    Rows(Rows),
     NoInt,
     NoText,
 }
@@ -140,13 +143,56 @@ macro_rules! bound {
         for arg in $args {
             query = match arg {
                 Arg::Int(value) => query.bind(*value),
-                Arg::Text(value) | Arg::Json(value) => query.bind(value.clone()),
+                Arg::Text(value) => query.bind(value.clone()),
+                Arg::Rows(rows) => query.bind(rows.json(0..rows.len())),
                 Arg::NoInt => query.bind(None::<i64>),
                 Arg::NoText => query.bind(None::<String>),
             };
         }
         query
     }};
+}
+
+/// So many rows SQLite is given as values rather than as JSON, out of which it reads a column for more than it costs to write
+/// it. Each number makes statements of its own, which stay prepared; what is left over is JSON.
+const TOGETHER: [usize; 2] = [128, 16];
+
+/// `sql` with so many rows in place of `EACH($1)`.
+fn with_values(sql: &str, rows: usize, width: usize) -> String {
+    let row = format!("({})", vec!["?"; width].join(","));
+    let text = sql.replace("EACH($1)", &format!("(VALUES {}) AS k", vec![row; rows].join(",")));
+    // From the last to the first: `->>1` begins `->>10`, too.
+    (0..width)
+        .rev()
+        .fold(text, |text, at| text.replace(&format!("k.value->>{at}"), &format!("k.column{}", at + 1)))
+}
+
+/// Runs `sql`, which goes through all of `rows` and has no other argument.
+async fn run_rows(conn: &mut SqliteConnection, sql: &str, rows: &Rows) -> Result<u64, sqlx::Error> {
+    let (mut at, mut changed) = (0, 0);
+    for together in TOGETHER {
+        if rows.len() - at < together {
+            continue;
+        }
+        let text = with_values(sql, together, rows.width());
+        while rows.len() - at >= together {
+            let mut query = sqlx::query(Dialect::Sqlite.translate(&text));
+            for cell in rows.cells(at..at + together) {
+                query = match cell {
+                    Cell::Int(value) => query.bind(*value),
+                    Cell::Text(value) => query.bind(Arc::clone(value)),
+                    Cell::Nothing => query.bind(None::<i64>),
+                };
+            }
+            changed += query.execute(&mut *conn).await?.rows_affected();
+            at += together;
+        }
+    }
+    if at < rows.len() {
+        let query = sqlx::query(Dialect::Sqlite.translate(sql)).bind(rows.json(at..rows.len()));
+        changed += query.execute(conn).await?.rows_affected();
+    }
+    Ok(changed)
 }
 
 /// A connection of one's own.
@@ -180,6 +226,9 @@ impl Conn {
 
     /// How many rows `sql` has changed.
     pub(crate) async fn run(&mut self, sql: &str, args: &[Arg]) -> Result<u64, sqlx::Error> {
+        if let (Conn::Sqlite(conn), [Arg::Rows(rows)]) = (&mut *self, args) {
+            return run_rows(conn, sql, rows).await;
+        }
         let text = self.dialect().translate(sql);
         match self {
             Conn::Sqlite(conn) => Ok(bound!(text, args).execute(conn).await?.rows_affected()),
@@ -233,5 +282,52 @@ impl Pool {
             Pool::Sqlite(pool) => pool.close().await,
             Pool::Postgres(pool) => pool.close().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn any_number_of_rows_arrives_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::parse(folder.path().join("ledger").to_str().unwrap()).unwrap();
+        let mut conn = address.prepare().await.unwrap();
+        let sql = "INSERT INTO endpoints (id, failing, disabled, reason) \
+                   SELECT k.value->>0, CAST(k.value->>1 AS bigint), NULL, k.value->>2 FROM EACH($1) WHERE true \
+                   ON CONFLICT (id) DO UPDATE SET failing = excluded.failing";
+        for count in [0, 1, 15, 16, 17, 127, 128, 129, 300] {
+            conn.run("DELETE FROM endpoints", &[]).await.unwrap();
+            let mut rows = Rows::default();
+            for number in 0..count {
+                let reason = (number % 3 > 0).then(|| format!("it's \"{number}\"\n"));
+                rows.row().put(&format!("{number:03}")).int(number).put(&reason);
+            }
+            let again = rows.clone();
+            assert_eq!(conn.run(sql, &[rows.arg()]).await.unwrap(), count);
+            assert_eq!(conn.run(sql, &[again.arg()]).await.unwrap(), count);
+            let found = conn
+                .rows("SELECT id, failing, reason, typeof(failing) FROM endpoints ORDER BY id", &[])
+                .await
+                .unwrap();
+            assert_eq!(found.len() as u64, count);
+            for (number, row) in (0_i64..).zip(&found) {
+                assert_eq!(row.text(0).unwrap(), format!("{number:03}"));
+                assert_eq!((row.int(1).unwrap(), row.text(3).unwrap().as_str()), (number, "integer"));
+                let reason = (number % 3 > 0).then(|| format!("it's \"{number}\"\n"));
+                assert_eq!(row.maybe_text(2).unwrap(), reason);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_told_apart() {
+        let sql = "SELECT k.value->>1, k.value->>10 FROM EACH($1)";
+        let values = "(?,?,?,?,?,?,?,?,?,?,?)";
+        assert_eq!(
+            with_values(sql, 2, 11),
+            format!("SELECT k.column2, k.column11 FROM (VALUES {values},{values}) AS k")
+        );
     }
 }
