@@ -246,7 +246,7 @@ def settled(server: Server) -> int:
         last, since = None, time.monotonic()
         # What a delivery without a next request waits for is over after 2 s; groups wait for 0.1 s at most.
         while time.monotonic() - since < 2.5:
-            now = ledger.execute("SELECT max(rowid), max(batch) FROM downloads, instances").fetchone()
+            now = ledger.execute("SELECT (SELECT count(*) FROM downloads), (SELECT max(batch) FROM instances)").fetchone()
             if now != last:
                 last, since = now, time.monotonic()
             time.sleep(0.05)
