@@ -79,15 +79,15 @@ impl Served {
         match self {
             Served::Folder(root) => {
                 let service = FolderService::new(root, settings);
-                Box::new(|server, listener, threads| server.run(listener, threads, service))
+                Box::new(|server, listener, threads| server.run([listener], threads, service))
             }
             Served::Transfers(store) => {
                 let service = StoreService::new(store, settings);
-                Box::new(|server, listener, threads| server.run(listener, threads, service))
+                Box::new(|server, listener, threads| server.run([listener], threads, service))
             }
             Served::Plain(prefix) => {
                 let service = FolderService::of(Arc::new(prefix), settings);
-                Box::new(|server, listener, threads| server.run(listener, threads, service))
+                Box::new(|server, listener, threads| server.run([listener], threads, service))
             }
         }
     }

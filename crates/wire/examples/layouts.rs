@@ -48,7 +48,7 @@ fn main() -> io::Result<()> {
         "dealt" => {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             announce(listener.local_addr()?);
-            Server::new(Options::default()).run(listener, threads, service)
+            Server::new(Options::default()).run([listener], threads, service)
         }
         "stealing" => {
             let runtime =

@@ -100,5 +100,5 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     let zeros = Bytes::from(vec![0; 1024 * 1024]);
-    Server::new(Options::default()).run(listener, 1, Serving { zeros, file, watched })
+    Server::new(Options::default()).run([listener], 1, Serving { zeros, file, watched })
 }

@@ -23,6 +23,7 @@ use crate::proxy::ViaProxy;
 use crate::request_body::{BodyHandle, RequestBody};
 use crate::server::Shared;
 use crate::tails::{Tail, disconnected};
+use crate::tls::Tls;
 use crate::upgrade::{Handoff, Promise, Upgraded};
 use crate::{copy, proxy, send};
 
@@ -72,12 +73,16 @@ where
 #[allow(clippy::manual_async_fn)]
 pub(crate) fn serve<S: HttpService>(
     mut connection: Connection,
+    tls: Option<Arc<Tls>>,
     shared: Arc<Shared<S>>,
 ) -> impl Future<Output = ()> + Send {
     async move {
         if shared.options.is_proxy(connection.peer.ip())
             && !Box::pin(proxy::accept(&mut connection, &shared.options)).await
         {
+            return;
+        }
+        if tls.is_some() {
             return;
         }
         loop {

@@ -47,6 +47,7 @@ mod server;
 mod sys;
 mod tails;
 mod timer;
+mod tls;
 pub mod upgrade;
 
 pub use counters::Counters;
@@ -54,4 +55,8 @@ pub use exchange::{HttpService, PeerAddr};
 pub use options::Options;
 pub use proxy::ViaProxy;
 pub use request_body::{BodyError, RequestBody};
-pub use server::{Counted, Handle, Server, serve};
+pub use server::{Counted, Handle, Listener, Server, serve};
+pub use tls::{ACME_TLS, Secure, Tls, TlsOptions};
+
+/// The TLS library, for whoever brings certificates.
+pub use rustls;

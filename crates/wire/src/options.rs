@@ -31,6 +31,8 @@ pub struct Options {
     /// Who is a proxy: connections from these networks must begin with a PROXY header of version 1 or 2, which says
     /// whose they are; without one they are closed. From others none is read.
     pub proxy_protocol: Vec<IpNet>,
+    /// Whether HTTP/2 is understood without TLS as well, from clients that know (RFC 9113, section 3.3).
+    pub http2_cleartext: bool,
     /// Connections open at the same time. Further ones wait in the listener's backlog.
     pub max_connections: usize,
 }
@@ -55,6 +57,7 @@ impl Default for Options {
             max_head_bytes: 64 * 1024,
             sendfile: true,
             proxy_protocol: Vec::new(),
+            http2_cleartext: false,
             max_connections: 10_000,
         }
     }

@@ -5,10 +5,12 @@
 //! another one sleeps; from then on a connection stays where it is. Measured against tokio's
 //! work-stealing runtime and against SO_REUSEPORT: `bench/README.md`.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -19,6 +21,7 @@ use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::exchange::{self, HttpService};
 use crate::options::Options;
+use crate::tls::Tls;
 
 /// Threads on which each runtime may block: for files that are not in the page cache, and for services.
 const BLOCKING_THREADS: usize = 32;
@@ -99,14 +102,36 @@ pub async fn serve<S: HttpService>(listener: TcpListener, service: S) -> io::Res
     let permits = Arc::new(Semaphore::new(options.max_connections));
     let shared = Shared::new(service, options, Arc::default());
     set_nodelay(&listener);
+    let doors = [Door { listener, tls: None }];
     let accepting = async {
         loop {
-            let (stream, peer, permit) = next(&listener, &permits).await;
-            spawn(&shared, stream, peer, permit, None);
+            let (arrival, permit) = next(&doors, &permits).await;
+            spawn(&shared, arrival, permit, None);
         }
     };
     tokio::join!(accepting, shared.keep_time());
     Ok(())
+}
+
+/// A listening socket, and what is spoken on it.
+pub struct Listener {
+    socket: StdListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// HTTP within TLS.
+    #[must_use]
+    pub fn with_tls(socket: StdListener, tls: Arc<Tls>) -> Listener {
+        Listener { socket, tls: Some(tls) }
+    }
+}
+
+/// HTTP in the clear.
+impl From<StdListener> for Listener {
+    fn from(socket: StdListener) -> Listener {
+        Listener { socket, tls: None }
+    }
 }
 
 /// A server with its options, before it runs.
@@ -170,9 +195,14 @@ impl Server {
     /// Serves until it is told to end by a [`Handle`]; blocks. Uses `threads` threads (at least one).
     ///
     /// # Errors
-    /// When a thread or its runtime cannot be made, or the listener's descriptor is of no use.
-    pub fn run<S: HttpService>(self, listener: StdListener, threads: usize, service: S) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
+    /// When a thread or its runtime cannot be made, or a listener's descriptor is of no use.
+    pub fn run<S: HttpService>(
+        self,
+        listeners: impl IntoIterator<Item: Into<Listener>>,
+        threads: usize,
+        service: S,
+    ) -> io::Result<()> {
+        let listeners: Vec<Listener> = listeners.into_iter().map(Into::into).collect();
         let permits = Arc::new(Semaphore::new(self.options.max_connections.clamp(1, u32::MAX as usize)));
         std::thread::scope(|scope| {
             let mut lanes = vec![Lane::default()];
@@ -199,10 +229,9 @@ impl Server {
             let shared = Shared::new(service.clone(), self.options.clone(), Arc::clone(&self.counters));
             let runtime = runtime()?;
             let result = runtime.block_on(async {
-                let listener = TcpListener::from_std(listener)?;
-                set_nodelay(&listener);
+                let doors = listeners.into_iter().map(Door::open).collect::<io::Result<Vec<Door>>>()?;
                 tokio::select! {
-                    () = accept_all(listener, &shared, &lanes, &permits, self.phase.subscribe()) => {}
+                    () = accept_all(doors, &shared, &lanes, &permits, self.phase.subscribe()) => {}
                     () = shared.keep_time() => {}
                 }
                 io::Result::Ok(())
@@ -226,6 +255,7 @@ struct Lane {
 struct Accepted {
     stream: StdStream,
     peer: SocketAddr,
+    tls: Option<Arc<Tls>>,
     permit: OwnedSemaphorePermit,
     load: Load,
 }
@@ -272,7 +302,7 @@ fn give_way() {
 
 /// Accepts until the server drains, then waits for the connections that are left.
 async fn accept_all<S: HttpService>(
-    listener: TcpListener,
+    doors: Vec<Door>,
     shared: &Arc<Shared<S>>,
     lanes: &[Lane],
     permits: &Arc<Semaphore>,
@@ -282,10 +312,10 @@ async fn accept_all<S: HttpService>(
         tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
-            (stream, peer, permit) = next(&listener, permits) => hand_over(shared, lanes, stream, peer, permit),
+            (arrival, permit) = next(&doors, permits) => hand_over(shared, lanes, arrival, permit),
         }
     }
-    drop(listener);
+    drop(doors);
     shared.drain();
     let limit = match *phase.borrow_and_update() {
         Phase::Draining(limit) => limit,
@@ -303,18 +333,18 @@ async fn accept_all<S: HttpService>(
 fn hand_over<S: HttpService>(
     shared: &Arc<Shared<S>>,
     lanes: &[Lane],
-    stream: TcpStream,
-    peer: SocketAddr,
+    arrival: Arrival,
     permit: OwnedSemaphorePermit,
 ) {
     let Some(lane) = lanes.iter().min_by_key(|lane| lane.load.load(Ordering::Relaxed)) else { return };
     let load = Load::new(&lane.load);
     match &lane.sender {
-        None => spawn(shared, stream, peer, permit, Some(load)),
+        None => spawn(shared, arrival, permit, Some(load)),
         Some(sender) => {
+            let Arrival { stream, peer, tls } = arrival;
             if let Ok(stream) = stream.into_std() {
                 // Fails only when that thread has ended, and the server with it.
-                let _ = sender.send(Accepted { stream, peer, permit, load });
+                let _ = sender.send(Accepted { stream, peer, tls, permit, load });
             }
         }
     }
@@ -328,9 +358,9 @@ async fn serve_lane<S: HttpService>(
 ) {
     loop {
         tokio::select! {
-            Some(Accepted { stream, peer, permit, load }) = receiver.recv() => {
+            Some(Accepted { stream, peer, tls, permit, load }) = receiver.recv() => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    spawn(shared, stream, peer, permit, Some(load));
+                    spawn(shared, Arrival { stream, peer, tls }, permit, Some(load));
                 }
             }
             changed = phase.changed() => {
@@ -345,32 +375,65 @@ async fn serve_lane<S: HttpService>(
 
 fn spawn<S: HttpService>(
     shared: &Arc<Shared<S>>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    Arrival { stream, peer, tls }: Arrival,
     permit: OwnedSemaphorePermit,
     load: Option<Load>,
 ) {
     shared.counters.add_connection();
     let connection = Connection::new(stream, peer, &shared.options, Counted { _permit: permit, _load: load });
-    tokio::spawn(exchange::serve(connection, Arc::clone(shared)));
+    tokio::spawn(exchange::serve(connection, tls, Arc::clone(shared)));
+}
+
+/// A listening socket that is being accepted from.
+struct Door {
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+/// A connection that has just been accepted.
+struct Arrival {
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Door {
+    fn open(Listener { socket, tls }: Listener) -> io::Result<Door> {
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        set_nodelay(&listener);
+        Ok(Door { listener, tls })
+    }
 }
 
 /// A permit, and then a connection to use it for. May be dropped at any time: neither is lost.
-async fn next(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn next(doors: &[Door], permits: &Arc<Semaphore>) -> (Arrival, OwnedSemaphorePermit) {
     // The semaphore is never closed.
     let Ok(permit) = Arc::clone(permits).acquire_owned().await else { std::future::pending().await };
-    let (stream, peer) = accept(listener).await;
-    (stream, peer, permit)
+    (accept(doors).await, permit)
 }
 
 /// The next connection. What keeps one from being accepted is logged and waited out.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept(doors: &[Door]) -> Arrival {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
     loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
+        let accepted = poll_fn(|cx| {
+            // Each time another one comes first, so that a busy one starves nobody.
+            let first = TURN.fetch_add(1, Ordering::Relaxed);
+            for at in 0..doors.len() {
+                let door = &doors[first.wrapping_add(at) % doors.len()];
+                if let Poll::Ready(result) = door.listener.poll_accept(cx) {
+                    return Poll::Ready(result.map(|(stream, peer)| Arrival {
+                        stream,
+                        peer,
+                        tls: door.tls.clone(),
+                    }));
+                }
+            }
+            Poll::Pending
+        });
+        match accepted.await {
+            Ok(arrival) => return arrival,
             // The client was gone before it was accepted (accept(2)).
             Err(error)
                 if matches!(

@@ -197,7 +197,7 @@ fn what_nobody_has_to_see_is_spliced() {
     let addr = listener.local_addr().unwrap();
     let server = outflow_wire::Server::new(outflow_wire::Options::default());
     let (counters, handle) = (server.counters(), server.handle());
-    let serving = std::thread::spawn(move || server.run(listener, 1, service));
+    let serving = std::thread::spawn(move || server.run([listener], 1, service));
     let mut client = Client::connect(addr);
     let length = client.ask("GET", "/t/a/f", "").head().expect(200).length();
     let mut at = 0;

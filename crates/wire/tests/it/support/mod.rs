@@ -89,7 +89,7 @@ where
     let server = Server::new(options);
     let (counters, handle) = (server.counters(), server.handle());
     let service = Answering(Arc::new(service));
-    let thread = std::thread::spawn(move || server.run(listener, threads, service));
+    let thread = std::thread::spawn(move || server.run([listener], threads, service));
     Running { addr, counters, handle, thread: Some(thread) }
 }
 
