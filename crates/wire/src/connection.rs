@@ -4,22 +4,23 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use outflow_content::AbortReason;
 use rustix::net::sockopt;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::buffer::Buffer;
 use crate::options::Options;
 use crate::server::Counted;
 use crate::tails::{Tails, disconnected, tell_lost};
 use crate::timer::Timer;
+use crate::tls::{Reader, Session};
 
 /// In which state a connection is finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +44,11 @@ enum Lingering {
 /// A socket and its one deadline. While it waits for a request it owns nothing else.
 pub(crate) struct Connection {
     /// `None` while a request's body owns it.
-    read: Option<OwnedReadHalf>,
+    read: Option<Reader>,
     /// `None` when the connection has stopped being HTTP.
     write: Option<OwnedWriteHalf>,
+    /// `None` in the clear.
+    session: Option<Session>,
     pub(crate) peer: SocketAddr,
     /// Holds the connection's place among those that the server may have.
     counted: Option<Counted>,
@@ -65,11 +68,12 @@ impl Connection {
     ) -> Connection {
         let (read, write) = stream.into_split();
         Connection {
-            read: Some(read),
+            read: Some(Reader::new(read)),
             write: Some(write),
+            session: None,
             peer,
             counted: Some(counted),
-            timer: Timer::new(options.keep_alive_timeout),
+            timer: Timer::paced(options),
             served: 0,
             tails: None,
         }
@@ -78,6 +82,19 @@ impl Connection {
     pub(crate) fn stream(&self) -> &TcpStream {
         let write = self.write.as_ref();
         write.expect("taken by `into_raw` only, which consumes the connection").as_ref()
+    }
+
+    /// From here on what is read and sent is within TLS.
+    pub(crate) fn secure(&mut self, session: Session) {
+        if let Some(read) = &mut self.read {
+            read.secure(session.clone());
+        }
+        self.session = Some(session);
+    }
+
+    /// The connection's TLS, if it has one.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
     }
 
     /// Gives back what only a busy connection needs.
@@ -91,17 +108,19 @@ impl Connection {
     }
 
     /// Reads what is there into the buffer's room; 0 is the end of the stream.
-    /// `TimedOut` when the deadline passes first.
+    /// `TimedOut` when the deadline passes first; `WouldBlock` when there is nothing to read and nothing in the
+    /// buffer, which should be given back then.
     pub(crate) async fn read_some(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
         poll_fn(|cx| {
             let mut room = ReadBuf::new(buffer.spare());
             let Some(read) = &mut self.read else { return Poll::Ready(Ok(0)) };
-            match Pin::new(read).poll_read(cx, &mut room) {
+            match read.poll_read(cx, &mut room) {
                 Poll::Ready(result) => {
                     let n = room.filled().len();
                     buffer.fill(n);
                     Poll::Ready(result.map(|()| n))
                 }
+                Poll::Pending if buffer.is_empty() => Poll::Ready(Err(io::ErrorKind::WouldBlock.into())),
                 Poll::Pending => {
                     ready!(self.timer.poll_expired(cx));
                     Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -113,6 +132,9 @@ impl Connection {
 
     /// Ready when there is something to read. Borrows nothing, and knows no deadline.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.session.as_ref().is_some_and(Session::has_plaintext) {
+            return Poll::Ready(Ok(()));
+        }
         self.stream().poll_read_ready(cx)
     }
 
@@ -169,6 +191,9 @@ impl Connection {
     /// Sends some of `bytes`. With `more`, the kernel waits for the bytes that follow before it sends a
     /// packet that is not full (`MSG_MORE`).
     pub(crate) async fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        if self.session.is_some() {
+            return self.send_sealed(&[IoSlice::new(bytes)]).await;
+        }
         let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         let n = self.write_with(|socket| Ok(rustix::net::send(socket, bytes, flags)?)).await?;
         self.wrote(n as u64);
@@ -177,6 +202,9 @@ impl Connection {
 
     /// The same for two runs of bytes, in one call; they may be taken in part, the first one first.
     pub(crate) async fn send_both(&mut self, first: &[u8], second: &[u8], more: bool) -> io::Result<usize> {
+        if self.session.is_some() {
+            return self.send_sealed(&[IoSlice::new(first), IoSlice::new(second)]).await;
+        }
         let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         let sent = self.write_with(|socket| {
             let runs = [IoSlice::new(first), IoSlice::new(second)];
@@ -187,6 +215,23 @@ impl Connection {
         Ok(n)
     }
 
+    /// Seals some of these runs and sends them, to their last byte.
+    async fn send_sealed(&mut self, runs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Some(session) = self.session.clone() else { return Ok(0) };
+        let sealed = session.seal(runs)?;
+        self.flush_sealed(&session).await?;
+        Ok(sealed)
+    }
+
+    pub(crate) async fn flush_sealed(&mut self, session: &Session) -> io::Result<()> {
+        while session.wants_write() {
+            let n = self.write_with(|socket| session.write_out(socket)).await?;
+            self.wrote(n as u64);
+            self.timer.progress(n as u64);
+        }
+        Ok(())
+    }
+
     /// Holds back packets that are not full until [`Connection::uncork`] (`TCP_CORK`), for bodies whose
     /// parts leave by calls that know no `MSG_MORE`.
     pub(crate) fn cork(&self, corked: bool) {
@@ -195,11 +240,11 @@ impl Connection {
     }
 
     /// Progress of `sent` bytes was made: moves the stall deadline by what they are worth.
-    pub(crate) fn credit(&mut self, sent: u64, options: &Options) {
-        let rate = f64::from(options.min_rate.max(1));
-        // At the most a year: f64 seconds beyond that would not fit a Duration.
-        let credit = Duration::from_secs_f64((sent as f64 / rate).min(31_536_000.0));
-        self.timer.extend(credit, options.stall_timeout);
+    pub(crate) fn credit(&mut self, sent: u64) {
+        // What is within TLS has been counted as it left.
+        if self.session.is_none() {
+            self.timer.progress(sent);
+        }
     }
 
     /// Ends the connection so that the client sees an error, whatever it has received so far: what is
@@ -221,6 +266,14 @@ impl Connection {
     pub(crate) async fn finish(mut self, options: &Options, farewell: Farewell) {
         const LINGER: Duration = Duration::from_secs(2);
         const LINGER_BYTES: usize = 4 * 1024 * 1024;
+        if let Some(session) = self.session.clone() {
+            session.close();
+            self.timer.set(options.stall_timeout);
+            if let Err(error) = self.flush_sealed(&session).await {
+                self.lose(&disconnected(&error));
+                return;
+            }
+        }
         if farewell != Farewell::Linger && !self.has_tails() {
             return;
         }
@@ -268,7 +321,7 @@ impl Connection {
         let mut room = [0; 4096];
         let mut room = ReadBuf::new(&mut room);
         if let Some(read) = self.read.as_mut().filter(|_| reads)
-            && let Poll::Ready(result) = Pin::new(read).poll_read(cx, &mut room)
+            && let Poll::Ready(result) = read.poll_read(cx, &mut room)
         {
             return Poll::Ready(Lingering::Read(result.map(|()| room.filled().len())));
         }
@@ -279,17 +332,17 @@ impl Connection {
     }
 
     /// Lends the reading side to a request's body.
-    pub(crate) fn take_read(&mut self) -> Option<OwnedReadHalf> {
+    pub(crate) fn take_read(&mut self) -> Option<Reader> {
         self.read.take()
     }
 
     /// Takes the reading side back.
-    pub(crate) fn put_read(&mut self, read: OwnedReadHalf) {
+    pub(crate) fn put_read(&mut self, read: Reader) {
         self.read = Some(read);
     }
 
     /// The two halves and the connection's place, for a connection that stops being HTTP.
-    pub(crate) fn into_raw(mut self) -> Option<(OwnedReadHalf, OwnedWriteHalf, Counted)> {
+    pub(crate) fn into_raw(mut self) -> Option<(Reader, OwnedWriteHalf, Counted)> {
         Some((self.read.take()?, self.write.take()?, self.counted.take()?))
     }
 }

@@ -43,7 +43,7 @@ where
     B::Error: std::fmt::Display,
 {
     connection.timer().set(options.stall_timeout);
-    let mut writer = Writer { connection, options, out: head, chunked: framing == BodyFraming::Chunked };
+    let mut writer = Writer { connection, out: head, chunked: framing == BodyFraming::Chunked };
     let mut left = match framing {
         BodyFraming::Length(length) => length,
         BodyFraming::None => 0,
@@ -136,7 +136,6 @@ where
 
 struct Writer<'a> {
     connection: &'a mut Connection,
-    options: &'a Options,
     out: Buffer,
     /// A line's end follows each run of data.
     chunked: bool,
@@ -158,7 +157,7 @@ impl Writer<'_> {
         let mut left = bytes;
         while !left.is_empty() {
             let n = self.connection.send(left, self.chunked).await?;
-            self.connection.credit(n as u64, self.options);
+            self.connection.credit(n as u64);
             left = &left[n..];
         }
         Ok(())
@@ -167,7 +166,7 @@ impl Writer<'_> {
     async fn flush(&mut self, more: bool) -> Result<(), Failure> {
         while !self.out.is_empty() {
             let n = self.connection.send(self.out.filled(), more).await?;
-            self.connection.credit(n as u64, self.options);
+            self.connection.credit(n as u64);
             self.out.consume(n);
         }
         Ok(())

@@ -11,7 +11,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use outflow_content::{AbortReason, Outgoing};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
 use tower_service::Service;
 
@@ -23,7 +22,7 @@ use crate::proxy::ViaProxy;
 use crate::request_body::{BodyHandle, RequestBody};
 use crate::server::Shared;
 use crate::tails::{Tail, disconnected};
-use crate::tls::Tls;
+use crate::tls::{Protocol, Tls};
 use crate::upgrade::{Handoff, Promise, Upgraded};
 use crate::{copy, proxy, send};
 
@@ -82,8 +81,18 @@ pub(crate) fn serve<S: HttpService>(
         {
             return;
         }
-        if tls.is_some() {
-            return;
+        let protocol = match tls {
+            Some(tls) => Box::pin(tls.accept(&mut connection, &shared.options)).await,
+            None => Protocol::Http1,
+        };
+        match protocol {
+            Protocol::Http1 => {}
+            Protocol::Http2 => return,
+            Protocol::Clear => {
+                let refusal = Refusal::new(StatusCode::BAD_REQUEST, "this port speaks TLS: use https://");
+                return Box::pin(refuse(connection, &shared, &refusal)).await;
+            }
+            Protocol::None => return,
         }
         loop {
             connection.rest();
@@ -317,6 +326,9 @@ async fn exchange<S: HttpService>(
     }
     let mut request = request.map(|()| body);
     request.extensions_mut().insert(PeerAddr(connection.peer));
+    if let Some(session) = connection.session() {
+        request.extensions_mut().insert(session.secure());
+    }
     if let Some(via) = connection.via() {
         request.extensions_mut().insert(ViaProxy(via));
     }
@@ -496,7 +508,7 @@ async fn end<S>(
     tail: Option<Tail>,
     shared: &Shared<S>,
 ) -> Option<(Connection, Buffer)> {
-    let returned: Option<OwnedReadHalf> = handle.and_then(BodyHandle::finish).map(|(read, _)| read);
+    let returned = handle.and_then(BodyHandle::finish).map(|(read, _)| read);
     if let Some(read) = returned {
         connection.put_read(read);
     }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, Interest, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::buffer::Buffer;
 use crate::chunked::{Chunked, Step};
 use crate::head::Framing;
+use crate::tls::Reader;
 
 /// The body of a request. Nothing is read from the client before the service polls for it; a client that
 /// sent `Expect: 100-continue` is told to go on at that moment.
@@ -44,7 +44,7 @@ pub enum BodyError {
 
 /// The socket's reading side while a request's body is on its way.
 pub(crate) struct Incoming {
-    read: OwnedReadHalf,
+    read: Reader,
     buffer: Buffer,
     state: Reading,
     expect_continue: bool,
@@ -72,7 +72,7 @@ impl RequestBody {
     }
 
     pub(crate) fn new(
-        read: OwnedReadHalf,
+        read: Reader,
         buffer: Buffer,
         framing: Framing,
         expect_continue: bool,
@@ -107,7 +107,7 @@ impl BodyHandle {
 
     /// The reading side and what was read beyond the body; `None` for the second when the body was not
     /// read to its end. `None` altogether when the service still holds the body.
-    pub(crate) fn finish(self) -> Option<(OwnedReadHalf, Option<Buffer>)> {
+    pub(crate) fn finish(self) -> Option<(Reader, Option<Buffer>)> {
         let incoming = Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner);
         let rest = matches!(incoming.state, Reading::Done).then_some(incoming.buffer);
         Some((incoming.read, rest))
@@ -180,7 +180,7 @@ impl Incoming {
             self.buffer = Buffer::borrow();
         }
         let mut room = ReadBuf::new(self.buffer.spare());
-        match Pin::new(&mut self.read).poll_read(cx, &mut room)? {
+        match self.read.poll_read(cx, &mut room)? {
             Poll::Ready(()) => {
                 let n = room.filled().len();
                 self.stall = None;
@@ -203,7 +203,14 @@ impl Incoming {
     /// earlier response still fills the queue, waited for.
     fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-        let stream = self.read.as_ref();
+        let stream = self.read.stream();
+        if let Some(session) = self.read.session() {
+            if !session.wants_write() {
+                session.seal(&[io::IoSlice::new(CONTINUE)])?;
+            }
+            ready!(session.poll_write_out(cx, stream, &mut self.written))?;
+            return Poll::Ready(Ok(()));
+        }
         loop {
             ready!(stream.poll_write_ready(cx))?;
             let sent = stream

@@ -75,20 +75,20 @@ pub(crate) async fn outgoing(
     if watch.is_watched() {
         connection.track();
     }
-    let begin = connection.written() + overhead as u64;
     let begun = Instant::now();
     // Whatever the client has said already does not answer this body. To ask the kernel costs a call, which a busy
     // connection with small answers is spared.
     let asks = watch.is_watched() && (last || connection.served < BUSY_FROM || is_large(&watch));
     let quiet = !asks || connection.is_quiet();
+    let connection_is_clear = connection.session().is_none();
     let mut sender = Sender {
         connection,
         options,
+        by_kernel: options.sendfile && connection_is_clear,
         counters,
         out: head,
         overhead,
         feeding: Feeding::default(),
-        begin,
         watch: Some(watch),
         begun,
         looked: begun,
@@ -145,14 +145,14 @@ impl From<SpanError> for Failed {
 struct Sender<'a> {
     connection: &'a mut Connection,
     options: &'a Options,
+    /// Whether bytes may go from files and sockets to the client's without passing through here.
+    by_kernel: bool,
     counters: &'a Counters,
     /// Gathers what is small.
     out: Buffer,
     /// How many bytes at the front of `out` belong to the head.
     overhead: usize,
     feeding: Feeding,
-    /// Where in all that is written to the connection the body begins.
-    begin: u64,
     /// Whom to tell; `None` when the end has been told or is left to the connection.
     watch: Option<Watch>,
     begun: Instant,
@@ -171,7 +171,7 @@ impl Sender<'_> {
             let more = !outgoing.is_empty();
             match span? {
                 Span::Memory(bytes) => self.bytes(&bytes, more).await?,
-                Span::File(span) if span.len < sendfile_from(more) || !self.options.sendfile => {
+                Span::File(span) if span.len < sendfile_from(more) || !self.by_kernel => {
                     self.copied_run(&span).await?;
                 }
                 Span::File(span) => self.long_run(&span, more).await?,
@@ -194,10 +194,13 @@ impl Sender<'_> {
         let mut left = bytes;
         while !left.is_empty() {
             let gathered = self.out.filled().len();
+            // No more than a turn in one call, which might move all of it while a fast client reads.
+            let run = &left[..left.len().min(TURN as usize)];
+            let more = more || run.len() < left.len();
             let n = if gathered == 0 {
-                self.feeding.during(self.connection.send(left, more)).await?
+                self.feeding.during(self.connection.send(run, more)).await?
             } else {
-                self.feeding.during(self.connection.send_both(self.out.filled(), left, more)).await?
+                self.feeding.during(self.connection.send_both(self.out.filled(), run, more)).await?
             };
             left = &left[n.saturating_sub(gathered)..];
             self.sent(n.min(gathered), n.saturating_sub(gathered)).await;
@@ -287,7 +290,7 @@ impl Sender<'_> {
         self.feeding.begin(feed);
         // Kept from one run of bytes to the next, as long as nobody waits between them.
         let mut pipe = None;
-        let mut splices = self.options.sendfile;
+        let mut splices = self.by_kernel;
         while left > 0 {
             let at_once = poll_fn(|cx| match self.feeding.poll_next(cx, splices) {
                 Poll::Ready(next) => Poll::Ready(Some(next)),
@@ -322,7 +325,7 @@ impl Sender<'_> {
                 },
                 Next::Chunk(mut chunk) => {
                     pipe = None;
-                    splices = self.options.sendfile;
+                    splices = self.by_kernel;
                     chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     left -= chunk.len() as u64;
                     self.bytes(&chunk, more || left > 0).await?;
@@ -406,7 +409,7 @@ impl Sender<'_> {
 
     /// `n` more bytes of the body were taken by the kernel.
     async fn progress(&mut self, n: u64) {
-        self.connection.credit(n, self.options);
+        self.connection.credit(n);
         if let Some(watch) = &mut self.watch {
             watch.sent(n);
             if watch.is_watched() {
@@ -435,19 +438,22 @@ impl Sender<'_> {
         }
     }
 
-    /// So many first bytes of the body are acknowledged.
+    /// So many first bytes of the body are acknowledged: all but those that may be among what is not. Within TLS
+    /// that is more than the body's.
     fn acked(&self) -> Option<u64> {
-        self.connection.acked().map(|acked| acked.saturating_sub(self.begin))
+        let unacked = self.connection.written() - self.connection.acked()?;
+        Some(self.watch.as_ref()?.sum().saturating_sub(unacked))
     }
 
     /// The delivery ends here: with what is known, as long as the kernel still says it.
     fn end(&mut self, tell: impl FnOnce(Watch)) {
+        let acked = self.acked();
         let Some(mut watch) = self.watch.take() else { return };
         if watch.is_watched() {
             let transport = is_worth_measuring(&watch, self.begun.elapsed())
                 .then(|| sys::transport(self.connection.stream()).ok())
                 .flatten();
-            watch.measured(self.acked(), transport);
+            watch.measured(acked, transport);
         }
         tell(watch);
     }
@@ -460,7 +466,7 @@ impl Sender<'_> {
             return None;
         }
         let duration = self.begun.elapsed();
-        Some(Tail::new(watch, self.begin, self.connection.written(), self.quiet, duration))
+        Some(Tail::new(watch, self.connection.written(), self.quiet, duration))
     }
 
     /// So much of the turn has been used.

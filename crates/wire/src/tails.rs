@@ -30,6 +30,7 @@ use tokio::time::{Instant, Sleep};
 use crate::connection::Connection;
 use crate::options::Options;
 use crate::sys;
+use crate::tls::Session;
 
 /// Deliveries of one connection that may be pending. Only a client that asks on and on without waiting for
 /// what it gets (pipelining) reaches it, and then waits.
@@ -83,11 +84,13 @@ pub(crate) struct Tails {
 }
 
 impl Tail {
-    /// The delivery that `watch` watches. Its body begins where `begin` bytes had been written to the
-    /// connection, and ends at `end`; it took `duration` to hand it over. `quiet`: before the last of its bytes left,
-    /// nothing from the client was waiting.
-    pub(crate) fn new(watch: Watch, begin: u64, end: u64, quiet: bool, duration: Duration) -> Tail {
+    /// The delivery that `watch` watches. It took `duration` to hand it over. Its body ends where `end` bytes had been
+    /// written to the connection, and begins as many before as it is long; within TLS really earlier, so that
+    /// what counts as acknowledged is never more than what is. `quiet`: before the last of its bytes left, nothing
+    /// from the client was waiting.
+    pub(crate) fn new(watch: Watch, end: u64, quiet: bool, duration: Duration) -> Tail {
         let measured = is_worth_measuring(&watch, duration);
+        let begin = end.saturating_sub(watch.len());
         Tail { watch, begin, end, quiet, measured, acked_at: None }
     }
 
@@ -239,6 +242,9 @@ impl Connection {
 
     /// Whether nothing from the client waits in the kernel, not even its end.
     pub(crate) fn is_quiet(&self) -> bool {
+        if self.session().is_some_and(Session::has_plaintext) {
+            return false;
+        }
         let mut byte = [0_u8; 1];
         let peeked = rustix::net::recv(self.stream(), &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         peeked.is_err_and(|error| error == rustix::io::Errno::WOULDBLOCK)

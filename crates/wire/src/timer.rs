@@ -12,14 +12,26 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use crate::options::Options;
+
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
+    /// Seconds that a byte buys.
+    worth: f32,
+    /// What progress can buy at the most, from now.
+    cap: Duration,
 }
 
 impl Timer {
     pub(crate) fn new(after: Duration) -> Timer {
-        Timer { sleep: None, deadline: Instant::now() + after }
+        Timer { sleep: None, deadline: Instant::now() + after, worth: 0.0, cap: after }
+    }
+
+    /// A connection's: waits for a request at first, and knows what progress is worth.
+    pub(crate) fn paced(options: &Options) -> Timer {
+        let worth = 1.0 / options.min_rate.max(1) as f32;
+        Timer { worth, cap: options.stall_timeout, ..Timer::new(options.keep_alive_timeout) }
     }
 
     /// The deadline is `after` from now.
@@ -27,9 +39,11 @@ impl Timer {
         self.deadline = Instant::now() + after;
     }
 
-    /// Progress was made that is worth `credit` of time; never more than `cap` from now.
-    pub(crate) fn extend(&mut self, credit: Duration, cap: Duration) {
-        self.deadline = (self.deadline + credit).min(Instant::now() + cap);
+    /// Progress of so many bytes was made, which buy time.
+    pub(crate) fn progress(&mut self, bytes: u64) {
+        // At the most a year: seconds beyond that would not fit a Duration.
+        let credit = (bytes as f64 * f64::from(self.worth)).min(31_536_000.0);
+        self.deadline = (self.deadline + Duration::from_secs_f64(credit)).min(Instant::now() + self.cap);
     }
 
     /// Whether the deadline has passed.
@@ -84,8 +98,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn credit_is_capped() {
         let start = Instant::now();
-        let mut timer = Timer::new(Duration::from_secs(10));
-        timer.extend(Duration::from_secs(1_000), Duration::from_secs(20));
+        let options = Options {
+            keep_alive_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(20),
+            min_rate: 1,
+            ..Options::default()
+        };
+        let mut timer = Timer::paced(&options);
+        timer.progress(1_000);
         std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 20);
     }

@@ -5,17 +5,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{oneshot, watch};
 
 use crate::buffer::Buffer;
 use crate::server::Counted;
+use crate::tls::Reader;
 
 /// Takes the promise of the raw connection out of a request that asked for an upgrade (RFC 9110 section
 /// 7.8) or for a tunnel (`CONNECT`). `None` for any other request.
@@ -83,7 +84,7 @@ impl Handoff {
 /// It still counts as one of the server's connections (`Options::max_connections`), and a server that drains waits
 /// for it.
 pub struct Upgraded {
-    read: OwnedReadHalf,
+    read: Reader,
     write: OwnedWriteHalf,
     buffered: Buffer,
     counted: Counted,
@@ -103,7 +104,7 @@ impl Draining {
 
 impl Upgraded {
     pub(crate) fn new(
-        (read, write, counted): (OwnedReadHalf, OwnedWriteHalf, Counted),
+        (read, write, counted): (Reader, OwnedWriteHalf, Counted),
         mut buffered: Buffer,
         draining: watch::Receiver<bool>,
     ) -> Upgraded {
@@ -121,10 +122,16 @@ impl Upgraded {
 
     /// Taken apart: the socket, what the client had sent behind its request, and the connection's place among those
     /// that the server may have, to be kept as long as the socket.
-    pub fn into_parts(self) -> (TcpStream, Bytes, Counted) {
+    ///
+    /// # Errors
+    /// The connection as it was, if it is within TLS: its socket alone is of no use.
+    pub fn into_parts(self) -> Result<(TcpStream, Bytes, Counted), Upgraded> {
+        if self.read.session().is_some() {
+            return Err(self);
+        }
         let Upgraded { read, write, buffered, counted, .. } = self;
-        let stream = read.reunite(write).expect("both halves came from one connection");
-        (stream, Bytes::copy_from_slice(buffered.filled()), counted)
+        let stream = read.into_half().reunite(write).expect("both halves came from one connection");
+        Ok((stream, Bytes::copy_from_slice(buffered.filled()), counted))
     }
 }
 
@@ -143,7 +150,7 @@ impl AsyncRead for Upgraded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.buffered.is_empty() {
-            return Pin::new(&mut self.read).poll_read(cx, buf);
+            return self.read.poll_read(cx, buf);
         }
         let n = self.buffered.filled().len().min(buf.remaining());
         buf.put_slice(&self.buffered.filled()[..n]);
@@ -157,14 +164,28 @@ impl AsyncRead for Upgraded {
 
 impl AsyncWrite for Upgraded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.write).poll_write(cx, buf)
+        let Some(session) = self.read.session() else { return Pin::new(&mut self.write).poll_write(cx, buf) };
+        // What was sealed before leaves first; what is sealed now may wait for the next call, or a flush.
+        ready!(session.poll_write_out(cx, self.write.as_ref(), &mut 0))?;
+        let sealed = session.seal(&[io::IoSlice::new(buf)])?;
+        match session.poll_write_out(cx, self.write.as_ref(), &mut 0) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(sealed)),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(session) = self.read.session() {
+            return session.poll_write_out(cx, self.write.as_ref(), &mut 0);
+        }
         Pin::new(&mut self.write).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(session) = self.read.session() {
+            session.close();
+            ready!(session.poll_write_out(cx, self.write.as_ref(), &mut 0))?;
+        }
         Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }

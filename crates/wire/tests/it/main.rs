@@ -19,4 +19,5 @@ mod sending;
 mod slow_link;
 mod splicing;
 mod timeouts;
+mod tls;
 mod upgrades;

@@ -2,14 +2,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use outflow_wire::rustls::{ClientConfig, ClientConnection, Stream};
 use rustix::net::sockopt;
 
 use super::PATIENCE;
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
+    /// Set when it speaks within TLS.
+    tls: Option<Box<ClientConnection>>,
     /// Read, and not yet part of a response.
     rest: Vec<u8>,
 }
@@ -58,11 +62,27 @@ impl Client {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-        Client { stream, rest: Vec::new() }
+        Client { stream, tls: None, rest: Vec::new() }
+    }
+
+    /// Shakes hands for `localhost`.
+    pub(crate) fn secure(mut self, config: &Arc<ClientConfig>) -> io::Result<Client> {
+        let name = "localhost".try_into().expect("a name");
+        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    /// What TLS has agreed on.
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        self.tls.as_ref().expect("within TLS")
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
-        self.stream.write_all(bytes.as_ref()).expect("sent");
+        self.write_all(bytes.as_ref()).expect("sent");
         self
     }
 
@@ -117,7 +137,7 @@ impl Client {
             (None, Some(other)) => panic!("transfer coding {other:?}"),
             (None, None) => {
                 let mut all = std::mem::take(&mut self.rest);
-                self.stream.read_to_end(&mut all)?;
+                Read::read_to_end(self, &mut all)?;
                 all
             }
         };
@@ -133,14 +153,14 @@ impl Client {
         }
         let have = taken.len();
         taken.resize(len, 0);
-        self.stream.read_exact(&mut taken[have..])?;
+        Read::read_exact(self, &mut taken[have..])?;
         Ok(taken)
     }
 
     /// Reads some bytes; 0 when there is nothing more to be had, for whatever reason.
     pub(crate) fn take_some(&mut self, room: &mut [u8]) -> usize {
         let rest = std::mem::take(&mut self.rest).len();
-        if rest > 0 { rest } else { self.stream.read(room).unwrap_or(0) }
+        if rest > 0 { rest } else { self.read(room).unwrap_or(0) }
     }
 
     /// Reads and drops exactly `len` bytes.
@@ -167,7 +187,7 @@ impl Client {
             }
             searched = self.rest.len().saturating_sub(end.len() - 1);
             let mut piece = [0; 16 * 1024];
-            match self.stream.read(&mut piece)? {
+            match Read::read(self, &mut piece)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => self.rest.extend_from_slice(&piece[..n]),
             }
@@ -191,7 +211,7 @@ impl Client {
     /// What comes until the connection ends in an orderly way; the error when it ends otherwise.
     pub(crate) fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut all = std::mem::take(&mut self.rest);
-        self.stream.read_to_end(&mut all)?;
+        Read::read_to_end(self, &mut all)?;
         Ok(all)
     }
 
@@ -209,7 +229,7 @@ impl Client {
         let mut body = std::mem::take(&mut self.rest);
         let error = loop {
             let mut piece = [0; 64 * 1024];
-            match self.stream.read(&mut piece) {
+            match self.read(&mut piece) {
                 Ok(0) => panic!("an orderly end after {} bytes of {announced}", body.len()),
                 Ok(n) => body.extend_from_slice(&piece[..n]),
                 Err(error) => break error,
@@ -218,5 +238,30 @@ impl Client {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error} after {} bytes", body.len());
         assert!(body.len() < announced, "all {announced} bytes came before the connection broke");
         body
+    }
+}
+
+impl Read for Client {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.stream.read(into),
+            Some(tls) => Stream::new(tls.as_mut(), &mut self.stream).read(into),
+        }
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.stream.write(bytes),
+            Some(tls) => Stream::new(tls.as_mut(), &mut self.stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => self.stream.flush(),
+            Some(tls) => Stream::new(tls.as_mut(), &mut self.stream).flush(),
+        }
     }
 }

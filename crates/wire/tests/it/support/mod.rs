@@ -3,6 +3,7 @@
 mod client;
 mod file;
 mod observer;
+mod tls;
 
 use std::future::Future;
 use std::io;
@@ -19,12 +20,13 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use outflow_content::Content;
-use outflow_wire::{Counters, Handle, Options, RequestBody, Server};
+use outflow_wire::{Counters, Handle, Listener, Options, RequestBody, Server, Tls};
 use tower_service::Service;
 
 pub(crate) use client::Client;
 pub(crate) use file::{TestFile, temp};
 pub(crate) use observer::{Event, Events, Watcher, watcher};
+pub(crate) use tls::Identity;
 
 /// Longer than anything here takes; a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,8 +86,31 @@ where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("an address");
+    run(options, threads, Listener::from, service)
+}
+
+/// Runs `service` within TLS on one thread.
+pub(crate) fn serve_tls<F, A>(options: Options, tls: Arc<Tls>, service: F) -> Running
+where
+    F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    run(options, 1, |socket| Listener::with_tls(socket, tls), service)
+}
+
+fn run<F, A>(
+    options: Options,
+    threads: usize,
+    listener: impl FnOnce(TcpListener) -> Listener,
+    service: F,
+) -> Running
+where
+    F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = socket.local_addr().expect("an address");
+    let listener = listener(socket);
     let server = Server::new(options);
     let (counters, handle) = (server.counters(), server.handle());
     let service = Answering(Arc::new(service));

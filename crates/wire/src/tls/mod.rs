@@ -7,6 +7,12 @@ use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 use tokio::sync::Semaphore;
 
+mod handshake;
+mod session;
+
+pub(crate) use handshake::Protocol;
+pub(crate) use session::{Reader, Session};
+
 /// The protocol that proves to a certificate authority who answers here (RFC 8737).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
@@ -17,7 +23,7 @@ pub struct TlsOptions {
     pub http2: bool,
     /// Whether [`ACME_TLS`] is offered: for certificates that prove a domain. Such connections end behind their handshake.
     pub acme: bool,
-    /// How long a handshake may take, from the first byte on.
+    /// How long a connection may take from its beginning to the end of its handshake.
     pub handshake_timeout: Duration,
     /// Handshakes under way at the same time. Further ones wait, within their time.
     pub max_handshakes: usize,
@@ -29,16 +35,16 @@ impl Default for TlsOptions {
             http2: true,
             acme: false,
             handshake_timeout: Duration::from_secs(10),
-            max_handshakes: 512,
+            max_handshakes: 4096,
         }
     }
 }
 
 /// TLS as it is spoken on one listener or several: versions 1.2 and 1.3, sessions resumed by tickets.
 pub struct Tls {
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) handshake_timeout: Duration,
-    pub(crate) handshakes: Arc<Semaphore>,
+    config: Arc<ServerConfig>,
+    handshake_timeout: Duration,
+    handshakes: Semaphore,
 }
 
 /// In the extensions of a request that came within TLS.
@@ -58,7 +64,7 @@ impl Tls {
         options: &TlsOptions,
     ) -> Result<Tls, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(certificates);
@@ -71,7 +77,7 @@ impl Tls {
         Ok(Tls {
             config: Arc::new(config),
             handshake_timeout: options.handshake_timeout,
-            handshakes: Arc::new(Semaphore::new(options.max_handshakes.clamp(1, Semaphore::MAX_PERMITS))),
+            handshakes: Semaphore::new(options.max_handshakes.clamp(1, Semaphore::MAX_PERMITS)),
         })
     }
 }

@@ -1,0 +1,213 @@
+//! One connection's TLS: bytes in, bytes out, nothing of HTTP.
+//!
+//! What is sealed is handed to the kernel before more is sealed; so at most one batch waits here for a slow client.
+
+use std::io::{self, BufRead as _, IoSlice, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use rustix::net::SendFlags;
+use rustls::ServerConnection;
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+
+use super::{Secure, Tls};
+
+/// So much is sealed at a time: whole records (RFC 8446, 5.1), and few enough to be forgotten by a slow client.
+const BATCH: usize = 3 * 16 * 1024;
+
+/// The state of one TLS connection. Shared, because a request's body reads while its answer may be written.
+#[derive(Clone)]
+pub(crate) struct Session(Arc<Mutex<Inner>>);
+
+struct Inner {
+    tls: ServerConnection,
+    secure: Secure,
+}
+
+impl Session {
+    /// A session that has not begun.
+    pub(crate) fn new(tls: &Tls) -> Result<Session, rustls::Error> {
+        let mut tls = ServerConnection::new(Arc::clone(&tls.config))?;
+        // Whoever seals flushes: the bound is BATCH.
+        tls.set_buffer_limit(None);
+        Ok(Session(Arc::new(Mutex::new(Inner { tls, secure: Secure { host: None } }))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.lock().tls.is_handshaking()
+    }
+
+    /// The handshake is over: what it said about the client's wishes.
+    pub(crate) fn begin(&self) -> Option<Vec<u8>> {
+        let mut inner = self.lock();
+        let host = inner.tls.server_name().map(|name| Arc::from(name.to_ascii_lowercase()));
+        inner.secure = Secure { host };
+        inner.tls.alpn_protocol().map(<[u8]>::to_vec)
+    }
+
+    pub(crate) fn secure(&self) -> Secure {
+        self.lock().secure.clone()
+    }
+
+    /// True when there is something to read that the socket does not know of any more.
+    pub(crate) fn has_plaintext(&self) -> bool {
+        // An end is something, too.
+        !matches!(self.lock().tls.reader().fill_buf(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Reads records from the socket, as many as one call gives, and opens them. `Pending` when there are none.
+    pub(crate) fn poll_records(&self, cx: &mut Context<'_>, stream: &TcpStream) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            let mut inner = self.lock();
+            let read = stream.try_io(Interest::READABLE, || inner.tls.read_tls(&mut Raw(stream.as_fd())));
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(n) => {
+                    let opened = inner.tls.process_new_packets();
+                    // An alert, or the answer to a change of keys. What the socket does not take leaves with the
+                    // next bytes.
+                    while inner.tls.wants_write() && inner.tls.write_tls(&mut Raw(stream.as_fd())).is_ok() {}
+                    opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                    return Poll::Ready(Ok(n));
+                }
+            }
+        }
+    }
+
+    /// Reads what the client says; nothing is its end, with or without an alert that says so.
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &TcpStream,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let read = self.lock().tls.reader().read(room.initialize_unfilled());
+            match read {
+                Ok(n) => {
+                    room.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            ready!(self.poll_records(cx, stream))?;
+        }
+    }
+
+    /// Seals some of these runs, the first ones first; how many bytes of them. They leave by [`Session::write_out`].
+    pub(crate) fn seal(&self, runs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut inner = self.lock();
+        let mut sealed = 0;
+        for run in runs {
+            let run = &run[..run.len().min(BATCH - sealed)];
+            sealed += inner.tls.writer().write(run)?;
+        }
+        Ok(sealed)
+    }
+
+    /// True when sealed bytes wait for the socket.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.lock().tls.wants_write()
+    }
+
+    /// One call that hands sealed bytes to the kernel.
+    pub(crate) fn write_out(&self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.lock().tls.write_tls(&mut Raw(socket))
+    }
+
+    /// Hands all sealed bytes to the kernel, and counts them.
+    pub(crate) fn poll_write_out(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &TcpStream,
+        written: &mut u64,
+    ) -> Poll<io::Result<()>> {
+        while self.wants_write() {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || self.write_out(stream.as_fd())) {
+                Ok(n) => *written += n as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says that nothing follows (RFC 8446, 6.1); leaves by [`Session::write_out`].
+    pub(crate) fn close(&self) {
+        self.lock().tls.send_close_notify();
+    }
+}
+
+/// A socket without tokio's readiness, for calls within `try_io`.
+struct Raw<'a>(BorrowedFd<'a>);
+
+impl io::Read for Raw<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, into)?)
+    }
+}
+
+impl io::Write for Raw<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn write_vectored(&mut self, runs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut none = rustix::net::SendAncillaryBuffer::default();
+        Ok(rustix::net::sendmsg(self.0, runs, &mut none, SendFlags::NOSIGNAL)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The reading side of a connection, in the clear or within TLS.
+pub(crate) struct Reader {
+    half: OwnedReadHalf,
+    session: Option<Session>,
+}
+
+impl Reader {
+    pub(crate) fn new(half: OwnedReadHalf) -> Reader {
+        Reader { half, session: None }
+    }
+
+    /// From here on what is read is within TLS.
+    pub(crate) fn secure(&mut self, session: Session) {
+        self.session = Some(session);
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.half.as_ref()
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &self.session {
+            None => tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.half), cx, room),
+            Some(session) => session.poll_read(cx, self.half.as_ref(), room),
+        }
+    }
+
+    pub(crate) fn into_half(self) -> OwnedReadHalf {
+        self.half
+    }
+}
