@@ -15,6 +15,7 @@ mod options;
 mod period;
 mod publish;
 mod serve;
+mod signals;
 mod size;
 mod transfers;
 mod webhook_secret;

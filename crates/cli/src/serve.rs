@@ -11,14 +11,14 @@ use outflow_ledger::Ledger;
 use outflow_server::link::Links;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_store::{Prefix, Root, RootOptions, Store, StoreOptions};
-use outflow_wire::{Handle, Server};
+use outflow_wire::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Failure;
 use crate::ledger::{self, Webhook};
 use crate::logging;
 use crate::options::{LogFormat, LogLevel, Options, store_address};
+use crate::signals;
 use crate::size::Size;
 
 /// How long the ledger has, at the end, to write what waits.
@@ -141,7 +141,7 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
         ..outflow_wire::Options::default()
     });
     let drain = Duration::from_secs(options.drain.unwrap_or(10).into());
-    stop_on_signals(server.handle(), drain)?;
+    signals::listen(server.handle(), drain, None)?;
     let threads = match options.threads {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -242,42 +242,4 @@ fn default_cache() -> Option<PathBuf> {
     // An XDG_CACHE_HOME that is not absolute is to be ignored (XDG Base Directory, 0.8).
     let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
     Some(base.join("outflow"))
-}
-
-/// The first SIGINT or SIGTERM lets downloads finish, the second does not.
-fn stop_on_signals(handle: Handle, drain: Duration) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .context("cannot make the runtime that waits for signals")?;
-    let (mut interrupt, mut terminate) = {
-        let _inside = runtime.enter();
-        let listen = |kind| signal(kind).context("cannot wait for signals");
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?)
-    };
-    let wait = move || {
-        runtime.block_on(async {
-            let mut next = async || {
-                tokio::select! {
-                    _ = interrupt.recv() => "SIGINT",
-                    _ = terminate.recv() => "SIGTERM",
-                }
-            };
-            let name = next().await;
-            tracing::info!(
-                signal = name,
-                drain = drain.as_secs(),
-                "finishing what is under way; a second signal stops at once"
-            );
-            handle.drain(drain);
-            let name = next().await;
-            tracing::info!(signal = name, "stopping at once");
-            handle.stop();
-        });
-    };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)
-        .context("no thread to wait for signals")?;
-    Ok(())
 }

@@ -27,6 +27,7 @@
 //!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
+//! certificates   by what a TLS listener is known: files, read again when they change
 //! ```
 //!
 //! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
@@ -37,6 +38,7 @@ mod accept;
 mod ahead;
 mod archive;
 mod body;
+pub mod certificates;
 mod client;
 mod delivery;
 mod expiries;

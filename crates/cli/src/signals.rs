@@ -1,0 +1,69 @@
+//! What signals do to a server: SIGINT and SIGTERM end it, SIGHUP has it read its files again.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use outflow_wire::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What SIGHUP does. It may block.
+pub(crate) type Hangup = Box<dyn FnMut() + Send>;
+
+/// From now on the first SIGINT or SIGTERM lets downloads finish, for `drain` at the most, and the second does not.
+/// SIGHUP calls `hangup`; if there is none, it ends the process, as it does by itself.
+pub(crate) fn listen(handle: Handle, drain: Duration, hangup: Option<Hangup>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot make the runtime that waits for signals")?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _inside = runtime.enter();
+        let hangup =
+            hangup.map(|call| arrive(SignalKind::hangup()).map(|signal| (signal, call))).transpose()?;
+        (arrive(SignalKind::interrupt())?, arrive(SignalKind::terminate())?, hangup)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            let mut next = async || loop {
+                tokio::select! {
+                    _ = interrupt.recv() => return "SIGINT",
+                    _ = terminate.recv() => return "SIGTERM",
+                    call = hung_up(&mut hangup) => {
+                        tracing::info!(signal = "SIGHUP", "reading files again");
+                        call();
+                    }
+                }
+            };
+            let name = next().await;
+            tracing::info!(
+                signal = name,
+                drain = drain.as_secs(),
+                "finishing what is under way; a second signal stops at once"
+            );
+            handle.drain(drain);
+            let name = next().await;
+            tracing::info!(signal = name, "stopping at once");
+            handle.stop();
+        });
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("no thread to wait for signals")?;
+    Ok(())
+}
+
+fn arrive(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot wait for signals")
+}
+
+/// Waits for SIGHUP, for ever if nothing is to be done then.
+async fn hung_up(hangup: &mut Option<(Signal, Hangup)>) -> &mut Hangup {
+    match hangup {
+        Some((signal, call)) => {
+            signal.recv().await;
+            call
+        }
+        None => std::future::pending().await,
+    }
+}
