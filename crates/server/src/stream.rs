@@ -211,8 +211,10 @@ fn random() -> u64 {
 /// Sees to it that a listener who is gone, or does not read, costs little and is noticed. Where the kernel does not know
 /// these options, it costs more.
 fn prepare(connection: &Upgraded) {
-    let _ = sockopt::set_socket_send_buffer_size(connection, SEND_BUFFER);
-    let _ = sockopt::set_tcp_user_timeout(connection, u32::try_from(SILENCE.as_millis()).unwrap_or(0));
+    // A stream's socket is others', too.
+    let Some(socket) = connection.socket() else { return };
+    let _ = sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER);
+    let _ = sockopt::set_tcp_user_timeout(socket, u32::try_from(SILENCE.as_millis()).unwrap_or(0));
 }
 
 /// Somebody who listens.

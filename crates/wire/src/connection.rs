@@ -130,6 +130,14 @@ impl Connection {
         .await
     }
 
+    /// Reads what is there into `room`; nothing is the end of the stream. Knows no deadline.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.read {
+            Some(read) => read.poll_read(cx, room),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Ready when there is something to read. Borrows nothing, and knows no deadline.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.session.as_ref().is_some_and(Session::has_plaintext) {

@@ -24,7 +24,7 @@ use crate::server::Shared;
 use crate::tails::{Tail, disconnected};
 use crate::tls::{Protocol, Tls};
 use crate::upgrade::{Handoff, Promise, Upgraded};
-use crate::{copy, proxy, send};
+use crate::{copy, http2, proxy, send};
 
 /// The address a request came from, in its extensions: the client's, also behind a proxy that says so (see
 /// `Options::proxy_protocol`).
@@ -86,8 +86,21 @@ pub(crate) fn serve<S: HttpService>(
             None => Protocol::Http1,
         };
         match protocol {
+            Protocol::Http1 if shared.options.http2_cleartext && connection.session().is_none() => {
+                let Some((is_http2, read)) = Box::pin(http2::sniff(&mut connection, &shared)).await else {
+                    return;
+                };
+                if is_http2 {
+                    return Box::pin(http2::serve(connection, read, &shared)).await;
+                }
+                connection.timer().set(shared.options.keep_alive_timeout);
+                match Box::pin(busy(connection, read, &shared)).await {
+                    Some(kept) => connection = kept,
+                    None => return,
+                }
+            }
             Protocol::Http1 => {}
-            Protocol::Http2 => return,
+            Protocol::Http2 => return Box::pin(http2::serve(connection, Buffer::none(), &shared)).await,
             Protocol::Clear => {
                 let refusal = Refusal::new(StatusCode::BAD_REQUEST, "this port speaks TLS: use https://");
                 return Box::pin(refuse(connection, &shared, &refusal)).await;
@@ -110,7 +123,7 @@ pub(crate) fn serve<S: HttpService>(
                 _ if connection.timer().is_past() => return,
                 _ => continue,
             }
-            match Box::pin(busy(connection, &shared)).await {
+            match Box::pin(busy(connection, Buffer::borrow(), &shared)).await {
                 Some(kept) => connection = kept,
                 None => return,
             }
@@ -158,9 +171,12 @@ pub(crate) const BUSY_FROM: u32 = 8;
 /// The next request of a busy connection follows within milliseconds: getting this future's memory anew for
 /// each would cost more than keeping it until the clock has ticked twice. Most connections make one request
 /// or two and then rest: these give it back at once.
-async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) -> Option<Connection> {
+async fn busy<S: HttpService>(
+    mut connection: Connection,
+    mut buffer: Buffer,
+    shared: &Shared<S>,
+) -> Option<Connection> {
     'requests: loop {
-        let mut buffer = Buffer::borrow();
         loop {
             match read_head(&mut connection, &mut buffer, shared).await {
                 Reading::Complete(head) => {
@@ -198,7 +214,10 @@ async fn busy<S: HttpService>(mut connection: Connection, shared: &Shared<S>) ->
         let mut ticks = if connection.served < BUSY_FROM { 2 } else { 0 };
         while ticks < 2 {
             match wait(&mut connection, shared, &shared.ticked).await {
-                Woken::Readable => continue 'requests,
+                Woken::Readable => {
+                    buffer = Buffer::borrow();
+                    continue 'requests;
+                }
                 Woken::Closing => {
                     connection.finish(&shared.options, Farewell::Idle).await;
                     return None;
@@ -525,8 +544,16 @@ async fn end<S>(
 }
 
 /// RFC 9110 section 6.4.1: what has a body, if the request is not HEAD.
-fn may_have_body(status: StatusCode) -> bool {
+pub(crate) fn may_have_body(status: StatusCode) -> bool {
     !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// The length that a response without HTTP/1's framings announces.
+pub(crate) fn body_length<B: Body>(response: &Response<B>, is_head: bool) -> Option<u64> {
+    match body_framing(response, Version::HTTP_2, is_head) {
+        BodyFraming::Length(length) => Some(length),
+        BodyFraming::None | BodyFraming::Chunked | BodyFraming::UntilClose => None,
+    }
 }
 
 fn body_framing<B: Body>(response: &Response<B>, version: Version, is_head: bool) -> BodyFraming {

@@ -9,6 +9,8 @@
 //!     encode     response head -> bytes
 //!     send       a content, span by span: sendfile, splice, or gathered in one buffer
 //!     copy       any other body
+//!   http2      one HTTP/2 connection: the same, on streams
+//!   tls        handshakes, and what is within them
 //!   connection one socket, one deadline
 //!     tails      deliveries that are sent, until it is known whether they arrived
 //! ```
@@ -37,6 +39,7 @@ mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
+mod http2;
 mod options;
 mod pipe;
 mod proxy;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use rustix::net::SendFlags;
 use tokio::io::{Interest, ReadBuf};
@@ -24,8 +25,25 @@ use crate::tls::Reader;
 /// A body that was not read to its end by the time the response has left costs the connection.
 #[derive(Default)]
 pub struct RequestBody {
-    incoming: Option<Arc<Mutex<Incoming>>>,
+    from: From,
     length: Option<u64>,
+}
+
+/// Where a body comes from.
+#[derive(Default)]
+enum From {
+    /// There is none.
+    #[default]
+    Nowhere,
+    Connection(Arc<Mutex<Incoming>>),
+    Stream(Box<Stream>),
+}
+
+/// A stream's reading side (RFC 9113).
+struct Stream {
+    read: RecvStream,
+    stall_timeout: Duration,
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why a request's body ended before its end.
@@ -37,6 +55,9 @@ pub enum BodyError {
     /// The chunked framing is malformed.
     #[error("malformed chunked body: {0}")]
     Malformed(&'static str),
+    /// The client has reset the stream, or broken its rules.
+    #[error("the client's stream failed within the request's body: {0}")]
+    Stream(String),
     /// The client sent nothing for longer than the stall timeout.
     #[error("the client sent nothing for {} seconds within the request's body", .0.as_secs())]
     Stalled(Duration),
@@ -71,6 +92,16 @@ impl RequestBody {
         RequestBody::default()
     }
 
+    pub(crate) fn of_stream(read: RecvStream, stall_timeout: Duration) -> RequestBody {
+        if read.is_end_stream() {
+            return RequestBody::empty();
+        }
+        RequestBody {
+            from: From::Stream(Box::new(Stream { read, stall_timeout, stall: None })),
+            length: None,
+        }
+    }
+
     pub(crate) fn new(
         read: Reader,
         buffer: Buffer,
@@ -86,7 +117,7 @@ impl RequestBody {
         let incoming =
             Incoming { read, buffer, state, expect_continue, written: 0, stall_timeout, stall: None };
         let incoming = Arc::new(Mutex::new(incoming));
-        (RequestBody { incoming: Some(Arc::clone(&incoming)), length }, BodyHandle(incoming))
+        (RequestBody { from: From::Connection(Arc::clone(&incoming)), length }, BodyHandle(incoming))
     }
 }
 
@@ -228,6 +259,29 @@ impl Incoming {
     }
 }
 
+impl Stream {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let failed = |error: h2::Error| BodyError::Stream(error.to_string());
+        match self.read.poll_data(cx) {
+            Poll::Ready(data) => {
+                self.stall = None;
+                let data = data.map(|data| data.map_err(failed));
+                if let Some(Ok(data)) = &data {
+                    // What the service has, the client may send again.
+                    let _ = self.read.flow_control().release_capacity(data.len());
+                }
+                Poll::Ready(data)
+            }
+            Poll::Pending => {
+                let timeout = self.stall_timeout;
+                let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                ready!(stall.as_mut().poll(cx));
+                Poll::Ready(Some(Err(BodyError::Stalled(timeout))))
+            }
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -237,9 +291,14 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(incoming) = &this.incoming else { return Poll::Ready(None) };
-        let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
-        let data = ready!(incoming.poll_data(cx));
+        let data = match &mut this.from {
+            From::Nowhere => return Poll::Ready(None),
+            From::Connection(incoming) => {
+                let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
+                ready!(incoming.poll_data(cx))
+            }
+            From::Stream(stream) => ready!(stream.poll_data(cx)),
+        };
         if let (Some(Ok(data)), Some(left)) = (&data, &mut this.length) {
             *left = left.saturating_sub(data.len() as u64);
         }
@@ -247,13 +306,17 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_none() || self.length == Some(0)
+        match &self.from {
+            From::Nowhere => true,
+            From::Connection(_) => self.length == Some(0),
+            From::Stream(stream) => stream.read.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
             Some(left) => SizeHint::with_exact(left),
-            None if self.incoming.is_none() => SizeHint::with_exact(0),
+            None if matches!(self.from, From::Nowhere) => SizeHint::with_exact(0),
             None => SizeHint::default(),
         }
     }

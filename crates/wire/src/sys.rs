@@ -18,6 +18,23 @@ pub(crate) fn unacked(socket: impl AsFd) -> io::Result<u64> {
     if result == 0 { Ok(u64::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets the socket count as full while more than `bytes` of what it holds have not been sent (`TCP_NOTSENT_LOWAT`, tcp(7)).
+pub(crate) fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads four bytes through the
+    // pointer, which is to a local number of as many.
+    let result = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Bytes of `struct tcp_info` (linux/tcp.h) up to `tcpi_bytes_retrans`. An older kernel fills in fewer.
 const TCP_INFO_BYTES: usize = 216;
 

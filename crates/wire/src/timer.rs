@@ -39,6 +39,11 @@ impl Timer {
         self.deadline = Instant::now() + after;
     }
 
+    /// Whoever is waited for gets all of its time again.
+    pub(crate) fn renew(&mut self) {
+        self.set(self.cap);
+    }
+
     /// Progress of so many bytes was made, which buy time.
     pub(crate) fn progress(&mut self, bytes: u64) {
         // At the most a year: seconds beyond that would not fit a Duration.

@@ -15,6 +15,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{oneshot, watch};
 
 use crate::buffer::Buffer;
+use crate::http2::Duplex;
 use crate::server::Counted;
 use crate::tls::Reader;
 
@@ -84,11 +85,22 @@ impl Handoff {
 /// It still counts as one of the server's connections (`Options::max_connections`), and a server that drains waits
 /// for it.
 pub struct Upgraded {
+    way: Way,
+    draining: watch::Receiver<bool>,
+}
+
+/// What carries the bytes.
+enum Way {
+    Socket(Box<Socket>),
+    /// A stream of an HTTP/2 connection, which goes on beside it.
+    Stream(Box<Duplex>),
+}
+
+struct Socket {
     read: Reader,
     write: OwnedWriteHalf,
     buffered: Buffer,
     counted: Counted,
-    draining: watch::Receiver<bool>,
 }
 
 /// Ready when the server begins to drain: whoever has taken over a connection should end it then.
@@ -111,7 +123,23 @@ impl Upgraded {
         if buffered.is_empty() {
             buffered = Buffer::none();
         }
-        Upgraded { read, write, buffered, counted, draining }
+        Upgraded { way: Way::Socket(Box::new(Socket { read, write, buffered, counted })), draining }
+    }
+
+    pub(crate) fn of_stream(stream: Duplex, draining: watch::Receiver<bool>) -> Upgraded {
+        Upgraded { way: Way::Stream(Box::new(stream)), draining }
+    }
+
+    /// The socket, for its options. `None` when it is not this connection's alone.
+    #[must_use]
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.way {
+            Way::Socket(socket) => {
+                let stream: &TcpStream = socket.write.as_ref();
+                Some(stream.as_fd())
+            }
+            Way::Stream(_) => None,
+        }
     }
 
     /// Tells when the server begins to drain.
@@ -124,22 +152,59 @@ impl Upgraded {
     /// that the server may have, to be kept as long as the socket.
     ///
     /// # Errors
-    /// The connection as it was, if it is within TLS: its socket alone is of no use.
+    /// The connection as it was, if it is within TLS, or a stream of HTTP/2: its socket alone is of no use.
     pub fn into_parts(self) -> Result<(TcpStream, Bytes, Counted), Upgraded> {
-        if self.read.session().is_some() {
-            return Err(self);
-        }
-        let Upgraded { read, write, buffered, counted, .. } = self;
+        let Upgraded { way, draining } = self;
+        let socket = match way {
+            Way::Socket(socket) if socket.read.session().is_none() => socket,
+            way => return Err(Upgraded { way, draining }),
+        };
+        let Socket { read, write, buffered, counted } = *socket;
         let stream = read.into_half().reunite(write).expect("both halves came from one connection");
         Ok((stream, Bytes::copy_from_slice(buffered.filled()), counted))
     }
 }
 
-/// The socket, for its options.
-impl AsFd for Upgraded {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let stream: &TcpStream = self.write.as_ref();
-        stream.as_fd()
+impl Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.buffered.is_empty() {
+            return self.read.poll_read(cx, room);
+        }
+        let n = self.buffered.filled().len().min(room.remaining());
+        room.put_slice(&self.buffered.filled()[..n]);
+        self.buffered.consume(n);
+        if self.buffered.is_empty() {
+            self.buffered = Buffer::none();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(session) = self.read.session() else {
+            return Pin::new(&mut self.write).poll_write(cx, bytes);
+        };
+        // What was sealed before leaves first; what is sealed now may wait for the next call, or a flush.
+        ready!(session.poll_write_out(cx, self.write.as_ref(), &mut 0))?;
+        let sealed = session.seal(&[io::IoSlice::new(bytes)])?;
+        match session.poll_write_out(cx, self.write.as_ref(), &mut 0) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(sealed)),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.read.session() {
+            Some(session) => session.poll_write_out(cx, self.write.as_ref(), &mut 0),
+            None => Pin::new(&mut self.write).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(session) = self.read.session() {
+            session.close();
+            ready!(session.poll_write_out(cx, self.write.as_ref(), &mut 0))?;
+        }
+        Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }
 
@@ -147,46 +212,36 @@ impl AsyncRead for Upgraded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
+        room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.buffered.is_empty() {
-            return self.read.poll_read(cx, buf);
+        match &mut self.way {
+            Way::Socket(socket) => socket.poll_read(cx, room),
+            Way::Stream(stream) => stream.poll_read(cx, room),
         }
-        let n = self.buffered.filled().len().min(buf.remaining());
-        buf.put_slice(&self.buffered.filled()[..n]);
-        self.buffered.consume(n);
-        if self.buffered.is_empty() {
-            self.buffered = Buffer::none();
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Upgraded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Some(session) = self.read.session() else { return Pin::new(&mut self.write).poll_write(cx, buf) };
-        // What was sealed before leaves first; what is sealed now may wait for the next call, or a flush.
-        ready!(session.poll_write_out(cx, self.write.as_ref(), &mut 0))?;
-        let sealed = session.seal(&[io::IoSlice::new(buf)])?;
-        match session.poll_write_out(cx, self.write.as_ref(), &mut 0) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(sealed)),
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.way {
+            Way::Socket(socket) => socket.poll_write(cx, bytes),
+            Way::Stream(stream) => stream.poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(session) = self.read.session() {
-            return session.poll_write_out(cx, self.write.as_ref(), &mut 0);
+        match &mut self.way {
+            Way::Socket(socket) => socket.poll_flush(cx),
+            // It leaves with the connection's other streams.
+            Way::Stream(_) => Poll::Ready(Ok(())),
         }
-        Pin::new(&mut self.write).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(session) = self.read.session() {
-            session.close();
-            ready!(session.poll_write_out(cx, self.write.as_ref(), &mut 0))?;
+        match &mut self.way {
+            Way::Socket(socket) => socket.poll_shutdown(cx),
+            Way::Stream(stream) => Poll::Ready(stream.shutdown()),
         }
-        Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }
 

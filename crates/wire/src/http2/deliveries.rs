@@ -1,0 +1,249 @@
+//! What becomes of the bodies that leave on a connection's streams, up to the client's word that they arrived.
+//!
+//! ```text
+//! handed over  ->  left (the scanner has seen it)  ->  acknowledged by TCP  ->  a PING behind it answered: confirmed
+//! ```
+//!
+//! Streams' bytes leave in turns. For each stream it is noted now and then up to which byte of the connection
+//! how many of its own have left; so the one number that the kernel has (`SIOCOUTQ`) says of each how much
+//! arrived. A PING is answered by the client's program, after it has read all that came before (RFC 9113, 6.7).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use outflow_content::{AbortReason, Evidence, Transport, Watch};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::options::Options;
+use crate::tails::{TELL_EVERY, is_large, is_worth_measuring};
+
+use super::frames::Part;
+
+/// Bytes of all streams' bodies that may be handed over and not have left.
+pub(crate) const QUEUED: usize = 256 * 1024;
+
+/// So often it is noted how much of a stream has left.
+const MARK_EVERY: u64 = 64 * 1024;
+
+/// The bodies of one connection.
+pub(crate) struct Deliveries {
+    streams: HashMap<u32, Delivery>,
+    /// Parts that are between here and the kernel.
+    leaving: Vec<Part>,
+    /// One permit for each byte that may be handed over.
+    pub(crate) room: Arc<Semaphore>,
+    /// Told when a large body has left, which is worth a question at once.
+    pub(crate) large_left: Arc<Notify>,
+    told: Instant,
+}
+
+struct Delivery {
+    watch: Option<Watch>,
+    begun: Instant,
+    /// Bytes that were handed over and have not left.
+    queued: usize,
+    /// Bytes that have left.
+    sum: u64,
+    /// The connection's bytes, and how many of this stream's are among them.
+    marks: VecDeque<(u64, u64)>,
+    /// The connection's bytes when the last of this stream's had left.
+    end: Option<u64>,
+    acked_at: Option<Instant>,
+    left: Option<oneshot::Sender<()>>,
+}
+
+impl Delivery {
+    fn measure(&mut self, acked: Option<u64>, transport: impl FnOnce() -> Option<Transport>) {
+        let sum = acked.map(|acked| self.sum_at(acked));
+        if let Some(watch) = &mut self.watch {
+            let transport = is_worth_measuring(watch, self.begun.elapsed()).then(transport).flatten();
+            watch.measured(sum, transport);
+        }
+    }
+
+    /// How many of its bytes are among the connection's first `position`.
+    fn sum_at(&mut self, position: u64) -> u64 {
+        if self.end.is_some_and(|end| position >= end) {
+            return self.sum;
+        }
+        let behind = self.marks.partition_point(|(at, _)| *at <= position);
+        // What is older will not be asked for again.
+        self.marks.drain(..behind.saturating_sub(1));
+        self.marks.front().filter(|(at, _)| *at <= position).map_or(0, |(_, sum)| *sum)
+    }
+}
+
+impl Deliveries {
+    pub(crate) fn new() -> Deliveries {
+        Deliveries {
+            streams: HashMap::new(),
+            leaving: Vec::new(),
+            room: Arc::new(Semaphore::new(QUEUED)),
+            large_left: Arc::default(),
+            told: Instant::now(),
+        }
+    }
+
+    /// A body begins; who wants to know hears when its last byte has left.
+    pub(crate) fn begin(&mut self, stream: u32, watch: Option<Watch>) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let delivery = Delivery {
+            watch,
+            begun: Instant::now(),
+            queued: 0,
+            sum: 0,
+            marks: VecDeque::new(),
+            end: None,
+            acked_at: None,
+            left: Some(sender),
+        };
+        self.streams.insert(stream, delivery);
+        receiver
+    }
+
+    /// So many of its bytes are handed over; that many permits are used up.
+    pub(crate) fn queue(&mut self, stream: u32, bytes: usize) {
+        if let Some(delivery) = self.streams.get_mut(&stream) {
+            delivery.queued += bytes;
+        } else {
+            self.room.add_permits(bytes);
+        }
+    }
+
+    /// The body does not go on. Gives back who watched it, with what had been acknowledged.
+    pub(crate) fn give_up(&mut self, stream: u32, acked: Option<u64>) -> Option<Watch> {
+        let mut delivery = self.streams.remove(&stream)?;
+        self.room.add_permits(delivery.queued);
+        delivery.measure(acked, || None);
+        delivery.watch
+    }
+
+    /// A part is on its way to the kernel.
+    pub(crate) fn leaving(&mut self, part: Part) {
+        self.leaving.push(part);
+    }
+
+    /// All that was on its way is in the kernel's hands, with the connection's first `position` bytes.
+    pub(crate) fn left(&mut self, position: u64) {
+        for part in self.leaving.drain(..) {
+            let Some(delivery) = self.streams.get_mut(&part.stream) else { continue };
+            let freed = part.bytes.min(delivery.queued);
+            delivery.queued -= freed;
+            self.room.add_permits(freed);
+            delivery.sum += part.bytes as u64;
+            if let Some(watch) = delivery.watch.as_mut().filter(|_| part.bytes > 0) {
+                watch.sent(part.bytes as u64);
+            }
+            let newest = delivery.marks.back().map_or(0, |(_, sum)| *sum);
+            if delivery.watch.is_some() && delivery.sum - newest >= MARK_EVERY {
+                delivery.marks.push_back((position, delivery.sum));
+            }
+            if !part.last {
+                continue;
+            }
+            delivery.end = Some(position);
+            if let Some(left) = delivery.left.take() {
+                let _ = left.send(());
+            }
+            match &delivery.watch {
+                Some(watch) if watch.is_watched() => {
+                    if is_large(watch) {
+                        self.large_left.notify_one();
+                    }
+                }
+                _ => {
+                    if let Some(watch) = self.streams.remove(&part.stream).and_then(|gone| gone.watch) {
+                        watch.completed(Evidence::Sent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True while it is not known of some body whether it has arrived.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// True when some body has left whole and nobody has said that it arrived.
+    pub(crate) fn wants_word(&self) -> bool {
+        self.streams.values().any(|delivery| delivery.end.is_some())
+    }
+
+    /// The connection's first `acked` bytes have been acknowledged (`None`: the kernel does not say).
+    pub(crate) fn look(
+        &mut self,
+        acked: Option<u64>,
+        options: &Options,
+        transport: impl Fn() -> Option<Transport>,
+    ) {
+        let now = Instant::now();
+        let tell = now - self.told >= TELL_EVERY;
+        if tell {
+            self.told = now;
+        }
+        let Some(acked) = acked else { return };
+        for delivery in self.streams.values_mut().filter(|delivery| delivery.acked_at.is_none()) {
+            if delivery.end.is_some_and(|end| acked >= end) {
+                delivery.acked_at = Some(now);
+                delivery.measure(Some(acked), &transport);
+            } else if tell && delivery.watch.is_some() {
+                let sum = delivery.sum_at(acked);
+                if let Some(watch) = delivery.watch.as_mut().filter(|_| sum > 0) {
+                    watch.acked(sum);
+                }
+            }
+        }
+        self.complete(Evidence::Acked, |delivery| {
+            delivery.acked_at.is_some_and(|at| now - at >= options.confirm_timeout)
+        });
+    }
+
+    /// The client's program has read the connection's first `position` bytes.
+    pub(crate) fn confirm(&mut self, position: u64, transport: impl Fn() -> Option<Transport>) {
+        for delivery in self.streams.values_mut() {
+            if delivery.acked_at.is_none() && delivery.end.is_some_and(|end| position >= end) {
+                delivery.acked_at = Some(Instant::now());
+                delivery.measure(Some(position), &transport);
+            }
+        }
+        self.complete(Evidence::Confirmed, |delivery| delivery.end.is_some_and(|end| position >= end));
+    }
+
+    /// All that is acknowledged is complete.
+    pub(crate) fn complete_acked(&mut self, evidence: Evidence) {
+        self.complete(evidence, |delivery| delivery.acked_at.is_some());
+    }
+
+    fn complete(&mut self, evidence: Evidence, which: impl Fn(&Delivery) -> bool) {
+        for (_, delivery) in self.streams.extract_if(|_, delivery| which(delivery)) {
+            if let Some(watch) = delivery.watch {
+                watch.completed(evidence);
+            }
+        }
+    }
+
+    /// The connection is lost: what was acknowledged to its last byte has arrived, unless the client's kernel said that
+    /// its program left.
+    pub(crate) fn lose(
+        &mut self,
+        acked: Option<u64>,
+        reason: &AbortReason,
+        transport: impl Fn() -> Option<Transport>,
+    ) {
+        for (_, mut delivery) in self.streams.drain() {
+            let arrived = delivery.acked_at.is_some();
+            if !arrived {
+                delivery.measure(acked, &transport);
+            }
+            let Some(watch) = delivery.watch else { continue };
+            let whole = arrived || delivery.end.zip(acked).is_some_and(|(end, acked)| acked >= end);
+            if whole && !matches!(reason, AbortReason::Disconnected(_)) {
+                watch.completed(Evidence::Acked);
+            } else {
+                watch.aborted(reason);
+            }
+        }
+    }
+}

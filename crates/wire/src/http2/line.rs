@@ -1,0 +1,299 @@
+//! The connection below the frames: what h2 writes is gathered, followed, sealed if need be, and sent.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use outflow_content::{AbortReason, Evidence, Watch};
+use rustix::net::{SendFlags, Shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
+
+use super::deliveries::Deliveries;
+use super::frames::Scanner;
+use crate::buffer::Buffer;
+use crate::connection::Connection;
+use crate::options::Options;
+use crate::sys;
+
+/// Shared by h2, which reads and writes, by the streams' tasks, and by the connection's own.
+#[derive(Clone)]
+pub(crate) struct Line(Arc<Mutex<State>>);
+
+struct State {
+    connection: Connection,
+    /// Read before it was known that this is HTTP/2.
+    input: Buffer,
+    /// Gathered: frames' heads are small, and a call or a record for each would cost more than copying.
+    out: Buffer,
+    scanner: Scanner,
+    deliveries: Deliveries,
+    /// Since when the client has taken nothing of what is to be sent.
+    blocked: Option<Instant>,
+    /// The client has ended its side in an orderly way.
+    ended: bool,
+}
+
+impl State {
+    /// Hands everything that is gathered to the kernel.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.poll_sending(cx);
+        match &result {
+            Poll::Pending => {
+                self.blocked.get_or_insert_with(Instant::now);
+            }
+            Poll::Ready(Ok(())) => {
+                self.blocked = None;
+                self.out = Buffer::none();
+                let position = self.connection.written();
+                self.deliveries.left(position);
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+        result
+    }
+
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let session = self.connection.session().cloned();
+        loop {
+            if let Some(session) = &session {
+                if !session.wants_write() {
+                    if self.out.is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    let sealed = session.seal(&[io::IoSlice::new(self.out.filled())])?;
+                    self.out.consume(sealed);
+                }
+            } else if self.out.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.connection.stream().poll_write_ready(cx))?;
+            let stream = self.connection.stream();
+            let sent = stream.try_io(Interest::WRITABLE, || match &session {
+                Some(session) => session.write_out(stream.as_fd()),
+                None => Ok(rustix::net::send(stream, self.out.filled(), SendFlags::NOSIGNAL)?),
+            });
+            match sent {
+                Ok(n) => {
+                    self.blocked = None;
+                    self.connection.wrote(n as u64);
+                    if session.is_none() {
+                        self.out.consume(n);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn acked(&self) -> Option<u64> {
+        self.connection.acked()
+    }
+}
+
+/// Dropped before the end: the server is stopping.
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.deliveries.is_pending() && !std::thread::panicking() {
+            let (acked, reason) = (self.acked(), self.connection.dropped());
+            let State { deliveries, connection, .. } = self;
+            deliveries.lose(acked, &reason, || sys::transport(connection.stream()).ok());
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn new(mut connection: Connection, input: Buffer) -> Line {
+        // Every byte is counted, since it is not known yet which of them will matter.
+        connection.track();
+        Line(Arc::new(Mutex::new(State {
+            connection,
+            input,
+            out: Buffer::none(),
+            scanner: Scanner::default(),
+            deliveries: Deliveries::new(),
+            blocked: None,
+            ended: false,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the connection says of itself, for its requests.
+    pub(crate) fn describe<T>(&self, with: impl FnOnce(&Connection) -> T) -> T {
+        with(&self.lock().connection)
+    }
+
+    /// A body begins on `stream`; hears when its last byte has left.
+    pub(crate) fn begin(&self, stream: u32, watch: Option<Watch>) -> oneshot::Receiver<()> {
+        self.lock().deliveries.begin(stream, watch)
+    }
+
+    /// A permit for each byte that may be handed over.
+    pub(crate) fn room(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.lock().deliveries.room)
+    }
+
+    /// So many bytes were handed over, for as many permits.
+    pub(crate) fn queue(&self, stream: u32, bytes: usize) {
+        self.lock().deliveries.queue(stream, bytes);
+    }
+
+    /// The body on `stream` does not go on.
+    pub(crate) fn give_up(&self, stream: u32) -> Option<Watch> {
+        let mut state = self.lock();
+        let acked = state.acked();
+        state.deliveries.give_up(stream, acked)
+    }
+
+    /// Told when a large body has left.
+    pub(crate) fn large_left(&self) -> Arc<Notify> {
+        Arc::clone(&self.lock().deliveries.large_left)
+    }
+
+    /// True while it is not known of some body whether it has arrived.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.lock().deliveries.is_pending()
+    }
+
+    /// True when some body has left whole and nobody has said that it arrived; and how much had left.
+    pub(crate) fn wants_word(&self) -> Option<u64> {
+        let state = self.lock();
+        state.deliveries.wants_word().then(|| state.connection.written())
+    }
+
+    /// Looks how much has arrived. The reason if the client takes nothing any more.
+    pub(crate) fn look(&self, options: &Options) -> Result<(), AbortReason> {
+        let mut state = self.lock();
+        if state.blocked.is_some_and(|since| since.elapsed() >= options.stall_timeout) {
+            return Err(AbortReason::Stalled);
+        }
+        if state.deliveries.is_pending() {
+            let acked = state.acked();
+            let State { deliveries, connection, .. } = &mut *state;
+            deliveries.look(acked, options, || sys::transport(connection.stream()).ok());
+        }
+        Ok(())
+    }
+
+    /// The client's program has read what had left by `position`.
+    pub(crate) fn confirm(&self, position: u64) {
+        let mut state = self.lock();
+        let State { deliveries, connection, .. } = &mut *state;
+        deliveries.confirm(position, || sys::transport(connection.stream()).ok());
+    }
+
+    /// The connection has ended, in whatever way: settles what is known. What has left and is not acknowledged is
+    /// waited for, if the end was an orderly one of ours.
+    pub(crate) async fn end(&self, reason: Option<AbortReason>, options: &Options) {
+        if reason.is_none() {
+            let mut pause = std::time::Duration::from_millis(1);
+            let since = Instant::now();
+            while self.lock().deliveries.wants_word() && since.elapsed() < options.stall_timeout {
+                if self.look(options).is_err() || self.is_over() {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(std::time::Duration::from_millis(250));
+            }
+        }
+        let _ = self.look(options);
+        let mut state = self.lock();
+        let acked = state.acked();
+        let State { deliveries, connection, ended, .. } = &mut *state;
+        if *ended {
+            // An orderly end of the client's confirms what it has acknowledged.
+            deliveries.complete_acked(Evidence::Confirmed);
+        }
+        let reason = reason.unwrap_or_else(|| connection.dropped());
+        deliveries.lose(acked, &reason, || sys::transport(connection.stream()).ok());
+    }
+
+    /// Reads on, for nobody: true when the client has ended or broken the connection.
+    fn is_over(&self) -> bool {
+        let mut state = self.lock();
+        let mut room = [0; 4096];
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        loop {
+            let mut room = ReadBuf::new(&mut room);
+            match state.connection.poll_read(&mut cx, &mut room) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if room.filled().is_empty() => {
+                    state.ended = true;
+                    return true;
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return true,
+            }
+        }
+    }
+
+    /// Ends the connection at once and without order.
+    pub(crate) fn cut(&self, reason: &AbortReason) {
+        let mut state = self.lock();
+        let acked = state.acked();
+        {
+            let State { deliveries, connection, .. } = &mut *state;
+            deliveries.lose(acked, reason, || sys::transport(connection.stream()).ok());
+        }
+        state.connection.cut(reason);
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if !state.input.is_empty() {
+            let n = state.input.filled().len().min(room.remaining());
+            room.put_slice(&state.input.filled()[..n]);
+            state.input.consume(n);
+            if state.input.is_empty() {
+                state.input = Buffer::none();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = room.filled().len();
+        ready!(state.connection.poll_read(cx, room))?;
+        state.ended |= room.filled().len() == before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if state.out.room() == 0 {
+            ready!(state.poll_out(cx))?;
+            state.out = Buffer::borrow();
+        }
+        let n = bytes.len().min(state.out.room());
+        state.out.push(&bytes[..n]);
+        let State { scanner, deliveries, .. } = state;
+        scanner.scan(&bytes[..n], |part| deliveries.leaving(part));
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lock().poll_out(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if let Some(session) = state.connection.session() {
+            session.close();
+        }
+        ready!(state.poll_out(cx))?;
+        rustix::net::shutdown(state.connection.stream(), Shutdown::Write)?;
+        // Our end counts as one byte (tails).
+        state.connection.wrote(1);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,526 @@
+//! One request on one stream, and its response.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Buf as _, Bytes};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use outflow_content::{AbortReason, Outgoing, Watch};
+
+use super::duplex::Duplex;
+use super::line::Line;
+use super::pieces::Pieces;
+use crate::buffer::BUFFER_BYTES;
+use crate::date;
+use crate::exchange::{HttpService, PeerAddr, body_length, may_have_body};
+use crate::proxy::ViaProxy;
+use crate::request_body::RequestBody;
+use crate::server::Shared;
+use crate::timer::Timer;
+use crate::tls::{Secure, Session};
+use crate::upgrade::{Handoff, Upgraded};
+
+/// What is handed over at a time.
+const PIECE: usize = BUFFER_BYTES;
+
+/// Who sends requests on this connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    peer: SocketAddr,
+    via: Option<SocketAddr>,
+    secure: Option<Secure>,
+}
+
+impl Client {
+    pub(crate) fn of(line: &Line) -> Client {
+        line.describe(|connection| Client {
+            peer: connection.peer,
+            via: connection.via(),
+            secure: connection.session().map(Session::secure),
+        })
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+/// How a stream ended.
+pub(crate) enum Outcome {
+    Done,
+    /// The client did not want it any more.
+    Reset,
+}
+
+/// Why a body did not leave whole.
+enum Failure {
+    /// The client has reset the stream, or the connection is gone.
+    Gone(Option<Reason>),
+    /// The client took nothing for too long.
+    Stalled,
+    /// The content or the service's body failed.
+    Content(Option<outflow_content::SpanError>),
+}
+
+/// Answers one request.
+pub(crate) async fn answer<S: HttpService>(
+    shared: Arc<Shared<S>>,
+    line: Line,
+    client: Client,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Outcome {
+    let is_head = request.method() == Method::HEAD;
+    let request = match accepted(request, &client, shared.options.stall_timeout) {
+        Ok(request) => request,
+        Err(refusal) => {
+            shared.counters.add_refused();
+            let (status, reason) = *refusal;
+            tracing::info!(client = %client.peer, status = status.as_u16(), reason, "request refused");
+            let _ = plain(&mut respond, status, reason);
+            return Outcome::Done;
+        }
+    };
+    // A client that does not want the answer any more is not worth the work.
+    let answering = {
+        let mut answering = pin!(shared.service.answer(request));
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            respond.poll_reset(cx).map(|_| None)
+        })
+        .await
+    };
+    let response = match answering {
+        None => return Outcome::Reset,
+        Some(Ok(response)) if !response.status().is_informational() => response,
+        Some(Ok(response)) => {
+            let status = response.status();
+            tracing::error!(client = %client.peer, %status, "the service's final response is an interim one");
+            let _ =
+                plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, "the service gave no final response");
+            return Outcome::Done;
+        }
+        Some(Err(error)) => {
+            tracing::error!(client = %client.peer, error, "the service failed");
+            let _ = plain(
+                &mut respond,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the service failed; see the server's log",
+            );
+            return Outcome::Done;
+        }
+    };
+    send(&shared, &line, &client, response, respond, is_head).await
+}
+
+/// The request as services know them, from any version: a path in the target, the host in `Host`.
+fn accepted(
+    request: Request<RecvStream>,
+    client: &Client,
+    stall: std::time::Duration,
+) -> Result<Request<RequestBody>, Box<(StatusCode, &'static str)>> {
+    let refused = |status, reason| Err(Box::new((status, reason)));
+    let (mut head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        return refused(StatusCode::NOT_IMPLEMENTED, "CONNECT is not known here");
+    }
+    if let Some(authority) = head.uri.authority() {
+        let named = HeaderValue::from_str(authority.as_str()).ok();
+        let mut hosts = head.headers.get_all(HOST).iter();
+        let (host, second) = (hosts.next(), hosts.next());
+        // RFC 9113, 8.3.1: they must not differ.
+        let same =
+            host.is_none_or(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+        match named {
+            Some(named) if same && second.is_none() => head.headers.insert(HOST, named),
+            _ => return refused(StatusCode::BAD_REQUEST, "the authority and Host differ"),
+        };
+    } else if head.headers.get_all(HOST).iter().count() != 1 {
+        return refused(StatusCode::BAD_REQUEST, "there has to be one authority, or Host");
+    }
+    let target = head.uri.path_and_query().cloned();
+    head.uri = target.map(Uri::from).unwrap_or_default();
+    head.version = Version::HTTP_2;
+    let mut request = Request::from_parts(head, RequestBody::of_stream(body, stall));
+    request.extensions_mut().insert(PeerAddr(client.peer));
+    if let Some(secure) = &client.secure {
+        request.extensions_mut().insert(secure.clone());
+    }
+    if let Some(via) = client.via {
+        request.extensions_mut().insert(ViaProxy(via));
+    }
+    Ok(request)
+}
+
+/// A short answer of the engine's own.
+fn plain(respond: &mut SendResponse<Bytes>, status: StatusCode, text: &str) -> Result<(), h2::Error> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let text = Bytes::from(format!("{status}: {text}\n"));
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+    put_date(headers);
+    let mut body = respond.send_response(response, false)?;
+    // Too short to be worth a place in line.
+    body.send_data(text, true)
+}
+
+fn put_date(headers: &mut HeaderMap) {
+    if !headers.contains_key(DATE)
+        && let Ok(now) = date::with_date(HeaderValue::from_bytes)
+    {
+        headers.insert(DATE, now);
+    }
+}
+
+/// Takes out what only HTTP/1 knows (RFC 9113, 8.2.2), and says how long the body is.
+fn prepare(headers: &mut HeaderMap, length: Option<u64>) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+    match length {
+        Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+        None => headers.remove(CONTENT_LENGTH),
+    };
+    put_date(headers);
+}
+
+async fn send<S: HttpService>(
+    shared: &Arc<Shared<S>>,
+    line: &Line,
+    client: &Client,
+    mut response: Response<S::Body>,
+    mut respond: SendResponse<Bytes>,
+    is_head: bool,
+) -> Outcome {
+    if let Some(handoff) = response.extensions_mut().remove::<Handoff>()
+        && response.status().is_success()
+        && !is_head
+    {
+        return hand_off(shared, response, respond, handoff);
+    }
+    let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
+    let Some(mut outgoing) = outgoing else {
+        return copy(shared, line, client, response, respond, is_head).await;
+    };
+    let length = outgoing.len();
+    let mut watch = outgoing.watch();
+    watch.started();
+    let mut pieces = Pieces::new(outgoing);
+    // The first bytes are had before the head leaves: as long as they are not there, another answer can be given.
+    let first = match pieces.next(PIECE).await {
+        Ok(first) => first,
+        Err(error) => {
+            tracing::debug!(client = %client.peer, %error, "content failed before its first byte");
+            watch.failed(&error);
+            let _ = plain(
+                &mut respond,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the file cannot be read; see the server's log",
+            );
+            return Outcome::Done;
+        }
+    };
+    let head = response.map(|_| ());
+    let (mut head, ()) = head.into_parts();
+    prepare(&mut head.headers, Some(length));
+    let Some(first) = first else {
+        watch.completed(outflow_content::Evidence::Sent);
+        let _ = respond.send_response(Response::from_parts(head, ()), true);
+        return Outcome::Done;
+    };
+    let stream = respond.stream_id().as_u32();
+    let body = match respond.send_response(Response::from_parts(head, ()), false) {
+        Ok(body) => body,
+        Err(_) => {
+            watch.aborted(&AbortReason::Disconnected("the stream was reset".to_owned()));
+            return Outcome::Reset;
+        }
+    };
+    let left = line.begin(stream, Some(watch));
+    let mut sender = Sender { line, body, stream, left: Some(left), timer: Timer::paced(&shared.options) };
+    sender.timer.set(shared.options.stall_timeout);
+    let sent = sender.pieces(&mut pieces, first, length, |n| shared.counters.add_copied(n)).await;
+    sender.end(sent)
+}
+
+/// Sends a body that is not made of spans.
+async fn copy<S: HttpService>(
+    shared: &Arc<Shared<S>>,
+    line: &Line,
+    client: &Client,
+    response: Response<S::Body>,
+    mut respond: SendResponse<Bytes>,
+    is_head: bool,
+) -> Outcome {
+    let status = response.status();
+    let length = body_length(&response, is_head);
+    let (mut head, body) = response.into_parts();
+    prepare(&mut head.headers, length);
+    let without = is_head || !may_have_body(status) || length == Some(0);
+    let stream = respond.stream_id().as_u32();
+    let Ok(writer) = respond.send_response(Response::from_parts(head, ()), without) else {
+        return Outcome::Reset;
+    };
+    if without {
+        return Outcome::Done;
+    }
+    let left = line.begin(stream, None);
+    let mut sender =
+        Sender { line, body: writer, stream, left: Some(left), timer: Timer::paced(&shared.options) };
+    sender.timer.set(shared.options.stall_timeout);
+    let sent = sender.frames(pin!(body), length, client, |n| shared.counters.add_copied(n)).await;
+    sender.end(sent)
+}
+
+/// The service has the stream from here on.
+fn hand_off<S: HttpService>(
+    shared: &Arc<Shared<S>>,
+    response: Response<S::Body>,
+    mut respond: SendResponse<Bytes>,
+    handoff: Handoff,
+) -> Outcome {
+    let (mut head, _) = response.into_parts();
+    prepare(&mut head.headers, None);
+    if let Ok(write) = respond.send_response(Response::from_parts(head, ()), false) {
+        handoff.take(Upgraded::of_stream(Duplex::writing(write), shared.ending.subscribe()));
+    }
+    Outcome::Done
+}
+
+/// Hands one body over, as fast as the client's windows and the line take it.
+struct Sender<'a> {
+    line: &'a Line,
+    body: SendStream<Bytes>,
+    stream: u32,
+    left: Option<tokio::sync::oneshot::Receiver<()>>,
+    timer: Timer,
+}
+
+impl Sender<'_> {
+    async fn pieces(
+        &mut self,
+        pieces: &mut Pieces,
+        first: Bytes,
+        length: u64,
+        mut count: impl FnMut(u64),
+    ) -> Result<(), Failure> {
+        let (mut piece, mut left) = (first, length);
+        loop {
+            left = left.saturating_sub(piece.len() as u64);
+            count(piece.len() as u64);
+            let sending = self.data(piece, left == 0);
+            pieces.during(sending).await?;
+            if left == 0 {
+                return self.last_left().await;
+            }
+            piece = match self.unless_gone(pieces.next(PIECE)).await? {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Err(Failure::Content(None)),
+                Err(error) => return Err(Failure::Content(Some(error))),
+            };
+        }
+    }
+
+    async fn frames<B>(
+        &mut self,
+        mut body: std::pin::Pin<&mut B>,
+        length: Option<u64>,
+        client: &Client,
+        mut count: impl FnMut(u64),
+    ) -> Result<(), Failure>
+    where
+        B: Body<Error: std::fmt::Display>,
+    {
+        let mut left = length;
+        let failed = |why: &dyn std::fmt::Display| {
+            tracing::warn!(client = %client.peer, error = %why, "response cut: its body failed");
+            Failure::Content(None)
+        };
+        // One piece is held back, so that the last one says that it is. What fails behind it must not look whole.
+        let mut held = Bytes::new();
+        loop {
+            let next = {
+                let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
+                let mut frame = pin!(frame);
+                let at_once = poll_fn(|cx| match frame.as_mut().poll(cx) {
+                    Poll::Ready(frame) => Poll::Ready(Some(frame)),
+                    Poll::Pending => Poll::Ready(None),
+                });
+                match at_once.await {
+                    Some(frame) => frame,
+                    None => {
+                        // What there is goes out while the body makes more.
+                        if !held.is_empty() && left != Some(0) {
+                            self.data(std::mem::take(&mut held), false).await?;
+                        }
+                        let frame = self.unless_gone(frame).await?;
+                        self.timer.renew();
+                        frame
+                    }
+                }
+            };
+            match next {
+                None if left.is_some_and(|left| left > 0) => {
+                    return Err(failed(&format_args!("{} bytes shorter than announced", left.unwrap_or(0))));
+                }
+                None => {
+                    self.data(held, true).await?;
+                    return self.last_left().await;
+                }
+                Some(Err(error)) => return Err(failed(&error)),
+                Some(Ok(frame)) => {
+                    let Ok(mut data) = frame.into_data() else { continue };
+                    let bytes = data.copy_to_bytes(data.remaining());
+                    if let Some(left) = &mut left {
+                        let Some(rest) = left.checked_sub(bytes.len() as u64) else {
+                            return Err(failed(&"longer than announced"));
+                        };
+                        *left = rest;
+                    }
+                    count(bytes.len() as u64);
+                    if !held.is_empty() {
+                        self.data(std::mem::replace(&mut held, bytes), false).await?;
+                    } else {
+                        held = bytes;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands `bytes` over when the client's windows and the line have room.
+    async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Failure> {
+        let room = self.line.room();
+        loop {
+            let most = if bytes.is_empty() { 0 } else { self.window(bytes.len().min(PIECE)).await? };
+            let piece = bytes.split_to(most);
+            let count = u32::try_from(most).unwrap_or(u32::MAX);
+            let permits = self.in_time(room.acquire_many(count)).await?;
+            // The semaphore is never closed.
+            if let Ok(permits) = permits {
+                permits.forget();
+                self.line.queue(self.stream, most);
+            }
+            let ends = last && bytes.is_empty();
+            self.body.send_data(piece, ends).map_err(|_| Failure::Gone(None))?;
+            self.timer.progress(most as u64);
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the client's windows to have room for some of so many bytes.
+    async fn window(&mut self, bytes: usize) -> Result<usize, Failure> {
+        self.body.reserve_capacity(bytes);
+        poll_fn(|cx| {
+            let room = self.body.capacity();
+            if room > 0 {
+                return Poll::Ready(Ok(room.min(bytes)));
+            }
+            match self.body.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(room))) if room > 0 => return Poll::Ready(Ok(room.min(bytes))),
+                Poll::Ready(Some(Ok(_))) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Gone(error.reason()))),
+                Poll::Ready(None) => return Poll::Ready(Err(Failure::Gone(None))),
+                Poll::Pending => {}
+            }
+            self.timer.poll_expired(cx).map(|()| Err(Failure::Stalled))
+        })
+        .await
+    }
+
+    /// Waits for what the client has to make room for.
+    async fn in_time<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if let Poll::Ready(reset) = self.body.poll_reset(cx) {
+                return Poll::Ready(Err(Failure::Gone(reset.ok())));
+            }
+            self.timer.poll_expired(cx).map(|()| Err(Failure::Stalled))
+        })
+        .await
+    }
+
+    /// Waits for what the client waits for, too.
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut work = pin!(work);
+        let done = poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.body.poll_reset(cx).map(|reset| Err(Failure::Gone(reset.ok())))
+        })
+        .await;
+        // The client was not to blame for this wait.
+        self.timer.renew();
+        done
+    }
+
+    /// Waits until the last byte has left; from there on the line follows it.
+    async fn last_left(&mut self) -> Result<(), Failure> {
+        let Some(left) = self.left.take() else { return Ok(()) };
+        self.in_time(left).await.map(|_| ())
+    }
+
+    fn end(mut self, sent: Result<(), Failure>) -> Outcome {
+        let Err(failure) = sent else { return Outcome::Done };
+        let watch = self.line.give_up(self.stream);
+        let tell = |watch: Option<Watch>, reason: &AbortReason| {
+            if let Some(watch) = watch {
+                watch.aborted(reason);
+            }
+        };
+        match failure {
+            Failure::Gone(reason) => {
+                let why =
+                    reason.map_or("the connection ended".to_owned(), |why| format!("stream reset: {why}"));
+                tell(watch, &AbortReason::Disconnected(why));
+                Outcome::Reset
+            }
+            Failure::Stalled => {
+                self.body.send_reset(Reason::CANCEL);
+                tell(watch, &AbortReason::Stalled);
+                Outcome::Done
+            }
+            Failure::Content(error) => {
+                // A body that was cut can never pass for a complete one.
+                self.body.send_reset(Reason::INTERNAL_ERROR);
+                match (watch, error) {
+                    (Some(watch), Some(error)) => watch.failed(&error),
+                    (watch, _) => tell(watch, &AbortReason::Dropped),
+                }
+                Outcome::Done
+            }
+        }
+    }
+}
