@@ -58,7 +58,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_BUFFER: usize = 128 * 1024;
 
 /// What the kernel keeps that it has not sent yet: the next small answer waits behind no more than this.
-const UNSENT: u32 = 256 * 1024;
+const UNSENT: u32 = 1024 * 1024;
 
 /// A client that resets its streams has so many more of them than it lets finish.
 const RESETS: i32 = 200;
