@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 from . import load, measure, trees
-from .peers import LEDGER, Server
+from .peers import LEDGER, Server, Tls
 from .stores import PREFIX, Spec, Store, objects
 
 Figures = Dict[str, float]
@@ -32,6 +32,9 @@ class Rig:
     root: Path = Path()  # the tree of the running case
     store: Optional[Store] = None  # the store behind the server, on the load's core
     ledger_bench: Path = Path()  # the program that loads the ledger alone
+    handshakes: Path = Path()  # the program that makes TLS handshakes
+    tls: Optional[Tls] = None  # the certificate of servers that speak TLS
+    first: bool = True  # whether this is the first round of the case
 
     @property
     def load_cores(self) -> Set[int]:
@@ -46,7 +49,7 @@ class Rig:
         """How busy the load generator (and the store) was, and how much of both cores went to somebody else's work."""
         load_cpu += window.store_cpu
         return {
-            "load": load_cpu / load_seconds, "others": window.others,
+            "load": load_cpu / load_seconds, "busy": window.busy, "others": window.others,
             "others_beside_load": max(0.0, window.load_busy - load_cpu) / window.seconds,
         }
 
@@ -335,9 +338,10 @@ class Metric:
     label: str
     unit: str
     better: str
-    ratio: Union[float, Dict[str, float], None] = None  # or one for each reference
+    ratio: Union[float, Dict[str, float], None] = None  # or one for each reference, "*" for the others
     limit: Optional[float] = None
-    plot: str = ""  # the panel of the plot that shows its ratio
+    plot: str = ""  # the panel of the plot that shows its ratio; in published cases, anything: there is a panel of values
+    best: Optional[float] = None  # the target for subject / the best of the others
 
 
 @dataclass(frozen=True)
@@ -374,6 +378,14 @@ class Case:
     store: Optional[Spec] = None  # the store behind the server
     flags: Tuple[str, ...] = ()  # what it adds to Outflow's command
     only: Tuple[str, ...] = ()  # the peers that take part; all, if empty
+    # Published cases only:
+    section: str = ""  # of the page
+    needs: str = ""  # what a server must offer to take part
+    file: str = ""  # the one file that is asked for
+    tls: bool = False
+    h2c: bool = False
+    turn_seconds: float = 10  # about how long one server's turn takes
+    remark: str = ""  # what the reader of its table has to know
 
 
 def _hot(
@@ -606,12 +618,21 @@ class Group:
     peers: List[str]  # whom they are compared with by default
     title: str  # of the table
     rounds: int = 5  # by default
+    budget: float = 15  # minutes, by default
 
 
 GROUPS = {
     "files": Group("latest", "all", ["nginx"], "Outflow (without a ledger) against nginx"),
     "stores": Group(
         "stores", "stores", ["nginx-proxy", "nginx-proxy-defaults"], "Outflow (without a ledger) against nginx as a proxy"
+    ),
+    "published": Group(
+        "published", "published",
+        [
+            "kcup", "nginx", "miniserve", "miniserve-tar", "dufs", "static-web-server", "caddy", "h2o", "lighttpd", "fasthttp",
+            "fast_send",
+        ],
+        "Outflow (without a ledger) and the others", budget=30,
     ),
     "receipts": Group(
         "receipts", "receipts", ["no-ledger", "log-only"], "Outflow with a ledger against itself without one", rounds=9

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import re
 import resource
 import select
 import subprocess
@@ -103,7 +104,59 @@ class Client:
             self.process.stdin.close()
 
 
-def program(command: List[str], environment: dict, cores: Set[int], timeout: float) -> str:
+def curl(server: Server, path: str, repeat: int, http: str, ciphers: str, cores: Set[int], timeout: float) -> Dict[str, float]:
+    """Downloads by curl, each over a fresh connection: whole, over the version of HTTP that was asked for, verified TLS 1.3."""
+    command = ["curl", "-sS", "--fail", "-o", os.devnull, "-w", "%{size_download} %{time_total} %{http_version}\n", f"--{http}"]
+    if server.start.tls:
+        command += ["--cacert", str(server.start.tls.certificate), "--tlsv1.3", "--tls13-ciphers", ciphers]
+    before = _children_cpu()
+    total, seconds = 0, 0.0
+    for _ in range(repeat):
+        size, took, version = program([*command, server.url(path)], {}, cores, timeout).split()
+        if (version == "2") != (http != "http1.1"):
+            raise LoadError(f"{server.peer.name} {path}: HTTP/{version} instead of {http}")
+        total, seconds = total + int(size), seconds + float(took)
+    return {"bytes": total, "seconds": seconds, "requests": repeat, "cpu": _children_cpu() - before}
+
+
+def h2load(
+    server: Server, path: str, size: int, cores: Set[int], clients: int, streams: int, ciphers: str,
+    seconds: Optional[int] = None, requests: Optional[int] = None, timeout: float = 120,
+) -> Dict[str, float]:
+    """h2load with one thread: for a time, or so many requests. Its windows are as large as they may be (its defaults)."""
+    command = ["h2load", "-t1", f"-c{clients}", f"-m{streams}", f"--tls13-ciphers={ciphers}"]
+    command += [f"-D{seconds}", "--warm-up-time=0"] if seconds else [f"-n{requests}"]
+    before, began = _children_cpu(), time.monotonic()
+    output = program([*command, server.url(path)], {}, cores, timeout)
+    used = _children_cpu() - before
+    finished = re.search(r"finished in ([\d.]+)(us|ms|s|m|h)", output)
+    counted = re.search(r"requests: (\d+) total.* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+    received = re.search(r"traffic: .*\((\d+)\) data", output)
+    if not (finished and counted and received):
+        raise LoadError(f"h2load failed:\n{output[-1000:]}\n{server.log()}")
+    _, done, *wrong = (int(n) for n in counted.groups())
+    # With a time, what was under way at its end counts as neither.
+    if not done or (any(wrong) and not seconds) or int(received.group(1)) < done * size:
+        raise LoadError(f"{server.peer.name} {path}: {counted.group(0)}, {received.group(0)}\n{server.log()}")
+    took = seconds or float(finished.group(1)) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}[finished.group(2)]
+    return {
+        "requests": done, "bytes": int(received.group(1)), "seconds": took, "cpu": used, "ran": time.monotonic() - began,
+    }
+
+
+def handshakes(tool: Path, server: Server, path: str, size: int, seconds: int, connections: int, cores: Set[int]) -> Dict[str, float]:
+    """Full handshakes by our own client, see bench/load/handshakes.go."""
+    output = program(
+        [str(tool), f"{server.host}:{server.port}", path, str(size), str(seconds), str(connections)], {}, cores, seconds + 60,
+        may_fail=True,
+    )
+    result = json.loads(output.splitlines()[0]) if output.startswith("{") else {"error": output[-500:]}
+    if "error" in result:
+        raise LoadError(f"{server.peer.name} handshakes: {result['error']}\n{server.log()}")
+    return result
+
+
+def program(command: List[str], environment: dict, cores: Set[int], timeout: float, may_fail: bool = False) -> str:
     """Runs a program that is measured by what it prints."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -111,9 +164,11 @@ def program(command: List[str], environment: dict, cores: Set[int], timeout: flo
     )
     try:
         output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise LoadError(f"{Path(command[0]).name}: not done after {timeout:.0f} s") from None
     finally:
         end_group(process)
-    if process.returncode != 0:
+    if process.returncode != 0 and not may_fail:
         raise LoadError(f"{Path(command[0]).name} ended with {process.returncode}:\n{output[-2000:]}")
     return output
 
@@ -147,6 +202,23 @@ def check_files(server: Server, root: Path, prefix: str = "/") -> None:
                 disk.seek(first or 0)
                 if body(server, path, first, last) != disk.read(last + 1 - (first or 0)):
                     raise LoadError(f"{server.peer.name} {path}: bytes {first}-{last} differ from the disk's")
+
+
+def check_one(server: Server, file: Path, path: str, http: str) -> None:
+    """The same for one file, by curl, so over any kind of connection; and with nothing but GET, if it is small."""
+    size = file.stat().st_size
+    command = ["curl", "-sS", "--fail", f"--{http}"]
+    if server.start.tls:
+        command += ["--cacert", str(server.start.tls.certificate)]
+    for first, last in [(None, size - 1)] if size <= 1 << 20 else [(0, 999), (size - 1000, size - 1)]:
+        part = [] if first is None else ["-r", f"{first}-{last}"]
+        got = subprocess.run([*command, *part, server.url(path)], capture_output=True, timeout=60)
+        with open(file, "rb") as disk:
+            disk.seek(first or 0)
+            if got.returncode != 0 or got.stdout != disk.read(last + 1 - (first or 0)):
+                raise LoadError(
+                    f"{server.peer.name} {path}: bytes {first or 0}-{last} are not the disk's {got.stderr.decode().strip()}\n{server.log()}"
+                )
 
 
 def wait_until_stored(server: Server, path: str, entries: int, timeout: float) -> float:

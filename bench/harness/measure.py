@@ -6,6 +6,7 @@ ended included. /proc/PID/stat would give 10 ms steps, and schedstat forgets thr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import threading
@@ -129,11 +130,34 @@ class Most:
         self._thread.join()
 
 
+class MemoryWatch:
+    """The largest that each kind of memory() was, twice a second, while the body of a `with` ran."""
+
+    def __init__(self, pid: int):
+        self.pid, self.most, self._over = pid, {}, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.5):
+            with contextlib.suppress(OSError):  # a child of the server may end under our eyes
+                for kind, size in memory(self.pid).items():
+                    self.most[kind] = max(self.most.get(kind, 0), size)
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        self._thread.join()
+
+
 class Window:
     """Measures a server while the body of a `with` runs.
 
     Afterwards: `seconds`, `cpu` (seconds of the server), `others` (share of the server's core that went to
-    somebody else's work), `steal` (share that the hypervisor took), `load_busy` (seconds that the load's core worked) and
+    somebody else's work), `steal` (share that the hypervisor took), `load_busy` (seconds that the load's core worked),
+    `busy` (share of its core that the server used) and
     `store_cpu` (seconds of the store behind the server, if there is one).
     """
 
@@ -157,6 +181,7 @@ class Window:
         self.store_cpu = self._store_cpu() - self._store
         self.load_busy = core_busy(self.load_core)["busy"] - self._load["busy"]
         busy = core["busy"] - self._core["busy"]
+        self.busy = self.cpu / self.seconds
         self.others = max(0.0, busy - self.cpu) / self.seconds
         self.steal = (core["steal"] - self._core["steal"]) / self.seconds
 

@@ -1,12 +1,13 @@
-"""The servers: how each is found, configured, started and stopped. One class each.
+"""The servers: how each is found, configured, started and stopped. One class each; more of them are in rivals.py.
 
-To add a peer, write a class with `name`, `packages`, `version()` and `command()`, and list it in PEERS.
+To add a peer, write a class with `name`, `packages`, `version()` and `command()`, and list it in PEERS or in RIVALS.
 A server runs in the foreground as our child, in a process group of its own, on one core, on 127.0.0.1.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
 import resource
@@ -17,7 +18,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, FrozenSet, List, Optional, Set, Tuple
+
+from . import install
 
 if TYPE_CHECKING:
     from .stores import Store
@@ -29,12 +32,22 @@ OPEN_FILES = 20_000
 PR_SET_PDEATHSIG = 1
 # The ledger's name in a server's scratch folder.
 LEDGER = "ledger.sqlite"
+# What `outflow file` and kcup would take from our user's environment.
+FOREIGN = ("HOST", "PORT", "FILE", "STDIN_READ_TIMEOUT_SECONDS", "TLS_KEY", "TLS_CERT", "LOG_LEVEL")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class PeerError(Exception):
     """A server could not be found, built or started."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate for 127.0.0.1 and its key, PEM."""
+
+    certificate: Path
+    key: Path
 
 
 @dataclass
@@ -48,17 +61,32 @@ class Start:
     connections: int  # how many connections must be possible at once
     store: Optional[Store] = None  # to be served instead of the folder
     flags: Tuple[str, ...] = ()  # what the case adds to Outflow's command
+    file: Optional[Path] = None  # the one file that the case asks for, in `root`
+    tls: Optional[Tls] = None  # speak TLS with this
+    h2c: bool = False  # speak HTTP/2 without TLS, to who begins with it
 
 
 class Peer:
     name = ""
-    packages: List[str] = []  # Debian packages that provide it, named like their programs
+    program = ""  # what is started; set by install() where it is not known before
+    packages: List[str] = []  # Debian packages that provide it
     groups: Tuple[str, ...] = ("files",)  # of which cases it can do
+    offers: FrozenSet[str] = frozenset()  # what published cases may need of it
+    heads = True  # answers HEAD
+    archive_query = "?zip"  # asks for a folder as an archive
     archives = False  # answers /folder/?zip with an archive
-    picks_port = False  # chooses its own port and tells in its first line on stdout
+    picks_port = False
+
+    def install(self, folder: Path) -> None:
+        """Makes sure that it is there, in `folder` if it is not Debian's; raises install.Missing."""
+        install.debian(self.packages)
 
     def version(self) -> str:
         raise NotImplementedError
+
+    def announces(self, start: Start) -> bool:
+        """Whether it chooses its own port and tells in its first line on stdout."""
+        return self.picks_port
 
     def command(self, start: Start) -> List[str]:
         raise NotImplementedError
@@ -72,7 +100,7 @@ class Peer:
 
 
 def port_of(first_line: str) -> Optional[int]:
-    found = re.search(r"listening on http://[^/]*:(\d+)/", first_line)
+    found = re.search(r"listening on https?://[^/]*:(\d+)/", first_line)
     return int(found.group(1)) if found else None
 
 
@@ -80,21 +108,50 @@ class Outflow(Peer):
     """Outflow; with a ledger of its own for each turn, or with none."""
 
     name = "outflow"
-    groups = ("files", "stores", "receipts")
+    groups = ("files", "stores", "receipts", "published")
+    offers = frozenset({"file", "folder", "archive", "tls", "h2", "h2c", "start"})
     archives = True
     picks_port = True
     log_level = "warn"
 
     def __init__(self, binary: Path, ledger: bool = False):
         self.binary, self.ledger = binary, ledger
+        self.program = str(binary)
 
     def version(self) -> str:
-        return _first_line([str(self.binary), "--version"])
+        return first_line([str(self.binary), "--version"])
+
+    @functools.cached_property
+    def serves_one(self) -> bool:
+        """Whether this binary has `outflow file`. Older ones serve a single file as they serve a folder."""
+        return subprocess.run([str(self.binary), "file", "--help"], capture_output=True).returncode == 0
+
+    def announces(self, start: Start) -> bool:
+        return not self._one(start)
+
+    @staticmethod
+    def _one(start: Start) -> bool:
+        # Over TLS `serve` is measured, as everything else there is.
+        return start.file is not None and start.tls is None and not start.h2c
+
+    def _one_file(self, start: Start) -> List[str]:
+        if self.serves_one:
+            return [str(self.binary), "file", str(start.file), "--host", "127.0.0.1", "--port", str(start.port)]
+        return [
+            str(self.binary), "serve", str(start.root), "--listen", f"127.0.0.1:{start.port}", "--threads", "1",
+            "--log-level", self.log_level, "--cache", str(start.cache), "--ledger", "none",
+        ]
 
     def command(self, start: Start) -> List[str]:
+        if self._one(start):
+            return self._one_file(start)
         what = start.store.address if start.store else str(start.root)
         command = [str(self.binary), "serve", what, "--listen", "127.0.0.1:0"]
         command += ["--threads", "1", "--log-level", self.log_level, "--cache", str(start.cache), *start.flags]
+        if start.tls:
+            command += ["--tls-cert", str(start.tls.certificate), "--tls-key", str(start.tls.key)]
+        if start.h2c:
+            command += ["--http2-cleartext"]
         # Always said: without a word there would be one in the user's state folder.
         command += ["--ledger", f"sqlite:{start.scratch / LEDGER}" if self.ledger else "none"]
         if start.connections > 1024:
@@ -105,7 +162,8 @@ class Outflow(Peer):
         # Neither the user's settings nor the user's cache may colour a figure.
         store = start.store.environment if start.store else {}
         home = {"HOME": str(start.scratch), "XDG_STATE_HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache)}
-        return {**home, **store}
+        level = {"LOG_LEVEL": self.log_level} if self._one(start) else {}
+        return {**home, **store, **level}
 
     announced_port = staticmethod(port_of)
 
@@ -128,7 +186,10 @@ class Nginx(Peer):
     """Debian's nginx as its users run it, with one worker: sendfile, tcp_nopush, no open_file_cache."""
 
     name = "nginx"
+    program = "nginx"
     packages = ["nginx"]
+    groups = ("files", "published")
+    offers = frozenset({"file", "folder", "tls", "h2", "h2c", "start"})
 
     def version(self) -> str:
         found = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
@@ -166,10 +227,17 @@ http {{
         return ["nginx", "-e", str(start.scratch / "error.log"), "-p", str(start.scratch), "-c", str(conf)]
 
     def site(self, start: Start) -> str:
+        how = (" ssl http2" if start.tls else "") + (" http2" if start.h2c else "")
+        tls = ""
+        if start.tls:
+            tls = f"""
+        ssl_certificate {start.tls.certificate};
+        ssl_certificate_key {start.tls.key};
+        ssl_protocols TLSv1.2 TLSv1.3;"""
         return f"""\
     server {{
-        listen 127.0.0.1:{start.port};
-        root {start.root};
+        listen 127.0.0.1:{start.port}{how};
+        root {start.root};{tls}
     }}"""
 
 
@@ -217,7 +285,8 @@ class Server:
 
     def __init__(
         self, peer: Peer, root: Path, scratch: Path, cache: Path, core: Set[int], connections: int = 1024,
-        store: Optional[Store] = None, flags: Tuple[str, ...] = (),
+        store: Optional[Store] = None, flags: Tuple[str, ...] = (), file: Optional[Path] = None, tls: Optional[Tls] = None,
+        h2c: bool = False,
     ):
         self.peer = peer
         self.host = "127.0.0.1"
@@ -226,26 +295,17 @@ class Server:
         cache.mkdir(parents=True, exist_ok=True)
         # A free port may be taken between our look and the server's bind; then another is tried.
         for attempt in range(3):
-            start = Start(root, scratch, cache, _free_port(), connections, store, flags)
-            self._spawn(start, core)
+            self.start = start = Start(root, scratch, cache, free_port(), connections, store, flags, file, tls, h2c)
+            self.process = spawn(peer, start, core)
+            self.pid = self.process.pid
             if self._ready(start):
                 return
             self.stop()
         raise PeerError(f"{peer.name} did not start:\n{self.log()}")
 
-    def _spawn(self, start: Start, core: Set[int]) -> None:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("OUTFLOW_", "AWS_"))}
-        env.update(self.peer.environment(start))
-        with open(self.scratch / "stdout", "wb") as out, open(self.scratch / "stderr", "wb") as err:
-            self.process = subprocess.Popen(
-                self.peer.command(start), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=env, cwd=str(self.scratch), preexec_fn=child_setup(core),
-            )
-        self.pid = self.process.pid
-
     def _ready(self, start: Start) -> bool:
         deadline = time.monotonic() + START_SECONDS
-        self.port = None if self.peer.picks_port else start.port
+        self.port = None if self.peer.announces(start) else start.port
         while time.monotonic() < deadline and self.process.poll() is None:
             if self.port is None:
                 text = (self.scratch / "stdout").read_text(errors="replace")
@@ -265,7 +325,7 @@ class Server:
         return False
 
     def url(self, path: str) -> str:
-        return f"http://{self.host}:{self.port}{path}"
+        return f"{'https' if self.start.tls else 'http'}://{self.host}:{self.port}{path}"
 
     def log(self) -> str:
         text = ""
@@ -286,6 +346,17 @@ class Server:
 
     def __exit__(self, *_) -> None:
         self.stop()
+
+
+def spawn(peer: Peer, start: Start, core: Set[int]) -> subprocess.Popen:
+    """Starts a server, which is not yet ready then. What it says goes to files in its scratch folder."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OUTFLOW_", "AWS_")) and k not in FOREIGN}
+    env.update(peer.environment(start))
+    with open(start.scratch / "stdout", "wb") as out, open(start.scratch / "stderr", "wb") as err:
+        return subprocess.Popen(
+            peer.command(start), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            env=env, cwd=str(start.scratch), preexec_fn=child_setup(core),
+        )
 
 
 def child_setup(cores: Set[int]):
@@ -325,24 +396,12 @@ def end_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def install(packages: List[str]) -> None:
-    """Installs Debian packages that are missing. Only root can; others are told what to do."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise PeerError(f"missing: {' '.join(packages)}. Install them: apt-get install {' '.join(packages)}")
-    # RUNLEVEL=1 keeps invoke-rc.d from starting a server that was only wanted as a program.
-    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode != 0:
-            raise PeerError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
-
-
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _first_line(command: List[str]) -> str:
+def first_line(command: List[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     return (done.stdout or done.stderr).strip().split("\n")[0]

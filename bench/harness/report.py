@@ -69,7 +69,7 @@ def _row(case: dict, metric: dict, subject: str, own: Dict[int, float], referenc
     elif metric["ratio"] is not None:
         # One target for all references, or one for each.
         ratio = metric["ratio"]
-        target, judged = (ratio.get(reference) if isinstance(ratio, dict) else ratio), row["ratio"]
+        target, judged = (ratio.get(reference, ratio.get("*")) if isinstance(ratio, dict) else ratio), row["ratio"]
     if target is not None:
         sign = "≤" if metric["better"] == "lower" else "≥"
         unit = f" {metric['unit']}" if metric["limit"] is not None and metric["unit"] != "x" else "x"

@@ -5,6 +5,7 @@ Sizes are binary, whatever the short name says: 10 KB = 10,240 bytes, 1 MB = 1,0
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import mmap
 import os
@@ -20,6 +21,13 @@ _SLAB = random.Random(1).randbytes(8 * MB)
 def hot(root: Path, quick: bool) -> None:
     for name, size in (("10k.bin", 10 * KB), ("100k.bin", 100 * KB), ("1m.bin", MB)):
         _write(root / name, size)
+
+
+def text(root: Path, quick: bool) -> None:
+    """Files of ASCII only: kcup serves nothing else."""
+    letters = base64.b64encode(_SLAB[:MB])
+    for name, size in (("1k.txt", KB), ("10k.txt", 10 * KB), ("100k.txt", 100 * KB), ("1m.txt", MB)):
+        (root / name).write_bytes(letters[:size])
 
 
 def big(root: Path, quick: bool) -> None:
@@ -86,7 +94,7 @@ def objects_24m(root: Path, quick: bool) -> None:
 
 
 TREES: Dict[str, Callable[[Path, bool], None]] = {
-    "hot": hot, "big": big, "1000 x 1 MB": many_1m, "10000 x 10 KB": many_10k, "cold": cold,
+    "hot": hot, "text": text, "big": big, "1000 x 1 MB": many_1m, "10000 x 10 KB": many_10k, "cold": cold,
     "100 GiB": sparse, "100 x 1 GiB": sparse_many,
     "transfer of 1 GiB": object_1g, "transfer of 256 MiB": object_256m, "transfer of 300 x 100 KB": objects_100k,
     "transfer of 20 KB objects": objects_20k, "transfer of 300 x 24 MiB": objects_24m,
