@@ -1,4 +1,4 @@
-//! An HTTP/1 server engine for sending.
+//! An HTTP/1 and HTTP/2 server engine for sending.
 //!
 //! ```text
 //! server     accepts, spreads connections over threads, drains
