@@ -632,7 +632,7 @@ GROUPS = {
             "kcup", "nginx", "miniserve", "miniserve-tar", "dufs", "static-web-server", "caddy", "h2o", "lighttpd", "fasthttp",
             "fast_send",
         ],
-        "Outflow (without a ledger) and the others", budget=30,
+        "Outflow (without a ledger) and the others", rounds=4, budget=30,
     ),
     "receipts": Group(
         "receipts", "receipts", ["no-ledger", "log-only"], "Outflow with a ledger against itself without one", rounds=9

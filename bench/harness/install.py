@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,12 @@ def gem(name: str, folder: Path) -> Path:
         if not shutil.which("gem"):
             raise Missing(f"{name}: there is no gem")
         _say(f"gem install {name}")
-        _run(["gem", "install", "--no-document", "--install-dir", str(gems), name], dict(os.environ), 120)
+        try:
+            _run(["gem", "install", "--no-document", "--install-dir", str(gems), name], dict(os.environ), 120)
+        except Missing as why:
+            if re.search("SocketError|Unable to download|took longer", str(why)):
+                raise Missing(f"no registry of gems can be reached for {name}; FAST_SEND_LIB can name the lib folder of a checkout") from why
+            raise
     found = _libs(gems, name)
     if not found:
         raise Missing(f"{name}: gem install left nothing")

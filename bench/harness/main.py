@@ -79,6 +79,7 @@ def _all(options: argparse.Namespace) -> int:
         one = argparse.Namespace(**vars(options))
         one.group, one.budget = name, options.budget * GROUPS[name].budget / wanted
         one.peer = GROUPS[name].peers
+        one.rounds = options.rounds or _rounds(one)
         worst = max(worst, Run(one).go())
     return worst
 
@@ -142,8 +143,11 @@ class Run:
             return dict(record, failed=f"needs {case.disk / trees.GIB:.0f} GiB of disk, {free / trees.GIB:.1f} are free")
         rounds = min(self.options.rounds, case.rounds or self.options.rounds)
         later = sum(self._reserve(c, subject, rivals) for c in self.cases[number + 1 :])
+        began = time.monotonic()
         for turn in range(rounds):
-            if turn and time.monotonic() + later > self.deadline:
+            # A round of everybody is long: it has to fit in.
+            own = (time.monotonic() - began) / turn if self.is_published and turn else 0
+            if turn and time.monotonic() + own + later > self.deadline:
                 _say(f"{case.name}: time is short, {turn} of {rounds} rounds")
                 break
             # In turns, and each first as often as last: what drifts with time or lingers must favour nobody.
@@ -165,10 +169,11 @@ class Run:
         return record
 
     def _reserve(self, case: Case, subject: Peer, rivals: Dict[str, Peer]) -> float:
-        """Seconds that a case which has not begun yet will need for one round."""
+        """Seconds that a case which has not begun yet will need at least."""
         if not self.is_published:
             return RESERVE_SECONDS
-        return len(self._sides(case, subject, rivals)) * case.turn_seconds
+        # Two rounds: one alone has no spread, and so says nothing about itself.
+        return len(self._sides(case, subject, rivals)) * case.turn_seconds * min(2, self.options.rounds)
 
     def _turn(self, case: Case, side: Side, rig: Rig, turn: int) -> Figures:
         rig.root = self._tree(side.tree)
@@ -344,7 +349,7 @@ class Run:
         if self.is_published:
             for tool, ask in (("curl", "--version"), ("h2load", "--version"), ("openssl", "version"), ("go", "version")):
                 if shutil.which(tool):
-                    versions[tool] = peers.first_line([tool, ask])
+                    versions[tool] = peers.first_line([tool, ask]).split(" (")[0]
         versions["python"] = platform.python_version()
         return {
             "format": 1, "page": GROUPS[self.options.group].page, "title": GROUPS[self.options.group].title,
@@ -359,7 +364,7 @@ class Run:
                 "kernel": platform.release(), "server_core": rig.server_core, "load_core": rig.load_core,
             },
             "versions": versions, "cases": [],
-            "about": {label: " ".join((type(p).__doc__ or "").split()) for label, p in {subject.name: subject, **rivals}.items()},
+            "about": {label: p.how or " ".join((type(p).__doc__ or "").split()) for label, p in {subject.name: subject, **rivals}.items()},
         }
 
     def _complete(self, rivals: Dict[str, Peer]) -> bool:
@@ -396,7 +401,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--quick", action="store_true", help="shorter loads and 2 rounds: a look, not a measurement")
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5, of receipts 9; with --quick 2, published 1)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5, of receipts 9, published 4; with --quick 2, published 1)")
     parser.add_argument("--peer", action="append", choices=list(KINDS), help="compare with this (repeatable; default nginx, everybody for published, its proxies for stores, Outflow without a ledger for receipts)")
     parser.add_argument("--subject", default="outflow", choices=["outflow", *KINDS], help="what is compared (default outflow)")
     parser.add_argument("--binary", type=Path, help="an Outflow binary to use as it is")
@@ -419,10 +424,9 @@ def _options() -> argparse.Namespace:
     if options.group in ("all", "results"):
         if options.case or options.peer or options.subject != "outflow":
             parser.error(f"{options.group} takes no --case, --peer or --subject")
-        options.rounds = options.rounds or (2 if options.quick else 5)
         options.budget = options.budget or sum(GROUPS[name].budget for name in ALL)
         return options
-    options.rounds = options.rounds or ((1 if options.group == "published" else 2) if options.quick else GROUPS[options.group].rounds)
+    options.rounds = options.rounds or _rounds(options)
     options.budget = options.budget or GROUPS[options.group].budget
     strangers = [n for n in options.case or [] if n not in [c.name for c in CASES if c.group == options.group]]
     if strangers:
@@ -433,6 +437,12 @@ def _options() -> argparse.Namespace:
     if options.subject != "outflow" and options.group not in KINDS[options.subject].groups:
         parser.error(f"{options.subject} cannot be the subject of the group {options.group}")
     return options
+
+
+def _rounds(options: argparse.Namespace) -> int:
+    if options.quick:
+        return 1 if options.group == "published" else 2
+    return GROUPS[options.group].rounds
 
 
 def _command() -> str:

@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Peer:
     packages: List[str] = []  # Debian packages that provide it
     groups: Tuple[str, ...] = ("files",)  # of which cases it can do
     offers: FrozenSet[str] = frozenset()  # what published cases may need of it
+    how = ""  # how it is run, where its class does not say it
     heads = True  # answers HEAD
     archive_query = "?zip"  # asks for a folder as an archive
     archives = False  # answers /folder/?zip with an archive
@@ -120,6 +122,11 @@ class Outflow(Peer):
 
     def version(self) -> str:
         return first_line([str(self.binary), "--version"])
+
+    @property
+    def how(self) -> str:
+        one = "`outflow file` for one file without TLS, `outflow serve` for everything else" if self.serves_one else "`outflow serve`"
+        return f"{one}; one thread, no ledger."
 
     @functools.cached_property
     def serves_one(self) -> bool:
@@ -348,18 +355,19 @@ class Server:
         self.stop()
 
 
-def spawn(peer: Peer, start: Start, core: Set[int]) -> subprocess.Popen:
-    """Starts a server, which is not yet ready then. What it says goes to files in its scratch folder."""
+def spawn(peer: Peer, start: Start, core: Set[int], stamp: Optional[int] = None) -> subprocess.Popen:
+    """Starts a server, which is not yet ready then. What it says goes to files in its scratch folder. The time just before
+    its program is executed goes to the descriptor `stamp`."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OUTFLOW_", "AWS_")) and k not in FOREIGN}
     env.update(peer.environment(start))
     with open(start.scratch / "stdout", "wb") as out, open(start.scratch / "stderr", "wb") as err:
         return subprocess.Popen(
             peer.command(start), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            env=env, cwd=str(start.scratch), preexec_fn=child_setup(core),
+            env=env, cwd=str(start.scratch), preexec_fn=child_setup(core, stamp),
         )
 
 
-def child_setup(cores: Set[int]):
+def child_setup(cores: Set[int], stamp: Optional[int] = None):
     """For a child: a group of its own, its cores, enough descriptors, and an end with ours."""
 
     def setup() -> None:
@@ -367,6 +375,8 @@ def child_setup(cores: Set[int]):
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         os.sched_setaffinity(0, cores)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if stamp is not None:
+            os.write(stamp, struct.pack("d", time.monotonic()))
 
     return setup
 

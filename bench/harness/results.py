@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from html import escape
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -168,11 +169,12 @@ def _about(document: dict) -> List[str]:
         "server keeps in a memfd or in the page cache is in none of them.", "",
         "| server | version | how |", "|---|---|---|",
     ]
-    for name, version in document["versions"].items():
-        lines.append(_row([name, version, document.get("about", {}).get(name, "makes load, or helps")]))
+    about = document.get("about", {})
+    lines += [_row([name, document["versions"][name], about[name]]) for name in about]
     for name, why in document.get("unavailable", {}).items():
         lines.append(_row([name, "**not available**", _plain(why)]))
-    return lines
+    tools = [version if name in version.lower() else f"{name} {version}" for name, version in document["versions"].items() if name not in about]
+    return [*lines, "", f"Load and tools: {', '.join(tools)}."]
 
 
 def _behind(document: dict, heading: bool = True) -> List[str]:
@@ -183,7 +185,7 @@ def _behind(document: dict, heading: bool = True) -> List[str]:
     lines.append(f"Targets: {len(judged) - len(missed)} of {len(judged)} held." if judged else "No target was judged.")
     absent = [c for c in document["cases"] if subject in c.get("absent", {})]
     if absent:
-        lines += ["", f"Not measured, because {subject.capitalize()} could not do it: {', '.join(c['title'] for c in absent)}."]
+        lines += ["", f"Not measured, because {subject.capitalize()} could not do it: {'; '.join(c['title'] for c in absent)}."]
     if missed:
         lines += ["", "| target missed | figure | measured | needed | |", "|---|---|---|---|---|"]
         for j in missed:
@@ -302,7 +304,7 @@ def _plain(why: str) -> str:
     first, *more = [line.strip() for line in why.split("\n") if line.strip()]
     if first.endswith(":"):
         first += " " + next((line for line in more if "error" in line.lower()), more[-1] if more else "")
-    return re.sub(r"(/[\w.+-]+){2,}/?", "…", first)[:300]
+    return re.sub(r"(\w+:/)?(/[\w.+-]+){2,}/?", "…", first)[:300]
 
 
 def _section_names(document: dict) -> List[str]:
@@ -353,7 +355,9 @@ def _panel(out: List[str], document: dict, case: dict, metric: dict, x: int, y: 
     title = escape(f"{case['short']}: {metric['label']}" + (f", {metric['unit']}" if metric["unit"] else ""))
     out.append(f'<text x="{x}" y="{y}"><tspan class="panel">{title}</tspan><tspan class="dim small" dx="8">{hint}</tspan></text>')
     servers = _ordered(case, metric)
-    room, longest = PANEL - NAME - VALUE, max((v for _, v in servers), default=0) or 1
+    room, most = PANEL - NAME - VALUE, max((v for _, v in servers), default=0) or 1
+    # One that is far off must not make the others look alike: its bar is cut, and says so.
+    longest = min(most, 3 * (statistics.median(v for _, v in servers) or most))
     for n, (side, value) in enumerate(servers):
         top = y + 10 + n * ROW
         own = side == document["subject"]
@@ -361,9 +365,9 @@ def _panel(out: List[str], document: dict, case: dict, metric: dict, x: int, y: 
         label = "own" if own else ""
         out.append(report._text(x, top + BAR - 1.5, side.capitalize() if own else side, label))
         out.append(f'<rect class="track" x="{x + NAME}" y="{top}" width="{room}" height="{BAR}" rx="3"/>')
-        out.append(f'<rect class="{"good" if own else "other"}" x="{x + NAME}" y="{top}" width="{max(1.5, value / longest * room):.1f}" height="{BAR}" rx="3"/>')
-        if of["min"] < of["max"]:
-            left, right, middle = (x + NAME + of["min"] / longest * room, x + NAME + min(1.08, of["max"] / longest) * room, top + BAR / 2)
+        out.append(f'<rect class="{"good" if own else "other"}" x="{x + NAME}" y="{top}" width="{max(1.5, min(1, value / longest) * room):.1f}" height="{BAR}" rx="3"/>')
+        if of["min"] < of["max"] and of["min"] < longest:
+            left, right, middle = x + NAME + of["min"] / longest * room, x + NAME + min(1.08, of["max"] / longest) * room, top + BAR / 2
             out.append(f'<path class="whisker" fill="none" d="M{left:.1f} {middle}H{right:.1f}M{left:.1f} {middle - 3}v6M{right:.1f} {middle - 3}v6"/>')
-        out.append(report._text(x + PANEL - VALUE + 18, top + BAR - 1.5, number(value), label))
+        out.append(report._text(x + PANEL - VALUE + 18, top + BAR - 1.5, number(value) + (" →" if value > longest else ""), label))
     return 10 + len(servers) * ROW

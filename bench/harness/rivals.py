@@ -31,7 +31,7 @@ class Crate(Rival):
         self.program = str(install.cargo(self.crate, self.crate_version, folder))
 
     def version(self) -> str:
-        return first_line([self.program, "--version"])
+        return self.crate_version
 
 
 class Kcup(Crate):
@@ -147,7 +147,7 @@ class H2o(Rival):
     offers = WEB | {"h2c"}
 
     def version(self) -> str:
-        return first_line(["h2o", "--version"])
+        return first_line(["h2o", "--version"]).replace("h2o version ", "")
 
     def command(self, start: Start) -> List[str]:
         config = start.scratch / "h2o.conf"
@@ -179,7 +179,7 @@ class Lighttpd(Rival):
     offers = WEB | {"h2c"}
 
     def version(self) -> str:
-        return first_line(["lighttpd", "-v"]).split(" - ")[0]
+        return first_line(["lighttpd", "-v"]).split(" - ")[0].replace("lighttpd/", "")
 
     def command(self, start: Start) -> List[str]:
         config = start.scratch / "lighttpd.conf"
