@@ -19,19 +19,19 @@ pub(crate) struct Timer {
     deadline: Instant,
     /// Seconds that a byte buys.
     worth: f32,
-    /// What progress can buy at the most, from now.
-    cap: Duration,
+    /// What progress can buy at the most, from now, in milliseconds: every connection has one of these.
+    cap: u32,
 }
 
 impl Timer {
     pub(crate) fn new(after: Duration) -> Timer {
-        Timer { sleep: None, deadline: Instant::now() + after, worth: 0.0, cap: after }
+        Timer { sleep: None, deadline: Instant::now() + after, worth: 0.0, cap: millis(after) }
     }
 
     /// A connection's: waits for a request at first, and knows what progress is worth.
     pub(crate) fn paced(options: &Options) -> Timer {
         let worth = 1.0 / options.min_rate.max(1) as f32;
-        Timer { worth, cap: options.stall_timeout, ..Timer::new(options.keep_alive_timeout) }
+        Timer { worth, cap: millis(options.stall_timeout), ..Timer::new(options.keep_alive_timeout) }
     }
 
     /// The deadline is `after` from now.
@@ -39,16 +39,20 @@ impl Timer {
         self.deadline = Instant::now() + after;
     }
 
+    fn cap(&self) -> Duration {
+        Duration::from_millis(self.cap.into())
+    }
+
     /// Whoever is waited for gets all of its time again.
     pub(crate) fn renew(&mut self) {
-        self.set(self.cap);
+        self.set(self.cap());
     }
 
     /// Progress of so many bytes was made, which buy time.
     pub(crate) fn progress(&mut self, bytes: u64) {
         // At the most a year: seconds beyond that would not fit a Duration.
         let credit = (bytes as f64 * f64::from(self.worth)).min(31_536_000.0);
-        self.deadline = (self.deadline + Duration::from_secs_f64(credit)).min(Instant::now() + self.cap);
+        self.deadline = (self.deadline + Duration::from_secs_f64(credit)).min(Instant::now() + self.cap());
     }
 
     /// Whether the deadline has passed.
@@ -76,6 +80,11 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
     }
+}
+
+/// No longer than 49 days.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ const RESETS: i32 = 200;
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// What happens next on a connection.
+// Looked at at once, and never kept.
+#[allow(clippy::large_enum_variant)]
 enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     Ended(Option<h2::Error>),
