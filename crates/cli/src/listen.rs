@@ -16,6 +16,15 @@ const BACKLOG: i32 = 4096;
 #[serde(try_from = "String")]
 pub(crate) struct Listen(String);
 
+/// The flags that choose an address, for messages.
+pub(crate) struct Flags {
+    pub(crate) host: &'static str,
+    pub(crate) port: &'static str,
+}
+
+/// Those of a command whose address is one flag.
+pub(crate) const LISTEN: Flags = Flags { host: "--listen", port: "--listen" };
+
 impl Default for Listen {
     fn default() -> Listen {
         Listen("127.0.0.1:8080".to_owned())
@@ -49,20 +58,30 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
+    /// Of a host, which may be an IPv6 address with or without brackets, and a port.
+    pub(crate) fn of(host: &str, port: u16) -> Listen {
+        if host.contains(':') && !host.starts_with('[') {
+            Listen(format!("[{host}]:{port}"))
+        } else {
+            Listen(format!("{host}:{port}"))
+        }
+    }
+
     /// Opens the listening socket.
-    pub(crate) fn open(&self) -> anyhow::Result<TcpListener> {
+    pub(crate) fn open(&self, flags: &Flags) -> anyhow::Result<TcpListener> {
+        let Flags { host, port } = flags;
         let advice = |error: io::Error| {
             let what_to_do = match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "another program listens there already; choose another port with --listen, 0 picks a free one"
-                }
+                io::ErrorKind::AddrInUse => format!(
+                    "another program listens there already; choose another port with {port}, 0 picks a free one"
+                ),
                 io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 are for privileged programs; choose a higher one with --listen"
+                    format!("ports below 1024 are for privileged programs; choose a higher one with {port}")
                 }
-                io::ErrorKind::AddrNotAvailable => {
-                    "this machine has no such address; 0.0.0.0 and [::] stand for all that it has"
-                }
-                _ => "choose another address with --listen",
+                io::ErrorKind::AddrNotAvailable => format!(
+                    "this machine has no such address; choose another one with {host}: 0.0.0.0 and [::] stand for all that it has"
+                ),
+                _ => format!("choose another address with {host}"),
             };
             anyhow::anyhow!("cannot listen on {self}: {error}: {what_to_do}")
         };
@@ -110,9 +129,21 @@ mod tests {
     }
 
     #[test]
+    fn hosts_may_be_names_and_ipv6_addresses() {
+        for (host, text) in [
+            ("127.0.0.1", "127.0.0.1:5000"),
+            ("localhost", "localhost:5000"),
+            ("::1", "[::1]:5000"),
+            ("[::]", "[::]:5000"),
+        ] {
+            assert_eq!(Listen::of(host, 5000).to_string(), text);
+        }
+    }
+
+    #[test]
     fn a_busy_port_says_what_to_do() {
-        let listener = Listen("127.0.0.1:0".to_owned()).open().unwrap();
-        let busy = Listen(listener.local_addr().unwrap().to_string()).open().unwrap_err();
+        let listener = Listen("127.0.0.1:0".to_owned()).open(&LISTEN).unwrap();
+        let busy = Listen(listener.local_addr().unwrap().to_string()).open(&LISTEN).unwrap_err();
         assert!(busy.to_string().contains("--listen"), "{busy}");
     }
 }

@@ -6,6 +6,7 @@
 mod downloads;
 mod events;
 mod expiry;
+mod file;
 mod ledger;
 mod link;
 mod listen;
@@ -14,6 +15,7 @@ mod net;
 mod options;
 mod period;
 mod publish;
+mod running;
 mod serve;
 mod signals;
 mod size;
@@ -36,6 +38,8 @@ struct Cli {
 enum Command {
     /// Serves a folder, one file, or the transfers of a store, over HTTP.
     Serve(options::Options),
+    /// Serves one content from memory: a file, several, or standard input.
+    File(file::Options),
     /// Uploads files to a store as a transfer, and prints its address.
     Publish(publish::Options),
     /// Lists the transfers of a store.
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(options) => serve::run(options),
+        Command::File(options) => file::run(options),
         Command::Publish(options) => publish::run(options),
         Command::Transfers(options) => transfers::list(options),
         Command::Unpublish(options) => transfers::unpublish(options),

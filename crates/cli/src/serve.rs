@@ -1,6 +1,6 @@
 //! `outflow serve`: from options to a running server, and to its end.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +12,13 @@ use outflow_server::link::Links;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_store::{Prefix, Root, RootOptions, Store, StoreOptions};
 use outflow_wire::Server;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Failure;
 use crate::ledger::{self, Webhook};
-use crate::logging;
+use crate::listen::LISTEN;
 use crate::options::{LogFormat, LogLevel, Options, store_address};
-use crate::signals;
 use crate::size::Size;
+use crate::{logging, running, signals};
 
 /// How long the ledger has, at the end, to write what waits.
 const LEDGER_ENDS: Duration = Duration::from_secs(10);
@@ -112,9 +111,8 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
         links.is_some() || !options.require_links.unwrap_or(false),
         "--require-links without --link-keys lets nobody in: name the file of the keys; `outflow link-key` makes one"
     );
-    let listener = options.listen.unwrap_or_default().open()?;
+    let listener = options.listen.unwrap_or_default().open(&LISTEN)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
-    let files = raise_open_files();
 
     let mut settings = Settings { cache: options.cache.or_else(default_cache), ..Settings::default() };
     settings.crc_background = options.crc_background.unwrap_or(settings.crc_background);
@@ -132,7 +130,7 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
     let name = served.name();
     let run = served.into_service(&settings);
 
-    let max_connections = options.max_connections.map_or(files / 4 * 3, |n| n as usize).max(1);
+    let max_connections = running::max_connections(options.max_connections);
     let sendfile = options.sendfile.unwrap_or(true);
     let server = Server::new(outflow_wire::Options {
         max_connections,
@@ -140,17 +138,11 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
         proxy_protocol,
         ..outflow_wire::Options::default()
     });
-    let drain = Duration::from_secs(options.drain.unwrap_or(10).into());
+    let drain = Duration::from_secs(options.drain.unwrap_or(running::DRAIN).into());
     signals::listen(server.handle(), drain, None)?;
-    let threads = match options.threads {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let threads = running::threads(options.threads);
 
-    // The kernel takes connections from here on. Whoever reads this line may be gone, which is no reason
-    // not to serve.
-    let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "listening on http://{address}/").and_then(|()| stdout.flush());
+    running::announce("http", address);
     tracing::info!(path = name, %address, threads, max_connections, "serving");
     let ended = run(server, listener, threads).context("the server ended");
     if let Some(ledger) = ledger {
@@ -224,17 +216,6 @@ fn open_root(path: &Path, options: RootOptions) -> anyhow::Result<Root> {
         };
         anyhow::anyhow!("cannot serve {}: {error}: {what_to_do}", path.display())
     })
-}
-
-/// Makes room for as many open files as the process may have, and says how many those are.
-fn raise_open_files() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
-    let now = getrlimit(Resource::Nofile).current;
-    // No limit is written as none; a million connections are enough.
-    usize::try_from(now.unwrap_or(1 << 20)).unwrap_or(1 << 20).min(1 << 20)
 }
 
 fn default_cache() -> Option<PathBuf> {

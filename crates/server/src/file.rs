@@ -40,11 +40,14 @@ fn describe(content: Content, file: &FoundFile, download: bool) -> Content {
 
 /// The media type that a name's extension stands for; text is taken for UTF-8.
 fn media_type(name: &[u8]) -> HeaderValue {
-    let guess = mime_guess::from_path(Path::new(OsStr::from_bytes(name)));
-    let Some(guess) = guess.first_raw() else {
-        return HeaderValue::from_static("application/octet-stream");
-    };
-    match guess {
+    known_media_type(Path::new(OsStr::from_bytes(name)))
+        .unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"))
+}
+
+/// The same; `None` if the name says nothing.
+pub(crate) fn known_media_type(name: &Path) -> Option<HeaderValue> {
+    let guess = mime_guess::from_path(name).first_raw()?;
+    Some(match guess {
         "text/html" => HeaderValue::from_static("text/html; charset=utf-8"),
         "text/plain" => HeaderValue::from_static("text/plain; charset=utf-8"),
         "text/css" => HeaderValue::from_static("text/css; charset=utf-8"),
@@ -52,7 +55,7 @@ fn media_type(name: &[u8]) -> HeaderValue {
         text if text.starts_with("text/") => HeaderValue::try_from(format!("{text}; charset=utf-8"))
             .unwrap_or_else(|_| HeaderValue::from_static("text/plain; charset=utf-8")),
         other => HeaderValue::from_static(other),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
 //! certificates   by what a TLS listener is known: files, read again when they change
+//! single     one content from memory, and no more than that
 //! ```
 //!
 //! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
@@ -61,6 +62,7 @@ mod rice;
 mod room;
 mod service;
 mod shared;
+pub mod single;
 mod store_service;
 mod stream;
 mod target;

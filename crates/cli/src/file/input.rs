@@ -1,0 +1,223 @@
+//! What is to be served: files and standard input, read into memory, one after the other.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, bail, ensure};
+use outflow_server::single::{Filling, Sealed};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Read at once.
+const PIECE: usize = 256 * 1024;
+
+/// How often a file is read that changes meanwhile, and how long it is left alone in between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Files, and standard input.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    /// `-` is standard input.
+    pub(crate) files: Vec<PathBuf>,
+    /// How long what is no regular file may take to end.
+    pub(crate) timeout: Option<Duration>,
+    /// The most bytes that are taken.
+    pub(crate) largest: u64,
+}
+
+/// What was read.
+pub(crate) struct Input {
+    pub(crate) sealed: Sealed,
+    /// When the newest of the files was modified, or now.
+    pub(crate) modified: SystemTime,
+}
+
+/// Why a file was not read to its end.
+enum Stop {
+    /// It changed meanwhile.
+    Changed,
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+impl Inputs {
+    /// Whether they can be read only once.
+    pub(crate) fn has_stdin(&self) -> bool {
+        self.files.iter().any(|path| is_stdin(path))
+    }
+
+    /// Reads them all.
+    pub(crate) fn read(&self) -> anyhow::Result<Input> {
+        for _ in 1..TRIES {
+            match self.read_once() {
+                Ok(input) => return Ok(input),
+                Err(Stop::Failed(error)) => return Err(error),
+                // Not while somebody waits who would have to write into standard input again.
+                Err(Stop::Changed) if self.has_stdin() => break,
+                Err(Stop::Changed) => std::thread::sleep(PAUSE),
+            }
+        }
+        match self.read_once() {
+            Ok(input) => Ok(input),
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Changed) => {
+                bail!(
+                    "{} changes while it is read: write a new file and rename it over the old one",
+                    self.names()
+                )
+            }
+        }
+    }
+
+    fn read_once(&self) -> Result<Input, Stop> {
+        let mut filling = Filling::new().context("the system gives no memory to keep the content in")?;
+        let mut modified = SystemTime::UNIX_EPOCH;
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        for path in &self.files {
+            let its = if is_stdin(path) {
+                self.pour(io::stdin().as_fd(), "standard input", deadline, &mut filling)?;
+                SystemTime::now()
+            } else {
+                self.read_file(path, deadline, &mut filling)?
+            };
+            modified = modified.max(its);
+        }
+        if filling.is_empty() {
+            let what_to_do = match self.files.as_slice() {
+                [only] if is_stdin(only) => {
+                    "standard input ended without a byte; name a file, or pipe something in"
+                }
+                [_] => "the file is empty; write something into it, or name another one",
+                _ => "all files are empty; write something into them, or name others",
+            };
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "nothing to serve from {}: {what_to_do}",
+                self.names()
+            )));
+        }
+        let sealed = filling.seal().context("the system does not seal memory")?;
+        Ok(Input { sealed, modified })
+    }
+
+    /// Appends a file, and says when it was modified.
+    fn read_file(
+        &self,
+        path: &Path,
+        deadline: Option<Instant>,
+        into: &mut Filling,
+    ) -> Result<SystemTime, Stop> {
+        let name = path.display().to_string();
+        // A pipe that nobody has opened for writing is not waited for here, but with a deadline.
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let opened = File::options().read(true).custom_flags(flags).open(path);
+        let mut file = opened.map_err(|error| cannot_read(&name, &error))?;
+        let before = file.metadata().map_err(|error| cannot_read(&name, &error))?;
+        let kind = before.file_type();
+        if kind.is_dir() {
+            return Err(anyhow::anyhow!("{name} is a folder: `outflow serve {name}` serves folders").into());
+        }
+        if kind.is_fifo() || kind.is_char_device() {
+            self.pour(file.as_fd(), &name, deadline, into)?;
+            return Ok(SystemTime::now());
+        }
+        let mut piece = vec![0; PIECE.min(usize::try_from(before.len()).unwrap_or(PIECE) + 1)];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(n) => self.take(&piece[..n], into)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(cannot_read(&name, &error).into()),
+            }
+        }
+        let after = file.metadata().map_err(|error| cannot_read(&name, &error))?;
+        let same = |of: fn(&std::fs::Metadata) -> i64| of(&before) == of(&after);
+        if !(before.len() == after.len() && same(|m| m.mtime()) && same(|m| m.mtime_nsec())) {
+            return Err(Stop::Changed);
+        }
+        Ok(before.modified().unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
+    /// Appends what comes from a descriptor until it ends.
+    fn pour(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        deadline: Option<Instant>,
+        into: &mut Filling,
+    ) -> anyhow::Result<()> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            if !wait(from, deadline)? {
+                let seconds = self.timeout.unwrap_or_default().as_secs();
+                bail!(
+                    "{name} did not end within {seconds} s: whoever writes to it has to close it; \
+                     --stdin-read-timeout-seconds gives it longer, 0 as long as it takes"
+                );
+            }
+            match rustix::io::read(from, &mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.take(&piece[..n], into)?,
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(errno) => return Err(cannot_read(name, &errno.into())),
+            }
+        }
+    }
+
+    fn take(&self, bytes: &[u8], into: &mut Filling) -> anyhow::Result<()> {
+        let largest = self.largest;
+        ensure!(
+            into.len() + bytes.len() as u64 <= largest,
+            "{} has more than {largest} bytes: --max-size lets more into memory; `outflow serve` sends files from the disk",
+            self.names()
+        );
+        into.push(bytes).context("the system gives no memory to keep the content in")
+    }
+
+    /// For messages.
+    pub(crate) fn names(&self) -> String {
+        let name = |path: &PathBuf| {
+            if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+        };
+        self.files.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Waits until there is something to read, or its end. False when the time is over.
+fn wait(from: BorrowedFd<'_>, deadline: Option<Instant>) -> anyhow::Result<bool> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // A year at the most: it fits.
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut [PollFd::from_borrowed_fd(from, PollFlags::IN)], left.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait for what is to be read"),
+        }
+    }
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> anyhow::Error {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => {
+            "this user may not read it; change its permissions or run as a user who may"
+        }
+        _ => "name another file, or - for standard input",
+    };
+    anyhow::anyhow!("cannot read {name}: {error}: {what_to_do}")
+}

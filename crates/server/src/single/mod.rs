@@ -1,0 +1,171 @@
+//! One content from memory, at every address or at one: the smallest server there can be.
+//!
+//! ```text
+//! sealed     bytes in memory that cannot change any more
+//! offer      the content and its compressed forms, each described; which one a request gets
+//!   coding     content codings: what Accept-Encoding says, what compression gains
+//! ```
+
+mod coding;
+mod offer;
+mod sealed;
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use http::header::VARY;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+
+use crate::body::ServerBody;
+use crate::problem::Problem;
+use crate::shared::options;
+
+pub use offer::{About, Offer};
+pub use sealed::{Filling, Sealed};
+
+/// The methods that are answered.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// Serves one content. Clones share it: what replaces it replaces it for all.
+#[derive(Clone)]
+pub struct SingleService(Arc<Inner>);
+
+struct Inner {
+    current: RwLock<Arc<Offer>>,
+    /// The only address that has it, decoded.
+    path: Option<Vec<u8>>,
+}
+
+impl SingleService {
+    /// A service for `offer`, at `path` (`/.well-known/mta-sts.txt`; percent-encoding stands for what it encodes) or,
+    /// without one, at every address.
+    #[must_use]
+    pub fn new(offer: Offer, path: Option<&str>) -> SingleService {
+        SingleService(Arc::new(Inner {
+            current: RwLock::new(Arc::new(offer)),
+            path: path.map(|path| percent_decode_str(path).collect()),
+        }))
+    }
+
+    /// What is served at the moment.
+    #[must_use]
+    pub fn current(&self) -> Arc<Offer> {
+        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves `offer` from the next request on. Answers under way end with the content that they began with.
+    pub fn replace(&self, offer: Offer) {
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<ServerBody> {
+        let (method, headers) = (request.method(), request.headers());
+        if !self.0.is_at(request.uri().path()) {
+            return Problem::not_found().without_way_back().respond(method, headers);
+        }
+        match *method {
+            Method::GET | Method::HEAD => {}
+            Method::OPTIONS => return options(METHODS),
+            _ => return Problem::method(METHODS).without_way_back().respond(method, headers),
+        }
+        let current = self.current();
+        match current.choose(headers) {
+            Some(content) => content.again().respond(method, headers).map(ServerBody::Content),
+            None => {
+                let detail = "This is there only in encodings that Accept-Encoding excludes. Allow identity.";
+                let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
+                    .without_way_back()
+                    .respond(method, headers);
+                response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+                response
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn is_at(&self, path: &str) -> bool {
+        match &self.path {
+            None => true,
+            Some(own) => own == path.as_bytes() || percent_decode_str(path).eq(own.iter().copied()),
+        }
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for SingleService {
+    type Response = Response<ServerBody>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<ServerBody>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ready(Ok(self.answer(&request)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(path: Option<&str>) -> SingleService {
+        let mut filling = Filling::new().unwrap();
+        filling.push(b"version: STSv1\n").unwrap();
+        SingleService::new(Offer::new(filling.seal().unwrap(), &About::default()), path)
+    }
+
+    fn ask(service: &SingleService, method: &str, uri: &str) -> Response<ServerBody> {
+        service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap())
+    }
+
+    #[test]
+    fn without_a_path_every_address_has_the_content() {
+        let service = service(None);
+        for uri in ["/", "/a/b?c", "http://host/x"] {
+            assert_eq!(ask(&service, "GET", uri).status(), 200, "{uri}");
+        }
+        assert_eq!(ask(&service, "OPTIONS", "*").status(), 204);
+    }
+
+    #[test]
+    fn with_a_path_only_that_has_it_however_it_is_written() {
+        let service = service(Some("/.well-known/mta-sts.txt"));
+        for (uri, status) in [
+            ("/.well-known/mta-sts.txt", 200),
+            ("/%2ewell-known/mta%2Dsts.txt?x", 200),
+            ("/", 404),
+            ("/.well-known/mta-sts.txt/", 404),
+            ("/.well-known/MTA-STS.txt", 404),
+            ("/.well-known/mta-sts.tx", 404),
+        ] {
+            assert_eq!(ask(&service, "GET", uri).status(), status, "{uri}");
+        }
+        assert_eq!(ask(&service, "POST", "/").status(), 404);
+    }
+
+    #[test]
+    fn other_methods_are_told_which_there_are() {
+        let response = ask(&service(None), "DELETE", "/");
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &METHODS.parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_replaces_the_content_has_another_tag() {
+        let service = service(None);
+        let before = ask(&service, "HEAD", "/").headers()["etag"].clone();
+        let mut filling = Filling::new().unwrap();
+        filling.push(b"another").unwrap();
+        service.replace(Offer::new(filling.seal().unwrap(), &About::default()));
+        let after = ask(&service, "HEAD", "/");
+        assert_ne!(after.headers()["etag"], before);
+        assert_eq!(after.headers()["content-length"], "7");
+    }
+}
