@@ -27,6 +27,7 @@
 //!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
+//! secure     what TLS adds to any service: redirects to it, HSTS
 //! certificates   by what a TLS listener is known: files, read again when they change
 //! single     one content from memory, and no more than that
 //! ```
@@ -60,6 +61,7 @@ mod query;
 mod resume;
 mod rice;
 mod room;
+pub mod secure;
 mod service;
 mod shared;
 pub mod single;
