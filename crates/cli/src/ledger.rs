@@ -49,11 +49,15 @@ pub(crate) fn wait<T>(question: impl Future<Output = T>) -> anyhow::Result<T> {
 
 /// Where the ledger is if nobody says so.
 pub(crate) fn default_address() -> Option<String> {
+    Some(format!("sqlite:{}", state_folder()?.join("ledger.sqlite").to_str()?))
+}
+
+/// The user's folder for what is to persist, but is not worth being carried to another machine (XDG Base Directory, 0.8).
+pub(crate) fn state_folder() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // XDG Base Directory, 0.8: data that is to persist, but is not worth being carried to another machine.
     let state =
         absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
-    Some(format!("sqlite:{}", state.join("outflow").join("ledger.sqlite").to_str()?))
+    Some(state.join("outflow"))
 }
 
 /// The file that an address names, if it is SQLite's.

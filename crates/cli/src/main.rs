@@ -19,6 +19,7 @@ mod running;
 mod serve;
 mod signals;
 mod size;
+mod tls;
 mod transfers;
 mod webhook_secret;
 
@@ -37,7 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves a folder, one file, or the transfers of a store, over HTTP.
-    Serve(options::Options),
+    Serve(Box<options::Options>),
     /// Serves one content from memory: a file, several, or standard input.
     File(file::Options),
     /// Uploads files to a store as a transfer, and prints its address.
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     // Clap prints what is wrong with the arguments and exits with 2; with 0 after --help and --version.
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Serve(options) => serve::run(options),
+        Command::Serve(options) => serve::run(*options),
         Command::File(options) => file::run(options),
         Command::Publish(options) => publish::run(options),
         Command::Transfers(options) => transfers::list(options),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::Failure;
 use crate::ledger::Webhook;
@@ -134,6 +134,56 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTFLOW_PROXY_PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) proxy_protocol: Option<bool>,
 
+    /// Speak TLS, with the certificate in this PEM file, and behind it those that vouch for it; several times for several
+    /// names, the first for everybody else
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_CERT")]
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub(crate) tls_cert: Vec<PathBuf>,
+
+    /// PEM file of its private key; for each --tls-cert one, in the same order
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_KEY")]
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub(crate) tls_key: Vec<PathBuf>,
+
+    /// Speak TLS, with a certificate for this name from a certificate authority, whose terms you agree to (ACME,
+    /// TLS-ALPN-01: the name leads here, port 443 to this listener); several times, or separated by commas
+    #[arg(long, value_name = "DOMAIN", env = "OUTFLOW_ACME", value_delimiter = ',')]
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub(crate) acme: Vec<String>,
+
+    /// Mail address that the authority may write to
+    #[arg(long, value_name = "MAIL", env = "OUTFLOW_ACME_CONTACT", value_delimiter = ',')]
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub(crate) acme_contact: Vec<String>,
+
+    /// Directory of the certificate authority [default: Let's Encrypt]
+    #[arg(long, value_name = "URL", env = "OUTFLOW_ACME_DIRECTORY")]
+    pub(crate) acme_directory: Option<String>,
+
+    /// Folder for the account and certificates of the authority [default: outflow/acme in the user's state folder]
+    #[arg(long, value_name = "DIR", env = "OUTFLOW_ACME_CACHE")]
+    pub(crate) acme_cache: Option<PathBuf>,
+
+    /// PEM file of a further root that the authority's own TLS may be vouched for by
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_ACME_CA")]
+    pub(crate) acme_ca: Option<PathBuf>,
+
+    /// Tell browsers to come with TLS only, for so many seconds [default with TLS: no; without a value: a year]
+    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_HSTS", num_args = 0..=1, require_equals = true, default_missing_value = "31536000")]
+    pub(crate) hsts: Option<u32>,
+
+    /// A second address, without TLS, that sends everybody on to the one with it
+    #[arg(long, value_name = "ADDR", env = "OUTFLOW_REDIRECT_HTTP")]
+    pub(crate) redirect_http: Option<Listen>,
+
+    /// Offer HTTP/2 to clients with TLS [default: true]
+    #[arg(long, env = "OUTFLOW_HTTP2", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) http2: Option<bool>,
+
+    /// Understand HTTP/2 without TLS as well, from clients that begin with it
+    #[arg(long, env = "OUTFLOW_HTTP2_CLEARTEXT", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) http2_cleartext: Option<bool>,
+
     /// Seconds that downloads have to finish after SIGINT or SIGTERM [default: 10]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub(crate) drain: Option<u32>,
@@ -192,8 +242,16 @@ impl Options {
         // Relative paths in a file start where the file is, wherever the command was called.
         let folder = path.parent().unwrap_or(Path::new(""));
         let served = file.path.as_mut().filter(|path| store_address(path).is_none());
-        let named = [served, file.cache.as_mut(), file.on_event.as_mut(), file.link_keys.as_mut()];
-        for relative in named.into_iter().flatten() {
+        let named = [
+            served,
+            file.cache.as_mut(),
+            file.on_event.as_mut(),
+            file.link_keys.as_mut(),
+            file.acme_cache.as_mut(),
+            file.acme_ca.as_mut(),
+        ];
+        let lists = file.tls_cert.iter_mut().chain(&mut file.tls_key);
+        for relative in named.into_iter().flatten().chain(lists) {
             *relative = folder.join(&*relative);
         }
         for (key, value) in [
@@ -235,6 +293,17 @@ impl Options {
             require_links: self.require_links.or(weaker.require_links),
             trusted_proxies: some(self.trusted_proxies, weaker.trusted_proxies),
             proxy_protocol: self.proxy_protocol.or(weaker.proxy_protocol),
+            tls_cert: some(self.tls_cert, weaker.tls_cert),
+            tls_key: some(self.tls_key, weaker.tls_key),
+            acme: some(self.acme, weaker.acme),
+            acme_contact: some(self.acme_contact, weaker.acme_contact),
+            acme_directory: self.acme_directory.or(weaker.acme_directory),
+            acme_cache: self.acme_cache.or(weaker.acme_cache),
+            acme_ca: self.acme_ca.or(weaker.acme_ca),
+            hsts: self.hsts.or(weaker.hsts),
+            redirect_http: self.redirect_http.or(weaker.redirect_http),
+            http2: self.http2.or(weaker.http2),
+            http2_cleartext: self.http2_cleartext.or(weaker.http2_cleartext),
             drain: self.drain.or(weaker.drain),
             threads: self.threads.or(weaker.threads),
             log_level: self.log_level.or(weaker.log_level),
@@ -246,6 +315,20 @@ impl Options {
 
 fn some<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
     if stronger.is_empty() { weaker } else { stronger }
+}
+
+/// A list, or its only value without the brackets.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text or a list of texts")]
+    enum Values<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match Values::deserialize(from)? {
+        Values::One(value) => vec![value],
+        Values::More(values) => values,
+    })
 }
 
 /// The path as an address, if it has a scheme.
@@ -309,6 +392,17 @@ mod tests {
             require-links = true
             trusted-proxies = ['10.0.0.0/8', '::1']
             proxy-protocol = true
+            tls-cert = ['a.pem', '/b.pem']
+            tls-key = 'a.key'
+            acme = 'a.test'
+            acme-contact = ['anna@a.test']
+            acme-directory = 'https://ca.test/'
+            acme-cache = 'acme'
+            acme-ca = 'ca.pem'
+            hsts = 300
+            redirect-http = '127.0.0.1:0'
+            http2 = false
+            http2-cleartext = true
             [[webhooks]]
             id = 'app'
             url = 'https://app.example/other'
@@ -329,6 +423,15 @@ mod tests {
         assert_eq!((options.log_level, options.log_format), (Some(LogLevel::Warn), Some(LogFormat::Json)));
         assert_eq!(options.link_keys.as_deref(), Some(Path::new("/etc/outflow/keys")));
         assert_eq!((options.webhooks.len(), options.trusted_proxies.len()), (1, 2));
+        assert_eq!(options.tls_cert, [Path::new("/etc/outflow/a.pem"), Path::new("/b.pem")]);
+        assert_eq!(options.tls_key, [Path::new("/etc/outflow/a.key")]);
+        assert_eq!(options.acme_cache.as_deref(), Some(Path::new("/etc/outflow/acme")));
+        assert_eq!(options.acme_ca.as_deref(), Some(Path::new("/etc/outflow/ca.pem")));
+        assert_eq!((options.acme, options.acme_contact.len()), (vec!["a.test".to_owned()], 1));
+        assert_eq!(
+            (options.hsts, options.http2, options.http2_cleartext),
+            (Some(300), Some(false), Some(true))
+        );
         for wrong in [
             "port = 1",
             "ledger-keep = 'soon'",
@@ -337,6 +440,9 @@ mod tests {
             "hidden = 'yes'",
             "listen = 'x'",
             "threads = 0",
+            "tls-cert = 1",
+            "hsts = true",
+            "redirect-http = 'x'",
             "max-connections = -1",
             "store-connections = 0",
             "segment-memory = '1 apple'",

@@ -1,7 +1,6 @@
 //! `outflow serve`: from options to a running server, and to its end.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +8,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use outflow_ledger::Ledger;
 use outflow_server::link::Links;
+use outflow_server::secure::Secured;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_store::{Prefix, Root, RootOptions, Store, StoreOptions};
-use outflow_wire::Server;
+use outflow_wire::{HttpService, Listener, Server};
 
 use crate::Failure;
 use crate::ledger::{self, Webhook};
 use crate::listen::LISTEN;
 use crate::options::{LogFormat, LogLevel, Options, store_address};
 use crate::size::Size;
+use crate::tls::{self, Behind, Listeners};
 use crate::{logging, running, signals};
 
 /// How long the ledger has, at the end, to write what waits.
@@ -25,6 +26,7 @@ const LEDGER_ENDS: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let options = options.with_config()?;
+    tls::check(&options)?;
     let _logs = logging::start(
         options.log_level.unwrap_or(LogLevel::Info),
         options.log_format.unwrap_or(LogFormat::Text),
@@ -49,8 +51,8 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     Ok(serve(served, options)?)
 }
 
-/// Runs a service on a listening socket with that many threads, to its end.
-type Run = dyn FnOnce(Server, TcpListener, usize) -> io::Result<()>;
+/// Runs a service on listeners with that many threads, to its end.
+type Run = dyn FnOnce(Server, Vec<Listener>, usize) -> io::Result<()>;
 
 /// What is served.
 enum Served {
@@ -74,20 +76,11 @@ impl Served {
     }
 
     /// Makes the service that serves it. What that is called matters to the engine only.
-    fn into_service(self, settings: &Settings) -> Box<Run> {
+    fn into_service(self, settings: &Settings, behind: Option<Behind>) -> Box<Run> {
         match self {
-            Served::Folder(root) => {
-                let service = FolderService::new(root, settings);
-                Box::new(|server, listener, threads| server.run([listener], threads, service))
-            }
-            Served::Transfers(store) => {
-                let service = StoreService::new(store, settings);
-                Box::new(|server, listener, threads| server.run([listener], threads, service))
-            }
-            Served::Plain(prefix) => {
-                let service = FolderService::of(Arc::new(prefix), settings);
-                Box::new(|server, listener, threads| server.run([listener], threads, service))
-            }
+            Served::Folder(root) => runs(FolderService::new(root, settings), behind),
+            Served::Transfers(store) => runs(StoreService::new(store, settings), behind),
+            Served::Plain(prefix) => runs(FolderService::of(Arc::new(prefix), settings), behind),
         }
     }
 
@@ -97,6 +90,20 @@ impl Served {
             Served::Folder(root) => root.path().display().to_string(),
             Served::Transfers(store) => store.address().to_owned(),
             Served::Plain(prefix) => prefix.store().address().to_owned(),
+        }
+    }
+}
+
+/// With what TLS needs around it, if that is spoken.
+fn runs<S: HttpService>(service: S, behind: Option<Behind>) -> Box<Run>
+where
+    Secured<S>: HttpService,
+{
+    match behind {
+        None => Box::new(|server, listeners, threads| server.run(listeners, threads, service)),
+        Some(Behind { port, hsts }) => {
+            let service = Secured::new(service, port, hsts);
+            Box::new(|server, listeners, threads| server.run(listeners, threads, service))
         }
     }
 }
@@ -111,8 +118,9 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
         links.is_some() || !options.require_links.unwrap_or(false),
         "--require-links without --link-keys lets nobody in: name the file of the keys; `outflow link-key` makes one"
     );
-    let listener = options.listen.unwrap_or_default().open(&LISTEN)?;
+    let listener = options.listen.clone().unwrap_or_default().open(&LISTEN)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
+    let Listeners { all: listeners, scheme, behind, hangup } = tls::open(&options, listener)?;
 
     let mut settings = Settings { cache: options.cache.or_else(default_cache), ..Settings::default() };
     settings.crc_background = options.crc_background.unwrap_or(settings.crc_background);
@@ -128,7 +136,7 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
     let proxy_protocol =
         if options.proxy_protocol.unwrap_or(false) { settings.trusted_proxies.clone() } else { Vec::new() };
     let name = served.name();
-    let run = served.into_service(&settings);
+    let run = served.into_service(&settings, behind);
 
     let max_connections = running::max_connections(options.max_connections);
     let sendfile = options.sendfile.unwrap_or(true);
@@ -136,15 +144,16 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
         max_connections,
         sendfile,
         proxy_protocol,
+        http2_cleartext: options.http2_cleartext.unwrap_or(false),
         ..outflow_wire::Options::default()
     });
     let drain = Duration::from_secs(options.drain.unwrap_or(running::DRAIN).into());
-    signals::listen(server.handle(), drain, None)?;
+    signals::listen(server.handle(), drain, hangup)?;
     let threads = running::threads(options.threads);
 
-    running::announce("http", address);
+    running::announce(scheme, address);
     tracing::info!(path = name, %address, threads, max_connections, "serving");
-    let ended = run(server, listener, threads).context("the server ended");
+    let ended = run(server, listeners, threads).context("the server ended");
     if let Some(ledger) = ledger {
         ledger.shut_down(LEDGER_ENDS);
     }
