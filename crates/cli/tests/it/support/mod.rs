@@ -1,9 +1,11 @@
 //! What all topics use.
 
+mod certificates;
 mod client;
 mod daemon;
 mod ledger;
 mod network;
+mod pebble;
 #[path = "../../../../ledger/tests/support/postgres.rs"]
 mod postgres;
 mod proxies;
@@ -16,9 +18,11 @@ mod tree;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use certificates::{Authority, TlsClient, replace, shown};
 pub(crate) use client::{Client, Reply};
 pub(crate) use ledger::{Ledger, id_of};
 pub(crate) use network::Network;
+pub(crate) use pebble::Place;
 pub(crate) use postgres::Postgres;
 pub(crate) use proxies::Haproxy;
 pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each};

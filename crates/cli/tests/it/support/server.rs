@@ -76,6 +76,11 @@ impl Setup {
         self
     }
 
+    pub(crate) fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Setup {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Setup {
         self.env.push((name.to_owned(), value.into()));
         self
@@ -206,7 +211,8 @@ impl Server {
             server.join();
             panic!("the server did not begin: {}", server.log().join("\n"));
         };
-        let addr = first_line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
+        let scheme = |name: &str| first_line.strip_prefix("listening on ")?.strip_prefix(name);
+        let addr = scheme("http://").or_else(|| scheme("https://")).and_then(|rest| rest.strip_suffix('/'));
         let addr = addr.unwrap_or_else(|| panic!("not a first line: {first_line:?}"));
         server.addr = addr.parse().unwrap();
         server.first_line = first_line;

@@ -1,0 +1,218 @@
+//! Certificates from files: by name, renewed while downloads run, and refused when they are of no use.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::Signal;
+
+use crate::support::{Authority, Setup, TlsClient, Tree, assert_same, noise, replace, shown, until};
+
+fn with(tree: &Tree, pair: &(impl AsRef<Path>, impl AsRef<Path>)) -> Setup {
+    let setup = Setup::of(tree.root()).arg("--tls-cert").arg(pair.0.as_ref());
+    setup.arg("--tls-key").arg(pair.1.as_ref())
+}
+
+#[test]
+fn the_first_line_says_https_and_files_arrive() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let bytes = noise(7, 3_000_000);
+    tree.file("a.bin", &bytes);
+    let server = with(&tree, &authority.files("a", &["a.test"])).start();
+    assert_eq!(server.first_line, format!("listening on https://{}/", server.addr));
+    let mut client = TlsClient::connect(server.addr, "a.test", &authority.config()).unwrap();
+    client.ask("/a.bin").unwrap();
+    let head = client.head().unwrap();
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert!(!head.contains("strict-transport-security"), "{head}");
+    assert_same(&client.take(bytes.len()).unwrap(), &bytes, "a.bin");
+    drop(client);
+    server.delivery("/a.bin", "completed");
+}
+
+#[test]
+fn the_name_chooses_the_certificate() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let (a, b) = (authority.files("a", &["a.test"]), authority.files("b", &["b.test", "*.b.test"]));
+    let server = with(&tree, &a).arg("--tls-cert").arg(b.0).arg("--tls-key").arg(b.1).start();
+    let config = authority.config();
+    // The client checks that it is for the name.
+    for host in ["a.test", "b.test", "x.b.test"] {
+        shown(server.addr, host, &config);
+    }
+    let Err(error) = TlsClient::connect(server.addr, "c.test", &config) else {
+        panic!("c.test is nobody's name")
+    };
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+}
+
+/// Ends the load, whatever becomes of the test.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let bytes = noise(8, 20_000_000);
+    tree.file("a.bin", &bytes);
+    let (certificate, key) = authority.files("a", &["a.test"]);
+    let server = with(&tree, &(&certificate, &key)).start();
+    let config = authority.config();
+    let first = shown(server.addr, "a.test", &config);
+    let mut old = TlsClient::connect(server.addr, "a.test", &config).unwrap();
+    old.ask("/a.bin").unwrap();
+    old.head().unwrap();
+    let start = old.take(1000).unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = End(&ended);
+        let load = || {
+            let mut handshakes = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let mut client = TlsClient::connect(server.addr, "a.test", &config).unwrap();
+                client.ask("/a.bin").unwrap();
+                assert!(client.head().unwrap().starts_with("http/1.1 200 "));
+                client.take(100_000).unwrap();
+                handshakes += 1;
+            }
+            handshakes
+        };
+        let loads = [scope.spawn(load), scope.spawn(load)];
+        let mut last = first.clone();
+        for round in 0..5 {
+            let (chain, private) = authority.issue(&["a.test"], 1, 90);
+            replace(&certificate, &chain);
+            replace(&key, &private);
+            // By the signal, or by itself.
+            if round < 4 {
+                server.signal(Signal::HUP);
+            }
+            last = until("another certificate is shown", || {
+                let now = shown(server.addr, "a.test", &config);
+                (now != last).then_some(now)
+            });
+        }
+        ended.store(true, Ordering::Relaxed);
+        for load in loads {
+            assert!(load.join().unwrap() > 0);
+        }
+        assert_ne!(last, first);
+    });
+    let rest = old.take(bytes.len() - start.len()).unwrap();
+    assert_same(&[start, rest].concat(), &bytes, "a download that began before");
+}
+
+#[test]
+fn a_new_certificate_that_is_of_no_use_changes_nothing_but_the_log() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let (certificate, key) = authority.files("a", &["a.test"]);
+    let server = with(&tree, &(&certificate, &key)).start();
+    let first = shown(server.addr, "a.test", &authority.config());
+    replace(&certificate, "nonsense");
+    server.signal(Signal::HUP);
+    server.log_line(&["those from before stay in use", "there is no certificate in it"]);
+    assert_eq!(shown(server.addr, "a.test", &authority.config()), first);
+    let (chain, private) = authority.issue(&["a.test"], 1, 90);
+    replace(&certificate, &chain);
+    server.log_line(&["those from before stay in use", "not that of the certificate"]);
+    replace(&key, &private);
+    server.log_line(&["certificate read again"]);
+    assert_ne!(shown(server.addr, "a.test", &authority.config()), first);
+}
+
+#[test]
+fn without_certificates_that_are_of_use_the_server_does_not_start() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let (certificate, key) = authority.files("a", &["a.test"]);
+    let (_, other) = authority.files("b", &["b.test"]);
+    let expired = authority.folder.path().join("expired.pem");
+    std::fs::write(&expired, {
+        let (chain, key) = authority.issue(&["a.test"], 30, -1);
+        chain + &key
+    })
+    .unwrap();
+    let none = authority.folder.path().join("none.pem");
+    for (certificate, key, parts) in [
+        (&none, &key, ["none.pem", "check the path"]),
+        (&certificate, &none, ["none.pem", "check the path"]),
+        (&key, &key, ["a.key", "there is no certificate in it"]),
+        (&certificate, &certificate, ["a.pem", "there is no private key in it"]),
+        (&certificate, &other, ["b.key", "name the two that belong together"]),
+        (&expired, &expired, ["expired.pem", "have it renewed"]),
+    ] {
+        let (code, text) = with(&tree, &(certificate, key)).fail();
+        assert_eq!(code, Some(1), "{text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}: no {parts:?}");
+        // What happened is said once.
+        assert_eq!(text.matches(parts[1]).count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let both = authority.folder.path().join("both.pem");
+    std::fs::write(&both, {
+        let (chain, key) = authority.issue(&["a.test"], 80, 10);
+        chain + &key
+    })
+    .unwrap();
+    let server = with(&tree, &(&both, &both)).start();
+    server.log_line(&["WARN", "the certificate ends soon", "both.pem"]);
+}
+
+#[test]
+fn what_makes_no_sense_together_is_wrong_usage() {
+    let tree = Tree::new();
+    for (args, part) in [
+        (&["--tls-cert", "a.pem"][..], "--tls-key"),
+        (&["--tls-key", "a.pem"], "--tls-cert"),
+        (&["--hsts"], "--hsts"),
+        (&["--hsts=soon"], "--hsts"),
+        (&["--redirect-http", "127.0.0.1:0"], "--redirect-http"),
+        (&["--redirect-http", "80"], "--redirect-http"),
+        (&["--acme-ca", "ca.pem"], "--acme"),
+        (&["--acme-contact", "anna@a.test"], "--acme"),
+    ] {
+        let (code, text) = args.iter().fold(Setup::of(tree.root()), |setup, arg| setup.arg(arg)).fail();
+        assert_eq!(code, Some(2), "{args:?}: {text}");
+        assert!(text.contains(part), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn what_is_offered_can_be_chosen() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let pair = authority.files("a", &["a.test"]);
+    for (arg, chosen) in [("--http2", "h2"), ("--http2=false", "http/1.1")] {
+        let server = with(&tree, &pair).arg(arg).start();
+        let mut config = (*authority.config()).clone();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let client = TlsClient::connect(server.addr, "a.test", &config.into()).unwrap();
+        assert_eq!(client.protocol().as_deref(), Some(chosen));
+    }
+}
+
+#[test]
+fn the_configuration_file_and_the_environment_name_certificates_as_well() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let (certificate, key) = authority.files("a", &["a.test"]);
+    let config = authority.folder.path().join("outflow.toml");
+    std::fs::write(&config, "tls-cert = 'a.pem'\ntls-key = ['a.key']\nhsts = 60\n").unwrap();
+    for setup in [
+        Setup::of(tree.root()).arg("--config").arg(config),
+        Setup::of(tree.root())
+            .env("OUTFLOW_TLS_CERT", certificate)
+            .env("OUTFLOW_TLS_KEY", key)
+            .env("OUTFLOW_HSTS", "60"),
+    ] {
+        let server = setup.start();
+        let mut client = TlsClient::connect(server.addr, "a.test", &authority.config()).unwrap();
+        client.ask("/").unwrap();
+        assert!(client.head().unwrap().contains("\r\nstrict-transport-security: max-age=60\r\n"));
+    }
+}

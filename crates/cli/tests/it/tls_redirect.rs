@@ -1,0 +1,87 @@
+//! Who comes without TLS is sent on to it, and browsers are told to come with it.
+
+use std::net::SocketAddr;
+
+use crate::support::{Authority, Client, Server, Setup, TlsClient, Tree};
+
+/// A server with TLS and a listener that redirects, and that one's address.
+fn server(tree: &Tree, authority: &Authority, more: &[&str]) -> (Server, SocketAddr) {
+    let (certificate, key) = authority.files("a", &["a.test"]);
+    let setup = Setup::of(tree.root()).arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
+    let setup =
+        more.iter().fold(setup.arg("--redirect-http").arg("127.0.0.1:0"), |setup, arg| setup.arg(arg));
+    let server = setup.start();
+    let line = server.log_line(&["sending on to https"]);
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = line.get("address").or_else(|| line["fields"].get("address")).unwrap();
+    (server, address.as_str().unwrap().parse().unwrap())
+}
+
+#[test]
+fn the_same_thing_is_had_with_tls() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    tree.file("a.txt", "a");
+    let (server, redirects) = server(&tree, &authority, &[]);
+    let port = server.addr.port();
+    for (request, location) in [
+        ("GET / HTTP/1.1\r\nHost: a.test", format!("https://a.test:{port}/")),
+        ("GET /a.txt HTTP/1.1\r\nHost: a.test:80", format!("https://a.test:{port}/a.txt")),
+        (
+            "GET /d%20e/?zip&file=a%2Fb HTTP/1.1\r\nHost: A.test",
+            format!("https://A.test:{port}/d%20e/?zip&file=a%2Fb"),
+        ),
+        ("GET //evil.test/ HTTP/1.1\r\nHost: a.test", format!("https://a.test:{port}//evil.test/")),
+        ("GET /nothing HTTP/1.1\r\nHost: [::1]", format!("https://[::1]:{port}/nothing")),
+        ("DELETE /a.txt HTTP/1.1\r\nHost: a.test", format!("https://a.test:{port}/a.txt")),
+        ("GET http://b.test/x HTTP/1.1\r\nHost: b.test", format!("https://b.test:{port}/x")),
+    ] {
+        let reply = Client::connect(redirects).send(format!("{request}\r\n\r\n")).reply(false).expect(308);
+        assert_eq!(reply.header("location"), location, "{request}");
+        assert_eq!(reply.find("strict-transport-security"), None, "not without TLS (RFC 6797, 7.2)");
+    }
+    let mut client = Client::connect(redirects);
+    let head = client.fetch("HEAD", "/a.txt", "").expect(308);
+    assert_eq!(head.header("location"), format!("https://test:{port}/a.txt"));
+    // The connection stays open, but behind a body that nobody reads.
+    client.get("/a.txt").expect(308);
+    let moved = client.post("/a.txt", "x=y").expect(308);
+    assert_eq!(moved.header("location"), format!("https://test:{port}/a.txt"));
+}
+
+#[test]
+fn nobody_is_sent_to_a_host_that_is_none() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    let (_server, redirects) = server(&tree, &authority, &[]);
+    for lines in [
+        "HTTP/1.1\r\nHost: user@a.test",
+        "HTTP/1.1\r\nHost: a.test/evil",
+        "HTTP/1.1\r\nHost: a.test\\evil",
+        "HTTP/1.1\r\nHost: a.test, b.test",
+        "HTTP/1.1\r\nHost: a.test\r\nHost: b.test",
+        "HTTP/1.1\r\nHost:",
+        "HTTP/1.1",
+        "HTTP/1.0",
+    ] {
+        let reply = Client::connect(redirects).send(format!("GET / {lines}\r\n\r\n")).reply(false);
+        assert_eq!((reply.status, reply.find("location")), (400, None), "{lines}");
+    }
+}
+
+#[test]
+fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    tree.file("a.txt", "a");
+    for (arg, field) in [("--hsts", "max-age=31536000"), ("--hsts=0", "max-age=0")] {
+        let (server, redirects) = server(&tree, &authority, &[arg]);
+        for path in ["/a.txt", "/nothing", "/"] {
+            let mut client = TlsClient::connect(server.addr, "a.test", &authority.config()).unwrap();
+            client.ask(path).unwrap();
+            let head = client.head().unwrap();
+            assert!(head.contains(&format!("\r\nstrict-transport-security: {field}\r\n")), "{head}");
+        }
+        assert_eq!(
+            Client::connect(redirects).get("/a.txt").expect(308).find("strict-transport-security"),
+            None
+        );
+    }
+}
