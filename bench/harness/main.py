@@ -100,6 +100,7 @@ class Run:
         self._install()
         self._build()
         subject = self._peer(options.subject)
+        subject.install(options.peers)
         rivals = self._label(self._rivals(), taken=options.subject)
         rig = self._rig()
         with contextlib.ExitStack() as stack:
@@ -309,7 +310,7 @@ class Run:
         return labels
 
     def _install(self) -> None:
-        """What the load is made with, and the subject where it is not Outflow."""
+        """What the load is made with."""
         needed = {"wrk"}
         for case in self.cases:
             if case.kind in (published.fetch, published.whole_folder) or case.group == "published":
@@ -323,8 +324,6 @@ class Run:
         install.debian(sorted(needed))
         if any(case.kind is published.handshakes for case in self.cases):
             self.handshakes = install.go(BENCH / "load" / "handshakes.go", self.options.peers)
-        if self.options.subject != "outflow":
-            install.debian(KINDS[self.options.subject].packages)
 
     def _rig(self) -> Rig:
         cores = CORES

@@ -169,8 +169,8 @@ class Outflow(Peer):
         # Neither the user's settings nor the user's cache may colour a figure.
         store = start.store.environment if start.store else {}
         home = {"HOME": str(start.scratch), "XDG_STATE_HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache)}
-        level = {"LOG_LEVEL": self.log_level} if self._one(start) else {}
-        return {**home, **store, **level}
+        one = {"LOG_LEVEL": self.log_level, "OUTFLOW_THREADS": "1"} if self._one(start) else {}
+        return {**home, **store, **one}
 
     announced_port = staticmethod(port_of)
 

@@ -329,7 +329,7 @@ def svg(document: dict, section: str) -> str:
     out, y = [], 34
     out.append(report._text(GAP, y, section, "title"))
     y += 18
-    out.append(report._text(GAP, y, f"{document['date'][:10]} · {document['machine']['cpu']}, one core for the server · medians, smallest to largest round", "dim small"))
+    out.append(report._text(GAP, y, f"{document['date'][:10]} · {document['machine']['cpu']}, one core for the server · medians, smallest to largest round · →: the bar is cut", "dim small"))
     for row in range(0, len(panels), 2):
         heights = [_panel(out, document, *panel, GAP + column * (PANEL + GAP), y + 30) for column, panel in enumerate(panels[row : row + 2])]
         y += 30 + max(heights)
@@ -352,7 +352,7 @@ def _ordered(case: dict, metric: dict) -> List[tuple]:
 
 def _panel(out: List[str], document: dict, case: dict, metric: dict, x: int, y: int) -> int:
     hint = "longer is better" if metric["better"] == "higher" else "shorter is better"
-    title = escape(f"{case['short']}: {metric['label']}" + (f", {metric['unit']}" if metric["unit"] else ""))
+    title = escape(f"{case['short']}: {metric['label'].replace('server CPU', 'CPU')}" + (f", {metric['unit']}" if metric["unit"] else ""))
     out.append(f'<text x="{x}" y="{y}"><tspan class="panel">{title}</tspan><tspan class="dim small" dx="8">{hint}</tspan></text>')
     servers = _ordered(case, metric)
     room, most = PANEL - NAME - VALUE, max((v for _, v in servers), default=0) or 1

@@ -26,6 +26,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sort"
 	"strconv"
 	"sync"
@@ -66,6 +67,7 @@ func main() {
 		fail(errors.New("usage: handshakes HOST:PORT PATH SIZE SECONDS CONNECTIONS"))
 	}
 	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(1000)
 	address, path = os.Args[1], os.Args[2]
 	size = number(os.Args[3])
 	seconds, connections := number(os.Args[4]), number(os.Args[5])
