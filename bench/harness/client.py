@@ -223,10 +223,11 @@ def readers(host: str, port: int, paths: List[str], rate: float) -> dict:
     }
 
 
-def paced(host: str, port: int, paths: List[str], rate: float, for_seconds: float, buffer: int) -> dict:
+def paced(host: str, port: int, paths: List[str], rate: float, for_seconds: float, buffer: int, settle: float = 0) -> dict:
     """One client for each path, all at the same time, that takes `rate` bytes a second and has a small receive buffer.
 
-    As with a line of that rate, time in which nothing came is lost, but for 256 KiB of it.
+    As with a line of that rate, time in which nothing came is lost, but for 256 KiB of it. With `settle`, so many seconds go by
+    before anything counts: servers fill all of the sockets' buffers first.
     """
     piece, make_up = 32 << 10, 256 << 10
     active = [Connection(host, port, buffer=buffer) for _ in paths]
@@ -235,7 +236,11 @@ def paced(host: str, port: int, paths: List[str], rate: float, for_seconds: floa
         one.ask(path)
         one.sock.setblocking(False)
     credit, before = {one: 0.0 for one in active}, began
-    while (now := time.monotonic()) - began < for_seconds:
+    uncounted = {one: 0 for one in active}
+    while (now := time.monotonic()) - began < settle + for_seconds:
+        if settle and now - began >= settle:
+            print(json.dumps({"ready": True}), flush=True)
+            began, settle, uncounted = now, 0, {one: one.received for one in active}
         earned, before = (now - before) * rate, now
         for one in active:
             have = min(credit[one] + earned, make_up)
@@ -248,9 +253,9 @@ def paced(host: str, port: int, paths: List[str], rate: float, for_seconds: floa
         time.sleep(0.005)
     if any(one.done() for one in active):
         raise Broken("an object ended before the time did")
-    rates = sorted(one.received / (now - began) for one in active)
+    rates = sorted((one.received - uncounted[one]) / (now - began) for one in active)
     return {
-        "bytes": sum(one.received for one in active), "seconds": now - began,
+        "bytes": sum(one.received - uncounted[one] for one in active), "seconds": now - began,
         "slowest": rates[0], "median": rates[len(rates) // 2],
     }
 
