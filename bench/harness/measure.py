@@ -70,6 +70,17 @@ def peak_rss(pid: int) -> int:
     return total
 
 
+def wait_for_rest(pid: int, patience: float = 15) -> bool:
+    """Waits until the tree has used less than 2 % of a core for half a second; says whether it came to that."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        began, before = time.monotonic(), sum(cpu_by_pid(tree(pid)).values())
+        time.sleep(0.5)
+        if sum(cpu_by_pid(tree(pid)).values()) - before < 0.02 * (time.monotonic() - began):
+            return True
+    return False
+
+
 def disk_bytes_read(pid: int) -> int:
     """Bytes that the tree has caused to be read from the disk: proof that a cold file was cold."""
     total = 0

@@ -7,7 +7,6 @@ A server runs in the foreground as our child, in a process group of its own, on 
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import re
 import resource
@@ -115,6 +114,7 @@ class Outflow(Peer):
     archives = True
     picks_port = True
     log_level = "warn"
+    how = "`outflow file` for one file without TLS, `outflow serve` for everything else; one thread, no ledger."
 
     def __init__(self, binary: Path, ledger: bool = False):
         self.binary, self.ledger = binary, ledger
@@ -122,16 +122,6 @@ class Outflow(Peer):
 
     def version(self) -> str:
         return first_line([str(self.binary), "--version"])
-
-    @property
-    def how(self) -> str:
-        one = "`outflow file` for one file without TLS, `outflow serve` for everything else" if self.serves_one else "`outflow serve`"
-        return f"{one}; one thread, no ledger."
-
-    @functools.cached_property
-    def serves_one(self) -> bool:
-        """Whether this binary has `outflow file`. Older ones serve a single file as they serve a folder."""
-        return subprocess.run([str(self.binary), "file", "--help"], capture_output=True).returncode == 0
 
     def announces(self, start: Start) -> bool:
         return not self._one(start)
@@ -141,17 +131,9 @@ class Outflow(Peer):
         # Over TLS `serve` is measured, as everything else there is.
         return start.file is not None and start.tls is None and not start.h2c
 
-    def _one_file(self, start: Start) -> List[str]:
-        if self.serves_one:
-            return [str(self.binary), "file", str(start.file), "--host", "127.0.0.1", "--port", str(start.port)]
-        return [
-            str(self.binary), "serve", str(start.root), "--listen", f"127.0.0.1:{start.port}", "--threads", "1",
-            "--log-level", self.log_level, "--cache", str(start.cache), "--ledger", "none",
-        ]
-
     def command(self, start: Start) -> List[str]:
         if self._one(start):
-            return self._one_file(start)
+            return [str(self.binary), "file", str(start.file), "--host", "127.0.0.1", "--port", str(start.port)]
         what = start.store.address if start.store else str(start.root)
         command = [str(self.binary), "serve", what, "--listen", "127.0.0.1:0"]
         command += ["--threads", "1", "--log-level", self.log_level, "--cache", str(start.cache), *start.flags]

@@ -32,9 +32,9 @@ CIPHERS = "TLS_AES_128_GCM_SHA256"
 
 
 def one_file(rig: Rig, server: Server, file: str, size: int, seconds: float, connections: int) -> Figures:
-    """kcup's own comparison: wrk asks for one file again and again."""
+    """kcup's own comparison: wrk asks for one file again and again. What a server does for itself after its start is over."""
     trees.warm(rig.root)
-    time.sleep(0.3)
+    _rest(server)
     rest = measure.memory(server.pid)
     load.wrk(server, file, size, 1, connections, rig.load_cores)
     with rig.window(server) as window, measure.MemoryWatch(server.pid) as watch:
@@ -90,6 +90,7 @@ def h2_download(rig: Rig, server: Server, path: str, repeat: int, streams: int) 
 def h2_small(rig: Rig, server: Server, path: str, size: int, seconds: int, clients: int, streams: int) -> Figures:
     """h2load asks for one file again and again."""
     trees.warm(rig.root)
+    _rest(server)
     load.h2load(server, path, size, rig.load_cores, clients, streams, CIPHERS, seconds=1)
     with rig.window(server) as window, measure.MemoryWatch(server.pid) as watch:
         got = load.h2load(server, path, size, rig.load_cores, clients, streams, CIPHERS, seconds=seconds)
@@ -101,6 +102,7 @@ def h2_small(rig: Rig, server: Server, path: str, size: int, seconds: int, clien
 
 def handshakes(rig: Rig, server: Server, path: str, size: int, seconds: int, connections: int) -> Figures:
     """Full TLS 1.3 handshakes, each followed by one small request."""
+    _rest(server)
     load.handshakes(rig.handshakes, server, path, size, 1, connections, rig.load_cores)
     with rig.window(server) as window:
         got = load.handshakes(rig.handshakes, server, path, size, seconds, connections, rig.load_cores)
@@ -194,6 +196,11 @@ def _check_archive(server: Server, path: str, files: int, size: int) -> None:
         archive.unlink()
     if sizes != [size] * files:
         raise load.LoadError(f"{server.peer.name} {path}: {len(sizes)} files, of {sorted(set(sizes))[:5]} bytes")
+
+
+def _rest(server: Server) -> None:
+    if not measure.wait_for_rest(server.pid):
+        raise load.LoadError(f"{server.peer.name} does not come to rest after its start\n{server.log()}")
 
 
 def _whole(rig: Rig, path: str, got: int, repeat: int) -> None:
