@@ -127,6 +127,25 @@ fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
     server.stop();
 }
 
+#[test]
+fn files_are_for_all_names_that_are_not_the_authoritys() {
+    let (tree, place, cache) = (Tree::new(), Place::new(), TempDir::new().unwrap());
+    tree.file("a.txt", "a");
+    // The file would be for the domain as well.
+    let (certificate, key) = place.authority.files("a", &["a.test", HOST]);
+    let setup = with(&tree, &place.directory(), &place.authority, &cache);
+    let server = setup.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key).start();
+    let files = place.authority.config();
+    // Nobody is shown another certificate for the domain than the authority's, which is not there yet.
+    assert!(TlsClient::connect(server.addr, HOST, &files).is_err());
+    let from_file = shown(server.addr, "a.test", &files);
+    let pebble = place.start(server.addr.port(), &[]);
+    server.log_line(&["certificate issued", HOST]);
+    fetch(server.addr, &pebble.trusted());
+    assert_eq!(shown(server.addr, "a.test", &files), from_file);
+    server.stop();
+}
+
 /// As the server names it.
 fn folder_of(directory: &str) -> String {
     format!("127.0.0.1-{}", &blake3::hash(directory.as_bytes()).to_hex()[..8])

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Authority, Client, Server, Setup, TlsClient, Tree};
+use crate::support::{Authority, Client, Server, Setup, TlsClient, Tree, output, program};
 
 /// A server with TLS and a listener that redirects, and that one's address.
 fn server(tree: &Tree, authority: &Authority, more: &[&str]) -> (Server, SocketAddr) {
@@ -84,4 +84,25 @@ fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
             None
         );
     }
+}
+
+#[test]
+fn all_that_holds_for_http_2_as_well() {
+    let (tree, authority) = (Tree::new(), Authority::new());
+    tree.file("a.txt", "a");
+    let (server, redirects) = server(&tree, &authority, &["--hsts", "--http2-cleartext"]);
+    let curl = |more: &[&str], url: String| {
+        let mut curl = program("curl");
+        curl.args(["--disable", "-sS", "--noproxy", "*", "-D", "-", "-o", "/dev/null", "--cacert"])
+            .arg(authority.root());
+        curl.args(["--resolve", &format!("a.test:{}:127.0.0.1", server.addr.port())]);
+        curl.args(["--resolve", &format!("a.test:{}:127.0.0.1", redirects.port())]);
+        output(curl.args(more).arg(url)).to_ascii_lowercase()
+    };
+    let there = format!("https://a.test:{}/a.txt", server.addr.port());
+    let head = curl(&["--http2"], there.clone());
+    assert!(head.starts_with("http/2 200"), "{head}");
+    assert!(head.contains("\r\nstrict-transport-security: max-age=31536000\r\n"), "{head}");
+    let head = curl(&["--http2-prior-knowledge"], format!("http://a.test:{}/a.txt", redirects.port()));
+    assert!(head.starts_with("http/2 308") && head.contains(&format!("\r\nlocation: {there}\r\n")), "{head}");
 }
