@@ -84,15 +84,7 @@ enum Event {
 /// Whether a connection in the clear begins as HTTP/2 does: `Some` if so and if not, with what has been read of it. `None`
 /// when it ended, or said nothing for too long.
 pub(crate) async fn sniff<S>(connection: &mut Connection, shared: &Shared<S>) -> Option<(bool, Buffer)> {
-    poll_fn(|cx| {
-        if connection.poll_readable(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        connection.timer().poll_expired(cx)
-    })
-    .await;
-    let mut buffer = Buffer::borrow();
-    connection.timer().set(shared.options.head_timeout);
+    let mut buffer = Buffer::none();
     loop {
         let begun = buffer.filled();
         let so_far = begun.len().min(PREFACE.len());
@@ -102,8 +94,25 @@ pub(crate) async fn sniff<S>(connection: &mut Connection, shared: &Shared<S>) ->
         if so_far == PREFACE.len() {
             return Some((true, buffer));
         }
-        if connection.read_some(&mut buffer).await.ok()? == 0 {
-            return None;
+        if buffer.is_empty() {
+            poll_fn(|cx| {
+                if connection.poll_readable(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                connection.timer().poll_expired(cx).map(|()| false)
+            })
+            .await
+            .then_some(())?;
+            buffer = Buffer::borrow();
+        }
+        let is_first = buffer.is_empty();
+        match connection.read_some(&mut buffer).await {
+            Ok(0) => return None,
+            Ok(_) if is_first => connection.timer().set(shared.options.head_timeout),
+            Ok(_) => {}
+            // It seemed readable, and was not.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
         }
     }
 }
