@@ -82,7 +82,7 @@ pub(crate) fn serve<S: HttpService>(
             return;
         }
         let protocol = match tls {
-            Some(tls) => Box::pin(tls.accept(&mut connection, &shared.options)).await,
+            Some(tls) => Box::pin(tls.accept(&mut connection, &shared)).await,
             None => Protocol::Http1,
         };
         match protocol {
@@ -120,7 +120,13 @@ pub(crate) fn serve<S: HttpService>(
                     }
                     continue;
                 }
-                _ if connection.timer().is_past() => return,
+                _ if connection.timer().is_past() => {
+                    // Within TLS, silence would look like an attacker's end (RFC 8446, 6.1).
+                    if connection.session().is_some() {
+                        Box::pin(connection.finish(&shared.options, Farewell::Idle)).await;
+                    }
+                    return;
+                }
                 _ => continue,
             }
             match Box::pin(busy(connection, Buffer::borrow(), &shared)).await {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{oneshot, watch};
@@ -167,6 +167,13 @@ impl Upgraded {
 
 impl Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // What was sealed and did not fit leaves also when its writer only listens, as bytes in the clear would.
+        // Without waiting for room: another task may be waiting, and there is but one place to wait in.
+        if let Some(session) = self.read.session() {
+            let stream: &TcpStream = self.write.as_ref();
+            let out = || stream.try_io(Interest::WRITABLE, || session.write_out(stream.as_fd()));
+            while session.wants_write() && out().is_ok() {}
+        }
         if self.buffered.is_empty() {
             return self.read.poll_read(cx, room);
         }

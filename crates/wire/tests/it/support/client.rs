@@ -81,6 +81,18 @@ impl Client {
         self.tls.as_ref().expect("within TLS")
     }
 
+    /// The session, to do with it what clients seldom do.
+    pub(crate) fn tls_mut(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("within TLS")
+    }
+
+    /// Says within TLS that no more requests follow.
+    pub(crate) fn finish_within(&mut self) -> &mut Client {
+        self.tls_mut().send_close_notify();
+        self.flush().expect("sent");
+        self
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
         self.write_all(bytes.as_ref()).expect("sent");
         self
@@ -261,7 +273,12 @@ impl Write for Client {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
             None => self.stream.flush(),
-            Some(tls) => Stream::new(tls.as_mut(), &mut self.stream).flush(),
+            Some(tls) => {
+                while tls.wants_write() {
+                    tls.write_tls(&mut self.stream)?;
+                }
+                Ok(())
+            }
         }
     }
 }

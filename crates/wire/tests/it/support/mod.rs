@@ -2,6 +2,8 @@
 
 mod client;
 mod file;
+pub(crate) mod frames;
+pub(crate) mod h2;
 mod observer;
 mod tls;
 
@@ -118,6 +120,15 @@ where
     Running { addr, counters, handle, thread: Some(thread) }
 }
 
+/// Runs `service` with HTTP/2 understood in the clear, on one thread.
+pub(crate) fn serve_h2<F, A>(options: Options, service: F) -> Running
+where
+    F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    serve_with(Options { http2_cleartext: true, ..options }, 1, service)
+}
+
 /// Runs a server that answers every request with the content that `content` makes.
 pub(crate) fn serve_content<F>(content: F) -> Running
 where
@@ -194,6 +205,26 @@ impl Body for Frames {
             Err(error) => Err(error.to_owned()),
         }))
     }
+}
+
+/// Runs `test`, which is called `name`, in a process of its own: for what a process has but once.
+#[track_caller]
+pub(crate) fn alone(name: &str, test: impl FnOnce()) {
+    const MARK: &str = "OUTFLOW_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return test();
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let ran = command.args([name, "--exact", "--nocapture"]).env(MARK, "1").output().expect("a process");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(said.contains("1 passed"), "{name}: {said}\n{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// This process's memory in use, in bytes (proc(5), `VmRSS`).
+pub(crate) fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    resident.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
 /// `len` bytes without a period, another row for another seed.
