@@ -92,14 +92,12 @@ impl RequestBody {
         RequestBody::default()
     }
 
-    pub(crate) fn of_stream(read: RecvStream, stall_timeout: Duration) -> RequestBody {
+    /// `length`: what its head announces, which h2 watches over.
+    pub(crate) fn of_stream(read: RecvStream, length: Option<u64>, stall_timeout: Duration) -> RequestBody {
         if read.is_end_stream() {
             return RequestBody::empty();
         }
-        RequestBody {
-            from: From::Stream(Box::new(Stream { read, stall_timeout, stall: None })),
-            length: None,
-        }
+        RequestBody { from: From::Stream(Box::new(Stream { read, stall_timeout, stall: None })), length }
     }
 
     pub(crate) fn new(

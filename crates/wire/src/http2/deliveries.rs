@@ -10,9 +10,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use outflow_content::{AbortReason, Evidence, Transport, Watch};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::options::Options;
@@ -22,6 +23,12 @@ use super::frames::Part;
 
 /// Bytes of all streams' bodies that may be handed over and not have left.
 pub(crate) const QUEUED: usize = 256 * 1024;
+
+/// Watched bodies of which it is not known whether they have arrived. A client that asks for more waits.
+pub(crate) const PENDING: usize = 256;
+
+/// A delivery's place among those. `None` if nobody watches it.
+pub(crate) type Place = Option<OwnedSemaphorePermit>;
 
 /// So often it is noted how much of a stream has left.
 const MARK_EVERY: u64 = 64 * 1024;
@@ -35,11 +42,18 @@ pub(crate) struct Deliveries {
     pub(crate) room: Arc<Semaphore>,
     /// Told when a large body has left, which is worth a question at once.
     pub(crate) large_left: Arc<Notify>,
+    /// One permit for each body that may be pending.
+    pub(crate) places: Arc<Semaphore>,
     told: Instant,
+    /// All of the connection's bytes up to here are acknowledged.
+    acked: u64,
+    /// When the client is given up that acknowledges nothing of what has left.
+    stalled: Option<Instant>,
 }
 
 struct Delivery {
     watch: Option<Watch>,
+    _place: Place,
     begun: Instant,
     /// Bytes that were handed over and have not left.
     queued: usize,
@@ -81,15 +95,20 @@ impl Deliveries {
             leaving: Vec::new(),
             room: Arc::new(Semaphore::new(QUEUED)),
             large_left: Arc::default(),
+            places: Arc::new(Semaphore::new(PENDING)),
             told: Instant::now(),
+            acked: 0,
+            stalled: None,
         }
     }
 
     /// A body begins; who wants to know hears when its last byte has left.
-    pub(crate) fn begin(&mut self, stream: u32, watch: Option<Watch>) -> oneshot::Receiver<()> {
+    pub(crate) fn begin(&mut self, stream: u32, watched: Option<(Watch, Place)>) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
+        let (watch, place) = watched.unzip();
         let delivery = Delivery {
             watch,
+            _place: place.flatten(),
             begun: Instant::now(),
             queued: 0,
             sum: 0,
@@ -117,6 +136,16 @@ impl Deliveries {
         self.room.add_permits(delivery.queued);
         delivery.measure(acked, || None);
         delivery.watch
+    }
+
+    /// The client has reset `stream`. Whether its program has got what had left by then, nobody knows.
+    pub(crate) fn reset(&mut self, stream: u32, acked: Option<u64>, reason: &AbortReason) {
+        // Of one that has not left whole, its task hears.
+        if self.streams.get(&stream).is_some_and(|delivery| delivery.end.is_some())
+            && let Some(watch) = self.give_up(stream, acked)
+        {
+            watch.aborted(reason);
+        }
     }
 
     /// A part is on its way to the kernel.
@@ -171,19 +200,26 @@ impl Deliveries {
         self.streams.values().any(|delivery| delivery.end.is_some())
     }
 
-    /// The connection's first `acked` bytes have been acknowledged (`None`: the kernel does not say).
+    /// The connection's first `acked` bytes have been acknowledged (`None`: the kernel does not say). The reason if the
+    /// client acknowledges nothing any more of a body that has left.
     pub(crate) fn look(
         &mut self,
         acked: Option<u64>,
         options: &Options,
         transport: impl Fn() -> Option<Transport>,
-    ) {
+    ) -> Result<(), AbortReason> {
         let now = Instant::now();
         let tell = now - self.told >= TELL_EVERY;
         if tell {
             self.told = now;
         }
-        let Some(acked) = acked else { return };
+        let Some(acked) = acked else { return Ok(()) };
+        if acked > self.acked {
+            let rate = f64::from(options.min_rate.max(1));
+            let credit = Duration::from_secs_f64(((acked - self.acked) as f64 / rate).min(31_536_000.0));
+            self.stalled = self.stalled.map(|stalled| (stalled + credit).min(now + options.stall_timeout));
+            self.acked = acked;
+        }
         for delivery in self.streams.values_mut().filter(|delivery| delivery.acked_at.is_none()) {
             if delivery.end.is_some_and(|end| acked >= end) {
                 delivery.acked_at = Some(now);
@@ -198,6 +234,26 @@ impl Deliveries {
         self.complete(Evidence::Acked, |delivery| {
             delivery.acked_at.is_some_and(|at| now - at >= options.confirm_timeout)
         });
+        // As long as a body has not left, its stream's task looks after it.
+        let waits = |delivery: &Delivery| delivery.end.is_some() && delivery.acked_at.is_none();
+        if !self.streams.values().any(waits) {
+            self.stalled = None;
+        } else if now >= *self.stalled.get_or_insert(now + options.stall_timeout) {
+            return Err(AbortReason::Stalled);
+        }
+        Ok(())
+    }
+
+    /// What is among the connection's first `acked` bytes to its last byte is complete, and no word is waited for.
+    pub(crate) fn arrived(&mut self, acked: Option<u64>, transport: impl Fn() -> Option<Transport>) {
+        let Some(acked) = acked else { return };
+        for delivery in self.streams.values_mut().filter(|delivery| delivery.acked_at.is_none()) {
+            if delivery.end.is_some_and(|end| acked >= end) {
+                delivery.acked_at = Some(Instant::now());
+                delivery.measure(Some(acked), &transport);
+            }
+        }
+        self.complete_acked(Evidence::Acked);
     }
 
     /// The client's program has read the connection's first `position` bytes.
@@ -224,21 +280,29 @@ impl Deliveries {
         }
     }
 
-    /// The connection is lost: what was acknowledged to its last byte has arrived, unless the client's kernel said that
-    /// its program left.
-    pub(crate) fn lose(
-        &mut self,
-        acked: Option<u64>,
-        reason: &AbortReason,
-        transport: impl Fn() -> Option<Transport>,
-    ) {
-        for (_, mut delivery) in self.streams.drain() {
+    /// The connection is lost: ends all bodies with what is known. To be told behind its end, so that nothing arrives once
+    /// it is said to be lost; to be asked before it, because the kernel forgets.
+    #[must_use]
+    pub(crate) fn lose(&mut self, acked: Option<u64>, transport: impl Fn() -> Option<Transport>) -> Lost {
+        let lost = self.streams.drain().filter_map(|(_, mut delivery)| {
             let arrived = delivery.acked_at.is_some();
             if !arrived {
                 delivery.measure(acked, &transport);
             }
-            let Some(watch) = delivery.watch else { continue };
             let whole = arrived || delivery.end.zip(acked).is_some_and(|(end, acked)| acked >= end);
+            Some((delivery.watch?, whole))
+        });
+        Lost(lost.collect())
+    }
+}
+
+/// Bodies of a connection that is no more, and whether they had been acknowledged to their last byte.
+pub(crate) struct Lost(Vec<(Watch, bool)>);
+
+impl Lost {
+    /// What was acknowledged to its last byte has arrived, unless the client's kernel said that its program left.
+    pub(crate) fn tell(self, reason: &AbortReason) {
+        for (watch, whole) in self.0 {
             if whole && !matches!(reason, AbortReason::Disconnected(_)) {
                 watch.completed(Evidence::Acked);
             } else {

@@ -52,6 +52,60 @@ impl Scanner {
     }
 }
 
+const RST_STREAM: u8 = 3;
+
+/// Bytes of a connection's preface, which come before its first frame (RFC 9113, 3.4).
+const PREFACE: usize = super::PREFACE.len();
+
+/// Follows the frames that arrive, to know which streams the client has reset: of one that has ended on this side, h2
+/// tells nobody.
+pub(crate) struct Resets {
+    /// Bytes before the next frame.
+    skip: usize,
+    /// A frame's head, and the error code if it is one that has it.
+    head: [u8; HEAD + 4],
+    have: usize,
+}
+
+impl Resets {
+    /// From a connection's first byte on.
+    pub(crate) fn new() -> Resets {
+        Resets { skip: PREFACE, head: [0; HEAD + 4], have: 0 }
+    }
+
+    /// Tells of the streams that the next `bytes` reset, and of the codes why (RFC 9113, 7).
+    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut tell: impl FnMut(u32, u32)) {
+        while !bytes.is_empty() {
+            let n = bytes.len().min(self.skip);
+            self.skip -= n;
+            bytes = &bytes[n..];
+            if self.skip > 0 || bytes.is_empty() {
+                return;
+            }
+            let want = if self.have >= HEAD { HEAD + 4 } else { HEAD };
+            let n = bytes.len().min(want - self.have);
+            self.head[self.have..self.have + n].copy_from_slice(&bytes[..n]);
+            self.have += n;
+            bytes = &bytes[n..];
+            if self.have < want {
+                return;
+            }
+            let [high, middle, low, kind, _, s0, s1, s2, s3, code @ ..] = self.head;
+            let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+            let resets = kind == RST_STREAM && length == 4;
+            if self.have == HEAD && resets {
+                continue;
+            }
+            if resets {
+                tell(u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff, u32::from_be_bytes(code));
+            } else {
+                self.skip = length;
+            }
+            self.have = 0;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +137,25 @@ mod tests {
                 });
             }
             assert_eq!((sums, &ends[..]), ([0, 0, 0, 133, 0, 0], &[5, 3][..]), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn resets_are_told_of_however_the_bytes_are_cut() {
+        let mut bytes = super::super::PREFACE.to_vec();
+        bytes.extend(frame(4, 0, 0, 0));
+        bytes.extend(frame(RST_STREAM, 0, 7, 4));
+        bytes.extend(frame(1, 5, 9, 40));
+        // One that is malformed is h2's to refuse.
+        bytes.extend(frame(RST_STREAM, 0, 11, 5));
+        bytes.extend(frame(RST_STREAM, 0, 0x8000_0005, 4));
+        bytes.extend(frame(DATA, 0, 9, 4));
+        for size in 1..bytes.len() {
+            let (mut resets, mut told) = (Resets::new(), Vec::new());
+            for piece in bytes.chunks(size) {
+                resets.scan(piece, |stream, code| told.push((stream, code)));
+            }
+            assert_eq!(told, [(7, 0x0707_0707), (5, 0x0707_0707)], "in pieces of {size}");
         }
     }
 }

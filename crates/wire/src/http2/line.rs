@@ -1,19 +1,22 @@
 //! The connection below the frames: what h2 writes is gathered, followed, sealed if need be, and sent.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use h2::Reason;
 use outflow_content::{AbortReason, Evidence, Watch};
 use rustix::net::{SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::deliveries::Deliveries;
-use super::frames::Scanner;
+use super::CLOSING;
+use super::deliveries::{Deliveries, Place};
+use super::frames::{Resets, Scanner};
 use crate::buffer::Buffer;
 use crate::connection::Connection;
 use crate::options::Options;
@@ -30,11 +33,14 @@ struct State {
     /// Gathered: frames' heads are small, and a call or a record for each would cost more than copying.
     out: Buffer,
     scanner: Scanner,
+    resets: Resets,
     deliveries: Deliveries,
     /// Since when the client has taken nothing of what is to be sent.
     blocked: Option<Instant>,
     /// The client has ended its side in an orderly way.
     ended: bool,
+    /// Why the connection is over, if it is.
+    over: Option<AbortReason>,
 }
 
 impl State {
@@ -94,6 +100,19 @@ impl State {
     fn acked(&self) -> Option<u64> {
         self.connection.acked()
     }
+
+    /// The client has said `bytes`.
+    fn heard(&mut self, bytes: &[u8]) {
+        let State { resets, deliveries, connection, .. } = self;
+        resets.scan(bytes, |stream, code| {
+            let code = Reason::from(code);
+            // Who wants no more, but says that nothing is wrong, has got what was to be had.
+            if code != Reason::NO_ERROR {
+                let why = AbortReason::Disconnected(format!("stream reset: {code}"));
+                deliveries.reset(stream, connection.acked(), &why);
+            }
+        });
+    }
 }
 
 /// Dropped before the end: the server is stopping.
@@ -102,7 +121,7 @@ impl Drop for State {
         if self.deliveries.is_pending() && !std::thread::panicking() {
             let (acked, reason) = (self.acked(), self.connection.dropped());
             let State { deliveries, connection, .. } = self;
-            deliveries.lose(acked, &reason, || sys::transport(connection.stream()).ok());
+            deliveries.lose(acked, || sys::transport(connection.stream()).ok()).tell(&reason);
         }
     }
 }
@@ -116,9 +135,11 @@ impl Line {
             input,
             out: Buffer::none(),
             scanner: Scanner::default(),
+            resets: Resets::new(),
             deliveries: Deliveries::new(),
             blocked: None,
             ended: false,
+            over: None,
         })))
     }
 
@@ -132,8 +153,44 @@ impl Line {
     }
 
     /// A body begins on `stream`; hears when its last byte has left.
-    pub(crate) fn begin(&self, stream: u32, watch: Option<Watch>) -> oneshot::Receiver<()> {
-        self.lock().deliveries.begin(stream, watch)
+    pub(crate) fn begin(&self, stream: u32, watched: Option<(Watch, Place)>) -> oneshot::Receiver<()> {
+        self.lock().deliveries.begin(stream, watched)
+    }
+
+    /// A place among the deliveries that are pending.
+    pub(crate) async fn place(&self) -> Place {
+        let places = {
+            let mut state = self.lock();
+            if state.deliveries.places.available_permits() == 0 {
+                // Whoever asks for so much need not be asked what has arrived. If there is nothing, the next answer to a
+                // ping makes room, or the clock.
+                let acked = state.acked();
+                let State { deliveries, connection, .. } = &mut *state;
+                deliveries.arrived(acked, || sys::transport(connection.stream()).ok());
+                deliveries.large_left.notify_one();
+            }
+            Arc::clone(&state.deliveries.places)
+        };
+        // The semaphore is never closed.
+        places.acquire_owned().await.ok()
+    }
+
+    /// The body on `stream` does not go on, and nobody can say why.
+    pub(crate) fn forsake(&self, stream: u32) {
+        let mut state = self.lock();
+        let acked = state.acked();
+        let Some(watch) = state.deliveries.give_up(stream, acked) else { return };
+        drop(state);
+        watch.aborted(&self.forsaken());
+    }
+
+    /// Why a stream's task is dropped before its end.
+    pub(crate) fn forsaken(&self) -> AbortReason {
+        if std::thread::panicking() {
+            return AbortReason::Dropped;
+        }
+        let state = self.lock();
+        state.over.clone().unwrap_or_else(|| state.connection.dropped())
     }
 
     /// A permit for each byte that may be handed over.
@@ -178,7 +235,11 @@ impl Line {
         if state.deliveries.is_pending() {
             let acked = state.acked();
             let State { deliveries, connection, .. } = &mut *state;
-            deliveries.look(acked, options, || sys::transport(connection.stream()).ok());
+            let transport = || sys::transport(connection.stream()).ok();
+            if deliveries.places.available_permits() == 0 {
+                deliveries.arrived(acked, transport);
+            }
+            return deliveries.look(acked, options, transport);
         }
         Ok(())
     }
@@ -190,17 +251,32 @@ impl Line {
         deliveries.confirm(position, || sys::transport(connection.stream()).ok());
     }
 
-    /// The connection has ended, in whatever way: settles what is known. What has left and is not acknowledged is
-    /// waited for, if the end was an orderly one of ours.
+    /// The connection has ended, in whatever way: settles what is known. If the end was an orderly one of ours, what has
+    /// left is waited for, and then, for a while, the client's own end: closing at once would make the kernel send RST for
+    /// what the client still says, which can destroy what is on its way to it.
     pub(crate) async fn end(&self, reason: Option<AbortReason>, options: &Options) {
+        let ended = || AbortReason::Disconnected("the connection ended".to_owned());
+        self.lock().over = Some(reason.clone().unwrap_or_else(ended));
         if reason.is_none() {
             let mut pause = std::time::Duration::from_millis(1);
-            let since = Instant::now();
-            while self.lock().deliveries.wants_word() && since.elapsed() < options.stall_timeout {
-                if self.look(options).is_err() || self.is_over() {
+            let mut progress = (None, Instant::now());
+            while self.look(options).is_ok() {
+                let (acked, written) = {
+                    let state = self.lock();
+                    (state.acked(), state.connection.written())
+                };
+                if progress.0 != acked {
+                    progress = (acked, Instant::now());
+                }
+                let patience =
+                    if acked.is_none_or(|acked| acked >= written) { CLOSING } else { options.stall_timeout };
+                let waits = acked.is_some() && self.lock().deliveries.wants_word();
+                if !waits && progress.1.elapsed() >= patience {
                     break;
                 }
-                tokio::time::sleep(pause).await;
+                if tokio::time::timeout(pause, poll_fn(|cx| self.poll_over(cx))).await.is_ok() {
+                    break;
+                }
                 pause = (pause * 2).min(std::time::Duration::from_millis(250));
             }
         }
@@ -213,37 +289,41 @@ impl Line {
             deliveries.complete_acked(Evidence::Confirmed);
         }
         let reason = reason.unwrap_or_else(|| connection.dropped());
-        deliveries.lose(acked, &reason, || sys::transport(connection.stream()).ok());
+        deliveries.lose(acked, || sys::transport(connection.stream()).ok()).tell(&reason);
     }
 
-    /// Reads on, for nobody: true when the client has ended or broken the connection.
-    fn is_over(&self) -> bool {
+    /// Reads on, for nobody, until the client has ended or broken the connection.
+    fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         let mut room = [0; 4096];
-        let mut cx = Context::from_waker(std::task::Waker::noop());
         loop {
             let mut room = ReadBuf::new(&mut room);
-            match state.connection.poll_read(&mut cx, &mut room) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(())) if room.filled().is_empty() => {
+            match ready!(state.connection.poll_read(cx, &mut room)) {
+                Ok(()) if room.filled().is_empty() => {
                     state.ended = true;
-                    return true;
+                    return Poll::Ready(());
                 }
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return true,
+                Ok(()) => {}
+                Err(_) => return Poll::Ready(()),
             }
         }
+    }
+
+    /// Ends our side in an orderly way, as far as the kernel takes it at once: for a client that does not answer.
+    pub(crate) fn close(&self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = Pin::new(&mut self.clone()).poll_shutdown(&mut cx);
     }
 
     /// Ends the connection at once and without order.
     pub(crate) fn cut(&self, reason: &AbortReason) {
         let mut state = self.lock();
+        state.over = Some(reason.clone());
         let acked = state.acked();
-        {
-            let State { deliveries, connection, .. } = &mut *state;
-            deliveries.lose(acked, reason, || sys::transport(connection.stream()).ok());
-        }
+        let State { deliveries, connection, .. } = &mut *state;
+        let lost = deliveries.lose(acked, || sys::transport(connection.stream()).ok());
         state.connection.cut(reason);
+        lost.tell(reason);
     }
 }
 
@@ -252,7 +332,9 @@ impl AsyncRead for Line {
         let mut state = self.lock();
         if !state.input.is_empty() {
             let n = state.input.filled().len().min(room.remaining());
+            let before = room.filled().len();
             room.put_slice(&state.input.filled()[..n]);
+            state.heard(&room.filled()[before..]);
             state.input.consume(n);
             if state.input.is_empty() {
                 state.input = Buffer::none();
@@ -262,6 +344,7 @@ impl AsyncRead for Line {
         let before = room.filled().len();
         ready!(state.connection.poll_read(cx, room))?;
         state.ended |= room.filled().len() == before;
+        state.heard(&room.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }

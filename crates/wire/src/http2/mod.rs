@@ -84,7 +84,28 @@ enum Event {
 /// Whether a connection in the clear begins as HTTP/2 does: `Some` if so and if not, with what has been read of it. `None`
 /// when it ended, or said nothing for too long.
 pub(crate) async fn sniff<S>(connection: &mut Connection, shared: &Shared<S>) -> Option<(bool, Buffer)> {
-    let mut buffer = Buffer::none();
+    let mut ending = shared.ending.subscribe();
+    let mut buffer = loop {
+        let said = poll_fn(|cx| {
+            if connection.poll_readable(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            connection.timer().poll_expired(cx).map(|()| false)
+        });
+        tokio::select! {
+            biased;
+            said = said => if !said { return None },
+            _ = ending.wait_for(|ending| *ending) => return None,
+        }
+        let mut buffer = Buffer::borrow();
+        match connection.read_some(&mut buffer).await {
+            // It looked readable and was not.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return None,
+            Ok(_) => break buffer,
+        }
+    };
+    connection.timer().set(shared.options.head_timeout);
     loop {
         let begun = buffer.filled();
         let so_far = begun.len().min(PREFACE.len());
@@ -94,25 +115,8 @@ pub(crate) async fn sniff<S>(connection: &mut Connection, shared: &Shared<S>) ->
         if so_far == PREFACE.len() {
             return Some((true, buffer));
         }
-        if buffer.is_empty() {
-            poll_fn(|cx| {
-                if connection.poll_readable(cx).is_ready() {
-                    return Poll::Ready(true);
-                }
-                connection.timer().poll_expired(cx).map(|()| false)
-            })
-            .await
-            .then_some(())?;
-            buffer = Buffer::borrow();
-        }
-        let is_first = buffer.is_empty();
-        match connection.read_some(&mut buffer).await {
-            Ok(0) => return None,
-            Ok(_) if is_first => connection.timer().set(shared.options.head_timeout),
-            Ok(_) => {}
-            // It seemed readable, and was not.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return None,
+        if connection.read_some(&mut buffer).await.ok()? == 0 {
+            return None;
         }
     }
 }
@@ -234,6 +238,7 @@ async fn run<S: HttpService>(
                     idle = Instant::now();
                 } else if let Some(since) = closing {
                     if since.elapsed() >= CLOSING && idle.elapsed() >= CLOSING {
+                        line.close();
                         return Ok(());
                     }
                 } else if idle.elapsed() >= shared.options.keep_alive_timeout {

@@ -12,8 +12,9 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use outflow_content::{AbortReason, Outgoing, Watch};
+use outflow_content::{AbortReason, Evidence, Outgoing, Watch};
 
+use super::deliveries::Place;
 use super::duplex::Duplex;
 use super::line::Line;
 use super::pieces::Pieces;
@@ -84,7 +85,7 @@ pub(crate) async fn answer<S: HttpService>(
             shared.counters.add_refused();
             let (status, reason) = *refusal;
             tracing::info!(client = %client.peer, status = status.as_u16(), reason, "request refused");
-            let _ = plain(&mut respond, status, reason);
+            let _ = plain(&mut respond, status, reason, is_head);
             return Outcome::Done;
         }
     };
@@ -105,17 +106,14 @@ pub(crate) async fn answer<S: HttpService>(
         Some(Ok(response)) => {
             let status = response.status();
             tracing::error!(client = %client.peer, %status, "the service's final response is an interim one");
-            let _ =
-                plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, "the service gave no final response");
+            let text = "the service gave no final response";
+            let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
             return Outcome::Done;
         }
         Some(Err(error)) => {
             tracing::error!(client = %client.peer, error, "the service failed");
-            let _ = plain(
-                &mut respond,
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the service failed; see the server's log",
-            );
+            let text = "the service failed; see the server's log";
+            let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
             return Outcome::Done;
         }
     };
@@ -134,6 +132,9 @@ fn accepted(
         return refused(StatusCode::NOT_IMPLEMENTED, "CONNECT is not known here");
     }
     if let Some(authority) = head.uri.authority() {
+        if authority.as_str().contains('@') {
+            return refused(StatusCode::BAD_REQUEST, "an authority that names a user");
+        }
         let named = HeaderValue::from_str(authority.as_str()).ok();
         let mut hosts = head.headers.get_all(HOST).iter();
         let (host, second) = (hosts.next(), hosts.next());
@@ -150,7 +151,8 @@ fn accepted(
     let target = head.uri.path_and_query().cloned();
     head.uri = target.map(Uri::from).unwrap_or_default();
     head.version = Version::HTTP_2;
-    let mut request = Request::from_parts(head, RequestBody::of_stream(body, stall));
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut request = Request::from_parts(head, RequestBody::of_stream(body, length, stall));
     request.extensions_mut().insert(PeerAddr(client.peer));
     if let Some(secure) = &client.secure {
         request.extensions_mut().insert(secure.clone());
@@ -161,8 +163,13 @@ fn accepted(
     Ok(request)
 }
 
-/// A short answer of the engine's own.
-fn plain(respond: &mut SendResponse<Bytes>, status: StatusCode, text: &str) -> Result<(), h2::Error> {
+/// A short answer of the engine's own, to HEAD without its text.
+fn plain(
+    respond: &mut SendResponse<Bytes>,
+    status: StatusCode,
+    text: &str,
+    is_head: bool,
+) -> Result<(), h2::Error> {
     let mut response = Response::new(());
     *response.status_mut() = status;
     let text = Bytes::from(format!("{status}: {text}\n"));
@@ -170,7 +177,10 @@ fn plain(respond: &mut SendResponse<Bytes>, status: StatusCode, text: &str) -> R
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
     put_date(headers);
-    let mut body = respond.send_response(response, false)?;
+    let mut body = respond.send_response(response, is_head)?;
+    if is_head {
+        return Ok(());
+    }
     // Too short to be worth a place in line.
     body.send_data(text, true)
 }
@@ -228,18 +238,29 @@ async fn send<S: HttpService>(
     let length = outgoing.len();
     let mut watch = outgoing.watch();
     watch.started();
+    let (watched, mut early) = (watch.is_watched(), Early { watch: Some(watch), line });
     let mut pieces = Pieces::new(outgoing);
     // The first bytes are had before the head leaves: as long as they are not there, another answer can be given.
-    let first = match pieces.next(PIECE).await {
-        Ok(first) => first,
-        Err(error) => {
+    let first = {
+        let mut first = pin!(pieces.next(PIECE));
+        poll_fn(|cx| match first.as_mut().poll(cx) {
+            Poll::Ready(first) => Poll::Ready(Ok(first)),
+            // What nobody waits for any more must not be waited for here.
+            Poll::Pending => respond.poll_reset(cx).map(Err),
+        })
+        .await
+    };
+    let first = match first {
+        Ok(Ok(first)) => first,
+        Err(reset) => {
+            early.end(|watch| watch.aborted(&gone(reset.ok())));
+            return Outcome::Reset;
+        }
+        Ok(Err(error)) => {
             tracing::debug!(client = %client.peer, %error, "content failed before its first byte");
-            watch.failed(&error);
-            let _ = plain(
-                &mut respond,
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the file cannot be read; see the server's log",
-            );
+            early.end(|watch| watch.failed(&error));
+            let text = "the file cannot be read; see the server's log";
+            let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, false);
             return Outcome::Done;
         }
     };
@@ -247,21 +268,37 @@ async fn send<S: HttpService>(
     let (mut head, ()) = head.into_parts();
     prepare(&mut head.headers, Some(length));
     let Some(first) = first else {
-        watch.completed(outflow_content::Evidence::Sent);
+        early.end(|watch| watch.completed(Evidence::Sent));
         let _ = respond.send_response(Response::from_parts(head, ()), true);
         return Outcome::Done;
     };
-    let stream = respond.stream_id().as_u32();
+    // What is acknowledged before this body has left may make room for it.
+    let place = match watched {
+        true => {
+            let mut place = pin!(line.place());
+            let placed = poll_fn(|cx| match place.as_mut().poll(cx) {
+                Poll::Ready(place) => Poll::Ready(Ok(place)),
+                Poll::Pending => respond.poll_reset(cx).map(Err),
+            });
+            match placed.await {
+                Ok(place) => place,
+                Err(reset) => {
+                    early.end(|watch| watch.aborted(&gone(reset.ok())));
+                    return Outcome::Reset;
+                }
+            }
+        }
+        false => None,
+    };
     let body = match respond.send_response(Response::from_parts(head, ()), false) {
         Ok(body) => body,
         Err(_) => {
-            watch.aborted(&AbortReason::Disconnected("the stream was reset".to_owned()));
+            early.end(|watch| watch.aborted(&gone(None)));
             return Outcome::Reset;
         }
     };
-    let left = line.begin(stream, Some(watch));
-    let mut sender = Sender { line, body, stream, left: Some(left), timer: Timer::paced(&shared.options) };
-    sender.timer.set(shared.options.stall_timeout);
+    let watched = early.watch.take().map(|watch| (watch, place));
+    let mut sender = Sender::new(shared, line, body, watched);
     let sent = sender.pieces(&mut pieces, first, length, |n| shared.counters.add_copied(n)).await;
     sender.end(sent)
 }
@@ -279,18 +316,16 @@ async fn copy<S: HttpService>(
     let length = body_length(&response, is_head);
     let (mut head, body) = response.into_parts();
     prepare(&mut head.headers, length);
-    let without = is_head || !may_have_body(status) || length == Some(0);
-    let stream = respond.stream_id().as_u32();
+    // A body that says it is empty is looked at, too, if it does not know by itself: it may break its word.
+    let empty = length.is_none_or(|length| length == 0) && body.is_end_stream();
+    let without = is_head || !may_have_body(status) || empty;
     let Ok(writer) = respond.send_response(Response::from_parts(head, ()), without) else {
         return Outcome::Reset;
     };
     if without {
         return Outcome::Done;
     }
-    let left = line.begin(stream, None);
-    let mut sender =
-        Sender { line, body: writer, stream, left: Some(left), timer: Timer::paced(&shared.options) };
-    sender.timer.set(shared.options.stall_timeout);
+    let mut sender = Sender::new(shared, line, writer, None);
     let sent = sender.frames(pin!(body), length, client, |n| shared.counters.add_copied(n)).await;
     sender.end(sent)
 }
@@ -310,6 +345,28 @@ fn hand_off<S: HttpService>(
     Outcome::Done
 }
 
+/// A delivery before its first byte.
+struct Early<'a> {
+    watch: Option<Watch>,
+    line: &'a Line,
+}
+
+impl Early<'_> {
+    fn end(&mut self, tell: impl FnOnce(Watch)) {
+        if let Some(watch) = self.watch.take() {
+            tell(watch);
+        }
+    }
+}
+
+/// Dropped there, with the connection.
+impl Drop for Early<'_> {
+    fn drop(&mut self) {
+        let line = self.line;
+        self.end(|watch| watch.aborted(&line.forsaken()));
+    }
+}
+
 /// Hands one body over, as fast as the client's windows and the line take it.
 struct Sender<'a> {
     line: &'a Line,
@@ -317,9 +374,32 @@ struct Sender<'a> {
     stream: u32,
     left: Option<tokio::sync::oneshot::Receiver<()>>,
     timer: Timer,
+    /// It is known how it ended.
+    over: bool,
 }
 
-impl Sender<'_> {
+/// Why a delivery ended whose client has reset its stream, or is gone.
+fn gone(reason: Option<Reason>) -> AbortReason {
+    AbortReason::Disconnected(match reason {
+        Some(reason) => format!("stream reset: {reason}"),
+        None => "the connection ended".to_owned(),
+    })
+}
+
+impl<'a> Sender<'a> {
+    fn new<S>(
+        shared: &Shared<S>,
+        line: &'a Line,
+        body: SendStream<Bytes>,
+        watch: Option<(Watch, Place)>,
+    ) -> Sender<'a> {
+        let stream = body.stream_id().as_u32();
+        let left = Some(line.begin(stream, watch));
+        let mut timer = Timer::paced(&shared.options);
+        timer.set(shared.options.stall_timeout);
+        Sender { line, body, stream, left, timer, over: false }
+    }
+
     async fn pieces(
         &mut self,
         pieces: &mut Pieces,
@@ -493,6 +573,7 @@ impl Sender<'_> {
     }
 
     fn end(mut self, sent: Result<(), Failure>) -> Outcome {
+        self.over = true;
         let Err(failure) = sent else { return Outcome::Done };
         let watch = self.line.give_up(self.stream);
         let tell = |watch: Option<Watch>, reason: &AbortReason| {
@@ -502,9 +583,7 @@ impl Sender<'_> {
         };
         match failure {
             Failure::Gone(reason) => {
-                let why =
-                    reason.map_or("the connection ended".to_owned(), |why| format!("stream reset: {why}"));
-                tell(watch, &AbortReason::Disconnected(why));
+                tell(watch, &gone(reason));
                 Outcome::Reset
             }
             Failure::Stalled => {
@@ -522,5 +601,18 @@ impl Sender<'_> {
                 Outcome::Done
             }
         }
+    }
+}
+
+/// Dropped before the end: the service's body panics, or nobody wants the stream any more. What waits on the line for a
+/// body that does not come would keep the connection for ever.
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        // Unlike what a dropped stream says by itself, this is an error to every client.
+        self.body.send_reset(Reason::INTERNAL_ERROR);
+        self.line.forsake(self.stream);
     }
 }

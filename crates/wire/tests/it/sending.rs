@@ -246,7 +246,7 @@ impl Feed for Hesitant {
 }
 
 /// A feed, of which so many bytes are announced, and a word behind it.
-struct Fed(Bytes, u64);
+pub(crate) struct Fed(pub(crate) Bytes, pub(crate) u64);
 
 impl Spans for Fed {
     fn len(&self) -> u64 {
