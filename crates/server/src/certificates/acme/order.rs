@@ -122,6 +122,7 @@ pub(super) async fn obtain(
 }
 
 async fn prove(order: &mut Order, domain: &str, show: impl Fn(Arc<CertifiedKey>)) -> Result<(), OrderError> {
+    let mut refused = None;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -133,9 +134,16 @@ async fn prove(order: &mut Order, domain: &str, show: impl Fn(Arc<CertifiedKey>)
         let mut challenge =
             authorization.challenge(ChallengeType::TlsAlpn01).ok_or(OrderError::NotOffered)?;
         show(challenge_certificate(domain, challenge.key_authorization().digest().as_ref())?);
-        challenge.set_ready().await?;
+        // An authority that looks at once may answer what it saw already.
+        if let Err(error) = challenge.set_ready().await {
+            refused = Some(error);
+            break;
+        }
     }
-    let ready = order.poll_ready(&PATIENCE).await;
+    let ready = match refused {
+        Some(error) => Err(error),
+        None => order.poll_ready(&PATIENCE).await,
+    };
     if matches!(ready, Ok(OrderStatus::Ready)) {
         return Ok(());
     }
