@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::options::Options;
-use crate::tails::{TELL_EVERY, is_large, is_worth_measuring};
+use crate::tails::{TELL_EVERY, is_worth_measuring};
 
 use super::frames::Part;
 
@@ -40,8 +40,8 @@ pub(crate) struct Deliveries {
     leaving: Vec<Part>,
     /// One permit for each byte that may be handed over.
     pub(crate) room: Arc<Semaphore>,
-    /// Told when a large body has left, which is worth a question at once.
-    pub(crate) large_left: Arc<Notify>,
+    /// Told when somebody waits for a place, which is worth a question at once.
+    pub(crate) crowded: Arc<Notify>,
     /// One permit for each body that may be pending.
     pub(crate) places: Arc<Semaphore>,
     told: Instant,
@@ -64,6 +64,8 @@ struct Delivery {
     /// The connection's bytes when the last of this stream's had left.
     end: Option<u64>,
     acked_at: Option<Instant>,
+    /// The client's program was asked when this was acknowledged already.
+    asked: bool,
     left: Option<oneshot::Sender<()>>,
 }
 
@@ -94,7 +96,7 @@ impl Deliveries {
             streams: HashMap::new(),
             leaving: Vec::new(),
             room: Arc::new(Semaphore::new(QUEUED)),
-            large_left: Arc::default(),
+            crowded: Arc::default(),
             places: Arc::new(Semaphore::new(PENDING)),
             told: Instant::now(),
             acked: 0,
@@ -115,6 +117,7 @@ impl Deliveries {
             marks: VecDeque::new(),
             end: None,
             acked_at: None,
+            asked: false,
             left: Some(sender),
         };
         self.streams.insert(stream, delivery);
@@ -176,11 +179,7 @@ impl Deliveries {
                 let _ = left.send(());
             }
             match &delivery.watch {
-                Some(watch) if watch.is_watched() => {
-                    if is_large(watch) {
-                        self.large_left.notify_one();
-                    }
-                }
+                Some(watch) if watch.is_watched() => {}
                 _ => {
                     if let Some(watch) = self.streams.remove(&part.stream).and_then(|gone| gone.watch) {
                         watch.completed(Evidence::Sent);
@@ -198,6 +197,21 @@ impl Deliveries {
     /// True when some body has left whole and nobody has said that it arrived.
     pub(crate) fn wants_word(&self) -> bool {
         self.streams.values().any(|delivery| delivery.end.is_some())
+    }
+
+    /// Whether the client's program is to be asked now. Many a client closes as soon as it has what it wanted, and a
+    /// question that it has not read then makes its kernel send RST: so it is asked only about what has been acknowledged
+    /// for a while, and such an RST says nothing about that.
+    pub(crate) fn ask(&mut self, after: Duration) -> bool {
+        let now = Instant::now();
+        let rested = |delivery: &Delivery| delivery.acked_at.is_some_and(|at| now - at >= after);
+        if !self.streams.values().any(rested) {
+            return false;
+        }
+        for delivery in self.streams.values_mut() {
+            delivery.asked |= delivery.acked_at.is_some();
+        }
+        true
     }
 
     /// The connection's first `acked` bytes have been acknowledged (`None`: the kernel does not say). The reason if the
@@ -289,24 +303,39 @@ impl Deliveries {
             if !arrived {
                 delivery.measure(acked, &transport);
             }
-            let whole = arrived || delivery.end.zip(acked).is_some_and(|(end, acked)| acked >= end);
+            let acked = arrived || delivery.end.zip(acked).is_some_and(|(end, acked)| acked >= end);
+            let whole = match (acked, delivery.asked) {
+                (false, _) => Whole::No,
+                (true, false) => Whole::UnlessLeft,
+                (true, true) => Whole::Yes,
+            };
             Some((delivery.watch?, whole))
         });
         Lost(lost.collect())
     }
 }
 
-/// Bodies of a connection that is no more, and whether they had been acknowledged to their last byte.
-pub(crate) struct Lost(Vec<(Watch, bool)>);
+/// Bodies of a connection that is no more, and whether they have arrived.
+pub(crate) struct Lost(Vec<(Watch, Whole)>);
+
+/// Whether a body has arrived.
+enum Whole {
+    No,
+    /// It was acknowledged to its last byte: yes, unless the client's kernel said that its program left.
+    UnlessLeft,
+    /// The same, and what its kernel said may be about our question.
+    Yes,
+}
 
 impl Lost {
-    /// What was acknowledged to its last byte has arrived, unless the client's kernel said that its program left.
+    /// Ends them for `reason`.
     pub(crate) fn tell(self, reason: &AbortReason) {
+        let left = matches!(reason, AbortReason::Disconnected(_));
         for (watch, whole) in self.0 {
-            if whole && !matches!(reason, AbortReason::Disconnected(_)) {
-                watch.completed(Evidence::Acked);
-            } else {
-                watch.aborted(reason);
+            match whole {
+                Whole::Yes => watch.completed(Evidence::Acked),
+                Whole::UnlessLeft if !left => watch.completed(Evidence::Acked),
+                Whole::UnlessLeft | Whole::No => watch.aborted(reason),
             }
         }
     }

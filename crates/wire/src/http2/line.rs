@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use h2::Reason;
 use outflow_content::{AbortReason, Evidence, Watch};
@@ -167,7 +168,7 @@ impl Line {
                 let acked = state.acked();
                 let State { deliveries, connection, .. } = &mut *state;
                 deliveries.arrived(acked, || sys::transport(connection.stream()).ok());
-                deliveries.large_left.notify_one();
+                deliveries.crowded.notify_one();
             }
             Arc::clone(&state.deliveries.places)
         };
@@ -210,9 +211,14 @@ impl Line {
         state.deliveries.give_up(stream, acked)
     }
 
-    /// Told when a large body has left.
-    pub(crate) fn large_left(&self) -> Arc<Notify> {
-        Arc::clone(&self.lock().deliveries.large_left)
+    /// Told when somebody waits for a place among the deliveries that are pending.
+    pub(crate) fn crowded(&self) -> Arc<Notify> {
+        Arc::clone(&self.lock().deliveries.crowded)
+    }
+
+    /// True when there is no such place.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.lock().deliveries.places.available_permits() == 0
     }
 
     /// True while it is not known of some body whether it has arrived.
@@ -220,10 +226,12 @@ impl Line {
         self.lock().deliveries.is_pending()
     }
 
-    /// True when some body has left whole and nobody has said that it arrived; and how much had left.
-    pub(crate) fn wants_word(&self) -> Option<u64> {
-        let state = self.lock();
-        state.deliveries.wants_word().then(|| state.connection.written())
+    /// Whether the client's program is to be asked now what has arrived, and how much had left. About what was
+    /// acknowledged so long ago, unless it is `urgent`.
+    pub(crate) fn ask(&self, after: Duration, urgent: bool) -> Option<u64> {
+        let mut state = self.lock();
+        let asks = state.deliveries.ask(after) || (urgent && state.deliveries.wants_word());
+        asks.then(|| state.connection.written())
     }
 
     /// Looks how much has arrived. The reason if the client takes nothing any more.
@@ -258,7 +266,7 @@ impl Line {
         let ended = || AbortReason::Disconnected("the connection ended".to_owned());
         self.lock().over = Some(reason.clone().unwrap_or_else(ended));
         if reason.is_none() {
-            let mut pause = std::time::Duration::from_millis(1);
+            let mut pause = Duration::from_millis(1);
             let mut progress = (None, Instant::now());
             while self.look(options).is_ok() {
                 let (acked, written) = {
@@ -277,7 +285,7 @@ impl Line {
                 if tokio::time::timeout(pause, poll_fn(|cx| self.poll_over(cx))).await.is_ok() {
                     break;
                 }
-                pause = (pause * 2).min(std::time::Duration::from_millis(250));
+                pause = (pause * 2).min(Duration::from_millis(250));
             }
         }
         let _ = self.look(options);

@@ -63,6 +63,9 @@ const UNSENT: u32 = 1024 * 1024;
 /// A client that resets its streams has so many more of them than it lets finish.
 const RESETS: i32 = 200;
 
+/// How long a body must have been acknowledged before the client's program is asked about it.
+const ASK_AFTER: Duration = Duration::from_millis(200);
+
 /// How long a client has to close a connection on which nothing happens any more.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -75,8 +78,8 @@ enum Event {
     /// A stream is over.
     Over(Outcome),
     Pong,
-    /// A large body has left.
-    Left,
+    /// Too many deliveries are pending.
+    Crowded,
     /// The clock ticked, or the server drains.
     Tick,
 }
@@ -162,7 +165,7 @@ async fn run<S: HttpService>(
     };
     let mut pings = Pings { pings: h2.ping_pong(), asked: None };
     let client = Client::of(line);
-    let large_left = line.large_left();
+    let crowded = line.crowded();
     let mut idle = Instant::now();
     let mut closing: Option<Instant> = None;
     let mut resets = 0_i32;
@@ -194,7 +197,7 @@ async fn run<S: HttpService>(
                 },
                 over = over => Event::Over(over),
                 () = pings.answered() => Event::Pong,
-                () = large_left.notified() => Event::Left,
+                () = crowded.notified() => Event::Crowded,
                 () = ticked => Event::Tick,
             }
         };
@@ -228,12 +231,12 @@ async fn run<S: HttpService>(
                 if let Some(position) = pings.asked.take() {
                     line.confirm(position);
                 }
-                pings.ask(line);
+                pings.ask(line, line.is_crowded());
             }
-            Event::Left => pings.ask(line),
+            Event::Crowded => pings.ask(line, true),
             Event::Tick => {
                 line.look(&shared.options)?;
-                pings.ask(line);
+                pings.ask(line, false);
                 if h2.has_streams() || line.is_pending() {
                     idle = Instant::now();
                 } else if let Some(since) = closing {
@@ -259,9 +262,9 @@ struct Pings {
 
 impl Pings {
     /// Asks, if there is something to ask about and no question under way.
-    fn ask(&mut self, line: &Line) {
+    fn ask(&mut self, line: &Line, urgent: bool) {
         let Some(pings) = self.pings.as_mut().filter(|_| self.asked.is_none()) else { return };
-        if let Some(position) = line.wants_word()
+        if let Some(position) = line.ask(ASK_AFTER, urgent)
             && pings.send_ping(Ping::opaque()).is_ok()
         {
             self.asked = Some(position);

@@ -134,7 +134,8 @@ fn a_ping_within_tls_that_is_answered_confirms() {
 #[test]
 fn a_client_that_never_answers_pings_is_acknowledged_in_time() {
     for total in [10_000, MEDIUM] {
-        let options = Options { confirm_timeout: Duration::from_millis(100), ..Options::default() };
+        // Longer than it takes to ask.
+        let options = Options { confirm_timeout: Duration::from_secs(1), ..Options::default() };
         let (server, events) = watched(1, options, total);
         let mut client = Framed::wide(Client::connect(server.addr));
         client.get(1, "/").body(1);
@@ -151,6 +152,29 @@ fn an_orderly_close_behind_the_last_byte_confirms() {
     client.next(&[PING]);
     drop(client);
     assert_arrived(one(events, MEDIUM), MEDIUM, Evidence::Confirmed);
+}
+
+/// As curl does: it closes right behind the last byte, when it has no time to read a question.
+#[test]
+fn a_client_that_closes_at_once_behind_the_last_byte_has_got_all() {
+    for _ in 0..20 {
+        let (server, events) = watched(1, patient(), MEDIUM);
+        let mut client = Framed::wide(Client::connect(server.addr));
+        client.get(1, "/").body(1);
+        drop(client);
+        assert_arrived(one(events, MEDIUM), MEDIUM, Evidence::Confirmed);
+    }
+}
+
+/// Its kernel says RST, which is about the question: what had been acknowledged before it was asked has arrived.
+#[test]
+fn a_client_that_closes_with_a_question_unread_has_got_what_was_acknowledged_before_it() {
+    let (server, events) = watched(1, patient(), MEDIUM);
+    let mut client = Framed::wide(Client::connect(server.addr));
+    client.get(1, "/").body(1);
+    client.client.wait_for(9 + 8);
+    drop(client);
+    assert_arrived(one(events, MEDIUM), MEDIUM, Evidence::Acked);
 }
 
 #[test]
