@@ -40,6 +40,8 @@ struct State {
     blocked: Option<Instant>,
     /// The client has ended its side in an orderly way.
     ended: bool,
+    /// The socket has failed.
+    failed: bool,
     /// Why the connection is over, if it is.
     over: Option<AbortReason>,
 }
@@ -58,9 +60,19 @@ impl State {
                 let position = self.connection.written();
                 self.deliveries.left(position);
             }
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Err(error)) => {
+                let kind = error.kind();
+                self.fails(kind);
+            }
         }
         result
+    }
+
+    /// A call has failed. If the first one does by EPIPE, the client had ended its side in good order before it answered by
+    /// RST what we said later: otherwise, Linux says ECONNRESET.
+    fn fails(&mut self, kind: io::ErrorKind) {
+        self.ended |= !self.failed && kind == io::ErrorKind::BrokenPipe;
+        self.failed = true;
     }
 
     fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,6 +152,7 @@ impl Line {
             deliveries: Deliveries::new(),
             blocked: None,
             ended: false,
+            failed: false,
             over: None,
         })))
     }
@@ -350,7 +363,10 @@ impl AsyncRead for Line {
             return Poll::Ready(Ok(()));
         }
         let before = room.filled().len();
-        ready!(state.connection.poll_read(cx, room))?;
+        if let Err(error) = ready!(state.connection.poll_read(cx, room)) {
+            state.fails(error.kind());
+            return Poll::Ready(Err(error));
+        }
         state.ended |= room.filled().len() == before;
         state.heard(&room.filled()[before..]);
         Poll::Ready(Ok(()))

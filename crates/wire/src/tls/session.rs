@@ -76,9 +76,23 @@ impl Session {
                     let opened = inner.tls.process_new_packets();
                     // An alert, or the answer to a change of keys. What the socket does not take leaves with the
                     // next bytes.
-                    while inner.tls.wants_write() && inner.tls.write_tls(&mut Raw(stream.as_fd())).is_ok() {}
+                    let mut written = Ok(0);
+                    while inner.tls.wants_write() && written.is_ok() {
+                        written = inner.tls.write_tls(&mut Raw(stream.as_fd()));
+                    }
                     opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                    return Poll::Ready(Ok(n));
+                    return match written {
+                        // Said once only: whoever reads on would find an end in good order.
+                        Err(error)
+                            if !matches!(
+                                error.kind(),
+                                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                            ) =>
+                        {
+                            Poll::Ready(Err(error))
+                        }
+                        _ => Poll::Ready(Ok(n)),
+                    };
                 }
             }
         }
