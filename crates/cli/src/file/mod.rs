@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use outflow_server::certificates::{Files, Pair};
 use outflow_server::single::{About, Offer, SingleService};
-use outflow_wire::Server;
+use outflow_wire::{Listener, Server, Tls, TlsOptions};
 
 use self::input::{Input, Inputs, is_stdin};
 use self::reload::{Bell, Why};
@@ -34,9 +35,6 @@ const FLAGS: Flags = Flags { host: "--host", port: "--port" };
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let _logs = logging::start(options.log_level, options.log_format);
     let tls = options.tls()?;
-    if tls.is_some() {
-        return Err(anyhow::anyhow!("TLS is not there yet").into());
-    }
     let inputs = Inputs {
         files: options.files(),
         timeout: options.stdin_timeout(),
@@ -50,10 +48,10 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
             "--watch is for files: standard input cannot be read again; name a file"
         )));
     }
-    Ok(serve(&options, inputs)?)
+    Ok(serve(&options, tls, inputs)?)
 }
 
-fn serve(options: &Options, inputs: Inputs) -> anyhow::Result<()> {
+fn serve(options: &Options, tls: Option<Pair>, inputs: Inputs) -> anyhow::Result<()> {
     // Watched before they are read, so that no change falls between the two.
     let watch = options.watch.then(|| Watch::new(&inputs.files)).transpose()?;
     let Input { sealed, modified } = inputs.read()?;
@@ -69,15 +67,29 @@ fn serve(options: &Options, inputs: Inputs) -> anyhow::Result<()> {
     // Last, so that nobody can connect who would have to wait for standard input.
     let listener = Listen::of(&options.host, options.port).open(&FLAGS)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
+    let files = tls.map(open_files).transpose()?;
+    let (listener, scheme) = match &files {
+        Some(files) => {
+            let tls = Tls::new(Arc::<Files>::clone(files), &TlsOptions::default());
+            (Listener::with_tls(listener, Arc::new(tls.context("TLS cannot be set up")?)), "https")
+        }
+        None => (listener.into(), "http"),
+    };
     let max_connections = running::max_connections(options.max_connections);
     let server = Server::new(outflow_wire::Options { max_connections, ..outflow_wire::Options::default() });
     let bell = Arc::<Bell>::default();
     let ringer = Arc::clone(&bell);
-    let hangup = Box::new(move || ringer.ring(Why::Asked));
+    let hangup = Box::new(move || {
+        ringer.ring(Why::Asked);
+        if let Some(files) = &files {
+            // What is wrong is in the log.
+            let _ = files.reload();
+        }
+    });
     signals::listen(server.handle(), Duration::from_secs(options.drain.into()), Some(hangup))?;
     let threads = running::threads(options.threads);
 
-    running::announce("http", address);
+    running::announce(scheme, address);
     tracing::info!(file = inputs.names(), bytes, etag, media_type = ?about.media_type, %address, threads, "serving");
     if let Some(watch) = watch {
         watch.start(Arc::clone(&bell))?;
@@ -86,6 +98,13 @@ fn serve(options: &Options, inputs: Inputs) -> anyhow::Result<()> {
     server.run([listener], threads, service).context("the server ended")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Certificate and key, looked after from here on.
+fn open_files(pair: Pair) -> anyhow::Result<Arc<Files>> {
+    let files = Files::open_all(vec![pair])?;
+    files.watch().context("no thread to look after certificates")?;
+    Ok(files)
 }
 
 /// The type that is asked for; else what the last file's name says, or that of the address.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderValue;
 
+use outflow_server::certificates::Pair;
+
 use crate::Failure;
 use crate::options::{LogFormat, LogLevel};
 use crate::size::Size;
@@ -100,9 +102,11 @@ impl Options {
     }
 
     /// Certificate and key; with one of them there is no telling what is wanted.
-    pub(crate) fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
+    pub(crate) fn tls(&self) -> Result<Option<Pair>, Failure> {
         match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Ok(Some((cert.clone(), key.clone()))),
+            (Some(certificate), Some(key)) => {
+                Ok(Some(Pair { certificate: certificate.clone(), key: key.clone() }))
+            }
             (None, None) => Ok(None),
             (Some(_), None) => Err(Failure::Usage(anyhow::anyhow!(
                 "--tls-cert without --tls-key: TLS needs both; leave out both for plain HTTP"

@@ -19,6 +19,7 @@ mod config;
 mod crashes;
 mod delivered_links;
 mod drain;
+mod file;
 mod hostile;
 mod ledger_faults;
 mod links;

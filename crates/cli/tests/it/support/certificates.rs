@@ -67,7 +67,7 @@ impl Authority {
 }
 
 /// As programs that renew certificates do.
-pub(crate) fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, text: impl AsRef<[u8]>) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).unwrap();
     std::fs::rename(beside, path).unwrap();
