@@ -21,6 +21,7 @@ mod delivered_links;
 mod drain;
 mod file;
 mod hostile;
+mod http2_clients;
 mod ledger_faults;
 mod links;
 mod names;

@@ -14,6 +14,7 @@ mod run;
 mod server;
 mod stores;
 mod stream;
+mod transport;
 mod tree;
 
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ pub(crate) use run::{Program, feed, java, output, program, python};
 pub(crate) use server::{Server, Setup, binary};
 pub(crate) use stores::{Access, BUCKET, Bucket, Garage, Moto, Nginx};
 pub(crate) use stream::{Listener, Told as Heard};
+pub(crate) use transport::{Fetch, Transport};
 pub(crate) use tree::{Files, Random, Tree, noise};
 
 /// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
