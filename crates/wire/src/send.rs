@@ -447,7 +447,9 @@ impl Sender<'_> {
 
     /// The delivery ends here: with what is known, as long as the kernel still says it.
     fn end(&mut self, tell: impl FnOnce(Watch)) {
-        let acked = self.acked();
+        let Some(watch) = &self.watch else { return };
+        // To ask the kernel costs a call: not for somebody who does not want to know.
+        let acked = if watch.is_watched() { self.acked() } else { None };
         let Some(mut watch) = self.watch.take() else { return };
         if watch.is_watched() {
             let transport = is_worth_measuring(&watch, self.begun.elapsed())

@@ -266,8 +266,11 @@ impl Connection {
 
     /// Looks how much has arrived. The reason if the client makes no progress any more.
     pub(crate) fn look(&mut self, options: &Options) -> Result<(), AbortReason> {
+        if !self.has_tails() {
+            return Ok(());
+        }
         let acked = self.acked();
-        let Some(mut tails) = self.tails.take_if(|tails| !tails.queue.is_empty()) else { return Ok(()) };
+        let Some(mut tails) = self.tails.take() else { return Ok(()) };
         let result = match acked {
             Some(acked) => tails.look(acked, self.stream(), options),
             None => {
