@@ -25,6 +25,7 @@ mod outgoing;
 mod range;
 mod respond;
 mod span;
+mod written;
 
 pub use body::ContentBody;
 pub use body_map::BodyMap;
@@ -36,3 +37,4 @@ pub use outgoing::Outgoing;
 pub use span::{
     Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,
 };
+pub use written::{FieldLines, Written};

@@ -52,6 +52,12 @@ impl Outgoing {
         Outgoing { current, rest, len, content_len, observer }
     }
 
+    /// Nothing.
+    #[must_use]
+    pub fn empty() -> Outgoing {
+        Outgoing { current: None, rest: VecDeque::new(), len: 0, content_len: 0, observer: None }
+    }
+
     /// Takes what is to be sent out of a response that [`crate::Content::respond`] made. `None` for any other
     /// response, for one whose body has been polled, and for one whose framing a middleware changed
     /// (another `Content-Length`, another `Content-Encoding`): that one has to be sent by its body.
@@ -108,6 +114,45 @@ impl Outgoing {
         }
         self.len -= span.len();
         Some(Ok(span))
+    }
+
+    /// All that is left, if that is one run of memory or of a file ([`Spans::is_at_hand`]). Hands nothing out:
+    /// [`Outgoing::advance`] does.
+    #[must_use]
+    pub fn at_hand(&self) -> Option<Span> {
+        if !self.rest.is_empty() {
+            return None;
+        }
+        match self.current.as_ref()? {
+            Piece::Memory(bytes) => Some(Span::Memory(bytes.clone())),
+            Piece::Content(spans, range) if spans.is_at_hand() => {
+                let mut span = spans.span_at(range.start).ok()?;
+                span.truncate(self.len);
+                (span.len() == self.len).then_some(span)
+            }
+            Piece::Content(..) => None,
+        }
+    }
+
+    /// The first `n` bytes of [`Outgoing::at_hand`] have been handed out.
+    pub fn advance(&mut self, n: u64) {
+        let n = n.min(self.len);
+        match &mut self.current {
+            // No more than there are, and these fit a usize.
+            Some(Piece::Memory(bytes)) => drop(bytes.split_to(n as usize)),
+            Some(Piece::Content(_, range)) => range.start += n,
+            None => {}
+        }
+        self.len -= n;
+        if self.len == 0 {
+            self.current = None;
+        }
+    }
+
+    /// True when somebody is to be told what becomes of it.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.observer.is_some()
     }
 
     /// The watch to keep while sending. Call it once, before the first byte leaves.

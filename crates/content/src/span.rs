@@ -113,6 +113,12 @@ pub trait OpenFile: Send + Sync + 'static {
 
     /// What to call the file in messages.
     fn name(&self) -> String;
+
+    /// True if the bytes are in memory and nobody can change them any more (memfd_create(2), with its seals): they need
+    /// neither be waited for nor looked at again.
+    fn is_sealed(&self) -> bool {
+        false
+    }
 }
 
 /// A place that an object's bytes come from: a local file, an object in a store.
@@ -179,6 +185,11 @@ pub trait Spans: Send + Sync + 'static {
     /// # Errors
     /// [`SpanError`] when the bytes cannot be had.
     fn span_at(&self, offset: u64) -> Result<Span, SpanError>;
+
+    /// True if all of it is one run of memory or of a file: to ask for its span begins nothing and costs next to nothing.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
 }
 
 /// Why a span's bytes cannot be had. Names the file, so that the message says what to look at.
@@ -291,6 +302,10 @@ impl SpanList {
 impl Spans for SpanList {
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn is_at_hand(&self) -> bool {
+        matches!(self.runs.as_slice(), [(_, Run::Memory(_) | Run::File(_))])
     }
 
     fn span_at(&self, offset: u64) -> Result<Span, SpanError> {

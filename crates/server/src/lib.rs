@@ -34,7 +34,6 @@
 //!
 //! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
 //! other HTTP server on tokio.
-#![forbid(unsafe_code)]
 
 mod accept;
 mod ahead;

@@ -223,6 +223,46 @@ impl Connection {
         Ok(n)
     }
 
+    /// True for a connection in the clear of which nobody counts what is written.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.session.is_none() && self.tails.is_none()
+    }
+
+    /// Sends some of two runs of bytes, if the socket takes something now; knows no deadline. Only on a connection that
+    /// [is plain](Connection::is_plain).
+    pub(crate) fn poll_send_both(
+        &self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+        more: bool,
+    ) -> Poll<io::Result<usize>> {
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        self.poll_write_with(cx, |socket| {
+            if second.is_empty() {
+                return Ok(rustix::net::send(socket, first, flags)?);
+            }
+            let runs = [IoSlice::new(first), IoSlice::new(second)];
+            Ok(rustix::net::sendmsg(socket, &runs, &mut SendAncillaryBuffer::default(), flags)?)
+        })
+    }
+
+    /// Runs a system call that writes, if the socket can take something now; knows no deadline.
+    pub(crate) fn poll_write_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let stream = self.stream();
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_io(Interest::WRITABLE, || call(stream.as_fd())) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
     /// Seals some of these runs and sends them, to their last byte.
     async fn send_sealed(&mut self, runs: &[IoSlice<'_>]) -> io::Result<usize> {
         let Some(session) = self.session.clone() else { return Ok(0) };

@@ -35,12 +35,30 @@ pub(crate) fn head(
     framing: BodyFraming,
     persistence: Persistence,
 ) {
-    out.push(b"HTTP/1.1 ");
-    out.push(status.as_str().as_bytes());
-    out.push(b" ");
-    out.push(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.push(b"\r\n");
+    head_with(out, status, &[], headers, framing, persistence);
+}
 
+/// The same with further fields, which are written already: whole lines, none of them about framing, persistence or the
+/// time.
+pub(crate) fn head_with(
+    out: &mut Buffer,
+    status: StatusCode,
+    lines: &[u8],
+    headers: &HeaderMap,
+    framing: BodyFraming,
+    persistence: Persistence,
+) {
+    if status == StatusCode::OK {
+        out.push(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        out.push(b"HTTP/1.1 ");
+        out.push(status.as_str().as_bytes());
+        out.push(b" ");
+        out.push(status.canonical_reason().unwrap_or_default().as_bytes());
+        out.push(b"\r\n");
+    }
+
+    out.push(lines);
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     let mut has_date = false;
     for (name, value) in headers {

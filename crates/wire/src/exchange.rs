@@ -3,15 +3,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use outflow_content::{AbortReason, Outgoing};
-use tokio::sync::Notify;
+use outflow_content::{AbortReason, FieldLines, Outgoing};
+use tokio::sync::futures::Notified;
 use tower_service::Service;
 
 use crate::buffer::Buffer;
@@ -33,7 +33,8 @@ pub struct PeerAddr(pub SocketAddr);
 
 /// What an engine asks of a service: a [`tower_service::Service`] of requests, cheap to clone.
 ///
-/// Implemented for every service that fits, axum's `Router` among them; not to be implemented by hand.
+/// Implemented for every service that fits, axum's `Router` among them. By hand only for the sake of
+/// [`HttpService::usual`].
 pub trait HttpService: Clone + Send + Sync + 'static {
     /// What carries the bytes of a response that has no [`Outgoing`].
     type Body: Body<Data: Send, Error: std::fmt::Display + Send> + Send + 'static;
@@ -43,6 +44,18 @@ pub trait HttpService: Clone + Send + Sync + 'static {
         &self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Self::Body>, String>> + Send;
+
+    /// Whether [`HttpService::usual`] is worth asking.
+    const HAS_USUAL: bool = false;
+
+    /// The answer to a request that says no more than where it goes, if it is written already: GET or HEAD in the clear, of
+    /// `target`, which is a path and maybe a query, and without a field that could make the answer another one
+    /// (`Range`, conditions, `Accept-Encoding`). Such a request takes no other memory than what it was read into.
+    /// `None`: [`HttpService::answer`] is asked.
+    fn usual(&self, target: &str) -> Option<FieldLines> {
+        let _ = target;
+        None
+    }
 }
 
 impl<S, B> HttpService for S
@@ -111,7 +124,8 @@ pub(crate) fn serve<S: HttpService>(
             connection.rest();
             // It is looked after small deliveries as often as the clock ticks, after large ones more often.
             let notify = if connection.has_tails() { &shared.ticked } else { &shared.swept };
-            match wait(&mut connection, &shared, notify).await {
+            let mut notified = pin!(notify.notified());
+            match wait(&mut connection, &shared, notified.as_mut()).await {
                 Woken::Readable => {}
                 Woken::Closing => return Box::pin(connection.finish(&shared.options, Farewell::Idle)).await,
                 _ if connection.has_tails() => {
@@ -149,9 +163,12 @@ enum Woken {
     Look,
 }
 
-/// Waits for a request, for `notify`, and for the time to look after deliveries.
-async fn wait<S>(connection: &mut Connection, shared: &Shared<S>, notify: &Notify) -> Woken {
-    let mut notified = pin!(notify.notified());
+/// Waits for a request, for `notified`, and for the time to look after deliveries.
+async fn wait<S>(
+    connection: &mut Connection,
+    shared: &Shared<S>,
+    mut notified: Pin<&mut Notified<'_>>,
+) -> Woken {
     // Registered before the flag is looked at, so that no notification falls between the two.
     notified.as_mut().enable();
     if shared.is_draining() {
@@ -182,9 +199,33 @@ async fn busy<S: HttpService>(
     mut buffer: Buffer,
     shared: &Shared<S>,
 ) -> Option<Connection> {
+    // One place among those that wait for the clock, from one request to the next: to take a new one each time touches the
+    // memory of two other connections.
+    let mut notified = pin!(shared.ticked.notified());
     'requests: loop {
         loop {
             match read_head(&mut connection, &mut buffer, shared).await {
+                Reading::Usual { len, is_head, lines } => {
+                    buffer.consume(len);
+                    shared.counters.add_request();
+                    connection.served = connection.served.saturating_add(1);
+                    connection.heard(&shared.options);
+                    let keep = !shared.is_draining();
+                    match usual(&mut connection, &mut buffer, is_head, &lines, keep, shared).await {
+                        Ok(()) if keep => {}
+                        Ok(()) => {
+                            Box::pin(end(connection, None, true, None, shared)).await;
+                            return None;
+                        }
+                        Err(reason) => {
+                            connection.cut(&reason);
+                            return None;
+                        }
+                    }
+                    if buffer.is_empty() {
+                        break;
+                    }
+                }
                 Reading::Complete(head) => {
                     buffer.consume(head.len);
                     shared.counters.add_request();
@@ -219,7 +260,7 @@ async fn busy<S: HttpService>(
         connection.timer().set(shared.options.keep_alive_timeout);
         let mut ticks = if connection.served < BUSY_FROM { 2 } else { 0 };
         while ticks < 2 {
-            match wait(&mut connection, shared, &shared.ticked).await {
+            match wait(&mut connection, shared, notified.as_mut()).await {
                 Woken::Readable => {
                     buffer = Buffer::borrow();
                     continue 'requests;
@@ -228,7 +269,10 @@ async fn busy<S: HttpService>(
                     connection.finish(&shared.options, Farewell::Idle).await;
                     return None;
                 }
-                Woken::Notified => ticks += 1,
+                Woken::Notified => {
+                    ticks += 1;
+                    notified.set(shared.ticked.notified());
+                }
                 Woken::Look => {}
             }
             if let Err(reason) = connection.look(&shared.options) {
@@ -242,6 +286,12 @@ async fn busy<S: HttpService>(
 
 enum Reading {
     Complete(Box<Head>),
+    /// A plain head of `len` bytes, whose answer is written already.
+    Usual {
+        len: usize,
+        is_head: bool,
+        lines: FieldLines,
+    },
     /// The socket looked readable and was not.
     Nothing,
     /// The client has ended its side.
@@ -252,7 +302,11 @@ enum Reading {
     Refused(Refusal),
 }
 
-async fn read_head<S>(connection: &mut Connection, buffer: &mut Buffer, shared: &Shared<S>) -> Reading {
+async fn read_head<S: HttpService>(
+    connection: &mut Connection,
+    buffer: &mut Buffer,
+    shared: &Shared<S>,
+) -> Reading {
     let limit = shared.options.max_head_bytes;
     let too_large = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request head too large");
     let mut begun = false;
@@ -260,6 +314,13 @@ async fn read_head<S>(connection: &mut Connection, buffer: &mut Buffer, shared: 
     let mut parse = !buffer.is_empty();
     loop {
         if parse {
+            if S::HAS_USUAL
+                && connection.is_plain()
+                && let Some(plain) = head::plain(buffer.filled()).filter(|plain| plain.len <= limit)
+                && let Some(lines) = shared.service.usual(plain.target)
+            {
+                return Reading::Usual { len: plain.len, is_head: plain.is_head, lines };
+            }
             match head::parse(buffer.filled()) {
                 Ok(Some(head)) if head.len > limit => return Reading::Refused(too_large),
                 Ok(Some(head)) => return Reading::Complete(Box::new(head)),
@@ -366,8 +427,9 @@ async fn exchange<S: HttpService>(
             tracing::error!(client = %connection.peer, error, "the service failed");
             let text = "500 Internal Server Error: the service failed; see the server's log\n";
             let sent =
-                plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
-            return end(connection, handle, sent.is_ok(), None, shared).await;
+                Box::pin(plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head))
+                    .await;
+            return Box::pin(end(connection, handle, sent.is_ok(), None, shared)).await;
         }
     };
 
@@ -375,9 +437,9 @@ async fn exchange<S: HttpService>(
     let switches = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
     if let (true, Some(promise)) = (switches, promise) {
         let headers = response.headers();
-        let raw = release(connection, shared, buffer, |out| {
+        let raw = Box::pin(release(connection, shared, buffer, |out| {
             encode::head(out, status, headers, BodyFraming::None, Persistence::Keep(version));
-        });
+        }));
         promise.keep(raw.await?);
         return None;
     }
@@ -385,8 +447,9 @@ async fn exchange<S: HttpService>(
     if status.is_informational() {
         tracing::error!(client = %connection.peer, %status, "the service's final response is an interim one");
         let text = "500 Internal Server Error: the service gave no final response; see the server's log\n";
-        let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head).await;
-        return end(connection, handle, sent.is_ok(), None, shared).await;
+        let sent =
+            Box::pin(plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, !is_head)).await;
+        return Box::pin(end(connection, handle, sent.is_ok(), None, shared)).await;
     }
 
     if let Some(handoff) = response.extensions_mut().remove::<Handoff>()
@@ -405,17 +468,23 @@ async fn exchange<S: HttpService>(
             }
         }
         let (framing, headers) = (BodyFraming::UntilClose, response.headers());
-        let raw = release(connection, shared, buffer, |out| {
+        let raw = Box::pin(release(connection, shared, buffer, |out| {
             encode::head(out, status, headers, framing, Persistence::Close);
-        });
+        }));
         handoff.take(raw.await?);
         return None;
     }
 
-    let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
-    let body_framing = match &outgoing {
-        Some(outgoing) => BodyFraming::Length(outgoing.len()),
-        None => body_framing(&response, version, is_head),
+    let written = FieldLines::take(&mut response);
+    let outgoing = match &written {
+        _ if is_head => None,
+        Some(written) => Some(written.outgoing()),
+        None => Outgoing::take(&mut response),
+    };
+    let body_framing = match (&outgoing, &written) {
+        (Some(outgoing), _) => BodyFraming::Length(outgoing.len()),
+        (None, Some(written)) => BodyFraming::Length(written.len()),
+        (None, None) => body_framing(&response, version, is_head),
     };
     let keep = keep_alive
         && handle.as_ref().is_none_or(BodyHandle::is_done)
@@ -425,7 +494,8 @@ async fn exchange<S: HttpService>(
     let persistence = if keep { Persistence::Keep(version) } else { Persistence::Close };
 
     let mut out = Buffer::borrow();
-    encode::head(&mut out, status, response.headers(), body_framing, persistence);
+    let lines = written.as_ref().map_or(&[][..], FieldLines::as_bytes);
+    encode::head_with(&mut out, status, lines, response.headers(), body_framing, persistence);
 
     if let Some(handle) = &handle {
         let written = handle.response_begins();
@@ -435,12 +505,11 @@ async fn exchange<S: HttpService>(
     let peer = connection.peer;
     let midway = Midway(&mut connection);
     let sent = match outgoing {
-        Some(outgoing) => {
-            send::outgoing(midway.0, &shared.options, &shared.counters, out, outgoing, !keep).await
-        }
+        Some(outgoing) => deliver(midway.0, out, outgoing, keep, shared).await,
         None => {
             let framing = if is_head || !may_have_body(status) { BodyFraming::None } else { body_framing };
-            copy::body(midway.0, &shared.options, &shared.counters, out, response.into_body(), framing)
+            let body = response.into_body();
+            Box::pin(copy::body(midway.0, &shared.options, &shared.counters, out, body, framing))
                 .await
                 .map(|()| None)
                 .map_err(|failure| {
@@ -461,7 +530,7 @@ async fn exchange<S: HttpService>(
                         buffer = rest;
                     }
                     // The service still holds the request's body, and will not read it.
-                    _ => return end(connection, None, true, tail, shared).await,
+                    _ => return Box::pin(end(connection, None, true, tail, shared)).await,
                 }
             }
             if let Some(tail) = tail {
@@ -473,17 +542,73 @@ async fn exchange<S: HttpService>(
             }
             Some((connection, buffer))
         }
-        Ok(tail) => end(connection, handle, true, tail, shared).await,
+        Ok(tail) => Box::pin(end(connection, handle, true, tail, shared)).await,
         Err(send::Failure::Unsent) => {
             let text = "500 Internal Server Error: the file cannot be read; see the server's log\n";
-            let sent = plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, true).await;
-            end(connection, handle, sent.is_ok(), None, shared).await
+            let sent =
+                Box::pin(plain(&mut connection, shared, StatusCode::INTERNAL_SERVER_ERROR, text, true)).await;
+            Box::pin(end(connection, handle, sent.is_ok(), None, shared)).await
         }
         Err(send::Failure::Cut(reason)) => {
             connection.cut(&reason);
             None
         }
     }
+}
+
+/// Answers a request that needs no more than what is written already.
+async fn usual<S>(
+    connection: &mut Connection,
+    buffer: &mut Buffer,
+    is_head: bool,
+    lines: &FieldLines,
+    keep: bool,
+    shared: &Shared<S>,
+) -> Result<(), AbortReason> {
+    let persistence = if keep { Persistence::Keep(Version::HTTP_11) } else { Persistence::Close };
+    // What was read beyond stays; most often that is nothing, and the answer takes the buffer's place.
+    let mut out =
+        if buffer.is_empty() { std::mem::replace(buffer, Buffer::none()) } else { Buffer::borrow() };
+    let (length, none) = (BodyFraming::Length(lines.len()), HeaderMap::new());
+    encode::head_with(&mut out, StatusCode::OK, lines.as_bytes(), &none, length, persistence);
+    let outgoing = if is_head { Outgoing::empty() } else { lines.outgoing() };
+    let midway = Midway(connection);
+    let sent = deliver(midway.0, out, outgoing, keep, shared).await;
+    midway.passed();
+    match sent {
+        Ok(_) => Ok(()),
+        Err(send::Failure::Cut(reason)) => Err(reason),
+        // Another answer could be given, but there is none: what is in memory does not fail.
+        Err(send::Failure::Unsent) => Err(AbortReason::Dropped),
+    }
+}
+
+/// Sends an encoded head and the body behind it: most often at once.
+async fn deliver<S>(
+    connection: &mut Connection,
+    mut out: Buffer,
+    mut outgoing: Outgoing,
+    keep: bool,
+    shared: &Shared<S>,
+) -> Result<Option<Tail>, send::Failure> {
+    let head = out.filled().len();
+    let at_once = poll_fn(|cx| {
+        Poll::Ready(send::poll_at_once(connection, &shared.counters, &mut out, &mut outgoing, cx))
+    });
+    if let Err(error) = at_once.await {
+        return Err(send::Failure::Cut(disconnected(&error)));
+    }
+    let unsent = out.filled().len() == head;
+    if out.is_empty() {
+        if outgoing.is_empty() {
+            return Ok(None);
+        }
+        // Who waits for the client holds no buffer.
+        out = Buffer::none();
+    }
+    let (options, counters) = (&shared.options, &shared.counters);
+    // Boxed, like all that is rare or takes its time: each request would carry these futures' size along.
+    Box::pin(send::outgoing(connection, options, counters, out, outgoing, unsent, !keep)).await
 }
 
 /// Sends the last head of a connection that stops being HTTP, and lets go of it.

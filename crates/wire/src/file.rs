@@ -35,6 +35,9 @@ pub(crate) async fn open(span: &FileSpan) -> Result<Arc<dyn OpenFile>, SpanError
 /// Reads some of `into` from `offset`, as much as is in the page cache; the rest on a thread that may
 /// block. 0 is the end of the file.
 pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8]) -> Result<usize, SpanError> {
+    if file.is_sealed() {
+        return pread(file.fd(), into, offset).map_err(|source| read_error(file, offset, source));
+    }
     let result = rustix::io::preadv2(file.fd(), &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT);
     match result {
         Ok(n) if n > 0 => Ok(n),

@@ -106,6 +106,93 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     Ok(Some(Head { request, len, framing, keep_alive, expect_continue, upgrade }))
 }
 
+/// A request that says no more than where it goes.
+pub(crate) struct Plain<'a> {
+    /// Length of the head in bytes.
+    pub(crate) len: usize,
+    /// HEAD; else it is GET.
+    pub(crate) is_head: bool,
+    /// Path and query.
+    pub(crate) target: &'a str,
+}
+
+/// Fields of a plain head at the most.
+const PLAIN_FIELDS: usize = 16;
+
+/// The head at the front of `bytes`, if it is complete and plain: GET or HEAD in HTTP/1.1, no body, no end of the connection,
+/// and no field that could make the answer another one. It is held to the same rules as any; `None` says only that
+/// [`parse`] has to look.
+pub(crate) fn plain(bytes: &[u8]) -> Option<Plain<'_>> {
+    let mut fields = [const { MaybeUninit::uninit() }; PLAIN_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let Ok(httparse::Status::Complete(len)) = parsed.parse_with_uninit_headers(bytes, &mut fields) else {
+        return None;
+    };
+    let is_head = match parsed.method? {
+        "GET" => false,
+        "HEAD" => true,
+        _ => return None,
+    };
+    let is_common = |byte: u8| COMMON[usize::from(byte)];
+    let target = parsed.path.filter(|target| target.starts_with('/') && target.bytes().all(is_common))?;
+    if parsed.version != Some(1) || line_ends(&bytes[..len]).is_err() {
+        return None;
+    }
+    let mut hosts = 0;
+    for field in parsed.headers.iter() {
+        if field.name.eq_ignore_ascii_case("host") {
+            hosts += 1;
+            if !field.value.iter().all(in_host) {
+                return None;
+            }
+        } else if DECISIVE.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+            return None;
+        }
+    }
+    (hosts == 1).then_some(Plain { len, is_head, target })
+}
+
+/// Fields that decide what is answered, or what becomes of the connection.
+const DECISIVE: [&str; 12] = [
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "expect",
+    "upgrade",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "accept-encoding",
+];
+
+/// What most targets consist of, and every reader takes for the same.
+static COMMON: [bool; 256] = letters_digits_and(b"/-._~!$&'()*+,;=:@%?");
+
+/// What may be in a Host.
+static HOST_BYTES: [bool; 256] = letters_digits_and(b"-._~!$&'()*+;=:[]%");
+
+fn in_host(byte: &u8) -> bool {
+    HOST_BYTES[usize::from(*byte)]
+}
+
+const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
 /// httparse hands out slices of its input; this says where they lie in it.
 fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
@@ -159,8 +246,7 @@ impl<'a> Meaning<'a> {
     fn note(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), Refusal> {
         if *name == HOST {
             self.hosts += 1;
-            let ok = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(byte);
-            if !value.iter().all(ok) {
+            if !value.iter().all(in_host) {
                 return Err(bad("malformed Host"));
             }
         } else if *name == CONNECTION {
@@ -304,6 +390,41 @@ mod tests {
         ] {
             assert_eq!(refused(head), 400, "{head:?}");
         }
+    }
+
+    #[test]
+    fn what_is_plain_is_accepted_as_well_and_means_the_same() {
+        for (head, is_plain) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            ("HEAD /a/b.txt?c=d%20 HTTP/1.1\r\nHost: x:1\r\nAccept: */*\r\nUser-Agent: y\r\n\r\nGET ", true),
+            ("\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: x\r\n", false),
+            ("POST / HTTP/1.1\r\nHost: x\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", false),
+            ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", false),
+            ("GET /\u{e4} HTTP/1.1\r\nHost: x\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=0-\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nCONNECTION: close\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\n\r\n", false),
+        ] {
+            let plain = plain(head.as_bytes());
+            assert_eq!(plain.is_some(), is_plain, "{head:?}");
+            if let Some(plain) = plain {
+                let full = accepted(head);
+                assert_eq!(plain.len, full.len);
+                assert_eq!(plain.target, full.request.uri().to_string());
+                assert_eq!(plain.is_head, full.request.method() == Method::HEAD);
+                assert!(full.keep_alive && full.framing == Framing::Length(0) && !full.expect_continue);
+            }
+        }
+        let many = "A: b\r\n".repeat(PLAIN_FIELDS);
+        assert!(plain(format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes()).is_none());
     }
 
     #[test]

@@ -11,9 +11,9 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError, Watch};
+use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError, Wait, Watch};
 use tokio::time::Instant;
 
 use crate::buffer::Buffer;
@@ -58,14 +58,69 @@ pub(crate) enum Failure {
     Unsent,
 }
 
+/// Sends what the socket takes at once, if nobody watches and all that is to be sent is in memory: most often that is all
+/// of it, and what [`outgoing`] needs to wait and to watch need not be made. What has left is taken from `head` and
+/// `outgoing`.
+pub(crate) fn poll_at_once(
+    connection: &Connection,
+    counters: &Counters,
+    head: &mut Buffer,
+    outgoing: &mut Outgoing,
+    cx: &mut Context<'_>,
+) -> io::Result<()> {
+    if outgoing.is_watched() || !connection.is_plain() {
+        return Ok(());
+    }
+    match outgoing.at_hand() {
+        Some(Span::Memory(body)) => {
+            let Poll::Ready(n) = connection.poll_send_both(cx, head.filled(), &body, false)? else {
+                return Ok(());
+            };
+            let of_body = n.saturating_sub(head.filled().len()) as u64;
+            head.consume(n);
+            outgoing.advance(of_body);
+            counters.add_copied(of_body);
+        }
+        Some(Span::File(span)) => {
+            let Ok(file) = span.file.open(Wait::No) else { return Ok(()) };
+            if !file.is_sealed() || span.len > TURN {
+                return Ok(());
+            }
+            let Poll::Ready(n) = connection.poll_send_both(cx, head.filled(), &[], true)? else {
+                return Ok(());
+            };
+            head.consume(n);
+            if !head.is_empty() {
+                return Ok(());
+            }
+            let mut at = span.offset;
+            let moved = connection.poll_write_with(cx, |socket| {
+                Ok(rustix::fs::sendfile(socket, file.fd(), Some(&mut at), span.len as usize)?)
+            });
+            let Poll::Ready(n) = moved? else { return Ok(()) };
+            outgoing.advance(n as u64);
+            counters.add_sendfile(n as u64);
+        }
+        None if outgoing.is_empty() => {
+            if let Poll::Ready(n) = connection.poll_send_both(cx, head.filled(), &[], false)? {
+                head.consume(n);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Sends `head` (already encoded) and then all of `outgoing`. What it gives back is for the connection to keep: it
-/// is not known yet whether the bytes arrived. `None` when nobody wants to know. `last`: nothing follows on the connection.
+/// is not known yet whether the bytes arrived. `None` when nobody wants to know. `unsent`: nothing of the response has left
+/// yet; `last`: nothing follows on the connection.
 pub(crate) async fn outgoing(
     connection: &mut Connection,
     options: &Options,
     counters: &Counters,
     head: Buffer,
     mut outgoing: Outgoing,
+    unsent: bool,
     last: bool,
 ) -> Result<Option<Tail>, Failure> {
     let mut watch = outgoing.watch();
@@ -95,7 +150,7 @@ pub(crate) async fn outgoing(
         quiet,
         turn: 0,
         corked: false,
-        unsent: true,
+        unsent,
     };
     let result = sender.spans(&mut outgoing).await;
     match result {
@@ -244,9 +299,10 @@ impl Sender<'_> {
         self.out = Buffer::none();
 
         let (mut offset, end) = (span.offset, span.offset + span.len);
-        let mut resident = offset;
+        let sealed = file.is_sealed();
+        let mut resident = if sealed { end } else { offset };
         // True while the file has been looked at and no time has passed since.
-        let mut verified = false;
+        let mut verified = sealed;
         while offset < end {
             let left = end - offset;
             if !verified && (left <= GUARDED || span.len <= TURN) {
@@ -276,7 +332,7 @@ impl Sender<'_> {
             self.unsent = false;
             self.connection.wrote(n);
             // A short count means a full socket: time passes before the rest can leave.
-            verified &= n == count;
+            verified &= n == count || sealed;
             offset += n;
             self.counters.add_sendfile(n);
             self.progress(n).await;

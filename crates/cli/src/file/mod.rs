@@ -95,7 +95,7 @@ fn serve(options: &Options, tls: Option<Pair>, inputs: Inputs) -> anyhow::Result
         watch.start(Arc::clone(&bell))?;
     }
     reload::start(service.clone(), inputs, about, bell)?;
-    server.run([listener], threads, service).context("the server ended")?;
+    server.run([listener], threads, service.on_wire()).context("the server ended")?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,12 +3,15 @@
 //! ```text
 //! sealed     bytes in memory that cannot change any more
 //! offer      the content and its compressed forms, each described; which one a request gets
+//!   sys        system calls
 //!   coding     content codings: what Accept-Encoding says, what compression gains
 //! ```
 
 mod coding;
 mod offer;
 mod sealed;
+#[allow(unsafe_code)]
+mod sys;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -16,7 +19,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use http::header::VARY;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use outflow_content::FieldLines;
+use outflow_wire::{HttpService, RequestBody};
 use percent_encoding::percent_decode_str;
 
 use crate::body::ServerBody;
@@ -50,6 +55,12 @@ impl SingleService {
         }))
     }
 
+    /// The same service for `outflow_wire` alone.
+    #[must_use]
+    pub fn on_wire(self) -> OnWire {
+        OnWire(self)
+    }
+
     /// What is served at the moment.
     #[must_use]
     pub fn current(&self) -> Arc<Offer> {
@@ -61,7 +72,8 @@ impl SingleService {
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<ServerBody> {
+    /// Answers; by what is written already if the engine `takes_lines` and there is something.
+    fn answer<B>(&self, request: &Request<B>, takes_lines: bool) -> Response<ServerBody> {
         let (method, headers) = (request.method(), request.headers());
         if !self.0.is_at(request.uri().path()) {
             return Problem::not_found().without_way_back().respond(method, headers);
@@ -71,9 +83,13 @@ impl SingleService {
             Method::OPTIONS => return options(METHODS),
             _ => return Problem::method(METHODS).without_way_back().respond(method, headers),
         }
-        let current = self.current();
+        let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         match current.choose(headers) {
-            Some(content) => content.again().respond(method, headers).map(ServerBody::Content),
+            // HTTP/2 writes its fields in another way.
+            Some(written) if takes_lines && request.version() <= Version::HTTP_11 => {
+                written.respond(method, headers).map(ServerBody::Content)
+            }
+            Some(written) => written.content().again().respond(method, headers).map(ServerBody::Content),
             None => {
                 let detail = "This is there only in encodings that Accept-Encoding excludes. Allow identity.";
                 let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
@@ -105,7 +121,31 @@ impl<B> tower_service::Service<Request<B>> for SingleService {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        ready(Ok(self.answer(&request, false)))
+    }
+}
+
+/// A [`SingleService`] on `outflow_wire` alone, which knows answers whose head is written already: most need no memory of
+/// their own.
+#[derive(Clone)]
+pub struct OnWire(SingleService);
+
+impl HttpService for OnWire {
+    type Body = ServerBody;
+
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ServerBody>, String> {
+        Ok(self.0.answer(&request, true))
+    }
+
+    const HAS_USUAL: bool = true;
+
+    fn usual(&self, target: &str) -> Option<FieldLines> {
+        let inner = &self.0.0;
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        if !inner.is_at(path) {
+            return None;
+        }
+        inner.current.read().unwrap_or_else(PoisonError::into_inner).plain().usual()
     }
 }
 
@@ -120,7 +160,7 @@ mod tests {
     }
 
     fn ask(service: &SingleService, method: &str, uri: &str) -> Response<ServerBody> {
-        service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap())
+        service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap(), false)
     }
 
     #[test]

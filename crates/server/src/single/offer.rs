@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue};
-use outflow_content::{Content, EntityTag, mentions_etag};
+use outflow_content::{EntityTag, Written, mentions_etag};
 
 use super::coding::{ALL, Accepted, Coding};
 use super::sealed::Sealed;
+use super::sys;
 use crate::file;
 
 /// Shorter contents travel in one packet, compressed or not.
@@ -55,7 +56,7 @@ pub struct Offer {
 
 /// One representation.
 struct Form {
-    content: Content,
+    content: Written,
     etag: EntityTag,
 }
 
@@ -87,7 +88,7 @@ impl Offer {
 
     /// The codings that it is offered in, and their lengths in bytes; smallest first.
     pub fn codings(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.coded.iter().map(|(coding, form)| (coding.name(), form.content.len()))
+        self.coded.iter().map(|(coding, form)| (coding.name(), form.len()))
     }
 
     /// The same content with those compressed forms that are worth it: a type that compresses, at least a twentieth less to
@@ -108,16 +109,22 @@ impl Offer {
                 None => break,
             }
         }
+        sys::give_back_memory();
         if coded.is_empty() || !goes_on() {
             return Ok(None);
         }
-        coded.sort_by_key(|(_, form)| form.content.len());
+        coded.sort_by_key(|(_, form)| form.len());
         Ok(Some(Offer { coded, ..Offer::new(self.plain.clone(), &self.about) }))
+    }
+
+    /// The content as it is.
+    pub(super) fn plain(&self) -> &Written {
+        &self.identity.content
     }
 
     /// The form that a request gets: the one that it began with, if it says so; else the one that it likes best, and the
     /// smallest of these. `None` if it accepts none.
-    pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Content> {
+    pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Written> {
         if self.coded.is_empty() && !headers.contains_key(http::header::ACCEPT_ENCODING) {
             return Some(&self.identity.content);
         }
@@ -164,7 +171,11 @@ impl Form {
             (None, Some(modified)) => content = content.last_modified(modified),
             (None, None) => {}
         }
-        Form { content, etag: tag }
+        Form { content: Written::new(content), etag: tag }
+    }
+
+    fn len(&self) -> u64 {
+        self.content.content().len()
     }
 }
 
@@ -236,7 +247,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let response = offer.choose(&headers)?.again().respond(&Method::GET, &headers);
+        let response = offer.choose(&headers)?.content().again().respond(&Method::GET, &headers);
         let encoding = response.headers().get(CONTENT_ENCODING);
         Some(encoding.map_or("identity", |value| value.to_str().unwrap()).to_owned())
     }

@@ -15,9 +15,16 @@ use outflow_content::{Content, Feed, FileSource, FileSpan, OpenFile, SpanError, 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
+use super::sys;
+
 /// Up to so many bytes are kept by the program: sending them costs less with a copy than without. Measured:
 /// `bench/README.md`.
 const SMALL: u64 = 32 * 1024;
+
+/// Contents of these sizes are gathered into huge pages. A smaller one would fill too little of one; to copy a larger one
+/// takes too long, before anything can be served.
+const HUGE_FROM: u64 = 64 * 1024;
+const HUGE_TO: u64 = 64 * 1024 * 1024;
 
 /// What it is called in messages and in /proc.
 const NAME: &str = "outflow-content";
@@ -101,6 +108,11 @@ impl Filling {
     /// When the kernel cannot seal, or cannot read what it has.
     pub fn seal(self) -> io::Result<Sealed> {
         let Filling { memory, hasher, len } = self;
+        if (HUGE_FROM..=HUGE_TO).contains(&len)
+            && let Err(error) = sys::gather(memory.as_fd(), len as usize)
+        {
+            tracing::debug!(%error, "the content stays in small pages");
+        }
         let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         rustix::fs::fcntl_add_seals(&memory, all)?;
         let memory = Memory(memory);
@@ -139,7 +151,7 @@ impl Sealed {
         match &self.place {
             Place::Program(bytes) => Content::bytes(bytes.clone()),
             Place::Kernel(memory) => {
-                let file = Arc::new(Shared(Arc::clone(memory)));
+                let file = Arc::new(Run(Arc::clone(memory)));
                 Content::files([FileSpan { file, offset: 0, len: self.len }])
             }
         }
@@ -207,19 +219,9 @@ impl Memory {
     }
 }
 
-/// A file in memory as a content's spans see it.
-#[derive(Clone)]
-struct Shared(Arc<Memory>);
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAME)
-    }
-}
-
-impl OpenFile for Shared {
+impl OpenFile for Memory {
     fn fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
+        self.0.as_fd()
     }
 
     fn verify(&self) -> Result<(), SpanError> {
@@ -229,11 +231,24 @@ impl OpenFile for Shared {
     fn name(&self) -> String {
         NAME.to_owned()
     }
+
+    fn is_sealed(&self) -> bool {
+        true
+    }
 }
 
-impl FileSource for Shared {
+/// A file in memory as a content's spans see it: open for as long as there is one.
+struct Run(Arc<Memory>);
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAME)
+    }
+}
+
+impl FileSource for Run {
     fn open(&self, _: Wait) -> Result<Arc<dyn OpenFile>, SpanError> {
-        Ok(Arc::new(self.clone()))
+        Ok(Arc::clone(&self.0) as Arc<dyn OpenFile>)
     }
 
     fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed> {
@@ -303,7 +318,7 @@ mod tests {
     fn as_a_feed_it_has_the_bytes_of_the_range() {
         let bytes: Vec<u8> = (0..200_000_u32).map(|at| (at % 251) as u8).collect();
         let Place::Kernel(memory) = sealed(&bytes).place else { panic!("it is not small") };
-        let mut feed = Shared(memory).feed(5, 150_000);
+        let mut feed = Run(memory).feed(5, 150_000);
         let mut out = Vec::new();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         while let Poll::Ready(Some(chunk)) = feed.poll_next(&mut cx) {
