@@ -8,7 +8,7 @@ use std::ptr;
 const HUGE: usize = 2 * 1024 * 1024;
 
 /// Has the kernel gather the first `len` bytes of a file in memory into huge pages (`MADV_COLLAPSE`, madvise(2), since
-/// Linux 6.1): neighbouring pages leave at a fifth less cost than scattered ones. They are copied once for that; the
+/// Linux 6.1): neighbouring pages leave at less cost than scattered ones. They are copied once for that; the
 /// file's size stays as it is.
 ///
 /// # Errors

@@ -24,3 +24,4 @@ mod splicing;
 mod timeouts;
 mod tls;
 mod upgrades;
+mod usual;

@@ -22,7 +22,7 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use outflow_content::Content;
-use outflow_wire::{Counters, Handle, Listener, Options, RequestBody, Server, Tls};
+use outflow_wire::{Counters, Handle, HttpService, Listener, Options, RequestBody, Server, Tls};
 use tower_service::Service;
 
 pub(crate) use client::Client;
@@ -110,12 +110,25 @@ where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
+    run_service(options, threads, listener, Answering(Arc::new(service)))
+}
+
+/// Runs a service that is not a tower `Service`, on one thread.
+pub(crate) fn serve_service(service: impl HttpService) -> Running {
+    run_service(Options::default(), 1, Listener::from, service)
+}
+
+fn run_service(
+    options: Options,
+    threads: usize,
+    listener: impl FnOnce(TcpListener) -> Listener,
+    service: impl HttpService,
+) -> Running {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = socket.local_addr().expect("an address");
     let listener = listener(socket);
     let server = Server::new(options);
     let (counters, handle) = (server.counters(), server.handle());
-    let service = Answering(Arc::new(service));
     let thread = std::thread::spawn(move || server.run([listener], threads, service));
     Running { addr, counters, handle, thread: Some(thread) }
 }
