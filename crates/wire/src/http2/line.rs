@@ -119,8 +119,9 @@ impl State {
         let State { resets, deliveries, connection, .. } = self;
         resets.scan(bytes, |stream, code| {
             let code = Reason::from(code);
-            // Who wants no more, but says that nothing is wrong, has got what was to be had.
-            if code != Reason::NO_ERROR {
+            // Who wants no more, but says that nothing is wrong, has got what was to be had. So has who takes the stream for
+            // closed already: curl does as soon as it has counted the body's bytes.
+            if code != Reason::NO_ERROR && code != Reason::STREAM_CLOSED {
                 let why = AbortReason::Disconnected(format!("stream reset: {code}"));
                 deliveries.reset(stream, connection.acked(), &why);
             }
