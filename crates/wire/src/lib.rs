@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! server     accepts, spreads connections over threads, drains
+//!   service    what is asked of a service
 //!   exchange   one connection: wait, head, service, response, wait
 //!     proxy      who a proxy in front says that the client is
 //!     head       bytes -> request, strictly (RFC 9112)
@@ -46,6 +47,7 @@ mod proxy;
 mod request_body;
 mod send;
 mod server;
+mod service;
 #[allow(unsafe_code)]
 mod sys;
 mod tails;
@@ -54,11 +56,12 @@ mod tls;
 pub mod upgrade;
 
 pub use counters::Counters;
-pub use exchange::{HttpService, PeerAddr};
+
 pub use options::Options;
 pub use proxy::ViaProxy;
 pub use request_body::{BodyError, RequestBody};
 pub use server::{Counted, Handle, Listener, Server, serve};
+pub use service::{HttpService, PeerAddr};
 pub use tls::{ACME_TLS, Secure, Tls, TlsOptions};
 
 /// The TLS library, for whoever brings certificates.

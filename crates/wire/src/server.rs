@@ -19,8 +19,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::connection::Connection;
 use crate::counters::Counters;
-use crate::exchange::{self, HttpService};
+use crate::exchange;
 use crate::options::Options;
+use crate::service::HttpService;
 use crate::tls::Tls;
 
 /// Threads on which each runtime may block: for files that are not in the page cache, and for services.

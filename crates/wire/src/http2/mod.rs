@@ -7,6 +7,7 @@
 //!     deliveries   until it is known whether they arrived
 //!   stream       one request and its response
 //!     pieces       a content's bytes, piece by piece
+//!     sender       hands them over as the client's windows allow
 //!     duplex       a stream that stops being HTTP
 //! ```
 //!
@@ -18,6 +19,7 @@ mod duplex;
 mod frames;
 mod line;
 mod pieces;
+mod sender;
 mod stream;
 
 use std::future::{pending, poll_fn};
@@ -37,12 +39,13 @@ use tokio::time::Instant;
 
 pub(crate) use duplex::Duplex;
 use line::Line;
-use stream::{Client, Outcome};
+use sender::Outcome;
+use stream::Client;
 
 use crate::buffer::Buffer;
 use crate::connection::Connection;
-use crate::exchange::HttpService;
 use crate::server::Shared;
+use crate::service::HttpService;
 
 /// What every client that speaks HTTP/2 begins with (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
