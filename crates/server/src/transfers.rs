@@ -31,6 +31,8 @@ const ASKED: usize = 32;
 /// Up to this size, in bytes, manifests are read side by side. Larger ones are read one after the other: reading takes
 /// several times their size.
 const SMALL: usize = 1 << 20;
+/// How often it is read before what came counts as all that there is.
+const READS: u32 = 3;
 /// For how long a request waits for the store that could be answered by what is known.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -62,6 +64,13 @@ impl Weighter<Arc<str>, Slot> for Weigh {
     fn weight(&self, _: &Arc<str>, slot: &Slot) -> u64 {
         slot.weight
     }
+}
+
+/// What a store sent for an id.
+struct Found {
+    outcome: Result<Arc<Transfer>, Problem>,
+    etag: Option<String>,
+    hash: Option<[u8; 32]>,
 }
 
 #[derive(Default)]
@@ -159,41 +168,27 @@ impl Inner {
     async fn ask(self: Arc<Self>, id: Arc<str>, known: Arc<Known>, turn: OwnedMutexGuard<()>) -> Outcome {
         // The semaphores are never closed.
         let _asked = self.asked.acquire().await;
-        let key = Manifest::key_of(&id);
-        let etag = known.lock().etag.clone();
-        let mut answer = self.store.read_small(&key, SMALL, etag.as_deref()).await;
-        let mut _large = None;
-        if let Err(StoreError { kind: StoreErrorKind::TooBig { .. }, .. }) = answer {
-            _large = Some(self.large.acquire().await);
-            answer = self.store.read_small(&key, Manifest::MAX_BYTES, etag.as_deref()).await;
-        }
-        let next = match answer {
-            Ok(Small::NotModified) => None,
-            Ok(Small::Read { bytes, object }) => {
-                let hash = *blake3::hash(&bytes).as_bytes();
-                let same = known.lock().hash == Some(hash);
-                let outcome = if same {
-                    None
-                } else {
-                    let (store, id) = (self.store.clone(), Arc::clone(&id));
-                    let reading = tokio::task::spawn_blocking(move || read(&store, &id, &bytes, &hash));
-                    Some(reading.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string()))))
-                };
-                outcome.map(|outcome| (outcome, object.etag, Some(hash)))
-            }
+        let (etag, hash) = {
+            let state = known.lock();
+            (state.etag.clone(), state.hash)
+        };
+        let next = match self.read(&id, etag.as_deref(), hash).await {
+            Ok(next) => next,
             Err(error) => {
                 if let Some(transfer) = self.in_spite_of(&id, &error, &known) {
                     return Ok(transfer);
                 }
-                Some((Err(refusal(&id, &error)), None, None))
+                Some(Found { outcome: Err(refusal(&id, &error)), etag: None, hash: None })
             }
         };
         let mut state = known.lock();
         let now = Instant::now();
         (state.checked, state.seen) = (Some(now), Some(now));
-        if let Some((outcome, etag, hash)) = next {
+        if let Some(Found { outcome, etag, hash }) = next {
+            // A store that says "still the same" of bytes that cannot be used may not have sent what it has.
+            state.etag = etag.filter(|_| outcome.is_ok());
+            state.hash = hash;
             state.outcome = Some(outcome.map_err(Arc::new));
-            (state.etag, state.hash) = (etag, hash);
         }
         let outcome = state.outcome.clone();
         drop(state);
@@ -203,6 +198,52 @@ impl Inner {
         self.slots.insert(id, Slot { weight: weight.min(LARGEST), known: Arc::clone(&known) });
         drop(turn);
         outcome.unwrap_or_else(|| Err(Arc::new(Problem::not_found().without_way_back())))
+    }
+
+    /// Reads the manifest from the store; nothing if it still has the bytes of `hash`, which it says `etag` for.
+    ///
+    /// What cannot be used is read again: a store that fails may refuse once, or send other bytes than it has. Bytes
+    /// that come twice are the manifest.
+    async fn read(
+        &self,
+        id: &Arc<str>,
+        etag: Option<&str>,
+        hash: Option<[u8; 32]>,
+    ) -> Result<Option<Found>, StoreError> {
+        let key = Manifest::key_of(id);
+        let mut broken: Option<Found> = None;
+        for tried in 1.. {
+            // Kept until it has been parsed.
+            let mut _alone = None;
+            let mut answer = self.store.read_small(&key, SMALL, etag).await;
+            if let Err(StoreError { kind: StoreErrorKind::TooBig { .. }, .. }) = answer {
+                // The semaphores are never closed.
+                _alone = Some(self.large.acquire().await);
+                answer = self.store.read_small(&key, Manifest::MAX_BYTES, etag).await;
+            }
+            let (bytes, etag) = match answer {
+                Ok(Small::NotModified) => return Ok(None),
+                Ok(Small::Read { bytes, object }) => (bytes, object.etag),
+                Err(StoreError { kind: StoreErrorKind::Denied(_), .. }) if tried < READS => continue,
+                Err(error) => return Err(error),
+            };
+            let next = Some(*blake3::hash(&bytes).as_bytes());
+            if next == hash {
+                return Ok(None);
+            }
+            if broken.as_ref().is_some_and(|broken| broken.hash == next) {
+                break;
+            }
+            let (store, name) = (self.store.clone(), Arc::clone(id));
+            let parsing = tokio::task::spawn_blocking(move || parse(&store, &name, &bytes));
+            let outcome = parsing.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())));
+            let found = Found { outcome, etag, hash: next };
+            if found.outcome.is_ok() || tried >= READS {
+                return Ok(Some(found));
+            }
+            broken = Some(found);
+        }
+        Ok(broken)
     }
 
     /// The manifest that was confirmed not long ago, if the store cannot be asked now.
@@ -220,9 +261,11 @@ impl Inner {
 }
 
 /// Reads a manifest. Blocks. Clients are told that it is broken, the log how.
-fn read(store: &Store, id: &str, bytes: &[u8], hash: &[u8; 32]) -> Result<Arc<Transfer>, Problem> {
+fn parse(store: &Store, id: &str, bytes: &[u8]) -> Result<Arc<Transfer>, Problem> {
     let manifest = Manifest::parse(bytes, id).map_err(|error| broken(id, &error))?;
-    Transfer::new(store, manifest, hash).map(Arc::new).map_err(|error| broken(id, &error))
+    Transfer::new(store, manifest, blake3::hash(bytes).as_bytes())
+        .map(Arc::new)
+        .map_err(|error| broken(id, &error))
 }
 
 fn broken(id: &str, error: &dyn std::fmt::Display) -> Problem {

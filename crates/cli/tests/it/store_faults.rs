@@ -108,6 +108,37 @@ fn access_that_ends_in_the_middle_cuts_the_download_and_one_that_comes_back_does
 }
 
 #[test]
+fn a_manifest_that_comes_wrong_once_is_read_again() {
+    let double = Double::start().unwrap();
+    let manifest = |id: &str| format!("p/{id}/manifest.json");
+    let server = Access::of(&double).serve("p").start();
+    for (id, fault) in [
+        ("a", Fault::Long { extra: 100 }),
+        ("b", Fault::Short { missing: 10 }),
+        ("c", Fault::Junk { extra: 100 }),
+        ("d", Fault::Expired),
+        ("e", Fault::Error500),
+        ("f", Fault::Close { at: At::Share(0.5) }),
+    ] {
+        let bytes = put_right(&double, id);
+        double.play([Rule::get(fault).key(&manifest(id)).times(1)]);
+        assert_same(&server.get(&format!("/t/{id}/f")).expect(200).body, &bytes, id);
+        assert_eq!(double.stats().all_faults(), 1, "{id}");
+        double.reset_stats();
+    }
+    // Nor is it for ever if it comes wrong again and again: that the store says "not modified" does not help it.
+    let bytes = put_right(&double, "g");
+    double.play([Rule::get(Fault::Long { extra: 100 }).key(&manifest("g"))]);
+    server.get("/t/g/f").expect(502);
+    double.calm();
+    let reply = until("the manifest is read again", || {
+        let reply = server.get("/t/g/f");
+        (reply.status == 200).then_some(reply)
+    });
+    assert_same(&reply.body, &bytes, "g");
+}
+
+#[test]
 fn a_store_that_falls_silent_is_asked_again() {
     let double = Double::start().unwrap();
     let bytes = put_right(&double, "a");
