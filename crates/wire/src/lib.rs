@@ -14,6 +14,9 @@
 //!   tls        handshakes, and what is within them
 //!   connection one socket, one deadline
 //!     tails      deliveries that are sent, until it is known whether they arrived
+//!   upgrade    connections that stop being HTTP
+//!     websocket  frames for those who speak WebSocket on them
+//!   pipe       pipes, by which the kernel moves bytes from socket to socket
 //! ```
 //!
 //! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that
@@ -42,7 +45,7 @@ pub mod fuzzing;
 mod head;
 mod http2;
 mod options;
-mod pipe;
+pub mod pipe;
 mod proxy;
 mod request_body;
 mod send;
@@ -54,6 +57,7 @@ mod tails;
 mod timer;
 mod tls;
 pub mod upgrade;
+pub mod websocket;
 
 pub use counters::Counters;
 

@@ -17,7 +17,7 @@ use rustix::process::Resource;
 
 /// What a pipe is filled with at the most, and the size that is asked for. The kernel counts in pages, one for
 /// each piece of a packet: a pipe may take less than this, and never more, because nobody asks for more.
-pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
+pub const PIPE_BYTES: usize = 1024 * 1024;
 
 /// A smaller pipe is of no use: copying is cheaper than splicing a packet or two at a time. Once a user without
 /// privileges has 64 MiB of pipes, further ones have 8 KiB (pipe(7), `pipe-user-pages-soft`).
@@ -84,7 +84,7 @@ impl Ends {
 }
 
 /// A pooled pipe, and how many bytes are in it.
-pub(crate) struct Pipe {
+pub struct Pipe {
     /// Taken when it is given back.
     ends: Option<Ends>,
     filled: usize,
@@ -92,20 +92,23 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     /// Borrows an empty pipe; `None` when there is none to be had.
-    pub(crate) fn borrow() -> Option<Pipe> {
+    #[must_use]
+    pub fn borrow() -> Option<Pipe> {
         let ends = POOL.with_borrow_mut(Vec::pop).or_else(Ends::open)?;
         Some(Pipe { ends: Some(ends), filled: 0 })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether all that was filled in has been drained.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
     /// Lets `fill` move bytes into the pipe, and notes how many.
-    pub(crate) fn fill<E>(
-        &mut self,
-        fill: impl FnOnce(BorrowedFd<'_>) -> Result<usize, E>,
-    ) -> Result<usize, E> {
+    ///
+    /// # Errors
+    /// Those of `fill`; `EAGAIN` may also mean that the pipe is full.
+    pub fn fill<E>(&mut self, fill: impl FnOnce(BorrowedFd<'_>) -> Result<usize, E>) -> Result<usize, E> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let n = fill(ends.write.as_fd())?;
         self.filled += n;
@@ -113,9 +116,12 @@ impl Pipe {
     }
 
     /// Moves some of the bytes into a socket. With `more`, the kernel waits for the bytes that follow before
-    /// it sends a packet that is not full. `WouldBlock` when the socket is full, `UnexpectedEof` when whoever
-    /// filled the pipe moved less than was said.
-    pub(crate) fn drain(&mut self, socket: BorrowedFd<'_>, more: bool) -> io::Result<usize> {
+    /// it sends a packet that is not full.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket is full, `UnexpectedEof` when whoever filled the pipe moved less than was said, and
+    /// what splice(2) says.
+    pub fn drain(&mut self, socket: BorrowedFd<'_>, more: bool) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let mut flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         flags.set(SpliceFlags::MORE, more);
