@@ -1,5 +1,5 @@
 //! Connections that stop being HTTP: after `101 Switching Protocols`, after a 2xx answer to `CONNECT`, or because the
-//! service takes them over for a body that has no end ([`Handoff`]).
+//! service takes them over for a body that has no end ([`Handoff`]). On HTTP/2 it is one stream that stops.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,6 +27,11 @@ pub fn on<B>(request: &mut Request<B>) -> Option<OnUpgrade> {
     let slot = request.extensions_mut().remove::<Slot>()?;
     slot.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(OnUpgrade)
 }
+
+/// In the extensions of a `CONNECT` on HTTP/2 that asks for a protocol (RFC 8441): what an `Upgrade` field names on
+/// HTTP/1.1. The request's target has a path then; the answer that agrees is a 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol(pub Box<str>);
 
 /// Waits for the connection to be handed over.
 pub struct OnUpgrade(oneshot::Receiver<Upgraded>);
@@ -139,6 +144,20 @@ impl Upgraded {
                 Some(stream.as_fd())
             }
             Way::Stream(_) => None,
+        }
+    }
+
+    /// Cuts it, instead of ending it: the client's program learns that what it got is not all. A stream is reset, a socket
+    /// sends an RST.
+    pub fn reset(mut self) {
+        match &mut self.way {
+            Way::Socket(socket) => {
+                let stream: &TcpStream = socket.write.as_ref();
+                if let Err(error) = rustix::net::connect_unspec(stream) {
+                    tracing::debug!(%error, "connection could not be cut");
+                }
+            }
+            Way::Stream(stream) => stream.reset(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use tokio::io::ReadBuf;
 
 /// Bytes that are handed over at a time.
@@ -19,9 +19,9 @@ pub(crate) struct Duplex {
 }
 
 impl Duplex {
-    /// What the client says is not heard, but that it goes away is.
-    pub(crate) fn writing(write: SendStream<Bytes>) -> Duplex {
-        Duplex { read: None, write, unread: Bytes::new() }
+    /// Without `read`, what the client says is not heard, but that it goes away is.
+    pub(crate) fn new(read: Option<RecvStream>, write: SendStream<Bytes>) -> Duplex {
+        Duplex { read, write, unread: Bytes::new() }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -64,6 +64,11 @@ impl Duplex {
     /// Nothing follows.
     pub(crate) fn shutdown(&mut self) -> io::Result<()> {
         self.write.send_data(Bytes::new(), true).map_err(io::Error::other)
+    }
+
+    /// Ends it for both sides, so that nobody takes what was said for all (RFC 9113, 8.5).
+    pub(crate) fn reset(&mut self) {
+        self.write.send_reset(Reason::CONNECT_ERROR);
     }
 }
 

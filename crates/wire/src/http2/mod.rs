@@ -159,7 +159,8 @@ async fn run<S: HttpService>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(limit)
-        .max_send_buffer_size(STREAM_BUFFER);
+        .max_send_buffer_size(STREAM_BUFFER)
+        .enable_connect_protocol();
     let handshake = tokio::time::timeout(shared.options.head_timeout, builder.handshake(line.clone()));
     let mut h2 = match handshake.await {
         Ok(Ok(h2)) => h2,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -25,7 +25,7 @@ use crate::request_body::RequestBody;
 use crate::server::Shared;
 use crate::service::{HttpService, PeerAddr};
 use crate::tls::{Secure, Session};
-use crate::upgrade::{Handoff, Upgraded};
+use crate::upgrade::{Handoff, Promise, Protocol, Upgraded};
 
 /// Who sends requests on this connection.
 #[derive(Clone)]
@@ -58,8 +58,8 @@ pub(crate) async fn answer<S: HttpService>(
     mut respond: SendResponse<Bytes>,
 ) -> Outcome {
     let is_head = request.method() == Method::HEAD;
-    let request = match accepted(request, &client, shared.options.stall_timeout) {
-        Ok(request) => request,
+    let (request, tunnel) = match accepted(request, &client, shared.options.stall_timeout) {
+        Ok(accepted) => accepted,
         Err(refusal) => {
             shared.counters.add_refused();
             let (status, reason) = *refusal;
@@ -96,20 +96,28 @@ pub(crate) async fn answer<S: HttpService>(
             return Outcome::Done;
         }
     };
+    if let Some((read, promise)) = tunnel.filter(|_| response.status().is_success()) {
+        let duplex = |write| Duplex::new(Some(read), write);
+        return let_go(&shared, response, respond, duplex, |stream| promise.keep(stream));
+    }
     send(&shared, &line, &client, response, respond, is_head).await
 }
 
-/// The request as services know them, from any version: a path in the target, the host in `Host`.
+/// What a `CONNECT` becomes if the service agrees: its stream's reading side, and whom it is promised to.
+type Tunnel = Option<(RecvStream, Promise)>;
+
+/// Why the engine itself does not pass a request on.
+type Refused = Box<(StatusCode, &'static str)>;
+
+/// The request as services know them, from any version: a path in the target, the host in `Host`. That of a `CONNECT`
+/// without a protocol is an authority, as on HTTP/1.1 (RFC 9113, 8.5); with one (RFC 8441), it has a path.
 fn accepted(
     request: Request<RecvStream>,
     client: &Client,
     stall: std::time::Duration,
-) -> Result<Request<RequestBody>, Box<(StatusCode, &'static str)>> {
+) -> Result<(Request<RequestBody>, Tunnel), Refused> {
     let refused = |status, reason| Err(Box::new((status, reason)));
     let (mut head, body) = request.into_parts();
-    if head.method == Method::CONNECT {
-        return refused(StatusCode::NOT_IMPLEMENTED, "CONNECT is not known here");
-    }
     if let Some(authority) = head.uri.authority() {
         if authority.as_str().contains('@') {
             return refused(StatusCode::BAD_REQUEST, "an authority that names a user");
@@ -127,11 +135,24 @@ fn accepted(
     } else if head.headers.get_all(HOST).iter().count() != 1 {
         return refused(StatusCode::BAD_REQUEST, "there has to be one authority, or Host");
     }
-    let target = head.uri.path_and_query().cloned();
-    head.uri = target.map(Uri::from).unwrap_or_default();
+    let is_connect = head.method == Method::CONNECT;
+    let protocol = head.extensions.remove::<h2::ext::Protocol>();
+    if !is_connect || protocol.is_some() {
+        let target = head.uri.path_and_query().cloned();
+        head.uri = target.map(Uri::from).unwrap_or_default();
+    }
     head.version = Version::HTTP_2;
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut request = Request::from_parts(head, RequestBody::of_stream(body, length, stall));
+    let (body, read) = if is_connect {
+        (RequestBody::empty(), Some(body))
+    } else {
+        (RequestBody::of_stream(body, length, stall), None)
+    };
+    let mut request = Request::from_parts(head, body);
+    let tunnel = read.map(|read| (read, Promise::put(&mut request)));
+    if let Some(protocol) = protocol {
+        request.extensions_mut().insert(Protocol(protocol.as_str().into()));
+    }
     request.extensions_mut().insert(PeerAddr(client.peer));
     if let Some(secure) = &client.secure {
         request.extensions_mut().insert(secure.clone());
@@ -139,7 +160,7 @@ fn accepted(
     if let Some(via) = client.via {
         request.extensions_mut().insert(ViaProxy(via));
     }
-    Ok(request)
+    Ok((request, tunnel))
 }
 
 /// A short answer of the engine's own, to HEAD without its text.
@@ -208,7 +229,8 @@ async fn send<S: HttpService>(
         && response.status().is_success()
         && !is_head
     {
-        return hand_off(shared, response, respond, handoff);
+        let duplex = |write| Duplex::new(None, write);
+        return let_go(shared, response, respond, duplex, |stream| handoff.take(stream));
     }
     let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
     let Some(mut outgoing) = outgoing else {
@@ -310,16 +332,17 @@ async fn copy<S: HttpService>(
 }
 
 /// The service has the stream from here on.
-fn hand_off<S: HttpService>(
+fn let_go<S: HttpService>(
     shared: &Arc<Shared<S>>,
     response: Response<S::Body>,
     mut respond: SendResponse<Bytes>,
-    handoff: Handoff,
+    duplex: impl FnOnce(SendStream<Bytes>) -> Duplex,
+    give: impl FnOnce(Upgraded),
 ) -> Outcome {
     let (mut head, _) = response.into_parts();
     prepare(&mut head.headers, None);
     if let Ok(write) = respond.send_response(Response::from_parts(head, ()), false) {
-        handoff.take(Upgraded::of_stream(Duplex::writing(write), shared.ending.subscribe()));
+        give(Upgraded::of_stream(duplex(write), shared.ending.subscribe()));
     }
     Outcome::Done
 }

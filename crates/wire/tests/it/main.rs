@@ -11,6 +11,7 @@ mod delivered;
 mod draining;
 mod http2;
 mod http2_abuse;
+mod http2_connect;
 mod http2_delivered;
 mod malformed;
 mod messages;
