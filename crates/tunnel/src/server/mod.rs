@@ -1,0 +1,5 @@
+//! To come.
+pub mod access;
+pub mod allow;
+pub mod capability;
+mod refusal;
