@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
+use outflow_net::is_public;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
 
 use crate::Event;
-use crate::hook::address::{Lookup, Private, Resolver, is_public, system};
+use crate::hook::address::{Lookup, Private, Resolver, system};
 use crate::hook::schedule;
 use crate::hook::sign::{HOW, Key, signatures};
 use crate::hook::teller::{Answer, Message, Teller, Told};
