@@ -1,0 +1,135 @@
+//! Sockets in pairs, and bytes that are known on both sides without being kept.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use outflow_tunnel::flow::Socket;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+/// Numbers without a pattern, the same each time (xorshift64*).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// From 1 to `most`.
+    pub(crate) fn size(&mut self, most: usize) -> usize {
+        1 + (self.next() % most as u64) as usize
+    }
+}
+
+/// A stream of bytes that can be made again at the other end.
+pub(crate) struct Bytes {
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Bytes {
+    pub(crate) fn new(seed: u64) -> Bytes {
+        let mut random = Random::new(seed);
+        // No multiple of what anybody reads or writes at a time: a piece in the wrong place never fits.
+        let block = (0..250_007).map(|_| random.next() as u8).collect();
+        Bytes { block, at: 0 }
+    }
+
+    /// The next bytes, at most so many.
+    pub(crate) fn next(&mut self, most: usize) -> &[u8] {
+        let from = self.at % self.block.len();
+        let n = most.min(self.block.len() - from);
+        self.at += n;
+        &self.block[from..from + n]
+    }
+}
+
+/// Writes `len` bytes in pieces of up to `piece`.
+pub(crate) async fn write(mut to: impl AsyncWrite + Unpin, seed: u64, len: usize, piece: usize) {
+    let (mut bytes, mut random, mut left) = (Bytes::new(seed), Random::new(seed + 1), len);
+    while left > 0 {
+        let part = bytes.next(random.size(piece).min(left));
+        to.write_all(part).await.unwrap();
+        left -= part.len();
+    }
+}
+
+/// Reads to the end in pieces of up to `piece`; they have to be what [`write`] wrote.
+pub(crate) async fn read(from: impl AsyncRead + Unpin, seed: u64, len: usize, piece: usize) {
+    let (n, end) = read_until(from, seed, piece).await;
+    end.unwrap();
+    assert_eq!(n, len);
+}
+
+/// The same, up to wherever it ends, and how.
+pub(crate) async fn read_until(
+    mut from: impl AsyncRead + Unpin,
+    seed: u64,
+    piece: usize,
+) -> (usize, io::Result<()>) {
+    let (mut bytes, mut random, mut read) = (Bytes::new(seed), Random::new(seed + 2), 0);
+    let mut room = vec![0; piece];
+    loop {
+        let size = random.size(piece);
+        let n = match from.read(&mut room[..size]).await {
+            Ok(0) => return (read, Ok(())),
+            Ok(n) => n,
+            Err(error) => return (read, Err(error)),
+        };
+        let mut got = &room[..n];
+        while !got.is_empty() {
+            let want = bytes.next(got.len());
+            assert!(want == &got[..want.len()], "other bytes behind {read}");
+            read += want.len();
+            got = &got[want.len()..];
+        }
+    }
+}
+
+/// Two ends of one TCP connection.
+pub(crate) async fn tcp() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (one, other) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    (one.unwrap(), other.unwrap().0)
+}
+
+/// What a peer can do with its end, of whichever kind.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl Duplex for TcpStream {}
+impl Duplex for UnixStream {}
+
+/// A peer's end, and the one that flows.
+pub(crate) async fn end_of(kind: Kind) -> (Box<dyn Duplex>, Socket) {
+    match kind {
+        Kind::Tcp | Kind::Narrow => {
+            let (peer, own) = tcp().await;
+            if kind == Kind::Narrow {
+                for socket in [&peer, &own] {
+                    rustix::net::sockopt::set_socket_recv_buffer_size(socket, 20_000).unwrap();
+                    rustix::net::sockopt::set_socket_send_buffer_size(socket, 20_000).unwrap();
+                }
+            }
+            (Box::new(peer), own.into())
+        }
+        Kind::Unix => {
+            let (peer, own) = UnixStream::pair().unwrap();
+            (Box::new(peer), own.into())
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp,
+    /// TCP with buffers so small that everybody has to wait.
+    Narrow,
+    Unix,
+}
