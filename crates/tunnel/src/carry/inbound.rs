@@ -9,7 +9,7 @@ use tokio::io::ReadBuf;
 
 use super::chunk::{CHUNK, Chunk};
 use super::{End, Side};
-use crate::frame::{Decoder, Event, Framing, Malformed, Role};
+use crate::frame::{Decoder, Event, Framing, Role};
 
 /// Buffers that are filled before others get their turn: 1 MiB.
 const TURN: usize = 16;
@@ -20,6 +20,9 @@ pub(crate) enum Said {
     Ping(Vec<u8>),
     Pong,
     Ack(u64),
+    Done,
+    /// As much payload has been passed on as was to be told.
+    Passed,
     /// The direction has ended, and the far end knows.
     Ended,
 }
@@ -44,6 +47,9 @@ pub(crate) struct Inbound {
     heard: bool,
     moved: bool,
     passed: u64,
+    /// After how many bytes it is told that they were passed on, and how many have not been told.
+    tell_every: u64,
+    untold: u64,
 }
 
 impl Inbound {
@@ -64,7 +70,14 @@ impl Inbound {
             heard: false,
             moved: false,
             passed: 0,
+            tell_every: u64::MAX,
+            untold: 0,
         }
+    }
+
+    /// One that goes on at an offset, maybe that of the end, and tells whenever it has passed on so many bytes.
+    pub(crate) fn from(self, passed: u64, ended: bool, tell_every: u64) -> Inbound {
+        Inbound { passed, fin: ended, done: ended, tell_every, ..self }
     }
 
     /// Goes on until something is said that is not payload, or there is nothing to do.
@@ -77,6 +90,10 @@ impl Inbound {
         let mut turn = 0;
         loop {
             ready!(self.poll_pass_on(cx, far)).map_err(End::FarLost)?;
+            if self.untold >= self.tell_every {
+                self.untold = 0;
+                return Poll::Ready(Ok(Said::Passed));
+            }
             if self.fin && !self.done {
                 ready!(Pin::new(&mut *far).poll_shutdown(cx)).map_err(End::FarLost)?;
                 self.done = true;
@@ -109,6 +126,7 @@ impl Inbound {
                 n => {
                     self.payload -= n;
                     self.passed += n as u64;
+                    self.untold += n as u64;
                     self.unflushed = true;
                     self.moved = true;
                 }
@@ -131,10 +149,8 @@ impl Inbound {
             Some(Event::Ping(payload)) => return Ok(Some(Said::Ping(payload))),
             Some(Event::Pong) => return Ok(Some(Said::Pong)),
             Some(Event::Ack(offset)) => return Ok(Some(Said::Ack(offset))),
-            Some(Event::Closed(status, words)) => {
-                let gave_up = format!("the other end closed it with status {status}: {words}");
-                return Err(End::LegLost(io::Error::new(io::ErrorKind::ConnectionAborted, gave_up)));
-            }
+            Some(Event::Done) => return Ok(Some(Said::Done)),
+            Some(Event::Closed(status, words)) => return Err(End::GivenUp(status, words)),
             None => (self.at, self.filled) = (0, 0),
         }
         Ok(None)
@@ -181,15 +197,16 @@ impl Inbound {
 
     fn leg_has_ended(&mut self) -> Result<(), End> {
         self.leg_ended = true;
-        match self.decoder.ended() {
-            Ok(()) => self.fin |= self.framing == Framing::Raw,
-            Err(Malformed::Truncated) if !self.done => {
-                let error = io::Error::new(io::ErrorKind::UnexpectedEof, Malformed::Truncated.to_string());
-                return Err(End::LegLost(error));
-            }
-            Err(error) => return Err(End::Malformed(error)),
+        if let Err(truncated) = self.decoder.ended() {
+            return Err(End::LegLost(io::Error::new(io::ErrorKind::UnexpectedEof, truncated)));
         }
+        self.fin |= self.framing == Framing::Raw;
         Ok(())
+    }
+
+    /// Nothing more will come over the leg.
+    pub(crate) fn is_leg_ended(&self) -> bool {
+        self.leg_ended
     }
 
     /// The direction is over: all is passed on, and the far end knows that it was all.

@@ -31,9 +31,9 @@
 //! Where both are sockets and the framing is raw, [`crate::flow`] does the same with splice(2).
 
 mod chunk;
-mod clock;
-mod inbound;
-mod outbound;
+pub(crate) mod clock;
+pub(crate) mod inbound;
+pub(crate) mod outbound;
 mod side;
 
 use std::fmt;
@@ -54,12 +54,7 @@ pub use self::chunk::CHUNK;
 pub use self::side::{Joined, Side};
 
 /// How long a leg that is done with may take to take its end, or a last word.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Statuses of WebSocket (RFC 6455, 7.4.1).
-const GOING_AWAY: u16 = 1001;
-const PROTOCOL_ERROR: u16 = 1002;
-const UNEXPECTED: u16 = 1011;
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// When a tunnel is given up. Its memory is bounded by itself: one [`CHUNK`] each way, while bytes are in it.
 #[derive(Clone, Debug)]
@@ -94,8 +89,10 @@ pub enum End {
     Complete,
     /// No payload for too long.
     Idle,
-    /// The leg broke, or its other end gave up.
+    /// The leg broke.
     LegLost(io::Error),
+    /// Its other end gave up, with a status of WebSocket and words.
+    GivenUp(u16, String),
     /// The far end did.
     FarLost(io::Error),
     /// The leg brought what it may not.
@@ -108,6 +105,7 @@ impl fmt::Display for End {
             End::Complete => f.write_str("complete"),
             End::Idle => f.write_str("idle for too long"),
             End::LegLost(error) => write!(f, "the tunnel broke: {error}"),
+            End::GivenUp(status, words) => write!(f, "the other end gave up: {words} ({status})"),
             End::FarLost(error) => write!(f, "the tunnelled connection broke: {error}"),
             End::Malformed(error) => write!(f, "the other end does not keep to the protocol: {error}"),
         }
@@ -171,7 +169,7 @@ impl<L: Side, F: Side> Tunnel<L, F> {
                     self.outbound.pong(payload);
                 }
                 Said::Pong => self.clock.answers(),
-                Said::Ack(_) => {}
+                Said::Ack(_) | Said::Passed | Said::Done => {}
                 Said::Ended if self.outbound.is_done() => return Ok(()),
                 Said::Ended => {}
             }
@@ -194,27 +192,16 @@ impl<L: Side, F: Side> Tunnel<L, F> {
 
     /// Leaves both sides as the end demands: nobody may take a stream that broke for a whole one.
     async fn settle(&mut self, end: &End) {
-        let (status, words) = match end {
-            End::Complete => {
-                // With something unread in it, a socket that is closed is reset, which may take our last bytes along:
-                // so it ends, and takes what comes until the other end's does.
-                self.settled = true;
-                let _ = tokio::time::timeout(LINGER, linger(&mut self.leg)).await;
-                return;
-            }
-            End::Idle => (GOING_AWAY, "idle for too long".to_owned()),
-            End::FarLost(error) => (UNEXPECTED, error.to_string()),
-            End::Malformed(error) => (PROTOCOL_ERROR, error.to_string()),
-            End::LegLost(_) => return self.reset(),
-        };
+        if matches!(end, End::Complete) {
+            // With something unread in it, a socket that is closed is reset, which may take our last bytes along: so it
+            // ends, and takes what comes until the other end's does.
+            self.settled = true;
+            let _ = tokio::time::timeout(LINGER, linger(&mut self.leg)).await;
+            return;
+        }
         self.far.reset();
-        if let Some(last) = self.outbound.last_words(status, &words) {
-            let leg = &mut self.leg;
-            let said = async {
-                leg.write_all(&last).await?;
-                linger(leg).await
-            };
-            let _ = tokio::time::timeout(LINGER, said).await;
+        if let Some(last) = self.outbound.last_words(end) {
+            say_last(&mut self.leg, &last).await;
         }
         self.reset();
     }
@@ -238,8 +225,18 @@ impl<L: Side, F: Side> Drop for Tunnel<L, F> {
     }
 }
 
+/// Ends a leg with these bytes, if it takes them in time.
+pub(crate) async fn say_last(leg: &mut impl Side, last: &[u8]) {
+    let said = async {
+        leg.write_all(last).await?;
+        linger(leg).await
+    };
+    // Who does not hear it will find out.
+    let _ = tokio::time::timeout(LINGER, said).await;
+}
+
 /// Ends a leg, and waits until its other end does.
-async fn linger(leg: &mut impl Side) -> io::Result<()> {
+pub(crate) async fn linger(leg: &mut impl Side) -> io::Result<()> {
     leg.shutdown().await?;
     let mut rest = [0; 512];
     while leg.read(&mut rest).await? > 0 {}
@@ -247,6 +244,6 @@ async fn linger(leg: &mut impl Side) -> io::Result<()> {
 }
 
 /// What a leg is lost by that says nothing.
-fn silent() -> io::Error {
+pub(crate) fn silent() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nothing was heard from the other end for too long")
 }

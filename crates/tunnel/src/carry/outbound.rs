@@ -14,6 +14,11 @@ use crate::frame::{Encoder, Framing, HEAD_ROOM};
 /// Frames that are written before others get their turn: 1 MiB.
 const TURN: usize = 16;
 
+/// Statuses of WebSocket (RFC 6455, 7.4.1).
+const GOING_AWAY: u16 = 1001;
+const PROTOCOL_ERROR: u16 = 1002;
+const UNEXPECTED: u16 = 1011;
+
 /// Where payload comes from.
 pub(crate) trait Source {
     /// Fills `room` from its front: 0 bytes when there will be no more.
@@ -21,8 +26,8 @@ pub(crate) trait Source {
         &mut self,
         cx: &mut Context<'_>,
         far: &mut F,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>>;
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>>;
 }
 
 /// Straight from the far end.
@@ -33,9 +38,11 @@ impl Source for Straight {
         &mut self,
         cx: &mut Context<'_>,
         far: &mut F,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(far).poll_read(cx, room)
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(room);
+        std::task::ready!(Pin::new(far).poll_read(cx, &mut room))?;
+        Poll::Ready(Ok(room.filled().len()))
     }
 }
 
@@ -66,6 +73,7 @@ pub(crate) struct Outbound<S> {
     /// Only the latest ping has to be answered (RFC 6455, 5.5.3).
     pong: Option<Vec<u8>>,
     ack: Option<u64>,
+    done: bool,
     fin: Fin,
     unflushed: bool,
     moved: bool,
@@ -85,6 +93,7 @@ impl<S: Source> Outbound<S> {
             ping: false,
             pong: None,
             ack: None,
+            done: false,
             fin: Fin::Open,
             unflushed: false,
             moved: false,
@@ -100,6 +109,32 @@ impl<S: Source> Outbound<S> {
     /// Answers that.
     pub(crate) fn pong(&mut self, payload: Vec<u8>) {
         self.pong = Some(payload);
+    }
+
+    /// Says what has been passed on.
+    pub(crate) fn ack(&mut self, offset: u64) {
+        self.ack = Some(offset);
+    }
+
+    /// Says that this end will not come back.
+    pub(crate) fn done(&mut self) {
+        self.done = true;
+    }
+
+    /// The other end knows already that this direction has ended.
+    pub(crate) fn has_ended(&mut self) {
+        self.fin = Fin::Sent;
+    }
+
+    pub(crate) fn source(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    /// Nothing waits to be written.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let asked = self.ping || self.pong.is_some() || self.ack.is_some() || self.done;
+        let writing = !self.frame.is_empty() || self.written < self.control.len();
+        !asked && !writing && !self.unflushed
     }
 
     /// Goes on until there is nothing to do.
@@ -188,9 +223,8 @@ impl<S: Source> Outbound<S> {
     /// What has been asked for since: whether there was anything.
     fn queue_control(&mut self) -> io::Result<bool> {
         let (ping, pong) = (std::mem::take(&mut self.ping), self.pong.take());
-        let ack = self.ack.take();
-        // Behind a Close nothing may follow.
-        if self.framing == Framing::WebSocket && self.fin > Fin::Due {
+        let (ack, done) = (self.ack.take(), std::mem::take(&mut self.done));
+        if self.is_silent() {
             return Ok(false);
         }
         if let Some(payload) = pong {
@@ -202,27 +236,26 @@ impl<S: Source> Outbound<S> {
         if let Some(offset) = ack {
             self.encoder.ack(&mut self.control, offset);
         }
+        if done {
+            self.encoder.done(&mut self.control);
+        }
         Ok(!self.control.is_empty())
     }
 
     /// Makes the next frame.
     fn poll_take<F: Side>(&mut self, cx: &mut Context<'_>, far: &mut F) -> Result<Poll<()>, End> {
         let chunk = self.chunk.get_or_insert_with(Chunk::borrow);
-        let mut room = ReadBuf::new(&mut chunk[HEAD_ROOM..]);
-        match self.source.poll_take(cx, far, &mut room) {
+        match self.source.poll_take(cx, far, &mut chunk[HEAD_ROOM..]) {
             Poll::Pending => {
                 self.chunk = None;
                 return Ok(Poll::Pending);
             }
             Poll::Ready(Err(error)) => return Err(End::FarLost(error)),
-            Poll::Ready(Ok(())) => {}
-        }
-        match room.filled().len() {
-            0 => {
+            Poll::Ready(Ok(0)) => {
                 self.chunk = None;
                 self.fin = Fin::Due;
             }
-            n => {
+            Poll::Ready(Ok(n)) => {
                 self.frame = self.encoder.data(chunk, HEAD_ROOM..HEAD_ROOM + n).map_err(End::LegLost)?;
                 self.taken += n as u64;
             }
@@ -238,15 +271,27 @@ impl<S: Source> Outbound<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// A Close, if one may be said: between frames, and not behind the end.
-    pub(crate) fn last_words(&mut self, status: u16, words: &str) -> Option<Vec<u8>> {
+    /// What is to be said of an end that the other end does not know yet, if anything may be: between frames, and not
+    /// behind a Close.
+    pub(crate) fn last_words(&mut self, end: &End) -> Option<Vec<u8>> {
+        let (status, words) = match end {
+            End::Idle => (GOING_AWAY, end.to_string()),
+            End::FarLost(error) => (UNEXPECTED, error.to_string()),
+            End::Malformed(error) => (PROTOCOL_ERROR, error.to_string()),
+            End::Complete | End::LegLost(_) | End::GivenUp(..) => return None,
+        };
         let between = self.frame.is_empty() && self.written == self.control.len();
-        if !between || self.fin > Fin::Due {
+        if !between || self.is_silent() {
             return None;
         }
         let mut out = Vec::new();
-        self.encoder.close(&mut out, status, words).ok()?;
+        self.encoder.close(&mut out, status, &words).ok()?;
         (!out.is_empty()).then_some(out)
+    }
+
+    /// Nothing may follow.
+    fn is_silent(&self) -> bool {
+        self.framing == Framing::WebSocket && self.fin > Fin::Due
     }
 
     /// The direction is over: all has left, and that it was all.

@@ -1,11 +1,11 @@
 //! Capsules: a type, a length, that many bytes (RFC 9297, 3.2).
 //!
 //! Those of other types than the ones here are skipped, as that section demands. So it does not matter whether the
-//! other end knows PING, PONG and ACK, which nobody else has.
+//! other end knows PING, PONG, ACK, CLOSE and DONE, which nobody else has.
 
 use outflow_wire::websocket::LONGEST_CONTROL;
 
-use super::{Event, Malformed, Partial, part};
+use super::{Event, Malformed, Partial, part, read_close};
 
 /// Payload (draft-ietf-httpbis-connect-tcp-12; the number is the one for tests between implementations).
 pub(super) const DATA: u64 = 0x2028_d7f2;
@@ -21,6 +21,12 @@ pub(super) const PONG: u64 = 0x2f75_7402;
 
 /// One number: all bytes before this offset have been passed on.
 pub(super) const ACK: u64 = 0x2f75_7403;
+
+/// The sender gives up, and its far end is lost: what a Close of WebSocket says, at most 125 bytes.
+pub(super) const CLOSE: u64 = 0x2f75_7404;
+
+/// The sender of a session has all that it wanted to know, and will not come back for it.
+pub(super) const DONE: u64 = 0x2f75_7405;
 
 /// The largest number that can be written (RFC 9000, 16).
 const LARGEST: u64 = (1 << 62) - 1;
@@ -146,8 +152,8 @@ impl Decoder {
                 self.last = kind == FINAL_DATA;
                 State::Data { left, last: self.last }
             }
-            PING | PONG | ACK if left > LONGEST_CONTROL => return Err(Malformed::LongControl),
-            PING | PONG | ACK => State::Control { kind, left },
+            PING | PONG | ACK | CLOSE | DONE if left > LONGEST_CONTROL => return Err(Malformed::LongControl),
+            PING | PONG | ACK | CLOSE | DONE => State::Control { kind, left },
             _ => State::Skip { left },
         };
         Ok(())
@@ -170,6 +176,11 @@ fn control(kind: u64, bytes: Vec<u8>) -> Result<Event, Malformed> {
     Ok(match kind {
         PING => Event::Ping(bytes),
         PONG => Event::Pong,
+        DONE => Event::Done,
+        CLOSE => {
+            let (status, words) = read_close(&bytes).ok_or(Malformed::Close)?;
+            Event::Closed(status, words)
+        }
         _ => match read_number(&bytes) {
             Some((offset, [])) => Event::Ack(offset),
             _ => return Err(Malformed::Ack),
@@ -201,7 +212,7 @@ mod tests {
 
     #[test]
     fn our_types_are_not_among_those_that_are_sent_to_be_skipped() {
-        for kind in [PING, PONG, ACK] {
+        for kind in [PING, PONG, ACK, CLOSE, DONE] {
             assert_ne!((kind - 0x17) % 0x29, 0, "RFC 9297, 5.4");
         }
     }

@@ -99,17 +99,21 @@ impl Encoder {
         }
     }
 
-    /// Appends that this end gives up, with a status of WebSocket (RFC 6455, 7.4.1). Nothing can say so but WebSocket.
+    /// Appends that this end gives up, with a status of WebSocket (RFC 6455, 7.4.1). Raw bytes cannot say so.
     ///
     /// # Errors
     /// As those of [`Encoder::data`].
     pub fn close(&mut self, out: &mut Vec<u8>, status: u16, words: &str) -> io::Result<()> {
-        if self.framing != Framing::WebSocket {
-            return Ok(());
-        }
         let end = words.floor_char_boundary(LONGEST_CONTROL as usize - 2);
         let payload = [&status.to_be_bytes(), &words.as_bytes()[..end]].concat();
-        self.write_frame(out, Opcode::Close, &payload)
+        self.control(out, capsule::CLOSE, Opcode::Close, &payload)
+    }
+
+    /// Appends that this end of a session will not come back. Only capsules can say so.
+    pub fn done(&mut self, out: &mut Vec<u8>) {
+        if self.framing == Framing::Capsules {
+            write_capsule(out, capsule::DONE, &[]);
+        }
     }
 
     fn control(&mut self, out: &mut Vec<u8>, kind: u64, opcode: Opcode, payload: &[u8]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! encode     heads in front of payloads, ends, pings, acknowledgements
-//! capsule    capsules (RFC 9297) of draft-ietf-httpbis-connect-tcp, and three of our own
+//! capsule    capsules (RFC 9297) of draft-ietf-httpbis-connect-tcp, and some of our own
 //! websocket  binary frames (RFC 6455): what a message is does not matter, only its bytes
 //! ```
 //!
@@ -73,6 +73,8 @@ pub enum Event {
     Ack(u64),
     /// The other end gave up, with a status of WebSocket and words.
     Closed(u16, String),
+    /// The other end of a session will not come back.
+    Done,
 }
 
 /// What no peer may send.
@@ -183,4 +185,10 @@ impl Partial {
 /// How much of `bytes` belongs to a payload of which `left` bytes are missing.
 fn part(bytes: &[u8], left: u64) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())
+}
+
+/// A Close's status and words.
+fn read_close(payload: &[u8]) -> Option<(u16, String)> {
+    let (status, words) = payload.split_first_chunk()?;
+    Some((u16::from_be_bytes(*status), String::from_utf8_lossy(words).into_owned()))
 }

@@ -2,7 +2,7 @@
 
 use outflow_wire::websocket::{Head, Opcode, Sender, mask};
 
-use super::{Event, Malformed, Partial, part};
+use super::{Event, Malformed, Partial, part, read_close};
 
 /// The status of a direction that is complete (RFC 6455, 7.4.1).
 pub(super) const NORMAL: u16 = 1000;
@@ -118,14 +118,12 @@ impl Decoder {
     }
 }
 
-/// A Close's status and words.
+/// What a Close's payload means.
 fn close(payload: &[u8]) -> Result<Event, Malformed> {
-    match payload.split_first_chunk() {
+    match read_close(payload) {
         None if payload.is_empty() => Ok(Event::Fin),
         None => Err(Malformed::Close),
-        Some((status, words)) => Ok(match u16::from_be_bytes(*status) {
-            NORMAL => Event::Fin,
-            status => Event::Closed(status, String::from_utf8_lossy(words).into_owned()),
-        }),
+        Some((NORMAL, _)) => Ok(Event::Fin),
+        Some((status, words)) => Ok(Event::Closed(status, words)),
     }
 }

@@ -1,0 +1,164 @@
+//! A client and a server with sessions, and between them legs that are cut where a test wants.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use outflow_tunnel::carry::{self, End, Side, Totals};
+use outflow_tunnel::session::{
+    self, Answer, Ask, AttachError, Attached, Limits, NoLeg, Ran, Reconnect, Resume, Sessions,
+};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::task::JoinHandle;
+
+use crate::side::{Fate, Watched, watched};
+
+/// A leg that breaks after so many bytes, of both directions together.
+pub(crate) struct Fragile {
+    stream: DuplexStream,
+    left: usize,
+}
+
+impl Fragile {
+    pub(crate) fn new(stream: DuplexStream, left: usize) -> Fragile {
+        Fragile { stream, left }
+    }
+
+    fn broken() -> io::Error {
+        io::ErrorKind::ConnectionReset.into()
+    }
+}
+
+impl Side for Fragile {}
+
+impl AsyncRead for Fragile {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(Fragile::broken()));
+        }
+        let most = self.left.min(room.remaining());
+        let mut part = vec![0; most];
+        let mut read = ReadBuf::new(&mut part);
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        room.put_slice(read.filled());
+        self.left -= read.filled().len();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Fragile {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(Fragile::broken()));
+        }
+        let most = self.left.min(bytes.len());
+        let n = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..most]))?;
+        self.left -= n;
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The server, as a client sees it.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) sessions: Sessions<Watched>,
+    /// How the legs ended, in order.
+    pub(crate) ran: Arc<Mutex<Vec<Ran>>>,
+    /// After how many bytes each leg breaks: the next one's first. None left: not at all.
+    cuts: Arc<Mutex<Vec<usize>>>,
+    /// Room within a leg.
+    room: usize,
+    pub(crate) limits: carry::Limits,
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits, mut cuts: Vec<usize>, room: usize) -> World {
+        cuts.reverse();
+        World {
+            sessions: Sessions::new(limits),
+            ran: Arc::default(),
+            cuts: Arc::new(Mutex::new(cuts)),
+            room,
+            limits: carry::Limits::default(),
+        }
+    }
+
+    /// Both ends of the next leg.
+    fn leg(&self) -> (Fragile, DuplexStream) {
+        let (client, server) = duplex(self.room);
+        let left = self.cuts.lock().unwrap().pop().unwrap_or(usize::MAX);
+        (Fragile::new(client, left), server)
+    }
+
+    fn serve(&self, session: outflow_tunnel::session::Session<Watched>, leg: DuplexStream) {
+        let World { ran, limits, .. } = self.clone();
+        tokio::spawn(async move {
+            let (_, how) = session.run(leg, Bytes::new(), &limits).await;
+            ran.lock().unwrap().push(how);
+        });
+    }
+
+    /// Begins a session, of which the client keeps the far end that it is given.
+    pub(crate) fn begin(&self, far: Watched, at_server: Watched) -> JoinHandle<(Totals, End)> {
+        let Ok(session) = self.sessions.begin("somebody", at_server) else { panic!("too many") };
+        // As it would be read in the field.
+        let answer: Answer = session.answer().to_string().parse().unwrap();
+        let granted = Resume::try_from(answer).unwrap();
+        let (client, server) = self.leg();
+        self.serve(session, server);
+        let world = self.clone();
+        tokio::spawn(async move {
+            let limits = world.limits.clone();
+            session::carry(client, Bytes::new(), granted, far, &limits, world).await
+        })
+    }
+}
+
+impl Reconnect for World {
+    type Leg = Fragile;
+
+    async fn reconnect(&mut self, ask: Ask) -> Result<Attached<Fragile>, NoLeg> {
+        let Ok(Ask::Again { id, received }) = ask.to_string().parse() else { panic!("{ask}") };
+        match self.sessions.attach(id, "somebody", received).await {
+            Ok(session) => {
+                let answer = session.answer().to_string().parse().unwrap();
+                let (leg, server) = self.leg();
+                self.serve(session, server);
+                Ok(Attached { leg, early: Bytes::new(), answer })
+            }
+            Err(error @ AttachError::Unknown) => Err(NoLeg::Refused(io::Error::other(error))),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A session that runs.
+pub(crate) struct Running {
+    /// What is tunnelled, at either end, and what became of the far ends there.
+    pub(crate) client: DuplexStream,
+    pub(crate) client_fate: Fate,
+    pub(crate) server: DuplexStream,
+    pub(crate) server_fate: Fate,
+    pub(crate) carried: JoinHandle<(Totals, End)>,
+}
+
+pub(crate) fn start(world: &World, room: usize) -> Running {
+    let (far, client_fate, client) = watched(room);
+    let (at_server, server_fate, server) = watched(room);
+    let carried = world.begin(far, at_server);
+    Running { client, client_fate, server, server_fate, carried }
+}
