@@ -21,6 +21,7 @@ mod signals;
 mod size;
 mod tls;
 mod transfers;
+mod tunnel;
 mod webhook_secret;
 
 use std::process::ExitCode;
@@ -61,6 +62,9 @@ enum Command {
     /// Shows what happened and who was told, and tells it again.
     #[command(subcommand)]
     Events(events::Command),
+    /// Carries TCP through HTTP.
+    #[command(subcommand)]
+    Tunnel(tunnel::Command),
     /// Makes a secret for --webhook-secret.
     WebhookSecret(webhook_secret::Options),
 }
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
         Command::LinkKey(options) => link::key(options),
         Command::Downloads(command) => downloads::run(command),
         Command::Events(command) => events::run(command),
+        Command::Tunnel(command) => tunnel::run(command),
         Command::WebhookSecret(options) => webhook_secret::run(options),
     };
     let (code, error) = match done {

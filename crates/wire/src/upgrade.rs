@@ -148,8 +148,8 @@ impl Upgraded {
     }
 
     /// Cuts it, instead of ending it: the client's program learns that what it got is not all. A stream is reset, a socket
-    /// sends an RST.
-    pub fn reset(mut self) {
+    /// sends an RST. To be dropped then.
+    pub fn reset(&mut self) {
         match &mut self.way {
             Way::Socket(socket) => {
                 let stream: &TcpStream = socket.write.as_ref();

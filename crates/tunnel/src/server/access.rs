@@ -86,6 +86,12 @@ impl Users {
         self.0.is_empty()
     }
 
+    /// Whether some may reach, or listen at, what the server does not allow to all.
+    #[must_use]
+    pub fn have_own(&self) -> bool {
+        self.0.values().any(|user| user.allow.is_some() || !user.listen.is_empty())
+    }
+
     /// Who has sent a request, by what it says of that.
     pub(super) fn find(&self, headers: &HeaderMap) -> Option<Arc<User>> {
         let of = |name: HeaderName| self.0.get(&key(&token(headers, &name)?)).cloned();

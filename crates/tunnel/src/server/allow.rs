@@ -196,6 +196,16 @@ impl Allow {
         listed || (is_public(address) && named())
     }
 
+    /// Whether `address` of this machine may be listened on; port 0 is any, and for those who may have every one.
+    #[must_use]
+    pub fn may_listen(&self, address: IpAddr, port: u16) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|rule| {
+            let ports = if port == 0 { rule.ports == (1..=u16::MAX) } else { rule.ports.contains(&port) };
+            ports && matches!(&rule.hosts, Hosts::Network(network) if network.contains(&address))
+        })
+    }
+
     fn rules(&self, port: u16) -> impl Iterator<Item = &Hosts> {
         self.0.iter().filter(move |rule| rule.ports.contains(&port)).map(|rule| &rule.hosts)
     }
@@ -315,6 +325,23 @@ mod tests {
             ["localhost:22", "a_b.example:1", "1a:2", "3com.com:80", "xn--bcher-kva.example:443", "[::1]:22"]
         {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn listening_is_for_listed_addresses() {
+        let list = allow(&["127.0.0.1:*", "192.0.2.0/24:2000-2999", "*:80", "localhost:81"]);
+        for (address, port, may) in [
+            ("127.0.0.1", 0, true),
+            ("127.0.0.1", 22, true),
+            ("::ffff:127.0.0.1", 22, true),
+            ("127.0.0.2", 22, false),
+            ("192.0.2.7", 2222, true),
+            ("192.0.2.7", 0, false),
+            ("8.8.8.8", 80, false),
+            ("0.0.0.0", 80, false),
+        ] {
+            assert_eq!(list.may_listen(address.parse().unwrap(), port), may, "{address} {port}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -142,6 +142,14 @@ impl Keys {
         Ok(Capability { target, nonce: payload.nonce, expires: payload.expires, many: payload.many })
     }
 
+    /// Whether it could be used for a new tunnel now.
+    ///
+    /// # Errors
+    /// [`Unusable`]: `Expired` or `Used`.
+    pub fn look(&self, capability: &Capability) -> Result<(), Unusable> {
+        self.look_at(capability, now()).map(drop)
+    }
+
     /// Uses it for a new tunnel. Waits for the disk.
     ///
     /// # Errors
@@ -150,16 +158,21 @@ impl Keys {
         self.spend_at(capability, now())
     }
 
-    fn spend_at(&self, capability: &Capability, now: u64) -> Result<(), Unusable> {
+    fn look_at(&self, capability: &Capability, now: u64) -> Result<MutexGuard<'_, Used>, Unusable> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if capability.expires <= now {
             return Err(Unusable::Expired);
         }
-        if capability.many {
-            return Ok(());
-        }
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.all.contains_key(&capability.nonce) {
             return Err(Unusable::Used);
+        }
+        Ok(used)
+    }
+
+    fn spend_at(&self, capability: &Capability, now: u64) -> Result<(), Unusable> {
+        let mut used = self.look_at(capability, now)?;
+        if capability.many {
+            return Ok(());
         }
         used.add(&capability.nonce, capability.expires, now).map_err(|error| {
             tracing::error!(%error, path = %used.path.display(), "cannot take note that a capability is used");
@@ -263,7 +276,8 @@ mod tests {
         let (once, many) = (signed(&path, false), signed(&path, true));
         let capability = keys.check(&once).unwrap();
         assert_eq!(capability.target.to_string(), "[::1]:22");
-        assert_eq!(keys.spend(&capability), Ok(()));
+        assert_eq!((keys.look(&capability), keys.spend(&capability)), (Ok(()), Ok(())));
+        assert_eq!(keys.look(&capability), Err(Unusable::Used));
         assert_eq!(keys.spend(&capability), Err(Unusable::Used));
         let other = keys.check(&many).unwrap();
         assert_eq!((keys.spend(&other), keys.spend(&other)), (Ok(()), Ok(())));

@@ -1,0 +1,55 @@
+//! `outflow tunnel link`: an address that is good for one target.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use outflow_tunnel::server::allow::Target;
+use outflow_tunnel::server::capability::Keys;
+
+use crate::Failure;
+use crate::period::Period;
+
+/// What it can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LinkOptions {
+    /// Where the tunnel's server is, such as https://example.org
+    #[arg(value_name = "URL")]
+    url: String,
+
+    /// Host of the target, as the server knows it
+    #[arg(value_name = "HOST")]
+    host: String,
+
+    /// Port of the target
+    #[arg(value_name = "PORT")]
+    port: u16,
+
+    /// File with the key, the same as the server's --link-key; `openssl rand -base64 48` makes one
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_LINK_KEY")]
+    link_key: PathBuf,
+
+    /// For how long it can be used
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    expires: Period,
+
+    /// Good for any number of tunnels until then, rather than for one
+    #[arg(long)]
+    many: bool,
+}
+
+pub(crate) fn run(options: &LinkOptions) -> Result<(), Failure> {
+    let target = Target::new(&options.host, options.port).ok_or_else(|| {
+        Failure::Usage(anyhow::anyhow!("{}:{} is not a host and a port", options.host, options.port))
+    })?;
+    if options.expires.0 < Duration::from_secs(1) {
+        return Err(Failure::Usage(anyhow::anyhow!(
+            "--expires: an address that can be used needs at least 1s"
+        )));
+    }
+    let path =
+        Keys::sign(&options.link_key, &target, options.expires.0, options.many).context("--link-key")?;
+    println!("{}{path}", options.url.trim_end_matches('/'));
+    Ok(())
+}

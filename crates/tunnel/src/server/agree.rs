@@ -1,0 +1,92 @@
+//! The answer that makes a tunnel of a connection, or of a stream.
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use outflow_wire::websocket;
+
+use super::ask::Carrier;
+use super::refusal::Refusal;
+use crate::frame::Framing;
+
+/// The one subprotocol that is known: noVNC and websockify ask for it, and mean binary frames.
+const BINARY: &str = "binary";
+
+impl Carrier {
+    /// How its bytes are framed.
+    pub(super) fn framing(&self) -> Framing {
+        match self {
+            Carrier::Capsules(_) => Framing::Capsules,
+            Carrier::WebSocket => Framing::WebSocket,
+            Carrier::Purr(..) | Carrier::Connect => Framing::Raw,
+        }
+    }
+
+    /// For the log, and for counting.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Carrier::Capsules(_) => "connect-tcp",
+            Carrier::WebSocket => "websocket",
+            Carrier::Purr(..) => "purr",
+            Carrier::Connect => "connect",
+        }
+    }
+}
+
+/// Whether the request's fields are such that it can be agreed to.
+pub(super) fn check(carrier: &Carrier, headers: &HeaderMap) -> Result<(), Refusal> {
+    match carrier {
+        Carrier::WebSocket if headers.contains_key(UPGRADE) => {
+            websocket::accept(headers).map(drop).map_err(|error| Refusal::wrong(error.to_string()))
+        }
+        Carrier::Capsules(_) => match headers.get("capsule-protocol") {
+            Some(value) if value == "?1" => Ok(()),
+            _ => Err(Refusal::wrong("connect-tcp is spoken in capsules: Capsule-Protocol has to be ?1")),
+        },
+        Carrier::WebSocket | Carrier::Purr(..) | Carrier::Connect => Ok(()),
+    }
+}
+
+/// 101, or 200 where there is nothing to switch.
+pub(super) fn response(carrier: &Carrier, head: &Parts) -> Result<Response<Vec<u8>>, Refusal> {
+    let switches = head.version != Version::HTTP_2 && *carrier != Carrier::Connect;
+    let mut response = Response::new(Vec::new());
+    let fields = response.headers_mut();
+    if switches {
+        fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    let upgrade = match carrier {
+        Carrier::Capsules(name) => {
+            fields.insert(HeaderName::from_static("capsule-protocol"), HeaderValue::from_static("?1"));
+            Some(name.as_str())
+        }
+        Carrier::WebSocket => {
+            if switches {
+                let accept = websocket::accept(&head.headers);
+                let accept = accept.map_err(|error| Refusal::wrong(error.to_string()))?;
+                fields.insert(SEC_WEBSOCKET_ACCEPT, accept);
+            }
+            if offers_binary(&head.headers) {
+                fields.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BINARY));
+            }
+            Some("websocket")
+        }
+        Carrier::Purr(version, word) => {
+            fields.insert(HeaderName::from_static("purr-version"), HeaderValue::from_static(version));
+            fields.insert(HeaderName::from_static("purr-request"), HeaderValue::from_static("MEOW"));
+            Some(word.as_str())
+        }
+        Carrier::Connect => None,
+    };
+    if let Some(upgrade) = upgrade.filter(|_| switches) {
+        let named = HeaderValue::from_str(upgrade).map_err(|_| Refusal::upgrade_required())?;
+        fields.insert(UPGRADE, named);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
+    Ok(response)
+}
+
+fn offers_binary(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|offered| offered.trim() == BINARY)
+}

@@ -1,0 +1,202 @@
+//! What clients and targets do wrong, slowly, or too often.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use outflow_tunnel::carry::Limits;
+use outflow_tunnel::server::{Most, Settings};
+
+use crate::support::{
+    DATA, FINAL_DATA, Leg, Protocol, Running, TOKEN, Target, capsule_head, frame_head, patient, settings,
+    until,
+};
+
+fn bearer() -> String {
+    format!("Authorization: Bearer {TOKEN}\r\n")
+}
+
+#[test]
+fn upgrades_that_are_not_right_are_refused_before_the_target_hears_of_them() {
+    let target = Target::new();
+    let server = Running::start();
+    let path = format!("/.well-known/masque/tcp/127.0.0.1/{}/", target.addr.port());
+    for (lines, status) in [
+        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\n", 400),
+        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-Protocol: ?0\r\n", 400),
+        ("Connection: Upgrade\r\nUpgrade: websocket\r\n", 400),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            400,
+        ),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n",
+            400,
+        ),
+        ("Connection: Upgrade\r\nUpgrade: purr\r\nPurr-Request: MEOW\r\nPurr-Version: 0.2.0\r\n", 400),
+        ("Connection: Upgrade\r\nUpgrade: h2c\r\n", 426),
+        ("Upgrade: connect-tcp\r\n", 426),
+        ("", 426),
+        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-Protocol: ?1\r\nContent-Length: 5\r\n", 400),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{}{lines}\r\n", bearer());
+        let (head, body) = Leg::ask(server.addr, Protocol::Capsules, &request).err().expect(lines);
+        assert_eq!(head.status, status, "{lines}: {body}");
+    }
+    let request = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n{}\r\n", bearer());
+    let (head, _) = Leg::ask(server.addr, Protocol::Capsules, &request).err().unwrap();
+    assert_eq!((head.status, head.find("allow")), (405, Some("GET, CONNECT")));
+    assert!(target.is_untouched());
+}
+
+#[test]
+fn frames_that_are_not_right_end_the_tunnel_with_a_reason_and_reset_the_target() {
+    let server = Running::start();
+    let websocket: &[(&[u8], u16)] = &[
+        (&[0x82, 0x01, b'x'], 1002),
+        (&[0xc2, 0x81, 0, 0, 0, 0, b'x'], 1002),
+        (&[0x83, 0x81, 0, 0, 0, 0, b'x'], 1002),
+        (&[0x89, 0xfe, 0, 200, 0, 0, 0, 0], 1002),
+        (&[0x80, 0x81, 0, 0, 0, 0, b'x'], 1002),
+        (&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1002),
+        (&[0x88, 0x81, 0, 0, 0, 0, 3], 1002),
+    ];
+    for (bytes, status) in websocket {
+        let target = Target::new();
+        let mut leg = Leg::open(server.addr, Protocol::WebSocket, target.addr);
+        let mut far = target.accept();
+        leg.stream.write_all(bytes).unwrap();
+        let error = leg.read_to_end().expect_err("an end").to_string();
+        assert!(error.contains(&format!("closed with {status}")), "{bytes:x?}: {error}");
+        far.read_to_end(&mut Vec::new()).expect_err("what was cut looked whole");
+    }
+    for (bytes, ended) in [
+        // More behind the end.
+        ([capsule_head(FINAL_DATA, 0), capsule_head(DATA, 1), b"x".to_vec()].concat(), true),
+        // The leg ends within a capsule, and behind one.
+        ([capsule_head(DATA, 100), b"x".to_vec()].concat(), false),
+        ([capsule_head(DATA, 1), b"x".to_vec()].concat(), false),
+    ] {
+        let target = Target::new();
+        let mut leg = Leg::open(server.addr, Protocol::Capsules, target.addr);
+        let mut far = target.accept();
+        leg.stream.write_all(&bytes).unwrap();
+        leg.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        leg.read_to_end().expect_err("an end");
+        let heard = far.read_to_end(&mut Vec::new());
+        assert!(ended || heard.is_err(), "what was cut looked whole");
+        // Whatever it has heard, it cannot say any more.
+        until("the target is reset", || far.write_all(b"x").err());
+    }
+}
+
+#[test]
+fn frames_without_end_are_passed_on_as_they_come() {
+    // What says that it is 2^61 bytes long is not waited for, nor made room for.
+    let server = Running::start();
+    let target = Target::new();
+    let endless: [(Protocol, Vec<u8>); 2] = [
+        (Protocol::Capsules, capsule_head(DATA, 1 << 61)),
+        (Protocol::WebSocket, frame_head(0x82, 1 << 61, [0; 4])),
+    ];
+    for (protocol, head) in endless {
+        let mut leg = Leg::open(server.addr, protocol, target.addr);
+        let mut far = target.accept();
+        leg.stream.write_all(&head).unwrap();
+        for _ in 0..3 {
+            leg.stream.write_all(b"piece").unwrap();
+            let mut piece = [0; 5];
+            far.read_exact(&mut piece).unwrap();
+            assert_eq!(&piece, b"piece");
+        }
+    }
+}
+
+#[test]
+fn a_capsule_of_an_unknown_kind_is_passed_over() {
+    let server = Running::start();
+    let target = Target::new();
+    let mut leg = Leg::open(server.addr, Protocol::Capsules, target.addr);
+    let mut far = target.accept();
+    leg.stream.write_all(&capsule_head(0x1234_5678, 3_000_000)).unwrap();
+    leg.stream.write_all(&vec![7; 3_000_000]).unwrap();
+    leg.send(b"hello").unwrap();
+    leg.end();
+    let mut heard = Vec::new();
+    far.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"hello");
+}
+
+#[test]
+fn one_who_takes_all_their_places_leaves_those_of_others() {
+    let target = Target::new();
+    let most = Most { tunnels: 6, of_one: 4, connecting: 6 };
+    let server = Running::with(Settings { most, ..settings(&["127.0.0.0/8:*"]) });
+    let mut legs: Vec<Leg> =
+        (0..4).map(|_| Leg::open(server.addr, Protocol::Capsules, target.addr)).collect();
+    let request = Protocol::Capsules.request(target.addr, &bearer());
+    let (head, body) = Leg::ask(server.addr, Protocol::Capsules, &request).err().unwrap();
+    assert_eq!((head.status, head.find("retry-after")), (503, Some("5")));
+    assert!(body.contains("4 tunnels"), "{body}");
+    let bens = Protocol::Capsules.request(target.addr, "Authorization: Bearer another token, ben's\r\n");
+    assert!(Leg::ask(server.addr, Protocol::Capsules, &bens).is_ok());
+    // A place is free again when its tunnel is over.
+    drop(legs.pop());
+    until("a place is free", || Leg::ask(server.addr, Protocol::Capsules, &request).ok());
+}
+
+#[test]
+fn silence_ends_a_tunnel() {
+    let target = Target::new();
+    let limits = Limits { idle: Some(Duration::from_millis(300)), ..Limits::default() };
+    let server = Running::with(Settings { limits, ..settings(&["127.0.0.0/8:*"]) });
+    for protocol in Protocol::ALL {
+        let mut leg = Leg::open(server.addr, protocol, target.addr);
+        let mut far = target.accept();
+        leg.read_to_end().expect_err("silence is no end");
+        far.read_to_end(&mut Vec::new()).expect_err("silence is no end");
+    }
+}
+
+#[test]
+fn half_open_attempts_by_the_thousand_keep_nobody_out() {
+    let target = Target::new();
+    let server = Running::start();
+    let mut open = Vec::new();
+    for at in 0..1_500 {
+        let mut stream = patient(TcpStream::connect(server.addr).unwrap());
+        let request = Protocol::Capsules.request(target.addr, &bearer());
+        stream.write_all(&request.as_bytes()[..1 + at % (request.len() - 2)]).unwrap();
+        open.push(stream);
+    }
+    let mut leg = Leg::open(server.addr, Protocol::Capsules, target.addr);
+    let mut far = target.accept();
+    leg.send(b"hello").unwrap();
+    let mut heard = [0; 5];
+    far.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"hello");
+    drop(open);
+}
+
+#[test]
+fn how_many_there_are_is_told_to_those_who_may_know() {
+    let target = Target::new();
+    let server = Running::start();
+    let _leg = Leg::open(server.addr, Protocol::WebSocket, target.addr);
+    let metrics = |lines: &str| {
+        let mut stream = patient(TcpStream::connect(server.addr).unwrap());
+        let request = format!(
+            "GET /.well-known/outflow/tunnels HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(metrics("").starts_with("HTTP/1.1 401 "));
+    until("the tunnel is counted", || {
+        let told = metrics(&bearer());
+        (told.contains("\noutflow_tunnels 1\n") && told.contains("{carrier=\"websocket\"} 1\n")).then_some(())
+    });
+    assert!(metrics(&bearer()).contains("outflow_tunnels_refused_total{status=\"401\"} 1\n"));
+}
