@@ -119,6 +119,7 @@ impl TunnelOptions {
             most,
             connect_timeout: self.connect_timeout.map_or(default.connect_timeout, |time| time.0),
             limits: Limits { idle, ..default.limits },
+            resume: self.resume.map_or(default.resume, |time| some(time.0)),
             ..default
         })
     }

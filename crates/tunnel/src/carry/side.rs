@@ -24,10 +24,7 @@ impl Side for TcpStream {
 
 impl Side for Upgraded {
     fn reset(&mut self) {
-        // A stream of HTTP/2 that is dropped before its end is reset by that.
-        if let Some(socket) = self.socket() {
-            reset_when_closed(&socket);
-        }
+        Upgraded::reset(self);
     }
 }
 

@@ -14,7 +14,8 @@
 //!   reverse    what was accepted at the server, for clients that expose something
 //! nothing      for a server that has nothing else
 //! running      a tunnel until its end
-//!   tally        how many there are and were
+//!   record     what is said of it then
+//!   tally      how many there are and were
 //! ```
 //!
 //! Nothing is allowed that is not listed, and nobody is let in without a token or a capability, unless told otherwise.
@@ -29,6 +30,7 @@ pub mod dial;
 mod nothing;
 mod owner;
 mod places;
+mod record;
 mod refusal;
 mod reverse;
 mod running;
@@ -36,6 +38,7 @@ mod tally;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -43,6 +46,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use outflow_wire::{PeerAddr, upgrade};
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use self::access::Users;
@@ -53,12 +57,14 @@ use self::dial::Lookup;
 pub use self::nothing::Nothing;
 use self::owner::Owner;
 pub use self::places::Most;
-use self::places::Places;
+use self::places::{Place, Places};
+use self::record::Record;
 use self::refusal::Refusal;
 use self::reverse::Accepted;
-use self::running::Tunnel;
+use self::running::{Far, Way};
 use self::tally::Tally;
 use crate::carry;
+use crate::session::{self, Sessions};
 
 /// What a server allows.
 pub struct Settings {
@@ -81,6 +87,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// When a tunnel is given up.
     pub limits: carry::Limits,
+    /// For how long a tunnel whose client was lost waits for it to come back; `None`: not at all. 60 seconds.
+    pub resume: Option<Duration>,
     /// By whom names are resolved.
     pub lookup: Lookup,
 }
@@ -97,6 +105,7 @@ impl Default for Settings {
             most: Most::default(),
             connect_timeout: Duration::from_secs(10),
             limits: carry::Limits::default(),
+            resume: Some(Duration::from_secs(60)),
             lookup: dial::system(),
         }
     }
@@ -107,6 +116,8 @@ struct Shared {
     settings: Settings,
     places: Arc<Places>,
     accepted: Accepted,
+    /// Of those who may come back; `None` if nobody may.
+    sessions: Option<Sessions<Far>>,
     tally: Arc<Tally>,
 }
 
@@ -122,7 +133,10 @@ impl<S> TunnelService<S> {
     #[must_use]
     pub fn new(service: S, settings: Settings) -> TunnelService<S> {
         let places = Arc::new(Places::new(settings.most));
-        let shared = Shared { settings, places, accepted: Accepted::default(), tally: Arc::default() };
+        let sessions =
+            settings.resume.map(|keep| Sessions::new(session::Limits { keep, ..session::Limits::default() }));
+        let (accepted, tally) = (Accepted::default(), Arc::default());
+        let shared = Shared { settings, places, accepted, sessions, tally };
         TunnelService { service, shared: Arc::new(shared) }
     }
 }
@@ -234,12 +248,17 @@ async fn grant(
             let owner = who()?;
             agree::check(&carrier, &head.headers)?;
             let promise = promise.ok_or_else(running::without_promise)?;
+            let resume = running::resume(&carrier, head)?;
+            if let Some(session::Ask::Again { id, received }) = resume {
+                let way = Way::go_on(shared.sessions.as_ref(), id, &owner.name, received).await?;
+                return way.start(shared, &carrier, head, promise);
+            }
             let (stream, peer) = shared.accepted.take(&id, &owner.name).ok_or_else(not_found)?;
             let mut place = shared.places.take(&owner.name, owner.tunnels)?;
             place.connected();
-            let target = format!("accepted from {peer}");
-            let tunnel = Tunnel { carrier, owner: owner.name, target, address: peer, place };
-            tunnel.start(shared, stream, head, promise)
+            let what = (format!("accepted from {peer}"), peer);
+            let far = shared.far(stream, place, owner.name, what, &carrier, head);
+            Way::begin(shared.sessions.as_ref(), resume.is_some(), far).start(shared, &carrier, head, promise)
         }
     }
 }
@@ -267,6 +286,13 @@ impl Wanted {
         if !owner.allow.may_ask(&target) {
             return Err(Refusal::denied(format!("{target} is not among the targets that are allowed")));
         }
+        let resume = running::resume(&carrier, head)?;
+        if let Some(session::Ask::Again { id, received }) = resume {
+            // Whoever comes back need not be in time again, nor have another place.
+            let promise = promise.ok_or_else(running::without_promise)?;
+            let way = Way::go_on(shared.sessions.as_ref(), id, &owner.name, received).await?;
+            return way.start(shared, &carrier, head, promise);
+        }
         let unusable = |why: capability::Unusable| Refusal::denied(why.to_string());
         let keyed = shared.settings.keys.as_ref().zip(capability.as_ref());
         if let Some((keys, capability)) = keyed {
@@ -278,7 +304,7 @@ impl Wanted {
         let mut place = shared.places.take(&owner.name, owner.tunnels)?;
         let settings = &shared.settings;
         let dialed = dial::dial(&target, &owner.allow, &settings.lookup, settings.connect_timeout);
-        let (far, address) = dialed.await?;
+        let (stream, address) = dialed.await?;
         place.connected();
         if let Some(capability) = capability {
             let shared = Arc::clone(shared);
@@ -287,7 +313,23 @@ impl Wanted {
             });
             spending.await.unwrap_or(Err(capability::Unusable::Unnoted)).map_err(unusable)?;
         }
-        let tunnel = Tunnel { carrier, owner: owner.name, target: target.to_string(), address, place };
-        tunnel.start(shared, far, head, promise)
+        let far = shared.far(stream, place, owner.name, (target.to_string(), address), &carrier, head);
+        Way::begin(shared.sessions.as_ref(), resume.is_some(), far).start(shared, &carrier, head, promise)
+    }
+}
+
+impl Shared {
+    fn far(
+        &self,
+        stream: TcpStream,
+        place: Place,
+        owner: Arc<str>,
+        what: (String, SocketAddr),
+        carrier: &Carrier,
+        head: &http::request::Parts,
+    ) -> Far {
+        let client = head.extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let record = Record::new(owner, what, client, carrier.name(), &self.tally);
+        Far { stream, record: Arc::new(record), _place: place }
     }
 }

@@ -200,6 +200,12 @@ impl<F: Side + Send + 'static> Session<F> {
         self.answer
     }
 
+    /// What it is about; `None` once it is over.
+    #[must_use]
+    pub fn far(&self) -> Option<&F> {
+        self.state.as_ref().map(|state| &state.far)
+    }
+
     /// Carries bytes until the session is over or the leg is lost, and says how many it was in all. `early` is what came
     /// over the leg already. Of the limits, `idle` holds for each leg.
     pub async fn run<L: Side>(mut self, mut leg: L, early: Bytes, limits: &carry::Limits) -> (Totals, Ran) {

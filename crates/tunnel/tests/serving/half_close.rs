@@ -91,7 +91,8 @@ fn both_speak_at_once_and_end_when_they_like() {
         let heard = std::thread::spawn(move || all(&mut far));
         assert_same(&leg.read_to_end().unwrap(), &response, &format!("{protocol:?}: what the client got"));
         assert_same(&heard.join().unwrap(), &request, &format!("{protocol:?}: what the target got"));
-        (sender.join().unwrap(), client.join().unwrap());
+        sender.join().unwrap();
+        client.join().unwrap();
     }
 }
 
