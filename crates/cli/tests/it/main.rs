@@ -48,5 +48,6 @@ mod tls_files;
 mod tls_redirect;
 mod tour;
 mod transfers;
+mod tunnels;
 mod unreadable;
 mod webhooks;

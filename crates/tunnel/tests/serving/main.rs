@@ -6,6 +6,7 @@
 mod access;
 mod half_close;
 mod hostile;
+mod legs;
 mod resume;
 mod reverse;
 mod support;

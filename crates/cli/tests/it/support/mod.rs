@@ -4,6 +4,8 @@ mod certificates;
 mod client;
 mod daemon;
 mod ledger;
+#[path = "../../../../tunnel/tests/serving/legs.rs"]
+pub(crate) mod legs;
 mod network;
 mod pebble;
 #[path = "../../../../ledger/tests/support/postgres.rs"]
@@ -12,6 +14,7 @@ mod proxies;
 mod receiver;
 mod run;
 mod server;
+mod sshd;
 mod stores;
 mod stream;
 mod transport;
@@ -29,6 +32,7 @@ pub(crate) use proxies::Haproxy;
 pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each};
 pub(crate) use run::{Program, feed, java, output, program, python};
 pub(crate) use server::{Server, Setup, binary};
+pub(crate) use sshd::Sshd;
 pub(crate) use stores::{Access, BUCKET, Bucket, Garage, Moto, Nginx};
 pub(crate) use stream::{Listener, Told as Heard};
 pub(crate) use transport::{Fetch, Transport};
