@@ -62,6 +62,7 @@ impl<R, W> Joined<R, W> {
     }
 }
 
+/// Programs know no reset.
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Side for Joined<R, W> {}
 
 impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Joined<R, W> {

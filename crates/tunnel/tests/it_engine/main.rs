@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
 
 mod carry;
+mod client;
 mod cuts;
 mod session;
 mod side;
