@@ -3,6 +3,7 @@
 //! One module for each command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod channels;
 mod downloads;
 mod events;
 mod expiry;

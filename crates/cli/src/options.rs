@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
 use crate::Failure;
+use crate::channels::ChannelOptions;
 use crate::ledger::Webhook;
 use crate::listen::Listen;
 use crate::net::Net;
@@ -134,6 +135,10 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTFLOW_PROXY_PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) proxy_protocol: Option<bool>,
 
+    #[command(flatten)]
+    #[serde(default)]
+    pub(crate) channels: ChannelOptions,
+
     /// Speak TLS, with the certificate in this PEM file, and behind it those that vouch for it; several times for several
     /// names, the first for everybody else
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_CERT")]
@@ -250,6 +255,7 @@ impl Options {
             file.acme_cache.as_mut(),
             file.acme_ca.as_mut(),
         ];
+        file.channels.start_at(folder);
         let lists = file.tls_cert.iter_mut().chain(&mut file.tls_key);
         for relative in named.into_iter().flatten().chain(lists) {
             *relative = folder.join(&*relative);
@@ -293,6 +299,7 @@ impl Options {
             require_links: self.require_links.or(weaker.require_links),
             trusted_proxies: some(self.trusted_proxies, weaker.trusted_proxies),
             proxy_protocol: self.proxy_protocol.or(weaker.proxy_protocol),
+            channels: self.channels.or(weaker.channels),
             tls_cert: some(self.tls_cert, weaker.tls_cert),
             tls_key: some(self.tls_key, weaker.tls_key),
             acme: some(self.acme, weaker.acme),
@@ -403,6 +410,15 @@ mod tests {
             redirect-http = '127.0.0.1:0'
             http2 = false
             http2-cleartext = true
+            [channels]
+            tokens = 'channel-tokens'
+            subscribe = 'open'
+            history = 5
+            per-address = 1
+            per-token = 2
+            per-channel = 3
+            lifetime = 0
+            origins = ['https://app.example']
             [[webhooks]]
             id = 'app'
             url = 'https://app.example/other'
@@ -441,6 +457,8 @@ mod tests {
             "listen = 'x'",
             "threads = 0",
             "tls-cert = 1",
+            "channels = true",
+            "[channels]\nsubscribe = 'nobody'",
             "hsts = true",
             "redirect-http = 'x'",
             "max-connections = -1",

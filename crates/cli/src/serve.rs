@@ -132,6 +132,7 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
     settings.ledger.clone_from(&ledger);
     settings.links = links;
     settings.require_links = options.require_links.unwrap_or(false);
+    settings.channels = options.channels.start()?;
     settings.trusted_proxies = options.trusted_proxies.iter().map(|net| net.0).collect();
     let proxy_protocol =
         if options.proxy_protocol.unwrap_or(false) { settings.trusted_proxies.clone() } else { Vec::new() };

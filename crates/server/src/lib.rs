@@ -27,6 +27,7 @@
 //!   room       memory for large pages and forms
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
+//! channels   what is published at an address is heard by all who listen there
 //! secure     what TLS adds to any service: redirects to it, HSTS
 //! certificates   by what a TLS listener is known: files, read again when they change
 //! single     one content from memory, and no more than that
@@ -40,6 +41,7 @@ mod ahead;
 mod archive;
 mod body;
 pub mod certificates;
+pub mod channels;
 mod client;
 mod delivery;
 mod expiries;

@@ -91,14 +91,19 @@ impl Problem {
         Problem { kind, title, ..self }
     }
 
+    /// With a field that belongs to its status.
+    pub(crate) fn field(self, name: HeaderName, value: HeaderValue) -> Problem {
+        Problem { field: Some(Box::new((name, value))), ..self }
+    }
+
     /// With the advice to try again after so many seconds.
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
-        Problem { field: Some(Box::new((RETRY_AFTER, seconds.into()))), ..self }
+        self.field(RETRY_AFTER, seconds.into())
     }
 
     /// With the field `WWW-Authenticate`, which every 401 has (RFC 9110, section 15.5.2).
     pub(crate) fn challenge(self, challenge: HeaderValue) -> Problem {
-        Problem { field: Some(Box::new((WWW_AUTHENTICATE, challenge))), ..self }
+        self.field(WWW_AUTHENTICATE, challenge)
     }
 
     /// Selected files that are not there: `first` of `count`.

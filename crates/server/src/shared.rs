@@ -17,6 +17,7 @@ use outflow_ledger::{ContentInfo, Ledger};
 use outflow_store::{Background, Collection, CrcCache, Found, Memo, RelPath};
 
 use crate::body::ServerBody;
+use crate::channels::Channels;
 use crate::delivery::DeliveryObserver;
 use crate::gate::Gate;
 use crate::link::Links;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub require_links: bool,
     /// Proxies that are believed what they say of their clients.
     pub trusted_proxies: Vec<IpNet>,
+    /// Channels. `None`: their addresses are addresses like any other.
+    pub channels: Option<Channels>,
 }
 
 impl Default for Settings {
@@ -74,6 +77,7 @@ impl Default for Settings {
             links: None,
             require_links: false,
             trusted_proxies: Vec::new(),
+            channels: None,
         }
     }
 }
@@ -88,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Option<Ledger>,
     live: Option<Live>,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    channels: Option<Channels>,
 }
 
 /// A collection and where it is served.
@@ -143,7 +148,13 @@ impl Shared {
             ledger: settings.ledger.clone(),
             live: settings.ledger.clone().map(Live::new),
             trusted_proxies: settings.trusted_proxies.clone(),
+            channels: settings.channels.clone(),
         }
+    }
+
+    /// The channels, if a request is for one of them.
+    pub(crate) fn channels<B>(&self, request: &mut Request<B>) -> Option<Channels> {
+        self.channels.as_ref().filter(|channels| channels.claim(request)).cloned()
     }
 
     /// A request begins.

@@ -54,8 +54,14 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Answer {
+    fn call(&mut self, mut request: Request<B>) -> Answer {
+        let channels = self.0.shared.channels(&mut request);
         let visit = self.0.shared.visit(&request);
+        if let Some(channels) = channels {
+            return Answer::later(async move {
+                finish(channels.answer(request, visit.client.address).await, &visit)
+            });
+        }
         if self.0.shared.gate.is_open(request.uri().path())
             && let Some(response) = self.0.answer_now(&request, &visit)
         {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod archives;
+mod channels;
 mod files;
 mod help;
 mod links;
