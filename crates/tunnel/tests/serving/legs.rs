@@ -137,6 +137,11 @@ impl Leg {
         Err((head, String::from_utf8(body).unwrap()))
     }
 
+    /// Of a tunnel that was granted on `stream`.
+    pub(crate) fn over(stream: TcpStream, protocol: Protocol) -> Leg {
+        Leg { stream, protocol, rest: Vec::new(), ended: false }
+    }
+
     pub(crate) fn open(addr: SocketAddr, protocol: Protocol, target: SocketAddr) -> Leg {
         let request = protocol.request(target, &format!("Authorization: Bearer {TOKEN}\r\n"));
         match Leg::ask(addr, protocol, &request) {
@@ -146,12 +151,7 @@ impl Leg {
     }
 
     pub(crate) fn try_clone(&self) -> Leg {
-        Leg {
-            stream: self.stream.try_clone().unwrap(),
-            protocol: self.protocol,
-            rest: Vec::new(),
-            ended: false,
-        }
+        Leg::over(self.stream.try_clone().unwrap(), self.protocol)
     }
 
     /// Sends payload in frames of odd sizes.

@@ -6,6 +6,7 @@
 mod access;
 mod half_close;
 mod hostile;
+mod http2;
 mod legs;
 mod resume;
 mod reverse;

@@ -16,12 +16,13 @@ pub(crate) struct Duplex {
     read: Option<RecvStream>,
     write: SendStream<Bytes>,
     unread: Bytes,
+    ended: bool,
 }
 
 impl Duplex {
     /// Without `read`, what the client says is not heard, but that it goes away is.
     pub(crate) fn new(read: Option<RecvStream>, write: SendStream<Bytes>) -> Duplex {
-        Duplex { read, write, unread: Bytes::new() }
+        Duplex { read, write, unread: Bytes::new(), ended: false }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -61,8 +62,11 @@ impl Duplex {
         Poll::Ready(Ok(n))
     }
 
-    /// Nothing follows.
+    /// Nothing follows. May be said again.
     pub(crate) fn shutdown(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
         self.write.send_data(Bytes::new(), true).map_err(io::Error::other)
     }
 
