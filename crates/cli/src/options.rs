@@ -15,6 +15,7 @@ use crate::listen::Listen;
 use crate::net::Net;
 use crate::period::Keep;
 use crate::size::Size;
+use crate::tunnel::TunnelOptions;
 
 /// Every key is optional; [`crate::serve`] knows the defaults.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -139,6 +140,11 @@ pub(crate) struct Options {
     #[serde(default)]
     pub(crate) channels: ChannelOptions,
 
+    /// Tunnels beside what is served: in the configuration file only.
+    #[arg(skip)]
+    #[serde(default)]
+    pub(crate) tunnel: Option<TunnelOptions>,
+
     /// Speak TLS, with the certificate in this PEM file, and behind it those that vouch for it; several times for several
     /// names, the first for everybody else
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_CERT")]
@@ -256,6 +262,9 @@ impl Options {
             file.acme_ca.as_mut(),
         ];
         file.channels.start_at(folder);
+        if let Some(tunnel) = &mut file.tunnel {
+            tunnel.start_at(folder);
+        }
         let lists = file.tls_cert.iter_mut().chain(&mut file.tls_key);
         for relative in named.into_iter().flatten().chain(lists) {
             *relative = folder.join(&*relative);
@@ -300,6 +309,7 @@ impl Options {
             trusted_proxies: some(self.trusted_proxies, weaker.trusted_proxies),
             proxy_protocol: self.proxy_protocol.or(weaker.proxy_protocol),
             channels: self.channels.or(weaker.channels),
+            tunnel: self.tunnel.or(weaker.tunnel),
             tls_cert: some(self.tls_cert, weaker.tls_cert),
             tls_key: some(self.tls_key, weaker.tls_key),
             acme: some(self.acme, weaker.acme),

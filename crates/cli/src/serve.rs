@@ -11,6 +11,7 @@ use outflow_server::link::Links;
 use outflow_server::secure::Secured;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_store::{Prefix, Root, RootOptions, Store, StoreOptions};
+use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, Listener, Server};
 
 use crate::Failure;
@@ -19,6 +20,7 @@ use crate::listen::LISTEN;
 use crate::options::{LogFormat, LogLevel, Options, store_address};
 use crate::size::Size;
 use crate::tls::{self, Behind, Listeners};
+use crate::tunnel::TunnelOptions;
 use crate::{logging, running, signals};
 
 /// How long the ledger has, at the end, to write what waits.
@@ -48,7 +50,8 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
             },
         )?),
     };
-    Ok(serve(served, options)?)
+    let tunnel = options.tunnel.as_ref().map(TunnelOptions::settings).transpose()?;
+    Ok(serve(served, tunnel, options)?)
 }
 
 /// Runs a service on listeners with that many threads, to its end.
@@ -76,11 +79,16 @@ impl Served {
     }
 
     /// Makes the service that serves it. What that is called matters to the engine only.
-    fn into_service(self, settings: &Settings, behind: Option<Behind>) -> Box<Run> {
+    fn into_service(
+        self,
+        settings: &Settings,
+        tunnel: Option<tunnel::Settings>,
+        behind: Option<Behind>,
+    ) -> Box<Run> {
         match self {
-            Served::Folder(root) => runs(FolderService::new(root, settings), behind),
-            Served::Transfers(store) => runs(StoreService::new(store, settings), behind),
-            Served::Plain(prefix) => runs(FolderService::of(Arc::new(prefix), settings), behind),
+            Served::Folder(root) => runs(FolderService::new(root, settings), tunnel, behind),
+            Served::Transfers(store) => runs(StoreService::new(store, settings), tunnel, behind),
+            Served::Plain(prefix) => runs(FolderService::of(Arc::new(prefix), settings), tunnel, behind),
         }
     }
 
@@ -94,11 +102,13 @@ impl Served {
     }
 }
 
-/// With what TLS needs around it, if that is spoken.
-fn runs<S: HttpService>(service: S, behind: Option<Behind>) -> Box<Run>
+/// With tunnels in front of it, if there are to be any, and what TLS needs around all that, if it is spoken.
+fn runs<S>(service: S, tunnel: Option<tunnel::Settings>, behind: Option<Behind>) -> Box<Run>
 where
-    Secured<S>: HttpService,
+    TunnelService<S>: HttpService,
+    Secured<TunnelService<S>>: HttpService,
 {
+    let service = TunnelService::new(service, tunnel);
     match behind {
         None => Box::new(|server, listeners, threads| server.run(listeners, threads, service)),
         Some(Behind { port, hsts }) => {
@@ -108,7 +118,7 @@ where
     }
 }
 
-fn serve(served: Served, options: Options) -> anyhow::Result<()> {
+fn serve(served: Served, tunnel: Option<tunnel::Settings>, options: Options) -> anyhow::Result<()> {
     let ledger = open_ledger(&options)?;
     let links = match &options.link_keys {
         Some(path) => Some(Links::open(path)?),
@@ -137,7 +147,7 @@ fn serve(served: Served, options: Options) -> anyhow::Result<()> {
     let proxy_protocol =
         if options.proxy_protocol.unwrap_or(false) { settings.trusted_proxies.clone() } else { Vec::new() };
     let name = served.name();
-    let run = served.into_service(&settings, behind);
+    let run = served.into_service(&settings, tunnel, behind);
 
     let max_connections = running::max_connections(options.max_connections);
     let sendfile = options.sendfile.unwrap_or(true);

@@ -8,11 +8,13 @@
 
 mod link;
 mod serve;
-pub(crate) mod settings;
+mod settings;
 
 use clap::Subcommand;
 
 use crate::Failure;
+
+pub(crate) use settings::TunnelOptions;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

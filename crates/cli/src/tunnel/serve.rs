@@ -68,11 +68,6 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Failure> {
     let common = Options { listen, tls_cert, tls_key, acme, http2_cleartext, ..Options::default() };
     tls::check(&common)?;
     let settings = tunnel.settings()?;
-    if settings.allow.is_empty() && !settings.users.have_own() && settings.listen.is_empty() {
-        return Err(Failure::Usage(anyhow::anyhow!(
-            "nothing may be reached through this tunnel: list targets with --allow HOST:PORT"
-        )));
-    }
     let _logs = logging::start(
         options.log_level.unwrap_or(LogLevel::Info),
         options.log_format.unwrap_or(LogFormat::Text),

@@ -80,6 +80,13 @@ struct UsersFile {
 }
 
 impl TunnelOptions {
+    /// Relative paths in a configuration file start where the file is.
+    pub(crate) fn start_at(&mut self, folder: &Path) {
+        for path in [&mut self.users, &mut self.link_key].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+
     /// What the server is to be made with.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         let usage = |error: String| Failure::Usage(anyhow::anyhow!(error));
@@ -95,6 +102,11 @@ impl TunnelOptions {
                 "nobody may use this tunnel: name a file of users with --users, or one with a key for links with \
                  --link-key, or let everybody in with --open"
                     .to_owned(),
+            ));
+        }
+        if allow.is_empty() && listen.is_empty() && !users.have_own() {
+            return Err(usage(
+                "nothing may be reached through this tunnel: list targets with --allow HOST:PORT".to_owned(),
             ));
         }
         if !self.origin.is_empty() && !open {

@@ -236,6 +236,41 @@ fn behind_nginx_each_direction_still_ends_by_itself() {
     }
 }
 
+#[test]
+fn a_server_of_files_has_tunnels_beside_them_if_its_configuration_says_so() {
+    let target = Target::new();
+    let tree = Tree::new();
+    tree.file("files/a.txt", "a file");
+    tree.file("config/users.toml", format!("[[user]]\nname = \"anna\"\ntoken = \"{TOKEN}\"\n"));
+    let tunnel =
+        format!("[tunnel]\nallow = [\"127.0.0.1:{}\"]\nusers = \"users.toml\"\n", target.addr.port());
+    let config = tree.file("config/outflow.toml", format!("path = \"../files\"\n{tunnel}"));
+    let mut command = binary();
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--ledger",
+        "none",
+        "--log-format",
+        "json",
+        "--config",
+    ]);
+    command.arg(config);
+    let server = Server::spawn(command, TempDir::new().unwrap());
+    assert_eq!(server.get("/a.txt").expect(200).text(), "a file");
+    let mut leg = Leg::open(server.addr, Protocol::Capsules, target.addr);
+    leg.send(b"hello").unwrap();
+    leg.end();
+    let mut heard = String::new();
+    target.accept().read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello");
+    // Without that there are none.
+    let plain = Server::of(tree.root().join("files"));
+    let request = Protocol::Capsules.request(target.addr, &format!("Authorization: Bearer {TOKEN}\r\n"));
+    assert_eq!(Leg::ask(plain.addr, Protocol::Capsules, &request).err().unwrap().0.status, 404);
+}
+
 fn fails(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = binary();
     let ended =

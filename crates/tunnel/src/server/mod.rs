@@ -125,19 +125,15 @@ struct Shared {
 #[derive(Clone)]
 pub struct TunnelService<S> {
     service: S,
-    shared: Arc<Shared>,
+    /// `None`: everything does.
+    shared: Option<Arc<Shared>>,
 }
 
 impl<S> TunnelService<S> {
-    /// With these settings.
+    /// With these settings; without any, there are no tunnels.
     #[must_use]
-    pub fn new(service: S, settings: Settings) -> TunnelService<S> {
-        let places = Arc::new(Places::new(settings.most));
-        let sessions =
-            settings.resume.map(|keep| Sessions::new(session::Limits { keep, ..session::Limits::default() }));
-        let (accepted, tally) = (Accepted::default(), Arc::default());
-        let shared = Shared { settings, places, accepted, sessions, tally };
-        TunnelService { service, shared: Arc::new(shared) }
+    pub fn new(service: S, settings: impl Into<Option<Settings>>) -> TunnelService<S> {
+        TunnelService { service, shared: settings.into().map(|settings| Arc::new(Shared::new(settings))) }
     }
 }
 
@@ -156,8 +152,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Some(ask) = Ask::of(&request) else { return Answer::Service(self.service.call(request)) };
-        let shared = Arc::clone(&self.shared);
+        let asked = self.shared.as_ref().and_then(|shared| Some((Arc::clone(shared), Ask::of(&request)?)));
+        let Some((shared, ask)) = asked else { return Answer::Service(self.service.call(request)) };
         let promise = upgrade::on(&mut request);
         let (head, _) = request.into_parts();
         Answer::Tunnel(Box::pin(answer(shared, ask, head, promise)))
@@ -319,6 +315,13 @@ impl Wanted {
 }
 
 impl Shared {
+    fn new(settings: Settings) -> Shared {
+        let places = Arc::new(Places::new(settings.most));
+        let sessions =
+            settings.resume.map(|keep| Sessions::new(session::Limits { keep, ..session::Limits::default() }));
+        Shared { settings, places, accepted: Accepted::default(), sessions, tally: Arc::default() }
+    }
+
     fn far(
         &self,
         stream: TcpStream,
