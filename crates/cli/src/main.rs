@@ -16,6 +16,7 @@ mod net;
 mod options;
 mod period;
 mod publish;
+mod relay;
 mod running;
 mod serve;
 mod signals;
@@ -66,6 +67,8 @@ enum Command {
     /// Carries TCP through HTTP.
     #[command(subcommand)]
     Tunnel(tunnel::Command),
+    /// Relays connections to targets: TCP and Unix sockets, spliced by the kernel.
+    Relay(relay::Options),
     /// Makes a secret for --webhook-secret.
     WebhookSecret(webhook_secret::Options),
 }
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Downloads(command) => downloads::run(command),
         Command::Events(command) => events::run(command),
         Command::Tunnel(command) => tunnel::run(command),
+        Command::Relay(options) => relay::run(options),
         Command::WebhookSecret(options) => webhook_secret::run(options),
     };
     let (code, error) = match done {

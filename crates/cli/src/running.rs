@@ -1,5 +1,6 @@
 //! What commands that serve have in common: how many connections and threads, and the first line.
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
@@ -33,6 +34,11 @@ pub(crate) fn threads(asked: Option<u16>) -> usize {
 
 /// Says on stdout that the kernel takes connections. Whoever reads this line may be gone, which is no reason not to serve.
 pub(crate) fn announce(scheme: &str, address: SocketAddr) {
+    say(format_args!("listening on {scheme}://{address}/"));
+}
+
+/// The same for what has no URL.
+pub(crate) fn say(line: impl Display) {
     let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "listening on {scheme}://{address}/").and_then(|()| stdout.flush());
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }

@@ -3,15 +3,42 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use outflow_wire::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What SIGHUP does. It may block.
 pub(crate) type Hangup = Box<dyn FnMut() + Send>;
 
+/// A server that can be ended from another thread.
+pub(crate) trait Ends: Send + 'static {
+    /// In good order, within the time.
+    fn drain(&self, limit: Duration);
+    /// At once.
+    fn stop(&self);
+}
+
+impl Ends for outflow_wire::Handle {
+    fn drain(&self, limit: Duration) {
+        self.drain(limit);
+    }
+
+    fn stop(&self) {
+        self.stop();
+    }
+}
+
+impl Ends for outflow_tunnel::relay::Handle {
+    fn drain(&self, limit: Duration) {
+        self.drain(limit);
+    }
+
+    fn stop(&self) {
+        self.stop();
+    }
+}
+
 /// From now on the first SIGINT or SIGTERM lets downloads finish, for `drain` at the most, and the second does not.
 /// SIGHUP calls `hangup`; if there is none, it ends the process, as it does by itself.
-pub(crate) fn listen(handle: Handle, drain: Duration, hangup: Option<Hangup>) -> anyhow::Result<()> {
+pub(crate) fn listen(server: impl Ends, drain: Duration, hangup: Option<Hangup>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -40,10 +67,10 @@ pub(crate) fn listen(handle: Handle, drain: Duration, hangup: Option<Hangup>) ->
                 drain = drain.as_secs(),
                 "finishing what is under way; a second signal stops at once"
             );
-            handle.drain(drain);
+            server.drain(drain);
             let name = next().await;
             tracing::info!(signal = name, "stopping at once");
-            handle.stop();
+            server.stop();
         });
     };
     std::thread::Builder::new()

@@ -38,6 +38,7 @@ mod publish;
 mod ranges;
 mod receipts;
 mod receipts_clients;
+mod relay;
 mod resumes;
 mod selections;
 mod signed_links;

@@ -130,7 +130,7 @@ impl Socket {
     }
 
     /// When it is dropped, what is queued is thrown away and an RST leaves.
-    pub(super) fn reset_when_dropped(&self) {
+    pub(crate) fn reset_when_dropped(&self) {
         if let Kind::Tcp(stream) = &self.0 {
             // Fails for a socket that is not connected any more, whose peer knows that already.
             let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));

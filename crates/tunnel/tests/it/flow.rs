@@ -1,7 +1,6 @@
 //! Bytes both ways, in every order of ends; which path they take; what becomes of what breaks.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::{Duplex, Kind, end_of, read, tcp, write};
+use crate::support::{Duplex, Kind, end_of, is_reset, read, tcp, write};
 
 const MIB: usize = 1024 * 1024;
 
@@ -56,12 +55,6 @@ async fn joined(limits: Limits) -> (TcpStream, TcpStream, JoinHandle<Flowed>, Ar
 
 fn complete(flowed: &Flowed) {
     assert!(matches!(flowed.end, End::Complete), "{flowed:?}");
-}
-
-#[track_caller]
-fn is_reset(result: io::Result<usize>) {
-    let error = result.expect_err("no error");
-    assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
 }
 
 /// When a side says that it has said all.

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
 
 mod flow;
+mod relay;
 mod support;

@@ -133,3 +133,10 @@ pub(crate) enum Kind {
     Narrow,
     Unix,
 }
+
+/// Reading or writing has failed as it does on a connection that was reset.
+#[track_caller]
+pub(crate) fn is_reset(result: io::Result<usize>) {
+    let error = result.expect_err("no error");
+    assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
+}
