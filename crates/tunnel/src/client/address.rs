@@ -108,11 +108,14 @@ impl Address {
     /// Where it is asked for.
     pub(super) fn place(&self, via: Via, wanted: &Wanted) -> Result<Place, Error> {
         let path = match wanted {
-            Wanted::Tunnel(target) if self.kind == Kind::Template => {
-                return Place::of(&fill(&self.text, target));
-            }
             Wanted::Tunnel(_) if self.is_bound(via) => return Place::of(&self.text),
-            Wanted::Tunnel(target) => fill(WELL_KNOWN, target),
+            Wanted::Tunnel(None) => {
+                return Err(BadAddress(format!("{self}: where to? A host and a port are needed")).into());
+            }
+            Wanted::Tunnel(Some(to)) if self.kind == Kind::Template => {
+                return Place::of(&fill(&self.text, to));
+            }
+            Wanted::Tunnel(Some(to)) => fill(WELL_KNOWN, to),
             Wanted::Listen(at) => fill(LISTEN, &Target { host: at.ip().to_string(), port: at.port() }),
             Wanted::Accepted(id) => format!("{ACCEPT}{}/", utf8_percent_encode(id, RESERVED)),
         };
@@ -186,7 +189,8 @@ impl Place {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    Tunnel(Target),
+    /// To a target, or to where the address leads.
+    Tunnel(Option<Target>),
     /// To be told of connections to an address of the server.
     Listen(SocketAddr),
     /// One of those connections.
@@ -218,6 +222,20 @@ impl Target {
     }
 }
 
+impl Target {
+    /// A name, or an address without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Not 0.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -233,7 +251,7 @@ mod tests {
     use super::*;
 
     fn place(address: &str, via: Via, host: &str, port: u16) -> Place {
-        let wanted = Wanted::Tunnel(Target::new(host, port).unwrap());
+        let wanted = Wanted::Tunnel(Target::new(host, port).ok());
         address.parse::<Address>().unwrap().place(via, &wanted).unwrap()
     }
 
@@ -288,7 +306,7 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         let query: Address = "https://h/?a".parse().unwrap();
-        let wanted = Wanted::Tunnel(Target::new("h", 1).unwrap());
+        let wanted = Wanted::Tunnel(Target::new("h", 1).ok());
         assert!(query.place(Via::WebSocket, &wanted).is_err());
         let capability: Address = "https://h/tunnel/c/x".parse().unwrap();
         assert!(capability.place(Via::ConnectTcp, &Wanted::Listen(([127, 0, 0, 1], 0).into())).is_err());

@@ -16,7 +16,7 @@
 //! use outflow_tunnel::client::{Client, Options, Target};
 //!
 //! let client = Client::new("https://files.example.com".parse()?, Options::default())?;
-//! let tunnel = client.open(&Target::new("intranet", 22)?).await?;
+//! let tunnel = client.open(Some(&Target::new("intranet", 22)?)).await?;
 //! let (totals, end) = tunnel.carry(socket).await;
 //! println!("{end}: {} bytes came", totals.to_far);
 //! # Ok(())
@@ -134,19 +134,19 @@ impl Client {
         Ok(Client(Arc::new(Inner { address, options, tls })))
     }
 
-    /// Whether the address alone says where tunnels lead to: it is a capability, or that of a purr server. The target is
-    /// for messages then.
+    /// Whether the address alone says where tunnels lead to: it is a capability, or that of a purr server.
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.0.address.is_bound(self.0.options.via)
     }
 
-    /// Asks for a tunnel to `target`: it is there when this returns.
+    /// Asks for a tunnel to `target`, which matters only if the address does not say it: the tunnel is there when this
+    /// returns.
     ///
     /// # Errors
     /// Why there is none. It says what to do.
-    pub async fn open(&self, target: &Target) -> Result<Tunnel, Error> {
-        self.ask_for(Wanted::Tunnel(target.clone())).await
+    pub async fn open(&self, target: Option<&Target>) -> Result<Tunnel, Error> {
+        self.ask_for(Wanted::Tunnel(target.cloned())).await
     }
 
     async fn ask_for(&self, wanted: Wanted) -> Result<Tunnel, Error> {

@@ -28,16 +28,16 @@ pub enum Error {
     Roots(String),
     /// Nobody listens there.
     #[error("{0} cannot be reached: {1}")]
-    Unreachable(String, #[source] io::Error),
+    Unreachable(String, io::Error),
     /// No TLS with it.
     #[error("{0}: TLS failed: {1}{hint}", hint = tls_hint(.1))]
-    Tls(String, #[source] io::Error),
+    Tls(String, io::Error),
     /// No answer in time.
     #[error("{0} did not answer within {seconds} s", seconds = .1.as_secs())]
     Silent(String, Duration),
     /// The connection broke before the answer, or it was none.
     #[error("{0} did not answer as a tunnel server does: {1}")]
-    Broken(String, #[source] io::Error),
+    Broken(String, io::Error),
     /// The proxy in between refused.
     #[error("{0} refused to connect: {1}")]
     Proxy(String, Refusal),

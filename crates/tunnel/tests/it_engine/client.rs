@@ -58,7 +58,7 @@ async fn server(
 async fn refused(answer: &'static [u8]) -> String {
     let (address, served) = server(move |_| answer.to_vec()).await;
     let client = client(&format!("http://{address}"), options(Via::ConnectTcp));
-    let error = client.open(&target()).await.err().unwrap().to_string();
+    let error = client.open(Some(&target())).await.err().unwrap().to_string();
     drop(served);
     error.replace(&address.to_string(), "server")
 }
@@ -84,7 +84,7 @@ async fn connect_tcp_is_asked_for_as_the_draft_says_and_carries_what_came_early(
     .await;
     let token = Some("t0ken".to_owned());
     let client = client(&format!("http://{address}/"), Options { token, ..options(Via::ConnectTcp) });
-    let tunnel = client.open(&target()).await.unwrap();
+    let tunnel = client.open(Some(&target())).await.unwrap();
     assert!(!tunnel.is_resumable());
     let (head, mut stream) = served.await.unwrap();
     assert_eq!(
@@ -120,7 +120,7 @@ async fn websocket_is_for_proxies_that_know_nothing_else() {
     .await;
     // A user and a password go where a token does not.
     let client = client(&format!("http://anna:pass@{address}"), options(Via::WebSocket));
-    let tunnel = client.open(&target()).await.unwrap();
+    let tunnel = client.open(Some(&target())).await.unwrap();
     let (head, stream) = served.await.unwrap();
     assert_eq!(field(&head, "Upgrade"), Some("websocket"));
     assert_eq!(field(&head, "Sec-WebSocket-Version"), Some("13"));
@@ -148,7 +148,7 @@ async fn a_purr_server_is_asked_as_its_own_client_would() {
     .await;
     let client = client(&format!("http://{address}/vnc/7"), options(Via::Purr));
     assert!(client.is_bound());
-    let tunnel = client.open(&target()).await.unwrap();
+    let tunnel = client.open(None).await.unwrap();
     let (head, mut stream) = served.await.unwrap();
     assert!(head.starts_with("GET /vnc/7 HTTP/1.1\r\n"), "{head}");
     for (name, value) in [
@@ -183,7 +183,7 @@ async fn what_is_not_agreed_on_is_no_tunnel() {
         let answer = [b"HTTP/1.1 101 Switching Protocols\r\n", fields, b"\r\n"].concat();
         let (address, _served) = server(move |_| answer).await;
         let client = client(&format!("http://{address}"), options(via));
-        let error = client.open(&target()).await.err().unwrap();
+        let error = client.open(Some(&target())).await.err().unwrap();
         assert!(matches!(error, Error::Disagreed(_)), "{error}");
     }
 }
@@ -209,7 +209,7 @@ async fn a_refusal_says_what_to_do() {
 async fn who_does_not_listen_cannot_be_reached() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = client(&format!("http://{address}"), options(Via::ConnectTcp));
-    let error = client.open(&target()).await.err().unwrap();
+    let error = client.open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, Error::Unreachable(..)) && error.may_pass(), "{error}");
 }
 
@@ -219,7 +219,7 @@ async fn who_does_not_answer_is_not_waited_for_for_ever() {
     let address = listener.local_addr().unwrap();
     let options =
         Options { answer_timeout: std::time::Duration::from_millis(50), ..options(Via::ConnectTcp) };
-    let error = client(&format!("http://{address}"), options).open(&target()).await.err().unwrap();
+    let error = client(&format!("http://{address}"), options).open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, Error::Silent(..)), "{error}");
 }
 
@@ -228,7 +228,7 @@ async fn a_token_cannot_smuggle_fields() {
     let (address, _served) = server(|_| Vec::new()).await;
     let token = Some("a\r\nHost: b".to_owned());
     let client = client(&format!("http://{address}"), Options { token, ..options(Via::ConnectTcp) });
-    assert!(matches!(client.open(&target()).await.err(), Some(Error::Token)));
+    assert!(matches!(client.open(Some(&target())).await.err(), Some(Error::Token)));
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn a_proxy_is_asked_to_connect_and_then_passed_by() {
     });
     let proxies = Proxies::from(|name| (name == "http_proxy").then(|| format!("http://u:p@{proxy}")));
     let through = client(&format!("http://{address}"), Options { proxies, ..options(Via::ConnectTcp) });
-    let error = through.open(&target()).await.err().unwrap().to_string();
+    let error = through.open(Some(&target())).await.err().unwrap().to_string();
     assert!(error.contains("404"), "{error}");
     let (head, stream) = served.await.unwrap();
     drop(stream);
@@ -261,7 +261,7 @@ async fn a_proxy_is_asked_to_connect_and_then_passed_by() {
         server(|_| b"HTTP/1.1 403 no\r\nContent-Length: 8\r\n\r\nnot you\n".to_vec()).await;
     let proxies = Proxies::from(|name| (name == "ALL_PROXY").then(|| proxy.to_string()));
     let through = client("http://h", Options { proxies, ..options(Via::ConnectTcp) });
-    let error = through.open(&target()).await.err().unwrap().to_string();
+    let error = through.open(Some(&target())).await.err().unwrap().to_string();
     assert!(error.starts_with("the proxy ") && error.contains("403 Forbidden: not you"), "{error}");
 }
 
@@ -309,19 +309,20 @@ async fn a_certificate_is_checked_and_an_authority_can_be_given() {
     });
     let address = format!("https://localhost:{port}");
     let trusting = Options { tls: Some(roots(&[path]).unwrap()), ..options(Via::ConnectTcp) };
-    let tunnel = client(&address, trusting.clone()).open(&target()).await.unwrap();
+    let tunnel = client(&address, trusting.clone()).open(Some(&target())).await.unwrap();
     let (got, end) = talk(tunnel, b"").await;
     assert_eq!(got, b"secret");
     assert!(matches!(end, End::Complete), "{end}");
 
     // Another name than the certificate's, and nobody's authority.
-    let error = client(&format!("https://127.0.0.1:{port}"), trusting).open(&target()).await.err().unwrap();
+    let error =
+        client(&format!("https://127.0.0.1:{port}"), trusting).open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, Error::Tls(..)) && !error.may_pass(), "{error}");
     let (other, _) = certificate(tempfile::tempdir().unwrap().path());
     assert!(roots(&[other]).is_err(), "it is gone");
     let folder = tempfile::tempdir().unwrap();
     let (other, _) = certificate(folder.path());
     let doubting = Options { tls: Some(roots(&[other]).unwrap()), ..options(Via::ConnectTcp) };
-    let error = client(&address, doubting).open(&target()).await.err().unwrap();
+    let error = client(&address, doubting).open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, Error::Tls(..)) && !error.may_pass(), "{error}");
 }
