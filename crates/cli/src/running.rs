@@ -11,10 +11,11 @@ pub(crate) const DRAIN: u32 = 10;
 
 /// Makes room for as many open files as the process may have, and says how many connections that is.
 pub(crate) fn max_connections(asked: Option<u32>) -> usize {
-    asked.map_or(raise_open_files() / 4 * 3, |n| n as usize).max(1)
+    asked.map_or(open_files() / 4 * 3, |n| n as usize).max(1)
 }
 
-fn raise_open_files() -> usize {
+/// As many open files as the process may have, which from here on are allowed; a million at the most.
+pub(crate) fn open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

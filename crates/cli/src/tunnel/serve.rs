@@ -41,7 +41,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "OUTFLOW_HTTP2_CLEARTEXT", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     http2_cleartext: Option<bool>,
 
-    /// Connections open at the same time [default: 3/4 of the limit of open files, less what tunnels need]
+    /// Connections open at the same time [default: 3/4 of the limit of open files]
     #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
 
@@ -79,11 +79,7 @@ fn serve(options: &ServeOptions, common: &Options, service: TunnelService<Nothin
     let listener = common.listen.clone().unwrap_or_default().open(&LISTEN)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
     let Listeners { all: listeners, scheme, behind, hangup } = tls::open(common, listener)?;
-    // Each tunnel has a second socket.
-    let max_connections = match options.max_connections {
-        Some(_) => running::max_connections(options.max_connections),
-        None => (running::max_connections(None) / 2).max(1),
-    };
+    let max_connections = running::max_connections(options.max_connections);
     let server = Server::new(outflow_wire::Options {
         max_connections,
         http2_cleartext: options.http2_cleartext.unwrap_or(false),
@@ -92,6 +88,12 @@ fn serve(options: &ServeOptions, common: &Options, service: TunnelService<Nothin
     let drain = Duration::from_secs(options.drain.unwrap_or(running::DRAIN).into());
     signals::listen(server.handle(), drain, hangup)?;
     let threads = running::threads(options.threads);
+    if scheme == "http" && !address.ip().is_loopback() {
+        tracing::warn!(
+            "tokens and all that goes through the tunnels can be read on the way: --tls-cert and --tls-key, or a proxy with TLS \
+             in front, hide them"
+        );
+    }
     running::announce(scheme, address);
     tracing::info!(%address, threads, max_connections, "tunnelling");
     let ended = match behind {

@@ -12,8 +12,8 @@ use outflow_tunnel::server::capability::Keys;
 use outflow_tunnel::server::{Most, Settings};
 use serde::Deserialize;
 
-use crate::Failure;
 use crate::period::Period;
+use crate::{Failure, running};
 
 /// A file of users that is larger than this is none, in bytes.
 const LARGEST_USERS: u64 = 16 << 20;
@@ -66,7 +66,7 @@ pub(crate) struct TunnelOptions {
     #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_PER_USER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tunnels_per_user: Option<u32>,
 
-    /// Tunnels of all at the same time [default: 4096]
+    /// Tunnels of all at the same time [default: 4096, or an eighth of the limit of open files if that is less]
     #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_MAX", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tunnels: Option<u32>,
 }
@@ -116,7 +116,7 @@ impl TunnelOptions {
         }
         let default = Settings::default();
         let most = Most {
-            tunnels: self.max_tunnels.map_or(default.most.tunnels, |n| n as usize),
+            tunnels: self.max_tunnels.map_or_else(most_tunnels, |n| n as usize),
             of_one: self.tunnels_per_user.map_or(default.most.of_one, |n| n as usize),
             ..default.most
         };
@@ -135,6 +135,11 @@ impl TunnelOptions {
             ..default
         })
     }
+}
+
+/// Each tunnel has a second socket, for which connections leave room.
+fn most_tunnels() -> usize {
+    (running::open_files() / 8).min(Most::default().tunnels).max(1)
 }
 
 /// No time at all stands for none.
