@@ -1,15 +1,15 @@
 //! `outflow tunnel serve`, with clients that know nothing of it: curl, OpenSSH, browsers, and proxies in between.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::support::legs::{Leg, Protocol, TOKEN, Target};
 use crate::support::{
-    Authority, Nginx, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program,
+    Authority, Nginx, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program, python,
 };
 
 /// A server of one user, anna, who may reach what is listed.
@@ -307,6 +307,37 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("0123456789abcdef") && !stderr.contains("panicked"), "{stderr}");
     }
+}
+
+#[test]
+fn ten_thousand_half_open_attempts_keep_nobody_out() {
+    let target = Target::new();
+    let tunnel = serve(&["--allow", &format!("127.0.0.1:{}", target.addr.port())]);
+    let before = memory(&tunnel);
+    let mut many = python("half_open.py");
+    many.args([tunnel.addr.ip().to_string(), tunnel.addr.port().to_string(), "10000".to_owned()]);
+    let mut many = many.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(many.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "open\n");
+    let mut leg = Leg::open(tunnel.addr, Protocol::Capsules, target.addr);
+    leg.send(b"hello").unwrap();
+    leg.end();
+    let mut heard = String::new();
+    target.accept().read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello");
+    // Who has begun a head has one buffer of 48 KiB, touched as far as there is something in it, and a task.
+    let each = (memory(&tunnel) - before) * 1024 / 10_000;
+    assert!(each < 56 * 1024, "{each} bytes for each");
+    drop(many.stdin.take());
+    many.wait().unwrap();
+}
+
+/// What a server has in memory, in KiB.
+fn memory(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_nonzero())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]

@@ -199,6 +199,8 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
 #[test]
 fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
     let gone = Target::new().addr;
+    // A target that accepts nobody: whoever comes when the line is full is not answered.
+    let hanging = full_target();
     let failing: Lookup = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
     let server = Running::with(Settings {
         lookup: failing,
@@ -208,6 +210,7 @@ fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
     for (host, port, status, word) in [
         ("127.0.0.1", gone.port(), 502, "connection_refused"),
         ("nowhere.test", 22, 502, "dns_error"),
+        ("127.0.0.1", hanging.1.port(), 504, "connection_timeout"),
         ("example.org", 22, 403, "http_request_denied"),
     ] {
         let path = format!("/.well-known/masque/tcp/{host}/{port}/");
@@ -217,4 +220,26 @@ fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
         let said = head.find("proxy-status").unwrap_or_default();
         assert!(said.starts_with("outflow; error=") && said.ends_with(word), "{said}");
     }
+}
+
+/// A listening socket whose line is full, with those who stand in it.
+fn full_target() -> (Vec<rustix::fd::OwnedFd>, SocketAddr) {
+    use rustix::net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
+    };
+    let open = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap()
+    };
+    let listener = open();
+    bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listen(&listener, 0).unwrap();
+    let addr = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    let mut held = vec![listener];
+    for _ in 0..4 {
+        let waiting = open();
+        let _ = connect(&waiting, &addr);
+        held.push(waiting);
+    }
+    (held, addr)
 }
