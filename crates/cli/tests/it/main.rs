@@ -52,6 +52,7 @@ mod tls_files;
 mod tls_redirect;
 mod tour;
 mod transfers;
+mod tunnel_clients;
 mod tunnels;
 mod unreadable;
 mod webhooks;

@@ -158,6 +158,11 @@ impl Postgres {
         self.folder.path().join("data")
     }
 
+    /// Where it listens.
+    pub(crate) fn socket_file(&self) -> PathBuf {
+        self.socket().join(".s.PGSQL.5432")
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }

@@ -195,10 +195,10 @@ async fn answer(
         Err(refusal) => Err(refusal),
     };
     granted.unwrap_or_else(|refusal| {
-        let client = head.extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let client = head.extensions.get::<PeerAddr>().map(|peer| tracing::field::display(peer.0));
         let status = refusal.status.as_u16();
         shared.tally.add_refused(status);
-        tracing::info!(?client, uri = %printable(&head.uri), status, reason = refusal.text, "tunnel refused");
+        tracing::info!(client, uri = %printable(&head.uri), status, reason = refusal.text, "tunnel refused");
         refusal.into_response()
     })
 }

@@ -66,7 +66,7 @@ impl Drop for Record {
         let (up, down, seconds) = (totals.to_far, totals.from_far, self.began.elapsed().as_secs_f64());
         self.tally.add_bytes(up, down);
         tracing::info!(
-            user = %self.owner, target = self.target, address = %self.address, client = ?self.client,
+            user = %self.owner, target = self.target, address = %self.address, client = self.client.map(tracing::field::display),
             carrier = self.carrier, up, down, legs = *legs, seconds, end = %end,
             "tunnel ended"
         );

@@ -51,10 +51,17 @@ impl Sshd {
 
     /// `ssh` or `scp` to it, by way of a command.
     pub(crate) fn client(&self, name: &str, way: &str) -> Command {
+        let mut client = self.client_with(name, Path::new("none"));
+        client.args(["-o", &format!("ProxyCommand={way}")]);
+        client
+    }
+
+    /// The same, by what a file of configuration says.
+    pub(crate) fn client_with(&self, name: &str, config: &Path) -> Command {
         let own = self.daemon.own.path();
         let mut client = program(name);
-        client.args(["-F", "none", "-o", &format!("Port={}", self.addr.port())]);
-        client.arg("-i").arg(own.join("user")).args(["-o", &format!("ProxyCommand={way}")]);
+        client.arg("-F").arg(config).args(["-o", &format!("Port={}", self.addr.port())]);
+        client.arg("-i").arg(own.join("user"));
         for option in ["BatchMode=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR", "IdentitiesOnly=yes"] {
             client.args(["-o", option]);
         }
