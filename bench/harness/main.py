@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import cases, install, load, peers, published, report, results, stores, trees
+from . import cases, install, load, peers, published, relay, report, results, stores, trees
 from .cases import GROUPS, NOBODY, PEERS, Case, Figures, Reference, Rig
 from .peers import Peer, PeerError, Server, Tls
 from .rivals import RIVALS
@@ -63,6 +63,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        if options.group == "relay":
+            return relay.run(options, _command(), CORES)
         return _all(options) if options.group == "all" else Run(options).go()
     except (PeerError, load.LoadError, install.Missing) as why:
         print(f"bench: {why}", file=sys.stderr)
@@ -393,8 +395,8 @@ def _options() -> argparse.Namespace:
     )
     names = [c.name for c in CASES]
     parser.add_argument(
-        "group", nargs="?", choices=[*GROUPS, "all", "results"],
-        help="which cases: of files (default), of stores, of receipts, the published comparison, or `all` for files and published; "
+        "group", nargs="?", choices=[*GROUPS, "relay", "all", "results"],
+        help="which cases: of files (default), of stores, of receipts, relays (their own), the published comparison, or `all` for files and published; "
         "`results` measures nothing and writes bench/RESULTS.md from the latest records",
     )
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")
@@ -420,7 +422,7 @@ def _options() -> argparse.Namespace:
         wanted = {c.group for c in CASES if c.name in (options.case or [])}
         options.group = wanted.pop() if len(wanted) == 1 else "files"
     options.peers = Path(options.peers).absolute()
-    if options.group in ("all", "results"):
+    if options.group in ("all", "results", "relay"):
         if options.case or options.peer or options.subject != "outflow":
             parser.error(f"{options.group} takes no --case, --peer or --subject")
         options.budget = options.budget or sum(GROUPS[name].budget for name in ALL)
