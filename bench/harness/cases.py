@@ -33,6 +33,7 @@ class Rig:
     store: Optional[Store] = None  # the store behind the server, on the load's core
     ledger_bench: Path = Path()  # the program that loads the ledger alone
     handshakes: Path = Path()  # the program that makes TLS handshakes
+    channels: Path = Path()  # the program that subscribes
     tls: Optional[Tls] = None  # the certificate of servers that speak TLS
     first: bool = True  # whether this is the first round of the case
 
@@ -636,5 +637,8 @@ GROUPS = {
     ),
     "receipts": Group(
         "receipts", "receipts", ["no-ledger", "log-only"], "Outflow with a ledger against itself without one", rounds=9
+    ),
+    "channels": Group(
+        "channels", "channels", ["nchan", "puma-hijack"], "Outflow's channels against nginx with nchan, and Puma", rounds=3
     ),
 }

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import cases, install, load, peers, published, relay, report, results, stores, trees
+from . import cases, channels, install, load, peers, published, relay, report, results, stores, trees
 from .cases import GROUPS, NOBODY, PEERS, Case, Figures, Reference, Rig
 from .peers import Peer, PeerError, Server, Tls
 from .rivals import RIVALS
@@ -27,8 +27,8 @@ BENCH = Path(__file__).resolve().parent.parent
 REPO = BENCH.parent
 # What a case that has not begun yet will need at least, when time runs short.
 RESERVE_SECONDS = 20
-CASES = cases.CASES + published.PUBLISHED
-KINDS = {**peers.PEERS, **RIVALS}
+CASES = cases.CASES + published.PUBLISHED + channels.CASES
+KINDS = {**peers.PEERS, **RIVALS, **channels.PEERS}
 # Before we leave the server's core ourselves.
 CORES = sorted(os.sched_getaffinity(0))
 # What `bench/run all` runs, and so what bench/RESULTS.md is made of.
@@ -203,7 +203,7 @@ class Run:
                 if turn == 0 and case.file:
                     http = "http2-prior-knowledge" if case.h2c else "http2" if case.needs == "h2" else "http1.1"
                     load.check_one(server, rig.root / case.file, f"/{case.file}", http)
-            elif turn == 0:
+            elif turn == 0 and case.group != "channels":
                 load.check_files(server, files, prefix)
             figures = side.kind(rig, server, **side.params)
             if not server.alive():
@@ -321,9 +321,13 @@ class Run:
                 needed.add("nghttp2-client")
             if case.kind is published.handshakes:
                 needed |= {"golang-go", "golang-golang-x-crypto-dev"}
+            if case.group == "channels":
+                needed.add("golang-go")
             if case.tls:
                 needed.add("openssl")
         install.debian(sorted(needed))
+        if any(case.group == "channels" for case in self.cases):
+            self.channels = install.go(BENCH / "load" / "channels.go", self.options.peers)
         if any(case.kind is published.handshakes for case in self.cases):
             self.handshakes = install.go(BENCH / "load" / "handshakes.go", self.options.peers)
 
@@ -341,6 +345,7 @@ class Run:
         os.sched_setaffinity(0, {load_core})
         return Rig(
             server, load_core, ledger_bench=getattr(self, "ledger_bench", Path()), handshakes=getattr(self, "handshakes", Path()),
+            channels=getattr(self, "channels", Path()),
         )
 
     def _document(self, subject: Peer, rivals: Dict[str, Peer], rig: Rig) -> dict:
@@ -396,7 +401,7 @@ def _options() -> argparse.Namespace:
     names = [c.name for c in CASES]
     parser.add_argument(
         "group", nargs="?", choices=[*GROUPS, "relay", "all", "results"],
-        help="which cases: of files (default), of stores, of receipts, relays (their own), the published comparison, or `all` for files and published; "
+        help="which cases: of files (default), of stores, of receipts, of channels, relays (their own), the published comparison, or `all` for files and published; "
         "`results` measures nothing and writes bench/RESULTS.md from the latest records",
     )
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")

@@ -109,7 +109,7 @@ class Outflow(Peer):
     """Outflow; with a ledger of its own for each turn, or with none."""
 
     name = "outflow"
-    groups = ("files", "stores", "receipts", "published")
+    groups = ("files", "stores", "receipts", "published", "channels")
     offers = frozenset({"file", "folder", "archive", "tls", "h2", "h2c", "start"})
     archives = True
     picks_port = True

@@ -17,6 +17,7 @@ mod changing_files;
 mod channels;
 mod channels_clients;
 mod channels_frames;
+mod channels_many;
 mod clients;
 mod config;
 mod crashes;

@@ -242,3 +242,14 @@ fn take(socket: &TcpStream, room: &mut [u8], flags: RecvFlags) -> Result<Option<
         Err(_) => Err(Out::Gone),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_small() {
+        // There are as many as subscribers, and up to as many again that are free.
+        assert!(size_of::<Option<Slot>>() <= 128, "{}", size_of::<Option<Slot>>());
+    }
+}
