@@ -62,7 +62,7 @@ def write_page(bench: Path) -> Path:
             "## Against nginx, in detail", "", f"`bench/run files`; measured {_measured(files)}.", "",
             "![Outflow / nginx](results/latest.svg)", "", *report.markdown(files).split("\n\n", 3)[3].strip().split("\n"), "",
         ]
-    more = [("stores.md", "Stores: Outflow and nginx as proxies", "stores"), ("receipts.md", "What receipts cost", "receipts")]
+    more = [("stores.md", "Stores: Outflow and nginx as proxies", "stores"), ("receipts.md", "What receipts cost", "receipts"), ("channels.md", "Channels: Outflow, nchan and Puma", "channels")]
     there = [f"- [{title}](results/{file}): `bench/run {group}`" for file, title, group in more if (folder / file).exists()]
     if there:
         lines += ["## Other measurements", "", *there, ""]
