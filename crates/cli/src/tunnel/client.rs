@@ -157,6 +157,11 @@ impl Signals {
         Ok(Signals(counted))
     }
 
+    /// Whether there has been one.
+    pub(super) fn arrived(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
     /// Waits until there have been so many.
     pub(super) async fn wait(mut self, count: u32) {
         if self.0.wait_for(|counted| *counted >= count).await.is_err() {

@@ -12,7 +12,11 @@ use super::stdio::{self, Until};
 use crate::options::LogLevel;
 use crate::{Failure, logging};
 
-/// How long the server may take to hear that a signal has ended the tunnel.
+/// How long a tunnel may take to end by itself after a signal. ssh sends one when it is done, and closes its ends at the
+/// same time: that is no reason to break what is about to end in order.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long the server may take after that to hear that it has been broken.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What it can be told.
@@ -46,23 +50,25 @@ async fn tunnel(client: &Client, target: Option<&Target>) -> anyhow::Result<()> 
     };
     tracing::info!(resumable = tunnel.is_resumable(), "connected");
     let far = stdio::take().context("standard input and output cannot be used")?;
-    let carried = tunnel.carry(Until::new(far, signals.clone().wait(1)));
-    let stopped = async {
-        signals.clone().wait(1).await;
-        tokio::select! {
-            () = tokio::time::sleep(FAREWELL) => {}
-            () = signals.clone().wait(2) => {}
-        }
-    };
+    let carried = tunnel.carry(Until::new(far, patience(signals.clone(), GRACE)));
     let (totals, end) = tokio::select! {
         ended = carried => ended,
-        () = stopped => return Ok(()),
+        () = patience(signals.clone(), GRACE + FAREWELL) => return Ok(()),
     };
     tracing::info!(received = totals.to_far, sent = totals.from_far, %end, "tunnel ended");
     match end {
         End::Complete => Ok(()),
-        // ssh ends us by a signal when it is done: nothing is wrong then.
-        End::FarLost(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => Ok(()),
+        // Whoever wanted it to end needs not be told that it did.
+        _ if signals.arrived() => Ok(()),
         end => Err(anyhow!("{end}")),
+    }
+}
+
+/// Waits for a signal, and then for so long, or for a second one.
+async fn patience(signals: Signals, time: Duration) {
+    signals.clone().wait(1).await;
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = signals.wait(2) => {}
     }
 }

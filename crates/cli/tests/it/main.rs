@@ -54,6 +54,7 @@ mod tls_redirect;
 mod tour;
 mod transfers;
 mod tunnel_clients;
+mod tunnel_ends;
 mod tunnels;
 mod unreadable;
 mod webhooks;

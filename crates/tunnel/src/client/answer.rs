@@ -48,6 +48,11 @@ impl Answered {
         // Half of it may do: it is for people.
         let _ = tokio::time::timeout(PATIENCE, whole).await;
         body.truncate(most);
+        if self.fields.contains_key(http::header::TRANSFER_ENCODING) {
+            // In pieces: the first line is the length of the first.
+            let piece = body.iter().position(|byte| *byte == b'\n').map_or(body.len(), |end| end + 1);
+            body.drain(..piece);
+        }
         Refusal::new(self.status, self.field(&HeaderName::from_static("proxy-status")), &body)
     }
 }

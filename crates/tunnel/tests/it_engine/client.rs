@@ -197,6 +197,10 @@ async fn a_refusal_says_what_to_do() {
         "server refused the tunnel: 403 Forbidden: not this port (Proxy-Status: outflow; \
          error=http_request_denied); whoever runs the server has to allow this target"
     );
+    let pieces = b"HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nnot there\r\n0\r\n\r\n";
+    assert!(
+        refused(pieces).await.starts_with("server refused the tunnel: 502 Bad Gateway: not there; either")
+    );
     let page = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>";
     assert!(refused(page).await.contains("try --via websocket"));
     assert!(
