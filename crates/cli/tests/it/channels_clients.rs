@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::channels::{PUBLISH, await_count, publish, setup};
+use crate::channels::{PUBLISH, setup};
 use crate::support::{Authority, Program, Transport, Tree, program, python};
 
 /// What the header line of a token is for curl.
@@ -72,32 +72,42 @@ fn a_page_hears_events_and_frames_and_comes_back_where_it_was() {
         const events = new EventSource("/channels/news.sse" + token);
         events.addEventListener("up", event => fetch("/heard?sse=" + event.data));
         events.addEventListener("over", () => fetch("/heard?over=" + events.readyState));
-        const socket = new WebSocket("ws://" + location.host + "/channels/news.ws" + token);
+        const socket = new WebSocket(location.origin.replace("http", "ws") + "/channels/news.ws" + token);
         socket.onmessage = message => fetch("/heard?ws=" + JSON.parse(message.data).data);
         socket.onclose = closed => fetch("/heard?closed=" + closed.code);
     </script>"#;
-    let tree = Tree::new();
-    tree.file("page.html", PAGE);
-    tree.file("heard", "");
-    let server = setup(&tree).start();
-    let profile = tempfile::TempDir::new().unwrap();
-    let mut chromium = program("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
-    chromium.args([
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--no-proxy-server",
-        "--remote-debugging-port=0",
-    ]);
-    chromium.arg(format!("--user-data-dir={}", profile.path().display())).env("HOME", profile.path());
-    let _browser = Program::start(chromium.arg(server.url("/page.html")));
-    for name in ["sse", "ws"] {
-        await_count(&server, &format!("/channels/news.{name}"), 1);
-        publish(&server, &format!("/channels/news.{name}?event=up"), "one");
-        server.log_line(&[&format!("/heard?{name}=one")]);
-        server.fetch("DELETE", &format!("/channels/news.{name}"), PUBLISH).expect(200);
+    let authority = Authority::new();
+    // Within HTTP/2, a browser asks on the connection that it has: there is no other way back.
+    for (transport, asked, status) in [(Transport::Plain, "GET", 101), (Transport::TlsHttp2, "CONNECT", 200)]
+    {
+        let tree = Tree::new();
+        tree.file("page.html", PAGE);
+        tree.file("heard", "");
+        let server = transport.serve(setup(&tree), &authority);
+        let mut client = transport.client(&server, &authority);
+        let profile = tempfile::TempDir::new().unwrap();
+        let mut chromium = program("chromium");
+        chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
+        chromium.args(["--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"]);
+        chromium.args(["--remote-debugging-port=0", "--ignore-certificate-errors"]);
+        chromium.arg(format!("--user-data-dir={}", profile.path().display())).env("HOME", profile.path());
+        let _browser = Program::start(chromium.arg(transport.url(&server, "/page.html")));
+        for name in ["sse", "ws"] {
+            let path = format!("/channels/news.{name}");
+            crate::support::until("the page subscribes", || {
+                let told = client.fetch("GET", &format!("{path}?count"), PUBLISH).expect(200).json();
+                (told["subscribers"] == 1).then_some(())
+            });
+            let mut post = transport.curl(&authority);
+            post.args(["--header", token(), "--data-binary", "one"]);
+            crate::support::output(post.arg(transport.url(&server, &format!("{path}?event=up"))));
+            server.log_line(&[&format!("/heard?{name}=one")]);
+            client.fetch("DELETE", &path, PUBLISH).expect(200);
+        }
+        server.log_line(&["/heard?closed=1000"]);
+        let method = format!("\"method\":\"{asked}\"");
+        server.log_line(&["\"path\":\"/channels/news.ws\"", &method, &format!("\"status\":{status}")]);
+        // The end makes it come back, with the id of the last event; and the 204 makes it stay away.
+        server.log_line(&["\"path\":\"/channels/news.sse\"", "\"status\":204"]);
     }
-    server.log_line(&["/heard?closed=1000"]);
-    // The end makes it come back, with the id of the last event; and the 204 makes it stay away.
-    server.log_line(&["\"path\":\"/channels/news.sse\"", "\"status\":204"]);
 }

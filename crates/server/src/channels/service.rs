@@ -12,7 +12,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION,
     UPGRADE, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use http_body::Body;
 use outflow_wire::upgrade::{self, Handoff};
 use outflow_wire::websocket;
@@ -94,6 +94,7 @@ impl Channels {
         let ask = Ask::of(&head.uri, headers)?;
         let methods = if ask.mercure { MERCURE_METHODS } else { METHODS };
         let token = head.extensions.get::<Token>().map(|token| token.0.as_str());
+        let shake = Handshake::of(&head);
         match *method {
             Method::OPTIONS => Ok(options(methods)),
             Method::POST if !ask.mercure => {
@@ -106,7 +107,7 @@ impl Channels {
                 let heard = self.0.hub.end(&ask.name).map_err(refused)?;
                 Ok(json(method, &json!({ "subscribers": heard })))
             }
-            Method::GET | Method::HEAD => {
+            _ if *method == Method::GET || *method == Method::HEAD || shake == Handshake::Stream => {
                 let number = match self.0.settings.subscribe {
                     Subscribe::Open => None,
                     Subscribe::Token => Some(self.may(headers, token, Wish::Subscribe, &ask.name)?),
@@ -119,24 +120,28 @@ impl Channels {
                     let detail = "This server cannot keep subscribers: its HTTP engine does not let go of connections.";
                     return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
                 };
-                let accept = match websocket::is_asked(headers) && *method == Method::GET {
-                    true => Some(self.accept(headers)?),
-                    false => None,
+                let switches = match shake {
+                    Handshake::None => None,
+                    Handshake::Upgrade | Handshake::Stream => Some(self.switch(shake, headers)?),
                 };
                 let entry = self.0.hub.enter(&ask.name, &ask.since, Who { address, token: number });
                 let entry = entry.map_err(refused)?;
+                if entry.start.over && shake == Handshake::Stream {
+                    // Any success would be one.
+                    return Err(Problem::new(StatusCode::GONE, "This channel is over."));
+                }
                 if entry.start.over {
                     // Whoever hears this does not come back (WHATWG HTML, 9.2.3).
                     let mut response = Response::new(ServerBody::empty());
                     *response.status_mut() = StatusCode::NO_CONTENT;
                     return Ok(response);
                 }
-                match (accept, promise) {
+                match (switches, promise) {
                     (None, _) => Ok(self.events(method, &ask, entry)),
-                    (Some(accept), Some(promise)) => Ok(self.frames(accept, entry, promise)),
-                    (Some(_), None) => Err(Problem::bad_request(
-                        "WebSocket is spoken on HTTP/1.1, after a request without a body.",
-                    )),
+                    (Some(switches), Some(promise)) => Ok(self.frames(switches, entry, promise)),
+                    (Some(_), None) => {
+                        Err(Problem::bad_request("WebSocket is spoken after a request without a body."))
+                    }
                 }
             }
             _ => Err(Problem::method(methods)),
@@ -185,25 +190,24 @@ impl Channels {
         response
     }
 
-    /// The answer to somebody who subscribes by WebSocket.
-    fn frames(&self, accept: HeaderValue, entry: Entry, promise: upgrade::OnUpgrade) -> Response<ServerBody> {
+    /// The answer to somebody who subscribes by WebSocket, made of the one that agrees.
+    fn frames(
+        &self,
+        switches: Response<ServerBody>,
+        entry: Entry,
+        promise: upgrade::OnUpgrade,
+    ) -> Response<ServerBody> {
         let hub = self.0.hub.clone();
         tokio::spawn(async move {
             if let Ok(connection) = promise.await {
                 hub.adopt(connection, Form::WebSocket, entry);
             }
         });
-        let mut response = Response::new(ServerBody::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let fields = response.headers_mut();
-        fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        fields.insert(SEC_WEBSOCKET_ACCEPT, accept);
-        response
+        switches
     }
 
     /// What a client that asks for WebSocket is answered. Browsers let any page ask; which page does, they say.
-    fn accept(&self, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    fn switch(&self, shake: Handshake, headers: &HeaderMap) -> Result<Response<ServerBody>, Problem> {
         if let Some(origin) = headers.get(ORIGIN)
             && !self.allows(origin)
             && !is_own(origin, headers)
@@ -211,14 +215,28 @@ impl Channels {
             let detail = "Pages of this origin may not subscribe here. Whoever runs the server can allow it with --channel-origin.";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        websocket::accept(headers).map_err(|malformed| {
+        let mut response = Response::new(ServerBody::empty());
+        if shake == Handshake::Stream {
+            // There is no key, and nothing to switch (RFC 8441, 5).
+            return match headers.get(SEC_WEBSOCKET_VERSION) {
+                Some(version) if version == "13" => Ok(response),
+                _ => Err(Problem::bad_request("Sec-WebSocket-Version has to be 13.")),
+            };
+        }
+        let accept = websocket::accept(headers).map_err(|malformed| {
             let detail = format!("This is no WebSocket handshake: {malformed}.");
             match headers.get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version == "13" => Problem::bad_request(detail),
                 _ => Problem::new(StatusCode::UPGRADE_REQUIRED, detail)
                     .field(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
             }
-        })
+        })?;
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let fields = response.headers_mut();
+        fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        fields.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        Ok(response)
     }
 
     /// Whether pages of another origin may subscribe.
@@ -238,6 +256,30 @@ impl Channels {
         let allowed = HeaderValue::from_static("Authorization, Last-Event-ID");
         fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
         fields.append(VARY, HeaderValue::from_static("Origin"));
+    }
+}
+
+/// How a request asks for WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    /// It does not.
+    None,
+    /// As on HTTP/1.1.
+    Upgrade,
+    /// As on a stream of HTTP/2.
+    Stream,
+}
+
+impl Handshake {
+    fn of(head: &request::Parts) -> Handshake {
+        let protocol = head.extensions.get::<upgrade::Protocol>();
+        match head.method {
+            Method::CONNECT if protocol.is_some_and(|protocol| &*protocol.0 == "websocket") => {
+                Handshake::Stream
+            }
+            Method::GET if websocket::is_asked(&head.headers) => Handshake::Upgrade,
+            _ => Handshake::None,
+        }
     }
 }
 
