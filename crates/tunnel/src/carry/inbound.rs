@@ -176,7 +176,11 @@ impl Inbound {
             return Poll::Ready(Ok(early.len()));
         }
         self.listening = true;
-        let mut room = ReadBuf::new(&mut chunk[..CHUNK]);
+        // A frame as large as ours are, and its head: read like that, each is one write. What begins in the middle of
+        // the buffer would be two.
+        let left = usize::try_from(self.decoder.left()).unwrap_or(usize::MAX);
+        let want = if left >= CHUNK / 2 { left.min(chunk.len()) } else { chunk.len() };
+        let mut room = ReadBuf::new(&mut chunk[..want]);
         match Pin::new(leg).poll_read(cx, &mut room) {
             Poll::Ready(Ok(())) => {
                 self.filled = room.filled().len();

@@ -159,6 +159,14 @@ impl Decoder {
         Ok(())
     }
 
+    /// What is missing of the payload that is under way.
+    pub(super) fn left(&self) -> u64 {
+        match self.state {
+            State::Data { left, .. } => left,
+            _ => 0,
+        }
+    }
+
     pub(super) fn is_ended(&self) -> bool {
         // In the middle of a capsule behind the end, there was nothing more to be said that counts.
         self.ended

@@ -141,6 +141,17 @@ impl Decoder {
         }
     }
 
+    /// How many bytes are missing of the payload that is under way; 0 if that is not known, or there is none. Who reads as
+    /// many, and no more, has the next head at the front of the next bytes.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        match &self.0 {
+            Kind::Raw => 0,
+            Kind::Capsules(decoder) => decoder.left(),
+            Kind::WebSocket(decoder) => decoder.left(),
+        }
+    }
+
     /// To be asked when the leg has ended: whether its direction had. (For raw bytes the one is the other.)
     ///
     /// # Errors

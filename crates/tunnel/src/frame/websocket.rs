@@ -81,6 +81,11 @@ impl Decoder {
         }
     }
 
+    /// What is missing of the frame that is under way.
+    pub(super) fn left(&self) -> u64 {
+        self.frame.map_or(0, |frame| frame.left)
+    }
+
     fn begin(&mut self, head: &Head) -> Result<(), Malformed> {
         if !head.opcode.is_control() {
             if self.ended {
