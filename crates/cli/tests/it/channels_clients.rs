@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::Stdio;
 
 use crate::channels::{PUBLISH, setup};
-use crate::support::{Authority, Program, Transport, Tree, program, python};
+use crate::support::{Authority, Browser, Transport, Tree, python};
 
 /// What the header line of a token is for curl.
 fn token() -> &'static str {
@@ -85,13 +85,7 @@ fn a_page_hears_events_and_frames_and_comes_back_where_it_was() {
         tree.file("heard", "");
         let server = transport.serve(setup(&tree), &authority);
         let mut client = transport.client(&server, &authority);
-        let profile = tempfile::TempDir::new().unwrap();
-        let mut chromium = program("chromium");
-        chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
-        chromium.args(["--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"]);
-        chromium.args(["--remote-debugging-port=0", "--ignore-certificate-errors"]);
-        chromium.arg(format!("--user-data-dir={}", profile.path().display())).env("HOME", profile.path());
-        let _browser = Program::start(chromium.arg(transport.url(&server, "/page.html")));
+        let _browser = Browser::open(transport.url(&server, "/page.html"));
         for name in ["sse", "ws"] {
             let path = format!("/channels/news.{name}");
             crate::support::until("the page subscribes", || {

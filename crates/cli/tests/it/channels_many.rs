@@ -12,13 +12,6 @@ use crate::support::{PATIENCE, Server, Tree};
 const FEW: usize = 1_000;
 const MANY: usize = 5_000;
 
-/// Resident memory of the server's own, in bytes.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 /// Subscribes without keeping anything: a client of its own would cost as much as the server.
 fn subscribe(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.addr).unwrap();
@@ -37,7 +30,7 @@ fn thousands_subscribe_and_hear_and_leave() {
     let mut subscribers: Vec<TcpStream> = (0..FEW).map(|_| subscribe(&server)).collect();
     await_count(&server, "/channels/a", FEW as u64);
     publish(&server, "/channels/a", "first");
-    let few = memory(&server);
+    let few = server.memory();
     subscribers.extend((FEW..MANY).map(|_| subscribe(&server)));
     await_count(&server, "/channels/a", MANY as u64);
     let last = publish(&server, "/channels/a", "last");
@@ -50,11 +43,11 @@ fn thousands_subscribe_and_hear_and_leave() {
             heard.extend_from_slice(&piece[..n]);
         }
     }
-    let each = memory(&server).saturating_sub(few) / (MANY - FEW) as u64;
+    let each = server.memory().saturating_sub(few) / (MANY - FEW) as u64;
     println!("{each} bytes for each of {} subscribers", MANY - FEW);
     assert!(each <= 600, "{each} bytes for each subscriber");
     drop(subscribers);
     await_count(&server, "/channels/a", 0);
-    let left = memory(&server).saturating_sub(few);
+    let left = server.memory().saturating_sub(few);
     assert!(left < 4 << 20, "{left} bytes more than with a few, although all have left");
 }

@@ -1,14 +1,15 @@
 //! `outflow file`: what kcup does, what it should have done, and content that is swapped under load.
 
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Program, Server, Tree, assert_same, binary, noise, output, program, replace, until,
+    Authority, Program, Server, Tree, assert_fails, assert_same, binary, noise, output, program, replace,
+    until,
 };
 
 fn command(arguments: &[&str]) -> Command {
@@ -29,16 +30,6 @@ fn serve(arguments: &[&str]) -> Server {
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
-}
-
-#[track_caller]
-fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "no {part:?} in {stderr}");
-    }
-    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[test]

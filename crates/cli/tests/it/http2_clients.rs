@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Access, Authority, Program, Setup, Transport, Tree, assert_same, noise, output, program,
+    Access, Authority, Browser, Program, Setup, Transport, Tree, assert_same, noise, output, program,
 };
 
 const BIG: usize = 24 << 20;
@@ -200,16 +200,7 @@ fn chromium_gets_files_and_archives_over_http_2_and_sees_when_they_are_cut() {
         put(&double, id, &small);
     }
     let server = Transport::TlsHttp2.serve(Access::of(&double).serve("p"), &authority);
-    let browse = |path: &str| {
-        let profile = TempDir::new().unwrap();
-        let mut chromium = program("chromium");
-        chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
-        chromium.args(["--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"]);
-        chromium.args(["--remote-debugging-port=0", "--ignore-certificate-errors"]);
-        chromium.arg(format!("--user-data-dir={}", profile.path().display()));
-        chromium.env("HOME", profile.path());
-        (Program::start(chromium.arg(Transport::TlsHttp2.url(&server, path))), profile)
-    };
+    let browse = |path: &str| Browser::open(Transport::TlsHttp2.url(&server, path));
     let _browser = browse("/t/a/page.html");
     server.delivery("/t/a/whole.txt", "completed");
     deny(&double, "b");

@@ -3,21 +3,10 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use crate::support::{Program, Server, Setup, Tree, binary};
+use crate::support::{Program, Server, Setup, Tree, assert_fails, binary};
 
 fn run(args: &[&str]) -> Output {
     Program::start(binary().args(args)).finish()
-}
-
-#[track_caller]
-fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "no {part:?} in {stderr}");
-    }
-    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::{Client, Heard, Listener, Program, Server, Setup, Tree, binary, noise, output, program};
+use crate::support::{Browser, Client, Heard, Listener, Server, Setup, Tree, binary, noise, output};
 
 /// Far more than any socket's buffers hold.
 const LEN: usize = 24 << 20;
@@ -247,18 +247,7 @@ fn a_browser_hears_it_and_comes_back_no_more() {
         tree.file(name, text);
     }
     let server = Server::of(tree.root());
-    let profile = tempfile::TempDir::new().unwrap();
-    let mut chromium = program("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
-    chromium.args([
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--no-proxy-server",
-        "--remote-debugging-port=0",
-    ]);
-    chromium.arg(format!("--user-data-dir={}", profile.path().display()));
-    chromium.env("HOME", profile.path());
-    let _browser = Program::start(chromium.arg(server.url("/page.html")));
+    let _browser = Browser::open(server.url("/page.html"));
     server.delivery("/heard.txt", "completed");
     server.delivery("/closed.txt", "completed");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
-use crate::support::{Client, Listener, Postgres, Server, Setup, Tree, noise};
+use crate::support::{Client, Listener, Postgres, Setup, Tree, noise};
 
 const LEN: usize = 16 << 20;
 
@@ -13,13 +13,6 @@ fn tree() -> Tree {
     tree.file("big.bin", noise(1, LEN));
     tree.file("small.bin", noise(2, 1000));
     tree
-}
-
-/// Resident memory of the server's own, in KiB.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -37,9 +30,9 @@ fn a_thousand_idle_listeners_cost_little_memory_and_do_not_hinder_the_end() {
         listener
     };
     let mut listeners: Vec<Listener> = (0..100).map(listen).collect();
-    let before = memory(&server);
+    let before = server.memory();
     listeners.extend((100..100 + MANY).map(listen));
-    let each = memory(&server).saturating_sub(before) * 1024 / MANY;
+    let each = server.memory().saturating_sub(before) / MANY;
     println!("{each} bytes for each of {MANY} listeners");
     assert!(each < 24 * 1024, "{each} bytes for each listener");
 

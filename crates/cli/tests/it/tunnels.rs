@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::support::legs::{Leg, Protocol, TOKEN, Target};
 use crate::support::{
-    Authority, Nginx, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program, python,
+    Authority, Browser, Nginx, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program,
+    python,
 };
 
 /// A server of one user, anna, who may reach what is listed.
@@ -160,12 +161,7 @@ fn a_browser_reaches_one_target_by_an_address_for_it() {
         tree.file(name, name);
     }
     let pages = Server::of(tree.root());
-    let profile = TempDir::new().unwrap();
-    let mut chromium = program("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
-    chromium.args(["--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"]);
-    chromium.args(["--remote-debugging-port=0", &format!("--user-data-dir={}", profile.path().display())]);
-    let _browser = Program::start(chromium.env("HOME", profile.path()).arg(pages.url("/page.html")));
+    let _browser = Browser::open(pages.url("/page.html"));
     pages.delivery("/equal.txt", "completed");
     pages.delivery("/clean.txt", "completed");
     vnc.join().unwrap();
@@ -313,7 +309,7 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
 fn ten_thousand_half_open_attempts_keep_nobody_out() {
     let target = Target::new();
     let tunnel = serve(&["--allow", &format!("127.0.0.1:{}", target.addr.port())]);
-    let before = memory(&tunnel);
+    let before = tunnel.memory();
     let mut many = python("half_open.py");
     many.args([tunnel.addr.ip().to_string(), tunnel.addr.port().to_string(), "10000".to_owned()]);
     let mut many = many.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -327,17 +323,10 @@ fn ten_thousand_half_open_attempts_keep_nobody_out() {
     target.accept().read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "hello");
     // Who has begun a head has one buffer of 48 KiB, touched as far as there is something in it, and a task.
-    let each = (memory(&tunnel) - before) * 1024 / 10_000;
+    let each = (tunnel.memory() - before) / 10_000;
     assert!(each < 56 * 1024, "{each} bytes for each");
     drop(many.stdin.take());
     many.wait().unwrap();
-}
-
-/// What a server has in memory, in KiB.
-fn memory(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_nonzero())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]

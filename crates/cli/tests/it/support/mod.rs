@@ -30,7 +30,7 @@ pub(crate) use pebble::Place;
 pub(crate) use postgres::Postgres;
 pub(crate) use proxies::Haproxy;
 pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each};
-pub(crate) use run::{Program, feed, java, output, program, python};
+pub(crate) use run::{Browser, Program, assert_fails, feed, java, output, program, python};
 pub(crate) use server::{Server, Setup, binary};
 pub(crate) use sshd::Sshd;
 pub(crate) use stores::{Access, BUCKET, Bucket, Garage, Moto, Nginx};

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
+use tempfile::TempDir;
+
 use super::until;
 
 /// A command whose answers do not depend on the machine's language, and that asks nobody anything.
@@ -82,6 +84,36 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A command that did not do what it was asked to: exits with `code`, prints nothing, and says all of `parts`.
+#[track_caller]
+pub(crate) fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Chromium without a window, that believes every certificate. Ended when it is dropped, and its profile removed.
+pub(crate) struct Browser {
+    _program: Program,
+    _profile: TempDir,
+}
+
+impl Browser {
+    pub(crate) fn open(url: impl AsRef<OsStr>) -> Browser {
+        let profile = TempDir::new().unwrap();
+        let mut chromium = program("chromium");
+        chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
+        chromium.args(["--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"]);
+        chromium.args(["--remote-debugging-port=0", "--ignore-certificate-errors"]);
+        chromium.arg(format!("--user-data-dir={}", profile.path().display())).env("HOME", profile.path());
+        Browser { _program: Program::start(chromium.arg(url)), _profile: profile }
     }
 }
 
