@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use futures_util::StreamExt as _;
 use indicatif::{HumanBytes, HumanCount};
-use outflow_store::{Manifest, Small, Store, StoreError, StoreErrorKind, is_transfer_id, nanos_of, time_of};
+use outflow_catalog::{
+    Manifest, Small, Store, StoreError, StoreErrorKind, is_transfer_id, nanos_of, time_of,
+};
 use serde::Serialize;
 
 use crate::Failure;

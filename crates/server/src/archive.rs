@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::header::{RANGE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use outflow_catalog::RelPath;
 use outflow_content::Content;
-use outflow_store::RelPath;
 use outflow_zip::{Archive, Form};
 
 use crate::ahead::Ahead;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use outflow_catalog::nanos_of;
 use outflow_ledger::Ledger;
-use outflow_store::nanos_of;
 use tokio::task::AbortHandle;
 
 /// Transfers that are waited for. Of further ones it is told when they are asked for after their end.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::X_CONTENT_TYPE_OPTIONS;
+use outflow_catalog::FoundFile;
 use outflow_content::{Content, EntityTag, SpanList};
-use outflow_store::FoundFile;
 
 /// The content of a file, to be shown or, with `download`, to be saved.
 pub(crate) fn content(file: &FoundFile, download: bool) -> Content {

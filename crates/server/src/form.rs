@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
-use outflow_store::{Bounds, EntryKind, RelPath, Tree, Wanted};
+use outflow_catalog::{Bounds, EntryKind, RelPath, Tree, Wanted};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::pick::{NoPick, Pick};
@@ -71,7 +71,7 @@ fn query_for(place: &Place, folder: &RelPath, files: &[RelPath]) -> Result<Strin
     // Says what is missing, too; it costs less than walking did.
     let pick = Pick::of(&tree, files, levels).map_err(|no| match no {
         NoPick::Missing(paths) => {
-            let first = paths.iter().take(outflow_store::Unreadable::NAMED).map(RelPath::to_string);
+            let first = paths.iter().take(outflow_catalog::Unreadable::NAMED).map(RelPath::to_string);
             Problem::missing(first.collect(), paths.len())
         }
         NoPick::TooMany => too_many(),

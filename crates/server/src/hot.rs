@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
+use outflow_catalog::{FoundFile, LocalFile, RelPath, Root};
 use outflow_content::Content;
 use outflow_ledger::ContentInfo;
-use outflow_store::{FoundFile, LocalFile, RelPath, Root};
 use quick_cache::sync::Cache;
 
 use crate::file;

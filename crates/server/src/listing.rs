@@ -2,7 +2,7 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
-use outflow_store::{About, FolderEntry, NO_TIME, OpenError, RelPath};
+use outflow_catalog::{About, FolderEntry, NO_TIME, OpenError, RelPath};
 use serde::Serialize;
 
 use crate::body::ServerBody;

@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use outflow_store::{About, FolderEntry, NO_TIME};
+use outflow_catalog::{About, FolderEntry, NO_TIME};
 
 use crate::listing::Listing;
 use crate::problem::Problem;

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use outflow_store::{Entry, EntryKind, RelPath, Tree};
+use outflow_catalog::{Entry, EntryKind, RelPath, Tree};
 
 use crate::rice;
 
@@ -198,7 +198,7 @@ fn read_leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
 mod tests {
     use std::path::Path;
 
-    use outflow_store::{Bounds, Root, RootOptions, Wanted};
+    use outflow_catalog::{Bounds, Root, RootOptions, Wanted};
     use proptest::prelude::*;
 
     use super::*;

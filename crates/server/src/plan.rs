@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
+use outflow_catalog::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_content::{EntityTag, Source, Span, SpanError, mentions_etag};
-use outflow_store::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
 
 use crate::track::LayoutFiles;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use outflow_store::{Bounds, Collection, CrcCache, RelPath, Wanted};
+use outflow_catalog::{Bounds, Collection, CrcCache, RelPath, Wanted};
 use tokio::sync::Semaphore;
 
 use crate::pick::{Pick, Picked};

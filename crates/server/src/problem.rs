@@ -2,7 +2,7 @@
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use outflow_store::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
+use outflow_catalog::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
 use serde::Serialize;
 
 use crate::body::ServerBody;

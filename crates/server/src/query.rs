@@ -14,7 +14,7 @@
 
 use std::collections::HashSet;
 
-use outflow_store::RelPath;
+use outflow_catalog::RelPath;
 
 use crate::target::hex;
 

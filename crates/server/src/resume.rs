@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::RANGE;
-use outflow_store::{Key, Memo};
+use outflow_catalog::{Key, Memo};
 use outflow_zip::Form;
 
 /// How many pairs of client and archive are remembered; 20 bytes on disk and about 40 in memory each.

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use outflow_catalog::{Collection, FoundFile, OpenError, Opened, Root};
 use outflow_content::Wait;
-use outflow_store::{Collection, FoundFile, OpenError, Opened, Root};
 
 use crate::body::ServerBody;
 use crate::file;

@@ -12,9 +12,9 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use ipnet::IpNet;
+use outflow_catalog::{Background, Collection, CrcCache, Found, Memo, RelPath};
 use outflow_content::{Content, Wait};
 use outflow_ledger::{ContentInfo, Ledger};
-use outflow_store::{Background, Collection, CrcCache, Found, Memo, RelPath};
 
 use crate::body::ServerBody;
 use crate::channels::Channels;

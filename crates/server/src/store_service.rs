@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use outflow_store::{Store, Transfer, nanos_of};
+use outflow_catalog::{Store, Transfer, nanos_of};
 
 use crate::body::ServerBody;
 use crate::expiries::Expiries;
@@ -92,7 +92,7 @@ impl Route<'_> {
         }
         let Some(rest) = path.strip_prefix("/t/") else { return Route::Nowhere };
         let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        match (outflow_store::is_transfer_id(id), below.is_empty()) {
+        match (outflow_catalog::is_transfer_id(id), below.is_empty()) {
             (false, _) => Route::Nowhere,
             (true, true) => Route::Bare(id),
             (true, false) => Route::Inside(id, below),

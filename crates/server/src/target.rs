@@ -1,6 +1,6 @@
 //! The address of a request: percent-decoded once, and refused when it could mean more than one thing.
 
-use outflow_store::{BadPath, RelPath};
+use outflow_catalog::{BadPath, RelPath};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// All but RFC 3986's unreserved characters: what is left stands for itself anywhere in an address.

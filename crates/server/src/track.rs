@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
+use outflow_catalog::FoundFile;
 use outflow_ledger::{ContentInfo, ContentKey, Ledger, Opening, Part, Parts, Tracked};
-use outflow_store::FoundFile;
 use outflow_zip::Layout;
 
 use crate::plan::Made;

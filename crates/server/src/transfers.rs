@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use outflow_store::{Manifest, Small, Store, StoreError, StoreErrorKind, Transfer};
+use outflow_catalog::{Manifest, Small, Store, StoreError, StoreErrorKind, Transfer};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::{OwnedMutexGuard, Semaphore};

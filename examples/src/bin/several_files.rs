@@ -18,8 +18,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::get;
+use outflow_catalog::{LocalFile, Opened, RelPath, Root, RootOptions};
 use outflow_content::{AbortReason, BodyMap, Content, Ending, FileSpan, Observer, SpanError, Wait};
-use outflow_store::{LocalFile, Opened, RelPath, Root, RootOptions};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

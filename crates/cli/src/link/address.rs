@@ -1,8 +1,8 @@
 //! What a link is to be for.
 
 use anyhow::{bail, ensure};
+use outflow_catalog::is_transfer_id;
 use outflow_server::link;
-use outflow_store::is_transfer_id;
 
 /// An address taken apart.
 #[derive(Debug, PartialEq, Eq)]

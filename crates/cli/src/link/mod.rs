@@ -18,8 +18,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use outflow_catalog::nanos_of;
 use outflow_server::link::{Keys, Link, Terms, is_link_id};
-use outflow_store::nanos_of;
 use serde::Serialize;
 
 use crate::Failure;

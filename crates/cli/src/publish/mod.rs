@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use outflow_store::{
+use outflow_catalog::{
     Manifest, Store, StoreError, StoreErrorKind, StoreOptions, Uploads, is_transfer_id, nanos_of,
     new_transfer_id,
 };

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use outflow_store::{Object, Small, Store, StoreError, StoreErrorKind, Uploaded};
+use outflow_catalog::{Object, Small, Store, StoreError, StoreErrorKind, Uploaded};
 use serde::{Deserialize, Serialize};
 
 const LIMIT: usize = 256 << 20;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use outflow_store::{
+use outflow_catalog::{
     Bounds, EntryKind, LazyFile, Manifest, ManifestFile, RelPath, Root, RootOptions, TreeFile, Unreadable,
     Wanted,
 };

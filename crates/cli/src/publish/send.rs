@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
+use outflow_catalog::{LocalFile, Manifest, ManifestFile, Object, Store, UploadError, Uploaded, Uploads};
 use outflow_content::Wait;
-use outflow_store::{LocalFile, Manifest, ManifestFile, Object, Store, UploadError, Uploaded, Uploads};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval_at};
 

@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 
+use outflow_catalog::{Store, StoreOptions};
 use outflow_s3_double::{At, Double, Fault, Object, Rule, pattern};
 use outflow_server::{Settings, StoreService};
-use outflow_store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
 use crate::support::{Access, Client, Random, Server, assert_same, noise, until};

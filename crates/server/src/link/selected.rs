@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use outflow_content::Wait;
-use outflow_store::{
+use outflow_catalog::{
     About, Bounds, Collection, EntryKind, FolderEntry, Found, OpenError, OpenErrorKind, RelPath, Tree,
     Unreadable, WalkError, Wanted,
 };
+use outflow_content::Wait;
 
 /// Shows some files and folders of a collection, and the folders that lead to them. What else there is in it cannot be
 /// told from what is not there.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use outflow_store::{Collection, RelPath};
+use outflow_catalog::{Collection, RelPath};
 use serde::{Deserialize, Serialize};
 
 use super::{LinkError, Selected};

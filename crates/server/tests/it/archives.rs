@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use outflow_catalog::RootOptions;
 use outflow_server::Settings;
-use outflow_store::RootOptions;
 
 use crate::help::{Reply, Site, settings};
 

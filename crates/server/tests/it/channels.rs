@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use outflow_catalog::{Root, RootOptions};
 use outflow_server::channels::{self, Channels, Subscribe};
 use outflow_server::{FolderService, Settings};
-use outflow_store::{Root, RootOptions};
 
 use crate::help::settings;
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use outflow_store::RootOptions;
+use outflow_catalog::RootOptions;
 
 use crate::help::{Site, settings};
 
@@ -170,7 +170,7 @@ async fn methods_are_answered_or_refused_with_allow() {
 #[tokio::test]
 async fn a_single_file_is_served_alone() {
     let site = Site::new(&[("one.txt", "1"), ("two.txt", "2")]);
-    let root = outflow_store::Root::new(&site.at("one.txt"), RootOptions::default()).unwrap();
+    let root = outflow_catalog::Root::new(&site.at("one.txt"), RootOptions::default()).unwrap();
     let mut alone = site;
     alone.service = outflow_server::FolderService::new(root, &settings());
     assert_eq!(alone.get("/one.txt").await.text(), "1");

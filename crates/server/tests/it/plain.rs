@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use outflow_catalog::{Prefix, Store, StoreOptions};
 use outflow_server::FolderService;
-use outflow_store::{Prefix, Store, StoreOptions};
 use tempfile::TempDir;
 use tower_service::Service as _;
 

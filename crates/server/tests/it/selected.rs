@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outflow_content::Wait;
-use outflow_server::FolderService;
-use outflow_server::link::Selected;
-use outflow_store::{
+use outflow_catalog::{
     Bounds, Collection, EntryKind, Found, OpenErrorKind, Prefix, RelPath, Root, RootOptions, Store,
     StoreOptions, Transfer, Tree, WalkError, Wanted,
 };
+use outflow_content::Wait;
+use outflow_server::FolderService;
+use outflow_server::link::Selected;
 use tower_service::Service as _;
 
 use crate::help::{Reply, request, settings};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use outflow_catalog::{Manifest, ManifestFile, Store, StoreOptions, nanos_of};
 use outflow_server::{Settings, StoreService};
-use outflow_store::{Manifest, ManifestFile, Store, StoreOptions, nanos_of};
 use tempfile::TempDir;
 use tower_service::Service as _;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use outflow_catalog::{Manifest, ManifestFile};
 use outflow_server::Settings;
-use outflow_store::{Manifest, ManifestFile};
 
 use crate::help::settings;
 use crate::shop::{Shop, in_seconds, manifest};

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use outflow_catalog::{Opened, Small, Store, StoreErrorKind, StoreOptions, UploadError, Uploads};
 use outflow_content::Wait;
-use outflow_store::{Opened, Small, Store, StoreErrorKind, StoreOptions, UploadError, Uploads};
 use tempfile::TempDir;
 
 fn open(test: &str) -> (Option<TempDir>, Store) {
@@ -46,7 +46,7 @@ async fn what_is_written_can_be_read_listed_and_deleted() {
     let too_big = store.read_small(&object.key, 8, None).await.unwrap_err();
     assert!(matches!(too_big.kind, StoreErrorKind::TooBig { limit: 8 }), "{too_big}");
 
-    let keys = |objects: &[outflow_store::Object]| {
+    let keys = |objects: &[outflow_catalog::Object]| {
         objects.iter().map(|object| object.key.clone()).collect::<Vec<_>>()
     };
     assert_eq!(keys(&store.list("", 10).await.unwrap()), ["t/a b%20ü.txt", "t/d/e", "t/d/f", "tt/g"]);

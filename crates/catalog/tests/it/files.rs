@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use outflow_catalog::{Key, LazyFile, LocalFile, OpenErrorKind, Opened, Root, RootOptions};
 use outflow_content::{FileSource as _, OpenFile as _, SpanError, Wait};
-use outflow_store::{Key, LazyFile, LocalFile, OpenErrorKind, Opened, Root, RootOptions};
 
 use crate::{path, root};
 

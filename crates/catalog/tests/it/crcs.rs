@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use outflow_catalog::{Background, Bounds, CrcCache, Key, LazyFile, Memo, Opened, RelPath, Root, Wanted};
 use outflow_content::{SpanError, Wait};
-use outflow_store::{Background, Bounds, CrcCache, Key, LazyFile, Memo, Opened, RelPath, Root, Wanted};
 
 use crate::{path, root};
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use outflow_store::{Bounds, RelPath, Root, RootOptions, Tree, WalkError, Wanted};
+use outflow_catalog::{Bounds, RelPath, Root, RootOptions, Tree, WalkError, Wanted};
 
 use crate::{path, root};
 
@@ -19,7 +19,7 @@ fn make(folder: &Path, files: &[&str]) {
 fn listed(tree: &Tree) -> Vec<String> {
     let mut paths = Vec::new();
     let Ok(()) = tree.visit(|entry| {
-        let slash = if entry.kind == outflow_store::EntryKind::Folder { "/" } else { "" };
+        let slash = if entry.kind == outflow_catalog::EntryKind::Folder { "/" } else { "" };
         paths.push(format!("{}{slash}", String::from_utf8_lossy(entry.path)));
         let full = tree.base().join(entry.path).unwrap();
         assert_eq!(tree.path(entry.index), full);

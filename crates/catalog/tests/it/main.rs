@@ -10,7 +10,7 @@ mod walks;
 use std::path::Path;
 use std::sync::Arc;
 
-use outflow_store::{RelPath, Root, RootOptions};
+use outflow_catalog::{RelPath, Root, RootOptions};
 
 fn root(folder: &Path) -> Arc<Root> {
     Arc::new(Root::new(folder, RootOptions::default()).unwrap())
