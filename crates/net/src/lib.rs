@@ -1,5 +1,7 @@
 //! Which addresses lie in the public Internet: what a server may connect to for somebody else.
 
+pub mod pipe;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether anyone in the Internet can be meant by it.

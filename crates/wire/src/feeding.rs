@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_content::{Feed, SpanError};
+use outflow_net::pipe::Pipe;
 
-use crate::pipe::Pipe;
 use crate::timer::Timer;
 
 /// A client that takes nothing for so long is slower than its feed. Far more than a round trip on most paths, far

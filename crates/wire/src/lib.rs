@@ -16,7 +16,6 @@
 //!     tails      deliveries that are sent, until it is known whether they arrived
 //!   upgrade    connections that stop being HTTP
 //!     websocket  frames for those who speak WebSocket on them
-//!   pipe       pipes, by which the kernel moves bytes from socket to socket
 //! ```
 //!
 //! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that
@@ -45,7 +44,6 @@ pub mod fuzzing;
 mod head;
 mod http2;
 mod options;
-pub mod pipe;
 mod proxy;
 mod request_body;
 mod send;

@@ -14,6 +14,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError, Wait, Watch};
+use outflow_net::pipe::{PIPE_BYTES, Pipe};
 use tokio::time::Instant;
 
 use crate::buffer::Buffer;
@@ -23,7 +24,6 @@ use crate::exchange::BUSY_FROM;
 use crate::feeding::{Feeding, Next};
 use crate::file;
 use crate::options::Options;
-use crate::pipe::{PIPE_BYTES, Pipe};
 use crate::sys;
 use crate::tails::{TELL_EVERY, Tail, disconnected, is_large, is_worth_measuring};
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::task::{Context, Poll, ready};
 
-use outflow_wire::pipe::{PIPE_BYTES, Pipe};
+use outflow_net::pipe::{PIPE_BYTES, Pipe};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
