@@ -1,7 +1,8 @@
 //! Doors for the fuzz targets; not part of the crate otherwise.
 
-use crate::chunked::{Chunked, Step};
-use crate::{head, proxy};
+use crate::http1::head;
+use crate::listen::proxy;
+use crate::message::chunked::{Chunked, Step};
 
 /// Reads `bytes` as a request's head. A head that is accepted is complete at its last byte and at none
 /// before.

@@ -29,42 +29,32 @@
 //! # }
 //! ```
 
-mod buffer;
-mod chunked;
 mod connection;
-mod copy;
 mod counters;
-mod date;
-mod encode;
-mod exchange;
-mod feeding;
-mod file;
+mod delivery;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod head;
+mod http1;
 mod http2;
+mod listen;
+mod message;
 mod options;
-mod proxy;
-mod request_body;
 mod send;
-mod server;
 mod service;
 #[allow(unsafe_code)]
 mod sys;
-mod tails;
-mod timer;
 mod tls;
 pub mod upgrade;
-pub mod websocket;
 
 pub use counters::Counters;
 
+pub use listen::proxy::ViaProxy;
+pub use listen::{Counted, Handle, Listener, Server, serve};
+pub use message::request_body::{BodyError, RequestBody};
 pub use options::Options;
-pub use proxy::ViaProxy;
-pub use request_body::{BodyError, RequestBody};
-pub use server::{Counted, Handle, Listener, Server, serve};
 pub use service::{HttpService, PeerAddr};
 pub use tls::{ACME_TLS, Secure, Tls, TlsOptions};
+pub use upgrade::websocket;
 
 /// The TLS library, for whoever brings certificates.
 pub use rustls;

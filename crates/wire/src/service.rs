@@ -8,7 +8,7 @@ use http_body::Body;
 use outflow_content::FieldLines;
 use tower_service::Service;
 
-use crate::request_body::RequestBody;
+use crate::message::request_body::RequestBody;
 
 /// The address a request came from, in its extensions: the client's, also behind a proxy that says so (see
 /// `Options::proxy_protocol`).

@@ -16,8 +16,8 @@ use outflow_content::{AbortReason, Evidence, Transport, Watch};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::delivery::{TELL_EVERY, is_worth_measuring};
 use crate::options::Options;
-use crate::tails::{TELL_EVERY, is_worth_measuring};
 
 use super::frames::Part;
 

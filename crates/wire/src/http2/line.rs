@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::CLOSING;
 use super::deliveries::{Deliveries, Place};
 use super::frames::{Resets, Scanner};
-use crate::buffer::Buffer;
 use crate::connection::Connection;
+use crate::connection::buffer::Buffer;
 use crate::options::Options;
 use crate::sys;
 

@@ -15,7 +15,6 @@
 //! nobody could tell which of the bytes that leave are whose.
 
 mod deliveries;
-mod duplex;
 mod frames;
 mod line;
 mod pieces;
@@ -37,14 +36,13 @@ use outflow_content::AbortReason;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use duplex::Duplex;
 use line::Line;
 use sender::Outcome;
 use stream::Client;
 
-use crate::buffer::Buffer;
 use crate::connection::Connection;
-use crate::server::Shared;
+use crate::connection::buffer::Buffer;
+use crate::listen::Shared;
 use crate::service::HttpService;
 
 /// What every client that speaks HTTP/2 begins with (RFC 9113, 3.4).

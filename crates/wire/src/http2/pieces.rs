@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outflow_content::{OpenFile, Outgoing, Span, SpanError};
 
-use crate::buffer::Buffer;
-use crate::feeding::{Feeding, Next};
-use crate::file;
+use crate::connection::buffer::Buffer;
+use crate::send::feeding::{Feeding, Next};
+use crate::send::file;
 
 /// What is to be sent, and how far it is.
 pub(crate) struct Pieces {

@@ -13,9 +13,9 @@ use super::deliveries::Place;
 use super::line::Line;
 use super::pieces::Pieces;
 use super::stream::Client;
-use crate::buffer::BUFFER_BYTES;
-use crate::server::Shared;
-use crate::timer::Timer;
+use crate::connection::buffer::BUFFER_BYTES;
+use crate::connection::timer::Timer;
+use crate::listen::Shared;
 
 /// What is handed over at a time.
 pub(crate) const PIECE: usize = BUFFER_BYTES;

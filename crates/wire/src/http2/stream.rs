@@ -14,17 +14,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 use outflow_content::{Evidence, Outgoing, Watch};
 
-use super::duplex::Duplex;
 use super::line::Line;
 use super::pieces::Pieces;
 use super::sender::{Outcome, PIECE, Sender, gone};
-use crate::date;
-use crate::exchange::{body_length, may_have_body};
-use crate::proxy::ViaProxy;
-use crate::request_body::RequestBody;
-use crate::server::Shared;
+use crate::http1::exchange::{body_length, may_have_body};
+use crate::listen::Shared;
+use crate::listen::proxy::ViaProxy;
+use crate::message::date;
+use crate::message::request_body::RequestBody;
 use crate::service::{HttpService, PeerAddr};
 use crate::tls::{Secure, Session};
+use crate::upgrade::duplex::Duplex;
 use crate::upgrade::{Handoff, Promise, Protocol, Upgraded};
 
 /// Who sends requests on this connection.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{ACME_TLS, Session, Tls};
 use crate::connection::Connection;
-use crate::server::Shared;
+use crate::listen::Shared;
 
 /// What is spoken within TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

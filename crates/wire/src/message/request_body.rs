@@ -14,9 +14,9 @@ use rustix::net::SendFlags;
 use tokio::io::{Interest, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::buffer::Buffer;
-use crate::chunked::{Chunked, Step};
-use crate::head::Framing;
+use crate::connection::buffer::Buffer;
+use crate::http1::head::Framing;
+use crate::message::chunked::{Chunked, Step};
 use crate::tls::Reader;
 
 /// The body of a request. Nothing is read from the client before the service polls for it; a client that

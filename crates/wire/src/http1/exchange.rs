@@ -12,18 +12,20 @@ use http_body::Body;
 use outflow_content::{AbortReason, FieldLines, Outgoing};
 use tokio::sync::futures::Notified;
 
-use crate::buffer::Buffer;
+use crate::connection::buffer::Buffer;
 use crate::connection::{Connection, Farewell};
-use crate::encode::{self, BodyFraming, Persistence};
-use crate::head::{self, Framing, Head, Refusal};
-use crate::proxy::ViaProxy;
-use crate::request_body::{BodyHandle, RequestBody};
-use crate::server::Shared;
+use crate::delivery::{Tail, disconnected};
+use crate::http1::encode::{self, BodyFraming, Persistence};
+use crate::http1::head::{self, Framing, Head, Refusal};
+use crate::http2;
+use crate::listen::Shared;
+use crate::listen::proxy;
+use crate::listen::proxy::ViaProxy;
+use crate::message::request_body::{BodyHandle, RequestBody};
+use crate::send::{self, copy};
 use crate::service::{HttpService, PeerAddr};
-use crate::tails::{Tail, disconnected};
 use crate::tls::{Protocol, Tls};
 use crate::upgrade::{Handoff, Promise, Upgraded};
-use crate::{copy, http2, proxy, send};
 
 /// Serves one connection to its end.
 ///

@@ -8,10 +8,10 @@ use std::task::Poll;
 use bytes::Buf;
 use http_body::Body;
 
-use crate::buffer::Buffer;
 use crate::connection::Connection;
+use crate::connection::buffer::Buffer;
 use crate::counters::Counters;
-use crate::encode::BodyFraming;
+use crate::http1::encode::BodyFraming;
 use crate::options::Options;
 
 /// Why a body could not be sent to its end; the connection has to be cut.

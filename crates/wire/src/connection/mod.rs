@@ -1,5 +1,8 @@
 //! One client's socket: reading, writing and waiting, each with a deadline.
 
+pub(crate) mod buffer;
+pub(crate) mod timer;
+
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -15,11 +18,11 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::buffer::Buffer;
+use crate::connection::buffer::Buffer;
+use crate::connection::timer::Timer;
+use crate::delivery::{Tails, disconnected, tell_lost};
+use crate::listen::Counted;
 use crate::options::Options;
-use crate::server::Counted;
-use crate::tails::{Tails, disconnected, tell_lost};
-use crate::timer::Timer;
 use crate::tls::{Reader, Session};
 
 /// In which state a connection is finished.

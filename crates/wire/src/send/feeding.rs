@@ -9,7 +9,7 @@ use bytes::Bytes;
 use outflow_content::{Feed, SpanError};
 use outflow_net::pipe::Pipe;
 
-use crate::timer::Timer;
+use crate::connection::timer::Timer;
 
 /// A client that takes nothing for so long is slower than its feed. Far more than a round trip on most paths, far
 /// less than what whoever holds the feed's other end would notice.

@@ -3,8 +3,8 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Version};
 
-use crate::buffer::Buffer;
-use crate::date;
+use crate::connection::buffer::Buffer;
+use crate::message::date;
 
 /// How a response's body is delimited (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

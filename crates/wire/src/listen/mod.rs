@@ -5,6 +5,8 @@
 //! another one sleeps; from then on a connection stays where it is. Measured against tokio's
 //! work-stealing runtime and against SO_REUSEPORT: `bench/README.md`.
 
+pub(crate) mod proxy;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -19,7 +21,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::connection::Connection;
 use crate::counters::Counters;
-use crate::exchange;
+use crate::http1::exchange;
 use crate::options::Options;
 use crate::service::HttpService;
 use crate::tls::Tls;

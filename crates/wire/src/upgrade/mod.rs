@@ -1,6 +1,9 @@
 //! Connections that stop being HTTP: after `101 Switching Protocols`, after a 2xx answer to `CONNECT`, or because the
 //! service takes them over for a body that has no end ([`Handoff`]). On HTTP/2 it is one stream that stops.
 
+pub(crate) mod duplex;
+pub mod websocket;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -14,10 +17,10 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{oneshot, watch};
 
-use crate::buffer::Buffer;
-use crate::http2::Duplex;
-use crate::server::Counted;
+use crate::connection::buffer::Buffer;
+use crate::listen::Counted;
 use crate::tls::Reader;
+use duplex::Duplex;
 
 /// Takes the promise of the raw connection out of a request that asked for an upgrade (RFC 9110 section
 /// 7.8) or for a tunnel (`CONNECT`). `None` for any other request.

@@ -13,8 +13,8 @@ use std::task::{Poll, ready};
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
 
-use crate::buffer::Buffer;
 use crate::connection::Connection;
+use crate::connection::buffer::Buffer;
 use crate::options::Options;
 
 /// The longest header of version 1, its CR LF among it (2.1).

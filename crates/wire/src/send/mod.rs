@@ -9,6 +9,10 @@
 //! Before the last bytes of a file leave, the file is looked at once more (`OpenFile::verify`). What was
 //! changed or truncated is cut there, so that nobody holds a wrong file that looks complete.
 
+pub(crate) mod copy;
+pub(crate) mod feeding;
+pub(crate) mod file;
+
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -17,15 +21,14 @@ use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span,
 use outflow_net::pipe::{PIPE_BYTES, Pipe};
 use tokio::time::Instant;
 
-use crate::buffer::Buffer;
 use crate::connection::Connection;
+use crate::connection::buffer::Buffer;
 use crate::counters::Counters;
-use crate::exchange::BUSY_FROM;
-use crate::feeding::{Feeding, Next};
-use crate::file;
+use crate::delivery::{TELL_EVERY, Tail, disconnected, is_large, is_worth_measuring};
+use crate::http1::exchange::BUSY_FROM;
 use crate::options::Options;
+use crate::send::feeding::{Feeding, Next};
 use crate::sys;
-use crate::tails::{TELL_EVERY, Tail, disconnected, is_large, is_worth_measuring};
 
 /// Runs of a file shorter than this are read into the buffer, if something follows them, and leave with
 /// whatever else is in it; longer ones leave by `sendfile`.
