@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use outflow_catalog::{Prefix, Root, RootOptions, Store, StoreOptions};
+use outflow_certs::Secured;
 use outflow_ledger::Ledger;
 use outflow_server::link::Links;
-use outflow_server::secure::Secured;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, Listener, Server};

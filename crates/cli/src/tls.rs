@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use outflow_server::certificates::{Acme, AcmeOptions, Files, FilesAndAcme, LETS_ENCRYPT, Pair};
+use outflow_certs::{Acme, AcmeOptions, Files, FilesAndAcme, LETS_ENCRYPT, Pair};
 use outflow_wire::rustls::server::ResolvesServerCert;
 use outflow_wire::{Listener, Tls, TlsOptions};
 

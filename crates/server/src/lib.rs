@@ -28,8 +28,6 @@
 //!   problem    what went wrong -> problem details, or a page
 //!   log        one line for each delivery
 //! channels   what is published at an address is heard by all who listen there
-//! secure     what TLS adds to any service: redirects to it, HSTS
-//! certificates   by what a TLS listener is known: files, read again when they change
 //! single     one content from memory, and no more than that
 //! ```
 //!
@@ -40,7 +38,6 @@ mod accept;
 mod ahead;
 mod archive;
 mod body;
-pub mod certificates;
 pub mod channels;
 mod client;
 mod delivery;
@@ -62,7 +59,6 @@ mod query;
 mod resume;
 mod rice;
 mod room;
-pub mod secure;
 mod service;
 mod shared;
 pub mod single;

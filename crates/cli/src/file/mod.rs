@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use outflow_server::certificates::{Files, Pair};
+use outflow_certs::{Files, Pair};
 use outflow_server::single::{About, Offer, SingleService};
 use outflow_wire::{Listener, Server, Tls, TlsOptions};
 

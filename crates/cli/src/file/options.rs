@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderValue;
 
-use outflow_server::certificates::Pair;
+use outflow_certs::Pair;
 
 use crate::Failure;
 use crate::options::{LogFormat, LogLevel};

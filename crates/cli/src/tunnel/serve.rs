@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_server::secure::Secured;
+use outflow_certs::Secured;
 use outflow_tunnel::server::{Nothing, TunnelService};
 use outflow_wire::Server;
 

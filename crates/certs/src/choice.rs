@@ -6,8 +6,8 @@ use outflow_wire::rustls;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::acme::Acme;
-use super::files::Files;
+use crate::acme::Acme;
+use crate::files::Files;
 
 /// The authority's for its domains, files for all others.
 #[derive(Debug)]

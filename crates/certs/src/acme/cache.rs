@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize};
 
-use super::super::certificate::Certificate;
+use crate::certificate::Certificate;
 
 const ACCOUNT: &str = "account.json";
 

@@ -10,19 +10,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
-use super::error::Trouble;
+use crate::error::Trouble;
 
 /// A chain, its key, and for how long it is good.
 #[derive(Debug)]
-pub(super) struct Certificate {
-    pub(super) key: Arc<CertifiedKey>,
-    pub(super) not_before: Timestamp,
-    pub(super) not_after: Timestamp,
+pub(crate) struct Certificate {
+    pub(crate) key: Arc<CertifiedKey>,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// What is wrong, and with which of the two texts.
 #[derive(Debug)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     Chain(Trouble),
     Key(Trouble),
     /// Each is fine, but they do not belong together.
@@ -31,7 +31,7 @@ pub(super) enum Wrong {
 
 impl Certificate {
     /// Takes the chain from one text and the key from another, or from the same.
-    pub(super) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, Wrong> {
+    pub(crate) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, Wrong> {
         let chain = read_chain(chain).map_err(Wrong::Chain)?;
         let key = read_key(key).map_err(Wrong::Key)?;
         let signing =
@@ -52,7 +52,7 @@ impl Certificate {
     }
 
     /// Whether it is for this host.
-    pub(super) fn is_for(&self, host: &ServerName<'_>) -> bool {
+    pub(crate) fn is_for(&self, host: &ServerName<'_>) -> bool {
         let parsed = self.key.end_entity_cert().and_then(ParsedCertificate::try_from);
         parsed.is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, host).is_ok())
     }

@@ -13,8 +13,8 @@ use rustls::pki_types::ServerName;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{Certificate, Wrong};
-use super::error::{CertificateError, Trouble};
+use crate::certificate::{Certificate, Wrong};
+use crate::error::{CertificateError, Trouble};
 
 /// The largest file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -117,7 +117,7 @@ impl Files {
     }
 
     /// The certificate for `host`, or else the first one.
-    pub(super) fn choose(&self, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    pub(crate) fn choose(&self, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let loaded = self.loaded();
         let fits = || {
             let host = ServerName::try_from(host?).ok()?;

@@ -30,7 +30,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::{Mutex, Semaphore, oneshot};
 
-use super::certificate::Certificate;
+use crate::certificate::Certificate;
 use cache::Cache;
 use http::Http;
 use order::{Obtained, OrderError, obtain};
@@ -186,7 +186,7 @@ impl Acme {
     }
 
     /// Whether `host` is one of the domains.
-    pub(super) fn knows(&self, host: &str) -> bool {
+    pub(crate) fn knows(&self, host: &str) -> bool {
         self.shared.domains.contains_key(host)
     }
 

@@ -73,7 +73,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn with(self, path: &Path) -> CertificateError {
+    pub(crate) fn with(self, path: &Path) -> CertificateError {
         CertificateError { path: path.to_owned(), trouble: self }
     }
 }
