@@ -1,4 +1,4 @@
-//! One certificate with its chain and its key, as it comes out of PEM text: checked, and ready for handshakes.
+//! One certificate with its chain and private key, parsed from PEM text and checked.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
-use crate::error::Trouble;
+use crate::error::CertificateDefect;
 
-/// A chain, its key, and for how long it is good.
+/// A chain, its key, and its period of validity.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     pub(crate) key: Arc<CertifiedKey>,
@@ -20,79 +20,80 @@ pub(crate) struct Certificate {
     pub(crate) not_after: Timestamp,
 }
 
-/// What is wrong, and with which of the two texts.
+/// Why two PEM texts do not make a certificate, and which of them is at fault.
 #[derive(Debug)]
-pub(crate) enum Wrong {
-    Chain(Trouble),
-    Key(Trouble),
-    /// Each is fine, but they do not belong together.
-    Pair,
+pub(crate) enum CertificatePemError {
+    Chain(CertificateDefect),
+    Key(CertificateDefect),
+    /// The key belongs to another certificate.
+    Mismatch,
 }
 
 impl Certificate {
-    /// Takes the chain from one text and the key from another, or from the same.
-    pub(crate) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, Wrong> {
-        let chain = read_chain(chain).map_err(Wrong::Chain)?;
-        let key = read_key(key).map_err(Wrong::Key)?;
-        let signing =
-            any_supported_type(&key).map_err(|error| Wrong::Key(Trouble::UnknownKey(plain(&error))))?;
-        let own = chain.first().ok_or(Wrong::Chain(Trouble::NoCertificate))?;
-        let (not_before, not_after) = validity(own).map_err(Wrong::Chain)?;
+    /// Parses the chain from `chain` and the private key from `key`, which may be the same text.
+    pub(crate) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, CertificatePemError> {
+        let chain = read_chain(chain).map_err(CertificatePemError::Chain)?;
+        let key = read_key(key).map_err(CertificatePemError::Key)?;
+        let signing = any_supported_type(&key)
+            .map_err(|error| CertificatePemError::Key(CertificateDefect::UnsupportedKey(one_line(&error))))?;
+        let own = chain.first().ok_or(CertificatePemError::Chain(CertificateDefect::NoCertificate))?;
+        let (not_before, not_after) = validity(own).map_err(CertificatePemError::Chain)?;
         let certified = CertifiedKey::new(chain, signing);
         if let Err(error) = certified.keys_match() {
             return Err(match error {
                 rustls::Error::InconsistentKeys(_) if matches_another(&certified) => {
-                    Wrong::Chain(Trouble::Order)
+                    CertificatePemError::Chain(CertificateDefect::Order)
                 }
-                rustls::Error::InconsistentKeys(_) => Wrong::Pair,
-                error => Wrong::Chain(Trouble::Nonsense(plain(&error))),
+                rustls::Error::InconsistentKeys(_) => CertificatePemError::Mismatch,
+                error => CertificatePemError::Chain(CertificateDefect::Malformed(one_line(&error))),
             });
         }
         Ok(Certificate { key: Arc::new(certified), not_before, not_after })
     }
 
-    /// Whether it is for this host.
-    pub(crate) fn is_for(&self, host: &ServerName<'_>) -> bool {
+    /// Whether the certificate names `host`.
+    pub(crate) fn names(&self, host: &ServerName<'_>) -> bool {
         let parsed = self.key.end_entity_cert().and_then(ParsedCertificate::try_from);
         parsed.is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, host).is_ok())
     }
 }
 
-fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateDefect> {
     let chain = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| Trouble::Damaged(error.to_string()))?;
+    let chain = chain.map_err(|error| CertificateDefect::Damaged(error.to_string()))?;
     match chain.is_empty() {
         false => Ok(chain),
-        true if is_der(text) => Err(Trouble::Der { tool: "x509" }),
-        true => Err(Trouble::NoCertificate),
+        true if is_der(text) => Err(CertificateDefect::Der { tool: "x509" }),
+        true => Err(CertificateDefect::NoCertificate),
     }
 }
 
-fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Trouble> {
-    // What is encrypted by the old way has a header between its lines, which is no base64. So this comes first.
+fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateDefect> {
+    // The older encryption puts a header between the PEM lines, which does not parse as base64:
+    // test for it first.
     let encrypted = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"];
     if encrypted.iter().any(|mark| text.windows(mark.len()).any(|found| found == *mark)) {
-        return Err(Trouble::EncryptedKey);
+        return Err(CertificateDefect::EncryptedKey);
     }
     let mut keys = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
-        let (kind, der) = section.map_err(|error| Trouble::Damaged(error.to_string()))?;
+        let (kind, der) = section.map_err(|error| CertificateDefect::Damaged(error.to_string()))?;
         keys.extend(PrivateKeyDer::from_pem(kind, der));
     }
     match keys.len() {
-        0 if is_der(text) => Err(Trouble::Der { tool: "pkey" }),
-        0 => Err(Trouble::NoKey),
-        1 => keys.pop().ok_or(Trouble::NoKey),
-        n => Err(Trouble::SeveralKeys(n)),
+        0 if is_der(text) => Err(CertificateDefect::Der { tool: "pkey" }),
+        0 => Err(CertificateDefect::NoKey),
+        1 => keys.pop().ok_or(CertificateDefect::NoKey),
+        n => Err(CertificateDefect::SeveralKeys(n)),
     }
 }
 
-/// A DER file begins with a sequence of more than 127 bytes; no text does.
+/// A DER file begins with a sequence of more than 127 bytes; PEM text never does.
 fn is_der(bytes: &[u8]) -> bool {
     matches!(bytes, [0x30, 0x81..=0x84, ..])
 }
 
-/// The key is that of a certificate further on in the chain.
+/// Whether the key belongs to a later certificate of the chain.
 fn matches_another(certified: &CertifiedKey) -> bool {
     certified
         .cert
@@ -101,9 +102,9 @@ fn matches_another(certified: &CertifiedKey) -> bool {
         .any(|other| CertifiedKey::new(vec![other.clone()], Arc::clone(&certified.key)).keys_match().is_ok())
 }
 
-/// From when until when it is good (RFC 5280, section 4.1): `rustls` does not tell.
-fn validity(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), Trouble> {
-    let read = yasna::parse_der(certificate, |reader| {
+/// Start and end of the validity period (RFC 5280, section 4.1), which rustls does not expose.
+fn validity(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), CertificateDefect> {
+    let parsed = yasna::parse_der(certificate, |reader| {
         reader.read_sequence(|reader| {
             let validity = reader.next().read_sequence(|reader| {
                 // Version, serial number, algorithm, issuer.
@@ -125,13 +126,14 @@ fn validity(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), 
             Ok(validity)
         })
     });
-    let (not_before, not_after) = read.map_err(|error| Trouble::Nonsense(error.to_string()))?;
-    let stamp =
-        |seconds| Timestamp::from_second(seconds).map_err(|error| Trouble::Nonsense(error.to_string()));
+    let (not_before, not_after) = parsed.map_err(|error| CertificateDefect::Malformed(error.to_string()))?;
+    let stamp = |seconds| {
+        Timestamp::from_second(seconds).map_err(|error| CertificateDefect::Malformed(error.to_string()))
+    };
     Ok((stamp(not_before)?, stamp(not_after)?))
 }
 
-/// Seconds since 1970: UTCTime up to 2049, GeneralizedTime from then on.
+/// Seconds since 1970. Dates up to 2049 are UTCTime, later ones GeneralizedTime.
 fn time(reader: yasna::BERReader<'_, '_>) -> yasna::ASN1Result<i64> {
     match reader.lookahead_tag()? {
         yasna::tags::TAG_UTCTIME => Ok(reader.read_utctime()?.datetime().unix_timestamp()),
@@ -139,8 +141,8 @@ fn time(reader: yasna::BERReader<'_, '_>) -> yasna::ASN1Result<i64> {
     }
 }
 
-/// The library's words, in one line.
-fn plain(error: &rustls::Error) -> String {
+/// The error's message on one line.
+fn one_line(error: &rustls::Error) -> String {
     error.to_string().replace('\n', " ")
 }
 
@@ -150,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    fn made(names: &[&str]) -> (String, String) {
+    fn self_signed(names: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
@@ -172,19 +174,19 @@ mod tests {
 
     #[test]
     fn it_is_for_its_names_alone() {
-        let (chain, key) = made(&["a.test", "*.b.test"]);
+        let (chain, key) = self_signed(&["a.test", "*.b.test"]);
         let read = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
         for (host, is_for) in
             [("a.test", true), ("A.test", true), ("x.b.test", true), ("b.test", false), ("x.a.test", false)]
         {
-            assert_eq!(read.is_for(&ServerName::try_from(host).unwrap()), is_for, "{host}");
+            assert_eq!(read.names(&ServerName::try_from(host).unwrap()), is_for, "{host}");
         }
     }
 
     #[test]
     fn whatever_cannot_serve_is_refused_with_the_reason() {
-        let (chain, key) = made(&["a.test"]);
-        let (other_chain, other_key) = made(&["b.test"]);
+        let (chain, key) = self_signed(&["a.test"]);
+        let (other_chain, other_key) = self_signed(&["b.test"]);
         let der = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
         let cut = &chain[..chain.len() / 2];
         let broken = chain.replacen('M', "!", 1);
@@ -201,15 +203,15 @@ mod tests {
             (&der, key.as_bytes(), "Chain(Der"),
             (cut.as_bytes(), key.as_bytes(), "Chain(Damaged"),
             (broken.as_bytes(), key.as_bytes(), "Chain(Damaged"),
-            (nonsense.as_bytes(), key.as_bytes(), "Chain(Nonsense"),
+            (nonsense.as_bytes(), key.as_bytes(), "Chain(Malformed"),
             (reversed.as_bytes(), key.as_bytes(), "Chain(Order)"),
             (chain.as_bytes(), chain.as_bytes(), "Key(NoKey)"),
             (chain.as_bytes(), b"\x30\x82\x01", "Key(Der"),
             (chain.as_bytes(), twice.as_bytes(), "Key(SeveralKeys(2))"),
             (chain.as_bytes(), old.as_bytes(), "Key(EncryptedKey)"),
             (chain.as_bytes(), new.as_bytes(), "Key(EncryptedKey)"),
-            (chain.as_bytes(), short.as_bytes(), "Key(UnknownKey"),
-            (chain.as_bytes(), other_key.as_bytes(), "Pair"),
+            (chain.as_bytes(), short.as_bytes(), "Key(UnsupportedKey"),
+            (chain.as_bytes(), other_key.as_bytes(), "Mismatch"),
         ] {
             let found = match Certificate::from_pem(chain, key) {
                 Ok(_) => "Ok".to_owned(),
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn chain_and_key_may_lie_in_one_file() {
-        let (chain, key) = made(&["a.test"]);
+        let (chain, key) = self_signed(&["a.test"]);
         let both = format!("{key}{chain}");
         assert!(Certificate::from_pem(both.as_bytes(), both.as_bytes()).is_ok());
     }

@@ -1,4 +1,4 @@
-//! Certificates from files and from an authority on the same listener.
+//! Certificates from files and from an ACME authority on the same listener.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::acme::Acme;
-use crate::files::Files;
+use crate::files::CertificateFiles;
 
-/// The authority's for its domains, files for all others.
+/// Certificates of the authority for its domains, from files for all other names.
 #[derive(Debug)]
 pub struct FilesAndAcme {
-    /// For everybody who names none of the authority's domains.
-    pub files: Arc<Files>,
-    /// For its domains, and for whoever has them proven.
+    /// For clients that name none of the authority's domains, or no name at all.
+    pub files: Arc<CertificateFiles>,
+    /// For its domains, and for the authority's own validation handshakes.
     pub acme: Arc<Acme>,
 }
 
 impl ResolvesServerCert for FilesAndAcme {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let is_acmes = hello.server_name().is_some_and(|host| self.acme.knows(host));
-        if is_acmes { self.acme.resolve(hello) } else { self.files.resolve(hello) }
+        let is_acme_domain = hello.server_name().is_some_and(|host| self.acme.manages(host));
+        if is_acme_domain { self.acme.resolve(hello) } else { self.files.resolve(hello) }
     }
 }

@@ -1,80 +1,78 @@
-//! Why files cannot serve as a certificate and its key, and what to do about it.
+//! Why a file cannot serve as a certificate or its key, and what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file of a certificate, or of its key, is of no use.
+/// A certificate file or key file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {trouble}", .path.display())]
+#[error("cannot use {}: {defect}", .path.display())]
 pub struct CertificateError {
-    /// Which file.
+    /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub trouble: Trouble,
+    pub defect: CertificateDefect,
 }
 
-/// What is wrong with a file.
+/// What is wrong with a certificate file or key file.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// It cannot be read.
-    #[error("it cannot be read ({0}): {advice}", advice = advice(.0))]
+pub enum CertificateDefect {
+    /// The file cannot be read.
+    #[error("{0}; {advice}", advice = advice(.0))]
     Unreadable(io::Error),
-    /// Nobody's certificate is that long.
-    #[error("it is larger than 1 MiB: name a PEM file of a certificate or key")]
+    /// The file is larger than any certificate or key.
+    #[error("it is larger than 1 MiB; name a PEM file of a certificate or key")]
     TooLarge,
-    /// Binary rather than text.
-    #[error(
-        "it is in DER form: make a PEM file of it, with openssl {tool} -inform der -in FILE -out FILE.pem"
-    )]
+    /// Binary (DER) instead of PEM text.
+    #[error("it is in DER form; convert it with `openssl {tool} -inform der -in FILE -out FILE.pem`")]
     Der {
-        /// The part of openssl that does it.
+        /// The subcommand of openssl that converts it.
         tool: &'static str,
     },
-    /// PEM that ends too early, or whose base64 is none.
-    #[error("its PEM text is damaged ({0}): copy it again, from the first ----- to the last")]
+    /// PEM text that ends too early, or with invalid base64.
+    #[error("its PEM text is damaged ({0}); copy it again, from the first ----- to the last")]
     Damaged(String),
-    /// There is none between its lines.
-    #[error("there is no certificate in it: one begins with -----BEGIN CERTIFICATE-----")]
+    /// No certificate in the PEM text.
+    #[error("it has no certificate; expected \"-----BEGIN CERTIFICATE-----\"")]
     NoCertificate,
-    /// There is none between its lines.
-    #[error("there is no private key in it: one begins with -----BEGIN PRIVATE KEY-----")]
+    /// No private key in the PEM text.
+    #[error("it has no private key; expected \"-----BEGIN PRIVATE KEY-----\"")]
     NoKey,
-    /// Nobody can say which one is meant.
-    #[error("there are {0} private keys in it: leave the certificate's own one in")]
+    /// More than one private key: ambiguous.
+    #[error("it has {0} private keys; keep only the one of the certificate")]
     SeveralKeys(usize),
-    /// Nobody is there to type a password.
-    #[error("its private key is encrypted: decrypt it, with openssl pkey -in FILE -out OTHER")]
+    /// The server cannot prompt for a passphrase.
+    #[error("its private key is encrypted; decrypt it with `openssl pkey -in FILE -out OTHER`")]
     EncryptedKey,
-    /// Of a kind that is not known.
+    /// A kind of key that TLS here does not support.
     #[error(
-        "its private key cannot be used ({0}): RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 or P-521, and Ed25519 can"
+        "its private key is not supported ({0}); use RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
     )]
-    UnknownKey(String),
-    /// Not what an X.509 certificate looks like.
-    #[error("its certificate makes no sense ({0}): have it issued again")]
-    Nonsense(String),
-    /// The chain begins with another one.
+    UnsupportedKey(String),
+    /// Not an X.509 certificate.
+    #[error("its certificate is malformed ({0}); have it issued again")]
+    Malformed(String),
+    /// The chain does not begin with the server's own certificate.
     #[error(
-        "its certificates are in the wrong order: the server's own comes first, then those that vouch for it"
+        "its certificates are in the wrong order; put the server's own first, then the intermediate ones"
     )]
     Order,
-    /// They do not belong together.
-    #[error("its private key is not that of the certificate in {}: name the two that belong together", .certificate.display())]
-    OtherKey {
+    /// The key belongs to another certificate.
+    #[error("its private key does not match the certificate in {}; name a certificate and its own key", .certificate.display())]
+    Mismatch {
         /// The certificate's file.
         certificate: PathBuf,
     },
-    /// Nobody would believe it.
-    #[error("its certificate expired at {since}: have it renewed")]
+    /// The certificate is no longer valid.
+    #[error("its certificate expired at {since}; renew it")]
     Expired {
-        /// When.
+        /// The end of its validity.
         since: jiff::Timestamp,
     },
 }
 
-impl Trouble {
-    pub(crate) fn with(self, path: &Path) -> CertificateError {
-        CertificateError { path: path.to_owned(), trouble: self }
+impl CertificateDefect {
+    pub(crate) fn in_file(self, path: &Path) -> CertificateError {
+        CertificateError { path: path.to_owned(), defect: self }
     }
 }
 

@@ -1,16 +1,43 @@
-//! Certificates: by what a TLS listener is known.
+//! Certificates for TLS listeners, and what a server with TLS adds to any HTTP service.
 //!
 //! ```text
-//! files        from PEM files, read again when they change
-//!   certificate  one chain and its key, checked
-//!   error        why files are of no use, and what to do
-//! acme         from an authority that gives them to whoever proves a domain
+//! files        certificates from PEM files, reloaded when the files change
+//!   certificate  one chain and its private key: parsed, checked, ready for handshakes
+//!   error        why a file cannot be used, and what to do
+//! acme/        certificates issued and renewed by an ACME authority (RFC 8555)
 //! choice       both on one listener
-//! secure       what TLS adds to any service: redirects to it, HSTS
+//! https_only   a service that is reached by HTTPS only: redirects to it, HSTS
 //! ```
 //!
-//! What is here is asked at each full handshake (`ResolvesServerCert`), so a new certificate takes effect at once, and
-//! connections that are open stay as they are.
+//! [`CertificateFiles`], [`Acme`] and [`FilesAndAcme`] are rustls certificate resolvers. rustls
+//! asks them at each full handshake, so a new certificate takes effect at once and open connections
+//! continue as they are.
+//!
+//! ```
+//! # use std::path::Path;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use outflow_certs::{CertificateFiles, HttpsOnly};
+//! use outflow_wire::{Listener, Tls, TlsOptions};
+//!
+//! # fn run<S>(chain: &Path, key: &Path, service: S) -> Result<(), Box<dyn std::error::Error>> {
+//! let files = CertificateFiles::open(chain, key)?;
+//! files.watch()?;
+//! let tls = Arc::new(Tls::new(files, &TlsOptions::default())?);
+//! let https = Listener::with_tls(std::net::TcpListener::bind("127.0.0.1:0")?, tls);
+//! // Requests without TLS are redirected to port 443; browsers remember to use HTTPS for a year.
+//! let service = HttpsOnly::new(service, 443, Some(Duration::from_secs(31_536_000)));
+//! # let _ = (https, service);
+//! # Ok(())
+//! # }
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+//! # let pair = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+//! # std::fs::write(&chain, pair.cert.pem()).unwrap();
+//! # std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+//! # run(&chain, &key, ()).unwrap();
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -19,10 +46,10 @@ mod certificate;
 mod choice;
 mod error;
 mod files;
-mod secure;
+mod https_only;
 
 pub use acme::{Acme, AcmeError, AcmeOptions, LETS_ENCRYPT};
 pub use choice::FilesAndAcme;
-pub use error::{CertificateError, Trouble};
-pub use files::{Files, Pair};
-pub use secure::{Secured, SecuredAnswer};
+pub use error::{CertificateDefect, CertificateError};
+pub use files::{CertificateFiles, CertificatePaths};
+pub use https_only::{HttpsOnly, HttpsOnlyFuture};

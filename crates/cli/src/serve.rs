@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use outflow_catalog::{Prefix, Root, RootOptions, Store, StoreOptions};
-use outflow_certs::Secured;
+use outflow_certs::HttpsOnly;
 use outflow_ledger::Ledger;
 use outflow_server::link::Links;
 use outflow_server::{FolderService, Settings, StoreService};
@@ -106,13 +106,13 @@ impl Served {
 fn runs<S>(service: S, tunnel: Option<tunnel::Settings>, behind: Option<Behind>) -> Box<Run>
 where
     TunnelService<S>: HttpService,
-    Secured<TunnelService<S>>: HttpService,
+    HttpsOnly<TunnelService<S>>: HttpService,
 {
     let service = TunnelService::new(service, tunnel);
     match behind {
         None => Box::new(|server, listeners, threads| server.run(listeners, threads, service)),
         Some(Behind { port, hsts }) => {
-            let service = Secured::new(service, port, hsts);
+            let service = HttpsOnly::new(service, port, hsts);
             Box::new(|server, listeners, threads| server.run(listeners, threads, service))
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use outflow_certs::{Acme, AcmeOptions, Files, FilesAndAcme, LETS_ENCRYPT, Pair};
+use outflow_certs::{Acme, AcmeOptions, CertificateFiles, CertificatePaths, FilesAndAcme, LETS_ENCRYPT};
 use outflow_wire::rustls::server::ResolvesServerCert;
 use outflow_wire::{Listener, Tls, TlsOptions};
 
@@ -87,7 +87,7 @@ pub(crate) fn open(options: &Options, listener: TcpListener) -> anyhow::Result<L
         (Some(files), Some(acme)) => {
             Arc::new(FilesAndAcme { files: Arc::clone(files), acme: Arc::clone(acme) })
         }
-        (Some(files), None) => Arc::<Files>::clone(files),
+        (Some(files), None) => Arc::<CertificateFiles>::clone(files),
         (None, Some(acme)) => Arc::<Acme>::clone(acme),
         // Asked for means that there is one of them.
         (None, None) => anyhow::bail!("there is no certificate for TLS"),
@@ -107,13 +107,14 @@ pub(crate) fn open(options: &Options, listener: TcpListener) -> anyhow::Result<L
     Ok(Listeners { all, scheme: "https", behind, hangup: Some(hangup(files)) })
 }
 
-fn open_files(options: &Options) -> anyhow::Result<Option<Arc<Files>>> {
+fn open_files(options: &Options) -> anyhow::Result<Option<Arc<CertificateFiles>>> {
     if options.tls_cert.is_empty() {
         return Ok(None);
     }
     let pairs = options.tls_cert.iter().zip(&options.tls_key);
-    let pairs = pairs.map(|(certificate, key)| Pair { certificate: certificate.clone(), key: key.clone() });
-    let files = Files::open_all(pairs.collect())?;
+    let pairs = pairs
+        .map(|(certificate, key)| CertificatePaths { certificate: certificate.clone(), key: key.clone() });
+    let files = CertificateFiles::open_all(pairs.collect())?;
     files.watch().context("no thread to look after certificates")?;
     Ok(Some(files))
 }
@@ -138,7 +139,7 @@ fn default_cache() -> Option<PathBuf> {
     Some(ledger::state_folder()?.join("acme"))
 }
 
-fn hangup(files: Option<Arc<Files>>) -> Hangup {
+fn hangup(files: Option<Arc<CertificateFiles>>) -> Hangup {
     Box::new(move || {
         if let Some(files) = &files {
             // What is wrong is in the log.

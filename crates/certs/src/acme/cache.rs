@@ -1,7 +1,8 @@
-//! What is kept on the disk: the account at the authority, and for each domain its key and its certificate.
+//! The account and the certificates on disk.
 //!
-//! A folder for each authority, so that trying another one loses nothing. A file is written beside its place and moved there,
-//! so it is there as a whole or not at all; key and certificate are one file, so they cannot disagree.
+//! Each authority has a folder of its own, so that a test with another one loses nothing. A file is
+//! written under a temporary name and renamed, so it is complete or absent. Key and certificate are
+//! one file, so they always match.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,22 +16,22 @@ use crate::certificate::Certificate;
 
 const ACCOUNT: &str = "account.json";
 
-/// The folder of one authority.
+/// The folder of one authority, with mode 0700; its files have mode 0600.
 #[derive(Clone, Debug)]
-pub(super) struct Cache {
+pub(super) struct AcmeCache {
     folder: PathBuf,
 }
 
-/// An account, and what the authority was told of its owner.
+/// An account, and the contacts that the authority has for it.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Account {
+pub(super) struct StoredAccount {
     pub(super) contacts: Vec<String>,
     pub(super) credentials: AccountCredentials,
 }
 
-impl Cache {
-    /// Makes the folder, if it is not there.
-    pub(super) fn open(above: &Path, directory: &str) -> io::Result<Cache> {
+impl AcmeCache {
+    /// Creates the authority's folder in `parent` if it does not exist.
+    pub(super) fn open(parent: &Path, directory: &str) -> io::Result<AcmeCache> {
         let host = directory
             .strip_prefix("https://")
             .unwrap_or(directory)
@@ -39,33 +40,33 @@ impl Cache {
             .unwrap_or_default();
         let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
         let hash = blake3::hash(directory.as_bytes()).to_hex();
-        let folder = above.join(format!("{host}-{}", &hash[..8]));
+        let folder = parent.join(format!("{host}-{}", &hash[..8]));
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        Ok(Cache { folder })
+        Ok(AcmeCache { folder })
     }
 
-    pub(super) fn account(&self) -> io::Result<Option<Account>> {
+    pub(super) fn account(&self) -> io::Result<Option<StoredAccount>> {
         let Some(text) = self.read(ACCOUNT)? else { return Ok(None) };
         Ok(Some(serde_json::from_slice(&text)?))
     }
 
-    pub(super) fn keep_account(&self, account: &Account) -> io::Result<()> {
+    pub(super) fn store_account(&self, account: &StoredAccount) -> io::Result<()> {
         self.write(ACCOUNT, &serde_json::to_vec_pretty(account)?)
     }
 
-    /// Forgets the account: the authority does not know it any more.
-    pub(super) fn drop_account(&self) -> io::Result<()> {
+    /// For an account that the authority no longer knows.
+    pub(super) fn remove_account(&self) -> io::Result<()> {
         std::fs::remove_file(self.folder.join(ACCOUNT))
     }
 
     pub(super) fn certificate(&self, domain: &str) -> io::Result<Option<Certificate>> {
-        let Some(text) = self.read(&name_of(domain))? else { return Ok(None) };
-        let wrong = |wrong| io::Error::new(io::ErrorKind::InvalidData, format!("{wrong:?}"));
-        Certificate::from_pem(&text, &text).map(Some).map_err(wrong)
+        let Some(text) = self.read(&file_name(domain))? else { return Ok(None) };
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:?}"));
+        Certificate::from_pem(&text, &text).map(Some).map_err(invalid)
     }
 
-    pub(super) fn keep_certificate(&self, domain: &str, key: &str, chain: &str) -> io::Result<()> {
-        self.write(&name_of(domain), format!("{key}{chain}").as_bytes())
+    pub(super) fn store_certificate(&self, domain: &str, key: &str, chain: &str) -> io::Result<()> {
+        self.write(&file_name(domain), format!("{key}{chain}").as_bytes())
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
@@ -76,23 +77,23 @@ impl Cache {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let beside = self.folder.join(format!(".{name}.{}", std::process::id()));
+        let temporary = self.folder.join(format!(".{name}.{}", std::process::id()));
         let written = (|| {
             let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            std::fs::rename(&beside, self.folder.join(name))?;
+            std::fs::rename(&temporary, self.folder.join(name))?;
             File::open(&self.folder)?.sync_all()
         })();
         if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
+            let _ = std::fs::remove_file(&temporary);
         }
         written
     }
 }
 
-fn name_of(domain: &str) -> String {
+fn file_name(domain: &str) -> String {
     format!("{domain}.pem")
 }
 
@@ -108,8 +109,9 @@ mod tests {
     #[test]
     fn each_authority_has_a_folder_that_nobody_else_can_read() {
         let above = TempDir::new().unwrap();
-        let one = Cache::open(&above.path().join("acme"), "https://ca.test/directory").unwrap();
-        let other = Cache::open(&above.path().join("acme"), "https://ca.test/other/../../directory").unwrap();
+        let one = AcmeCache::open(&above.path().join("acme"), "https://ca.test/directory").unwrap();
+        let other =
+            AcmeCache::open(&above.path().join("acme"), "https://ca.test/other/../../directory").unwrap();
         assert_ne!(one.folder, other.folder);
         assert_eq!(one.folder.parent(), other.folder.parent());
         assert!(one.folder.file_name().unwrap().to_str().unwrap().starts_with("ca.test-"));
@@ -120,11 +122,11 @@ mod tests {
     #[test]
     fn a_certificate_is_kept_with_its_key_for_nobody_else_to_read() {
         let above = TempDir::new().unwrap();
-        let cache = Cache::open(above.path(), "https://ca.test/directory").unwrap();
+        let cache = AcmeCache::open(above.path(), "https://ca.test/directory").unwrap();
         assert!(cache.certificate("a.test").unwrap().is_none());
         let key = KeyPair::generate().unwrap();
         let chain = CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
-        cache.keep_certificate("a.test", &key.serialize_pem(), &chain.pem()).unwrap();
+        cache.store_certificate("a.test", &key.serialize_pem(), &chain.pem()).unwrap();
         let kept = cache.certificate("a.test").unwrap().unwrap();
         assert_eq!(kept.key.end_entity_cert().unwrap(), chain.der());
         let files: Vec<_> = std::fs::read_dir(&cache.folder).unwrap().map(|entry| entry.unwrap()).collect();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use outflow_certs::{Files, Pair};
+use outflow_certs::{CertificateFiles, CertificatePaths};
 use outflow_server::single::{About, Offer, SingleService};
 use outflow_wire::{Listener, Server, Tls, TlsOptions};
 
@@ -51,7 +51,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     Ok(serve(&options, tls, inputs)?)
 }
 
-fn serve(options: &Options, tls: Option<Pair>, inputs: Inputs) -> anyhow::Result<()> {
+fn serve(options: &Options, tls: Option<CertificatePaths>, inputs: Inputs) -> anyhow::Result<()> {
     // Watched before they are read, so that no change falls between the two.
     let watch = options.watch.then(|| Watch::new(&inputs.files)).transpose()?;
     let Input { sealed, modified } = inputs.read()?;
@@ -70,7 +70,7 @@ fn serve(options: &Options, tls: Option<Pair>, inputs: Inputs) -> anyhow::Result
     let files = tls.map(open_files).transpose()?;
     let (listener, scheme) = match &files {
         Some(files) => {
-            let tls = Tls::new(Arc::<Files>::clone(files), &TlsOptions::default());
+            let tls = Tls::new(Arc::<CertificateFiles>::clone(files), &TlsOptions::default());
             (Listener::with_tls(listener, Arc::new(tls.context("TLS cannot be set up")?)), "https")
         }
         None => (listener.into(), "http"),
@@ -101,8 +101,8 @@ fn serve(options: &Options, tls: Option<Pair>, inputs: Inputs) -> anyhow::Result
 }
 
 /// Certificate and key, looked after from here on.
-fn open_files(pair: Pair) -> anyhow::Result<Arc<Files>> {
-    let files = Files::open_all(vec![pair])?;
+fn open_files(pair: CertificatePaths) -> anyhow::Result<Arc<CertificateFiles>> {
+    let files = CertificateFiles::open_all(vec![pair])?;
     files.watch().context("no thread to look after certificates")?;
     Ok(files)
 }

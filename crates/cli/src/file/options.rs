@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderValue;
 
-use outflow_certs::Pair;
+use outflow_certs::CertificatePaths;
 
 use crate::Failure;
 use crate::options::{LogFormat, LogLevel};
@@ -102,10 +102,10 @@ impl Options {
     }
 
     /// Certificate and key; with one of them there is no telling what is wanted.
-    pub(crate) fn tls(&self) -> Result<Option<Pair>, Failure> {
+    pub(crate) fn tls(&self) -> Result<Option<CertificatePaths>, Failure> {
         match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => {
-                Ok(Some(Pair { certificate: certificate.clone(), key: key.clone() }))
+                Ok(Some(CertificatePaths { certificate: certificate.clone(), key: key.clone() }))
             }
             (None, None) => Ok(None),
             (Some(_), None) => Err(Failure::Usage(anyhow::anyhow!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_certs::Secured;
+use outflow_certs::HttpsOnly;
 use outflow_tunnel::server::{Nothing, TunnelService};
 use outflow_wire::Server;
 
@@ -98,7 +98,7 @@ fn serve(options: &ServeOptions, common: &Options, service: TunnelService<Nothin
     tracing::info!(%address, threads, max_connections, "tunnelling");
     let ended = match behind {
         None => server.run(listeners, threads, service),
-        Some(Behind { port, hsts }) => server.run(listeners, threads, Secured::new(service, port, hsts)),
+        Some(Behind { port, hsts }) => server.run(listeners, threads, HttpsOnly::new(service, port, hsts)),
     };
     ended.context("the server ended")?;
     tracing::info!("stopped");

@@ -52,7 +52,7 @@ fn a_certificate_is_got_kept_and_renewed() {
     assert!(TlsClient::connect(server.addr, HOST, &place.authority.config()).is_err());
     server.log_line(&["a handshake failed: there is no certificate yet", HOST]);
     // It is asked for again and again until the authority is there, whose nonces are often no good.
-    server.log_line(&["no certificate was got", "the authority cannot be reached"]);
+    server.log_line(&["could not obtain a certificate", "cannot reach the authority"]);
     let env = [("PEBBLE_WFE_NONCEREJECT", "25"), ("PEBBLE_AUTHZREUSE", "100")];
     let pebble = place.start(server.addr.port(), &env);
     server.log_line(&["certificate issued", HOST]);
@@ -98,7 +98,7 @@ fn an_account_that_the_authority_has_forgotten_is_made_anew() {
     std::fs::remove_file(kept(&cache, "localhost.pem")).unwrap();
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
     let pebble = place.start(server.addr.port(), &[]);
-    server.log_line(&["does not know the account any more"]);
+    server.log_line(&["no longer knows the account"]);
     server.log_line(&["certificate issued", HOST]);
     fetch(server.addr, &pebble.trusted());
     assert_ne!(std::fs::read(kept(&cache, "account.json")).unwrap(), account);
@@ -121,7 +121,8 @@ fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("localhost.pem"), key + &chain).unwrap();
     let server = setup.start();
-    let line = server.log_line(&["no certificate was got", "could not verify the domain", "port 443"]);
+    let line =
+        server.log_line(&["could not obtain a certificate", "could not verify the domain", "port 443"]);
     assert!(line.contains("\"has_certificate\":true"), "{line}");
     fetch(server.addr, &place.authority.config());
     server.stop();
@@ -165,19 +166,19 @@ enum Fault {
 #[test]
 fn whatever_an_authority_does_wrong_is_said_and_waited_out() {
     for (fault, what, seconds) in [
-        (Fault::RateLimited, "because it was asked too often (rateLimited: come back later)", 3600..3601),
+        (Fault::RateLimited, "after too many requests (rateLimited: come back later)", 3600..3601),
         (Fault::Broken, "the authority refuses (serverInternal: out of order)", 1..2),
         (Fault::Nonces, "the authority refuses (badNonce: again)", 1..2),
-        (Fault::NotJson, "no authority that speaks ACME", 1..2),
-        (Fault::Redirects, "no authority that speaks ACME", 1..2),
-        (Fault::Endless, "an answer of more than", 1..2),
+        (Fault::NotJson, "does not speak ACME", 1..2),
+        (Fault::Redirects, "does not speak ACME", 1..2),
+        (Fault::Endless, "a response of more than", 1..2),
     ] {
         let (tree, authority, cache) = (Tree::new(), Authority::new(), TempDir::new().unwrap());
         let failing = Failing::start(&authority, fault);
         let server = with(&tree, &failing.directory, &authority, &cache).start();
-        let line = server.log_line(&["no certificate was got", what]);
+        let line = server.log_line(&["could not obtain a certificate", what]);
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let again = line.get("again_in_seconds").or_else(|| line["fields"].get("again_in_seconds")).unwrap();
+        let again = line.get("retry_in_seconds").or_else(|| line["fields"].get("retry_in_seconds")).unwrap();
         assert!(seconds.contains(&again.as_u64().unwrap()), "{fault:?}: {line}");
         assert!(TlsClient::connect(server.addr, HOST, &authority.config()).is_err());
         if seconds.start == 1 {

@@ -114,13 +114,13 @@ fn a_new_certificate_that_is_of_no_use_changes_nothing_but_the_log() {
     let first = shown(server.addr, "a.test", &authority.config());
     replace(&certificate, "nonsense");
     server.signal(Signal::HUP);
-    server.log_line(&["those from before stay in use", "there is no certificate in it"]);
+    server.log_line(&["the old ones stay in use", "it has no certificate"]);
     assert_eq!(shown(server.addr, "a.test", &authority.config()), first);
     let (chain, private) = authority.issue(&["a.test"], 1, 90);
     replace(&certificate, &chain);
-    server.log_line(&["those from before stay in use", "not that of the certificate"]);
+    server.log_line(&["the old ones stay in use", "does not match the certificate"]);
     replace(&key, &private);
-    server.log_line(&["certificate read again"]);
+    server.log_line(&["certificate reloaded"]);
     assert_ne!(shown(server.addr, "a.test", &authority.config()), first);
 }
 
@@ -139,10 +139,10 @@ fn without_certificates_that_are_of_use_the_server_does_not_start() {
     for (certificate, key, parts) in [
         (&none, &key, ["none.pem", "check the path"]),
         (&certificate, &none, ["none.pem", "check the path"]),
-        (&key, &key, ["a.key", "there is no certificate in it"]),
-        (&certificate, &certificate, ["a.pem", "there is no private key in it"]),
-        (&certificate, &other, ["b.key", "name the two that belong together"]),
-        (&expired, &expired, ["expired.pem", "have it renewed"]),
+        (&key, &key, ["a.key", "it has no certificate"]),
+        (&certificate, &certificate, ["a.pem", "it has no private key"]),
+        (&certificate, &other, ["b.key", "name a certificate and its own key"]),
+        (&expired, &expired, ["expired.pem", "renew it"]),
     ] {
         let (code, text) = with(&tree, &(certificate, key)).fail();
         assert_eq!(code, Some(1), "{text}");
@@ -162,7 +162,7 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     })
     .unwrap();
     let server = with(&tree, &(&both, &both)).start();
-    server.log_line(&["WARN", "the certificate ends soon", "both.pem"]);
+    server.log_line(&["WARN", "the certificate expires soon", "both.pem"]);
 }
 
 #[test]

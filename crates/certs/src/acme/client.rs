@@ -1,9 +1,9 @@
-//! How the certificate authority is spoken to: HTTPS by the client that the program has anyway, with bounds.
+//! HTTPS to the authority, with bounds on time and size.
 
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -12,47 +12,58 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use outflow_wire::rustls;
+use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 
-use super::AcmeError;
+use super::options::AcmeError;
 
-/// A chain of certificates has some 10 KB, all else less.
-const MAX_ANSWER: usize = 1 << 20;
+/// Size of a response body from the authority, in bytes. A certificate chain has some 10 KB, all
+/// else less.
+///
+/// Bound: TLS and certificates.
+const MAX_RESPONSE: usize = 1 << 20;
 
-const CONNECT: Duration = Duration::from_secs(10);
-const ANSWER: Duration = Duration::from_secs(60);
+/// Duration of connecting to the authority.
+///
+/// Bound: TLS and certificates.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client for the authority. Clones are the same one.
+/// Duration of one request to the authority, with its response.
+///
+/// Bound: TLS and certificates.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client for the authority. Clones share it.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(super) struct AcmeClient {
     client: Client,
-    /// For how long the authority asked to be left alone, the last time that it did.
-    asked: Arc<Mutex<Option<Duration>>>,
+    /// `Retry-After` of the last response that was an error.
+    retry_after: Arc<Mutex<Option<Duration>>>,
 }
 
-impl Http {
-    /// With `root`, certificates that are vouched for by one in this PEM file are believed as well.
-    pub(super) fn new(root: Option<&Path>) -> Result<Http, AcmeError> {
-        // All of TLS here is rustls with ring. If the program has chosen already, that is as good.
+impl AcmeClient {
+    /// Trusts the system's root certificates, and those in the PEM file `root`.
+    pub(super) fn new(root: Option<&Path>) -> Result<AcmeClient, AcmeError> {
+        // Fails when the program has installed a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
             .user_agent(concat!("Outflow/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .https_only(true)
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .http1_only();
         if let Some(path) = root {
             client = client.tls_certs_merge(roots(path)?);
         }
         let client = client.build().map_err(|_| AcmeError::NoRoots)?;
-        Ok(Http { client, asked: Arc::default() })
+        Ok(AcmeClient { client, retry_after: Arc::default() })
     }
 
-    /// How long the authority wants to be left alone; tells it once.
-    pub(super) fn asked(&self) -> Option<Duration> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// `Retry-After` of the last error, once.
+    pub(super) fn take_retry_after(&self) -> Option<Duration> {
+        self.retry_after.lock().take()
     }
 
     async fn send(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
@@ -62,16 +73,15 @@ impl Http {
         let call = call.headers(head.headers).body(body.to_bytes());
         let mut answer = call.send().await.map_err(other)?;
         if !answer.status().is_success() {
-            let asked = retry_after(answer.headers(), SystemTime::now());
-            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+            *self.retry_after.lock() = retry_after(answer.headers(), SystemTime::now());
         }
         let mut response = Response::new(Full::default());
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         let mut body = BytesMut::new();
         while let Some(piece) = answer.chunk().await.map_err(other)? {
-            if body.len() + piece.len() > MAX_ANSWER {
-                return Err(Error::Other(format!("an answer of more than {MAX_ANSWER} bytes").into()));
+            if body.len() + piece.len() > MAX_RESPONSE {
+                return Err(Error::Other(format!("a response of more than {MAX_RESPONSE} bytes").into()));
             }
             body.extend_from_slice(&piece);
         }
@@ -80,7 +90,7 @@ impl Http {
     }
 }
 
-impl HttpClient for Http {
+impl HttpClient for AcmeClient {
     fn request(
         &self,
         request: Request<BodyWrapper<Bytes>>,
@@ -89,7 +99,7 @@ impl HttpClient for Http {
     }
 }
 
-/// The whole chain of reasons: the library's first line says little.
+/// Keeps the whole chain of causes: the library's own message is too general.
 fn other(error: reqwest::Error) -> Error {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -101,16 +111,16 @@ fn other(error: reqwest::Error) -> Error {
 }
 
 fn roots(path: &Path) -> Result<Vec<Certificate>, AcmeError> {
-    let wrong = |why: String| AcmeError::Root { path: path.to_owned(), why };
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let roots = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+    let unusable = |why: String| AcmeError::Root { path: path.to_owned(), why };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let roots = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
     if roots.is_empty() {
-        return Err(wrong("there is no certificate in it".to_owned()));
+        return Err(unusable("it has no certificate".to_owned()));
     }
     Ok(roots)
 }
 
-/// Seconds or a date (RFC 9110, section 10.2.3).
+/// Reads `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {

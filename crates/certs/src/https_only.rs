@@ -1,5 +1,5 @@
-//! What a server with TLS adds to any service: whoever comes without TLS is sent on to it, and browsers may be told to come with
-//! TLS only (RFC 6797).
+//! A service that is reached by HTTPS only: requests without TLS are redirected, and browsers can
+//! be told to use HTTPS from then on (HSTS, RFC 6797).
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,30 +14,30 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use outflow_wire::Secure;
 use tower_service::Service;
 
-/// The longest name of a host (RFC 1035, section 2.3.4).
-const HOST_NAME: usize = 253;
+/// Length of a host name, in bytes (RFC 1035, section 2.3.4).
+const MAX_HOST_NAME: usize = 253;
 
-/// A service behind TLS. Requests that came without it never reach the service: they get the address of the same thing with it.
-/// So it is for servers whose listeners without TLS do nothing else.
+/// A service that only requests within TLS reach. Any other request is redirected to the same
+/// address with `https:`, so a listener without TLS does nothing but redirect.
 #[derive(Clone, Debug)]
-pub struct Secured<S> {
+pub struct HttpsOnly<S> {
     service: S,
-    /// Where TLS is spoken.
+    /// The port of the listener with TLS.
     port: u16,
     hsts: Option<HeaderValue>,
 }
 
-impl<S> Secured<S> {
-    /// `port` is that of the listener with TLS. With `hsts`, browsers come with TLS only for that long after each answer,
-    /// whatever address they are given; zero takes it back.
+impl<S> HttpsOnly<S> {
+    /// `port` is that of the listener with TLS, as clients see it. With `hsts`, each response asks
+    /// browsers to use HTTPS only for that long; zero revokes an earlier request.
     #[must_use]
-    pub fn new(service: S, port: u16, hsts: Option<Duration>) -> Secured<S> {
+    pub fn new(service: S, port: u16, hsts: Option<Duration>) -> HttpsOnly<S> {
         let field = |time: Duration| HeaderValue::from_str(&format!("max-age={}", time.as_secs())).ok();
-        Secured { service, port, hsts: hsts.and_then(field) }
+        HttpsOnly { service, port, hsts: hsts.and_then(field) }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Secured<S>
+impl<S, B, R> Service<Request<B>> for HttpsOnly<S>
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
     S::Future: Unpin,
@@ -45,7 +45,7 @@ where
 {
     type Response = Response<R>;
     type Error = Infallible;
-    type Future = SecuredAnswer<S::Future, R>;
+    type Future = HttpsOnlyFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
@@ -53,21 +53,21 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if request.extensions().get::<Secure>().is_none() {
-            return SecuredAnswer::Elsewhere(Some(send_on(&request, self.port)));
+            return HttpsOnlyFuture::Redirect(Some(redirect(&request, self.port)));
         }
-        SecuredAnswer::Here(self.service.call(request), self.hsts.clone())
+        HttpsOnlyFuture::Service(self.service.call(request), self.hsts.clone())
     }
 }
 
-/// The answer of a [`Secured`] service.
-pub enum SecuredAnswer<F, R> {
-    /// The service's own one, and what is added to it.
-    Here(F, Option<HeaderValue>),
-    /// To the same thing with TLS. `None` when it was handed out.
-    Elsewhere(Option<Response<R>>),
+/// The response of an [`HttpsOnly`] service.
+pub enum HttpsOnlyFuture<F, R> {
+    /// The service's response, and the value of `Strict-Transport-Security` to add to it.
+    Service(F, Option<HeaderValue>),
+    /// The redirect; `None` once it has been returned.
+    Redirect(Option<Response<R>>),
 }
 
-impl<F, R> Future for SecuredAnswer<F, R>
+impl<F, R> Future for HttpsOnlyFuture<F, R>
 where
     F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
     R: Unpin,
@@ -76,36 +76,36 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            SecuredAnswer::Here(answer, hsts) => {
+            HttpsOnlyFuture::Service(answer, hsts) => {
                 let mut response = ready!(Pin::new(answer).poll(cx))?;
                 if let Some(hsts) = hsts.take() {
                     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
                 }
                 Poll::Ready(Ok(response))
             }
-            SecuredAnswer::Elsewhere(response) => match response.take() {
+            HttpsOnlyFuture::Redirect(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response)),
-                // Polled after the end.
+                // Polled after completion.
                 None => Poll::Pending,
             },
         }
     }
 }
 
-/// 308, so that the method stays; 400 to whoever does not say properly which host is meant.
-fn send_on<B, R: From<Vec<u8>>>(request: &Request<B>, port: u16) -> Response<R> {
+/// 308, which keeps the method; 400 when the request does not name a valid host.
+fn redirect<B, R: From<Vec<u8>>>(request: &Request<B>, port: u16) -> Response<R> {
     let location = host(request).and_then(|host| {
         let port = if port == 443 { String::new() } else { format!(":{port}") };
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        // `*` of OPTIONS is no path.
+        // The target of `OPTIONS *` is not a path.
         let path = if path.starts_with('/') { path } else { "/" };
         HeaderValue::from_str(&format!("https://{host}{port}{path}")).ok()
     });
     let (status, text) = match location {
-        Some(_) => (StatusCode::PERMANENT_REDIRECT, "This server speaks HTTPS: see Location.\n"),
+        Some(_) => (StatusCode::PERMANENT_REDIRECT, "This server uses HTTPS: see Location.\n"),
         None => (
             StatusCode::BAD_REQUEST,
-            "This server speaks HTTPS; the Host field does not say where that would be.\n",
+            "This server uses HTTPS, but the request does not name a valid host to redirect to.\n",
         ),
     };
     let body = if request.method() == Method::HEAD { Vec::new() } else { text.as_bytes().to_vec() };
@@ -118,8 +118,8 @@ fn send_on<B, R: From<Vec<u8>>>(request: &Request<B>, port: u16) -> Response<R> 
     response
 }
 
-/// The host that a request is for, without its port: from the address if that has one, which counts more (RFC 9112,
-/// section 3.2.2).
+/// The host that a request names, without the port: from its target if that has one, which takes
+/// precedence over `Host` (RFC 9112, section 3.2.2).
 fn host<B>(request: &Request<B>) -> Option<&str> {
     let named = match request.uri().authority() {
         Some(authority) => authority.as_str(),
@@ -129,7 +129,7 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
             only.to_str().ok()?
         }
     };
-    // Anything but a plain name or address could mean another place to whoever reads the answer.
+    // Accept plain names and addresses only: a client could take anything else for another host.
     let (host, port) = match named.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
             address.parse::<Ipv6Addr>().ok()?;
@@ -138,11 +138,11 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
         None => {
             let (name, port) = named.split_at(named.find(':').unwrap_or(named.len()));
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            let fits = !name.is_empty() && name.len() <= HOST_NAME && name.bytes().all(is_name);
+            let fits = !name.is_empty() && name.len() <= MAX_HOST_NAME && name.bytes().all(is_name);
             fits.then_some((name, port))?
         }
     };
-    // An empty port is one, too (RFC 3986, section 3.2.3).
+    // A port may be empty (RFC 3986, section 3.2.3).
     let digits = if port.is_empty() { port } else { port.strip_prefix(':')? };
     (digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(host)
 }
@@ -151,12 +151,12 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn sent_on(uri: &str, hosts: &[&str], port: u16) -> (u16, Option<String>) {
+    fn redirected(uri: &str, hosts: &[&str], port: u16) -> (u16, Option<String>) {
         let mut request = Request::builder().uri(uri);
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        let response: Response<Vec<u8>> = send_on(&request.body(()).unwrap(), port);
+        let response: Response<Vec<u8>> = redirect(&request.body(()).unwrap(), port);
         let location = response.headers().get(LOCATION).map(|to| to.to_str().unwrap().to_owned());
         (response.status().as_u16(), location)
     }
@@ -175,7 +175,7 @@ mod tests {
             ("/", "[::1]:80", 8443, "https://[::1]:8443/"),
             ("/", "127.0.0.1", 1, "https://127.0.0.1:1/"),
         ] {
-            assert_eq!(sent_on(uri, &[host], port), (308, Some(to.to_owned())), "{uri} {host}");
+            assert_eq!(redirected(uri, &[host], port), (308, Some(to.to_owned())), "{uri} {host}");
         }
     }
 
@@ -203,17 +203,17 @@ mod tests {
             "ä.test",
             &long,
         ] {
-            assert_eq!(sent_on("/", &[host], 443), (400, None), "{host}");
+            assert_eq!(redirected("/", &[host], 443), (400, None), "{host}");
         }
-        assert_eq!(sent_on("/", &[], 443), (400, None));
-        assert_eq!(sent_on("/", &["a.test", "b.test"], 443), (400, None));
-        assert_eq!(sent_on("http://user@a.test/", &["a.test"], 443), (400, None));
+        assert_eq!(redirected("/", &[], 443), (400, None));
+        assert_eq!(redirected("/", &["a.test", "b.test"], 443), (400, None));
+        assert_eq!(redirected("http://user@a.test/", &["a.test"], 443), (400, None));
     }
 
     #[derive(Clone)]
-    struct Inner;
+    struct Plain;
 
-    impl Service<Request<()>> for Inner {
+    impl Service<Request<()>> for Plain {
         type Response = Response<Vec<u8>>;
         type Error = Infallible;
         type Future = std::future::Ready<Result<Response<Vec<u8>>, Infallible>>;
@@ -223,7 +223,7 @@ mod tests {
         }
 
         fn call(&mut self, _: Request<()>) -> Self::Future {
-            std::future::ready(Ok(Response::new(b"inner".to_vec())))
+            std::future::ready(Ok(Response::new(b"plain".to_vec())))
         }
     }
 
@@ -240,7 +240,7 @@ mod tests {
             if is_secure {
                 request.extensions_mut().insert(Secure { host: None });
             }
-            let response = Secured::new(Inner, 443, hsts).call(request).await.unwrap();
+            let response = HttpsOnly::new(Plain, 443, hsts).call(request).await.unwrap();
             assert_eq!(response.status(), status);
             let found =
                 response.headers().get(STRICT_TRANSPORT_SECURITY).map(|value| value.to_str().unwrap());
