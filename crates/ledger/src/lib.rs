@@ -27,43 +27,20 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 
-mod batch;
-mod hook;
-mod id;
-mod ledger;
-mod links;
-mod live;
+mod api;
+mod db;
 mod model;
-mod outbox;
-mod presence;
-mod queries;
-mod queue;
-mod ranges;
-mod report;
-mod sends;
-mod sql;
-mod store;
-mod stored;
-mod tracked;
+mod read;
 mod upkeep;
-mod writer;
+mod webhook;
+mod write;
 
-pub use hook::{check, new_secret, new_signing_secret, public_key};
-pub use ledger::Ledger;
+pub use api::ledger::Ledger;
 pub use model::{
-    Assurance, Closing, ContentInfo, ContentKey, Download, Endpoint, Event, Filter, Kind, LinkState, LinkUse,
-    Opening, Options, Outcome, Part, Parts, Recipient, State, Target, Transport,
+    Assurance, Closing, ContentInfo, ContentKey, Download, DownloadQuery, Endpoint, Error, Event,
+    EventDetail, EventQuery, EventSend, FileState, Filter, Full, Kind, LinkState, LinkUse, Opening, Options,
+    Outcome, Part, Parts, Progress, Recipient, Replay, ReplayEvents, Report, SendAttempt, SendState, State,
+    Status, Target, Transport, Trouble,
 };
-pub use report::{
-    DownloadQuery, EventDetail, EventQuery, EventSend, FileState, Full, Progress, Replay, ReplayEvents,
-    Report, SendAttempt, SendState, Status, Trouble,
-};
-pub use tracked::Tracked;
-
-/// Why the ledger did not do what it was asked to.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// The database could not be used; the text says what was tried and what to do.
-    #[error("{0}")]
-    Database(String),
-}
+pub use webhook::{check, new_secret, new_signing_secret, public_key};
+pub use write::handle::Tracked;

@@ -1,0 +1,150 @@
+//! Rows that a statement takes: values of prepared statements (SQLite), or a JSON array (PostgreSQL).
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows of one width.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    cells: Vec<Cell>,
+    count: usize,
+}
+
+/// A column of a row.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Int(i64),
+    Text(Arc<str>),
+    Nothing,
+}
+
+/// What a column can have.
+pub(crate) trait Column {
+    fn cell(&self) -> Cell;
+}
+
+impl Column for str {
+    fn cell(&self) -> Cell {
+        Cell::Text(self.into())
+    }
+}
+
+impl Column for String {
+    fn cell(&self) -> Cell {
+        self.as_str().cell()
+    }
+}
+
+impl Column for Cow<'_, str> {
+    fn cell(&self) -> Cell {
+        (**self).cell()
+    }
+}
+
+impl<T: Column + ?Sized> Column for &T {
+    fn cell(&self) -> Cell {
+        (**self).cell()
+    }
+}
+
+impl<T: Column> Column for Option<T> {
+    fn cell(&self) -> Cell {
+        self.as_ref().map_or(Cell::Nothing, Column::cell)
+    }
+}
+
+macro_rules! numbers {
+    ($($of:ty)*) => { $(impl Column for $of {
+        fn cell(&self) -> Cell {
+            Cell::Int(i64::try_from(*self).unwrap_or(i64::MAX))
+        }
+    })* };
+}
+
+numbers!(u8 u32 u64 usize i64);
+
+impl Rows {
+    /// Begins a row.
+    pub(crate) fn row(&mut self) -> &mut Rows {
+        self.count += 1;
+        self
+    }
+
+    /// The next column.
+    pub(crate) fn put(&mut self, value: &(impl Column + ?Sized)) -> &mut Rows {
+        self.cells.push(value.cell());
+        self
+    }
+
+    /// The next column, true as 1.
+    pub(crate) fn flag(&mut self, value: bool) -> &mut Rows {
+        self.put(&u8::from(value))
+    }
+
+    /// The next column, a fragment or length that is at most `i64::MAX`, as all offsets are.
+    pub(crate) fn int(&mut self, value: u64) -> &mut Rows {
+        self.put(&value)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// How many columns each has.
+    pub(super) fn width(&self) -> usize {
+        self.cells.len() / self.count.max(1)
+    }
+
+    /// Those of some rows, one row after the other.
+    pub(super) fn cells(&self, rows: Range<usize>) -> &[Cell] {
+        &self.cells[rows.start * self.width()..rows.end * self.width()]
+    }
+
+    /// Some rows as `[[…],[…]]`, which `EACH` takes.
+    pub(super) fn json(&self, rows: Range<usize>) -> String {
+        let (mut text, width) = (String::from("["), self.width());
+        for (at, cell) in self.cells(rows.clone()).iter().enumerate() {
+            text.push_str(match at {
+                0 => "[",
+                _ if at % width == 0 => "],[",
+                _ => ",",
+            });
+            match cell {
+                Cell::Int(number) => write!(text, "{number}").expect("into memory"),
+                Cell::Text(of) => {
+                    text.push_str(&serde_json::to_string(&**of).expect("a string, into memory"))
+                }
+                Cell::Nothing => text.push_str("null"),
+            }
+        }
+        text.push_str(if rows.is_empty() { "]" } else { "]]" });
+        text
+    }
+
+    /// The argument.
+    pub(crate) fn arg(self) -> super::sql::Arg {
+        super::sql::Arg::Rows(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_arrays_of_arrays() {
+        let mut rows = Rows::default();
+        rows.row().put("a\"b").put(&None::<&str>).int(7);
+        rows.row().put(&Some("c")).flag(true).put(&-1_i64);
+        assert_eq!(rows.json(0..2), r#"[["a\"b",null,7],["c",1,-1]]"#);
+        assert_eq!(rows.json(1..2), r#"[["c",1,-1]]"#);
+        assert_eq!(rows.json(2..2), "[]");
+        assert_eq!(Rows::default().json(0..0), "[]");
+    }
+}

@@ -1,0 +1,17 @@
+//! What is read from the ledger.
+//!
+//! ```text
+//! downloads   downloads and their files
+//! events      events and their sends
+//!   conditions  the WHERE of a query
+//! links       how links are used
+//!   link_cache  the same, remembered for a second
+//! progress    downloads under way, for those who listen
+//! ```
+
+mod conditions;
+pub(crate) mod downloads;
+pub(crate) mod events;
+pub(crate) mod link_cache;
+pub(crate) mod links;
+pub(crate) mod progress;
