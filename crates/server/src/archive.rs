@@ -7,13 +7,13 @@ use http::header::{RANGE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outflow_catalog::RelPath;
 use outflow_content::Content;
+use outflow_web::Problem;
 use outflow_zip::{Archive, Form};
 
 use crate::ahead::Ahead;
 use crate::pick::Pick;
 use crate::plan::{Made, Plan, has_tags};
 use crate::plans::Ask;
-use crate::problem::Problem;
 use crate::query::Query;
 use crate::resume::presumes;
 use crate::shared::{Place, Shared};

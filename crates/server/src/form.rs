@@ -10,14 +10,16 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use outflow_catalog::{Bounds, EntryKind, RelPath, Tree, Wanted};
+use outflow_web::Problem;
+use outflow_web::address::encode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::pick::{NoPick, Pick};
-use crate::problem::Problem;
+use crate::problem::{ToProblem as _, missing_files};
 use crate::query::Query;
 use crate::room;
 use crate::shared::{Place, Shared};
-use crate::target::{address, encode};
+use crate::target::address;
 
 /// Longest form that is read, in bytes: 10,000 names of 200 bytes, each byte percent-encoded, and some.
 const FORM: usize = 8 << 20;
@@ -67,12 +69,12 @@ fn query_for(place: &Place, folder: &RelPath, files: &[RelPath]) -> Result<Strin
     let levels = files.iter().map(|path| path.components().count()).max().unwrap_or(1);
     let tree = Arc::clone(&place.collection)
         .walk(folder, &Wanted::Levels(levels), Bounds::default())
-        .map_err(|e| Problem::from(&e))?;
+        .map_err(|error| error.to_problem())?;
     // Says what is missing, too; it costs less than walking did.
     let pick = Pick::of(&tree, files, levels).map_err(|no| match no {
         NoPick::Missing(paths) => {
             let first = paths.iter().take(outflow_catalog::Unreadable::NAMED).map(RelPath::to_string);
-            Problem::missing(first.collect(), paths.len())
+            missing_files(first.collect(), paths.len())
         }
         NoPick::TooMany => too_many(),
     })?;

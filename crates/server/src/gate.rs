@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use outflow_ledger::{ContentKey, Ledger};
+use outflow_web::reply::redirect;
+use outflow_web::{Problem, ResponseBody};
 
-use crate::body::ServerBody;
 use crate::link::{Addressed, Link, LinkError, Links, split};
-use crate::problem::Problem;
-use crate::shared::{Place, Settings, finish, redirect_to};
+use crate::problem::ToProblem as _;
+use crate::shared::{Place, Settings, finish};
 use crate::visit::Visit;
 
 /// Lets requests in.
@@ -41,7 +42,7 @@ enum Why {
 
 impl From<LinkError> for Why {
     fn from(error: LinkError) -> Why {
-        Why::Problem(Problem::from(&error))
+        Why::Problem(error.to_problem())
     }
 }
 
@@ -120,7 +121,7 @@ impl Gate {
         let Some(ledger) = &self.ledger else {
             if link.max_downloads.is_some() {
                 let detail = "This server does not count downloads, so it cannot honour a link for a number of them. Whoever runs it has to start it with --ledger.";
-                return Err(Problem::new(http::StatusCode::FORBIDDEN, detail).without_way_back().into());
+                return Err(Problem::new(StatusCode::FORBIDDEN, detail).without_link_back().into());
             }
             return Ok(expired);
         };
@@ -142,7 +143,7 @@ impl Gate {
             Some(ledger) => ledger.has_open(&link.id, content).await.map_err(|error| unknown(&error))?,
             None => false,
         };
-        if begun { Ok(()) } else { Err(error.into()) }
+        if begun { Ok(()) } else { Err(error.to_problem()) }
     }
 }
 
@@ -165,10 +166,10 @@ impl Entered<'_> {
 }
 
 impl Refused {
-    pub(crate) fn respond<B>(&self, request: &Request<B>) -> Response<ServerBody> {
+    pub(crate) fn respond<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
         let response = match &self.why {
             Why::Problem(problem) => problem.respond(request.method(), request.headers()),
-            Why::Elsewhere(address) => redirect_to(address),
+            Why::Elsewhere(address) => redirect(StatusCode::TEMPORARY_REDIRECT, address),
         };
         finish(response, &self.visit)
     }

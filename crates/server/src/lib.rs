@@ -17,7 +17,6 @@
 //!     pick       a selection in a short address
 //!     form       a selection from a page
 //!   visit      one request: who makes it, by which link
-//!     client     its address, whatever proxies stand in between
 //!     gate       what its link allows
 //!     link       signed addresses: who may have what, until when
 //!   track      what the ledger is told of a delivery before its first byte
@@ -25,7 +24,7 @@
 //!   stream     the progress of downloads, to whoever listens
 //!     live       who listens, and what they hear
 //!   room       memory for large pages and forms
-//!   problem    what went wrong -> problem details, or a page
+//!   problem    errors of collections, stores and links -> problems
 //!   log        one line for each delivery
 //! channels   what is published at an address is heard by all who listen there
 //! single     one content from memory, and no more than that
@@ -34,12 +33,9 @@
 //! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
 //! other HTTP server on tokio.
 
-mod accept;
 mod ahead;
 mod archive;
-mod body;
 pub mod channels;
-mod client;
 mod delivery;
 mod expiries;
 mod file;
@@ -69,7 +65,7 @@ mod track;
 mod transfers;
 mod visit;
 
-pub use body::{Page, ServerBody};
+pub use outflow_web::ResponseBody;
 pub use service::{Answer, FolderService};
 pub use shared::Settings;
 pub use store_service::StoreService;

@@ -3,14 +3,16 @@
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
 use outflow_catalog::{About, FolderEntry, NO_TIME, OpenError, RelPath};
+use outflow_web::address::encode;
+use outflow_web::page::{HTML, POLICY};
+use outflow_web::reply::small;
+use outflow_web::{Problem, ResponseBody};
 use serde::Serialize;
 
-use crate::body::ServerBody;
 use crate::page;
-use crate::problem::Problem;
 use crate::room::Room;
-use crate::shared::{Place, small};
-use crate::target::{address, encode};
+use crate::shared::Place;
+use crate::target::address;
 
 /// How many entries one page may have. Each takes some hundred bytes while the page is made.
 const ENTRIES: usize = 1_000_000;
@@ -140,11 +142,11 @@ impl Listing {
         room: &Room,
         method: &Method,
         json: bool,
-    ) -> Result<Response<ServerBody>, Problem> {
+    ) -> Result<Response<ResponseBody>, Problem> {
         let (media_type, bytes) = if json {
             (HeaderValue::from_static("application/json"), self.json())
         } else {
-            (page::HTML, page::folder(self).into_bytes())
+            (HTML, page::folder(self).into_bytes())
         };
         let room = if *method == Method::HEAD { None } else { room.take(bytes.len())? };
         let mut response = small(method, StatusCode::OK, media_type, bytes);
@@ -153,7 +155,7 @@ impl Listing {
         }
         let fields = response.headers_mut();
         if !json {
-            fields.insert(CONTENT_SECURITY_POLICY, page::POLICY);
+            fields.insert(CONTENT_SECURITY_POLICY, POLICY);
         }
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         fields.insert(VARY, HeaderValue::from_static("Accept"));

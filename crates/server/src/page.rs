@@ -1,54 +1,11 @@
 //! The pages for people: plain, and of use without scripts.
 
-use http::HeaderValue;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use outflow_catalog::{About, FolderEntry, NO_TIME};
+use outflow_web::address::encode;
+use outflow_web::page::{document, size, visible};
 
 use crate::listing::Listing;
-use crate::problem::Problem;
-use crate::target::encode;
-
-pub(crate) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-
-/// Our own pages load nothing and send forms to ourselves only.
-pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'",
-);
-
-const STYLE: &str = "
-:root{color-scheme:light dark;--line:#8884;--soft:#777;--blue:#06c}
-@media(prefers-color-scheme:dark){:root{--blue:#6af;--soft:#aaa}}
-*{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
-h1{font-size:1.3rem;font-weight:600;overflow-wrap:anywhere}
-a{color:var(--blue);text-decoration:none}a:hover{text-decoration:underline}
-table{border-collapse:collapse;width:100%}
-td,th{padding:.4rem .5rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;color:var(--soft)}
-td.name{overflow-wrap:anywhere;width:100%}
-td.size,td.time,th.size{white-space:nowrap;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums}
-p.actions{display:flex;flex-wrap:wrap;gap:1rem;align-items:center}
-button{font:inherit;padding:.3rem .8rem}
-p.message{overflow-wrap:anywhere}.whole{white-space:nowrap}
-footer,.soft{color:var(--soft)}
-@media(max-width:36rem){td.time,th.time{display:none}}
-";
-
-fn document(title: &str, body: &Markup) -> String {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { (body) }
-        }
-    }
-    .into_string()
-}
 
 /// A folder's page.
 pub(crate) fn folder(listing: &Listing) -> String {
@@ -163,57 +120,12 @@ pub(crate) fn top() -> String {
     document("Outflow", &body)
 }
 
-/// The page of a problem.
-pub(crate) fn problem(problem: &Problem) -> String {
-    let title = format!("{} {}", problem.status.as_u16(), problem.title);
-    let names: Vec<&str> = problem.names().collect();
-    let body = html! {
-        h1 { (title) }
-        p { (problem.detail) }
-        @if !names.is_empty() {
-            ul { @for name in names { li { (name) } } }
-        }
-        @if problem.way_back { p { a href="./" { "To the folder" } } }
-    };
-    document(&title, &body)
-}
-
-/// A name as it is shown: control characters, and those that turn the direction of writing around, made
-/// visible.
-fn visible(name: &str) -> String {
-    name.chars()
-        .map(|c| match c {
-            '\0'..='\x1f' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
-            '\x7f' => '\u{2421}',
-            '\u{80}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-/// A size for people, in powers of 1024.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // What would be shown as 1024 is 1 of the next unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
 /// A point in time for people, in UTC; empty if there is none to write.
 pub(crate) fn time(nanos: i64) -> String {
     if nanos == NO_TIME {
         return String::new();
     }
-    let time = jiff::Timestamp::from_second(nanos.div_euclid(1_000_000_000));
-    time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M").to_string())
+    outflow_web::page::time(nanos.div_euclid(1_000_000_000))
 }
 
 #[cfg(test)]
@@ -221,23 +133,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (1024 * 1024 - 1, "1.0 MiB"),
-            (u64::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
-    fn tricky_characters_are_made_visible() {
-        assert_eq!(visible("a\nb\u{7f}\u{202e}gpj.exe é😀"), "a␊b␡\u{fffd}gpj.exe é😀");
-        assert_eq!(time(-1), "1969-12-31 23:59");
+    fn numbers_are_grouped_and_an_unknown_time_is_empty() {
+        assert_eq!([time(-1), time(NO_TIME)], ["1969-12-31 23:59", ""]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

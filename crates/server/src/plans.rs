@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use outflow_catalog::{Bounds, Collection, CrcCache, RelPath, Wanted};
+use outflow_web::Problem;
 use tokio::sync::Semaphore;
 
 use crate::pick::{Pick, Picked};
 use crate::plan::Plan;
-use crate::problem::Problem;
+use crate::problem::{ToProblem as _, gone_files, unreadable_files};
 
 /// How much memory plans may hold that nobody uses at the moment, in bytes. The last one used stays
 /// even if it is larger.
@@ -122,19 +123,19 @@ impl Plans {
     fn plan(&self, collection: &Arc<dyn Collection>, folder: &RelPath, ask: &Ask) -> Result<Plan, Problem> {
         self.walked.fetch_add(1, Ordering::Relaxed);
         let walk = |wanted: &Wanted| {
-            Arc::clone(collection).walk(folder, wanted, Bounds::default()).map_err(|e| Problem::from(&e))
+            Arc::clone(collection).walk(folder, wanted, Bounds::default()).map_err(|error| error.to_problem())
         };
         let wanted = match ask {
             Ask::All => Wanted::All,
             Ask::These(paths) => Wanted::These(paths.clone()),
             Ask::Pick(pick, _) => match pick.find(&walk(&Wanted::Levels(pick.levels))?) {
                 Picked::All(paths) => Wanted::These(paths),
-                Picked::Gone { gone, selected } => return Err(Problem::gone(gone, selected)),
+                Picked::Gone { gone, selected } => return Err(gone_files(gone, selected)),
             },
         };
         let tree = walk(&wanted)?;
         if tree.unreadable().count > 0 {
-            return Err(Problem::unreadable(tree.unreadable()));
+            return Err(unreadable_files(tree.unreadable()));
         }
         Ok(Plan::new(tree, Arc::clone(&self.crcs)))
     }

@@ -15,8 +15,7 @@
 use std::collections::HashSet;
 
 use outflow_catalog::RelPath;
-
-use crate::target::hex;
+use outflow_web::address::hex;
 
 /// What a query asks for. Fields of other names are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
+use outflow_web::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::problem::Problem;
 
 /// All large forms and pages together, in bytes. A single one that is larger has to be alone.
 const ALL: usize = 64 << 20;

@@ -12,11 +12,11 @@ use http::{Request, Response};
 use http_body::Body;
 use outflow_catalog::{Collection, FoundFile, OpenError, Opened, Root};
 use outflow_content::Wait;
+use outflow_web::ResponseBody;
 
-use crate::body::ServerBody;
 use crate::file;
 use crate::hot::Hot;
-use crate::problem::Problem;
+use crate::problem::ToProblem as _;
 use crate::shared::{Place, Settings, Shared, file_wanted, finish, to_folder};
 use crate::track;
 use crate::visit::Visit;
@@ -67,7 +67,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Display,
 {
-    type Response = Response<ServerBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Answer;
 
@@ -110,22 +110,22 @@ pub struct Answer(State);
 // Boxing the answer would cost the usual case an allocation.
 #[allow(clippy::large_enum_variant)]
 enum State {
-    Now(Option<Response<ServerBody>>),
-    Later(Pin<Box<dyn Future<Output = Response<ServerBody>> + Send>>),
+    Now(Option<Response<ResponseBody>>),
+    Later(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
 }
 
 impl Answer {
-    pub(crate) fn now(response: Response<ServerBody>) -> Answer {
+    pub(crate) fn now(response: Response<ResponseBody>) -> Answer {
         Answer(State::Now(Some(response)))
     }
 
-    pub(crate) fn later(response: impl Future<Output = Response<ServerBody>> + Send + 'static) -> Answer {
+    pub(crate) fn later(response: impl Future<Output = Response<ResponseBody>> + Send + 'static) -> Answer {
         Answer(State::Later(Box::pin(response)))
     }
 }
 
 impl Future for Answer {
-    type Output = Result<Response<ServerBody>, Infallible>;
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
@@ -141,7 +141,7 @@ impl Future for Answer {
 
 impl Inner {
     /// The answer, if it takes neither a disk nor a body.
-    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ServerBody>> {
+    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ResponseBody>> {
         let (path, download) = file_wanted(request.uri().path(), request)?;
         let Some((root, hot)) = &self.local else {
             return self.shared.found_now(&self.place, &path, download, request, visit);
@@ -163,7 +163,7 @@ impl Inner {
                 self.shared.deliver(content, || info, method, headers, visit)
             }
             Ok(Opened::Folder(_)) => finish(to_folder(&self.place, &path, request.uri()), visit),
-            Err(error) => finish(Problem::from(&error).respond(method, headers), visit),
+            Err(error) => finish(error.to_problem().respond(method, headers), visit),
         })
     }
 }

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use ipnet::IpNet;
 use outflow_catalog::{Background, Collection, CrcCache, Found, Memo, RelPath};
 use outflow_content::{Content, Wait};
 use outflow_ledger::{ContentInfo, Ledger};
+use outflow_web::reply::{options, redirect};
+use outflow_web::{Problem, ResponseBody, accept};
 
-use crate::body::ServerBody;
 use crate::channels::Channels;
 use crate::delivery::DeliveryObserver;
 use crate::gate::Gate;
@@ -24,14 +23,14 @@ use crate::link::Links;
 use crate::listing::Listing;
 use crate::live::{Live, Topic};
 use crate::plans::Plans;
-use crate::problem::Problem;
+use crate::problem::ToProblem as _;
 use crate::query::Query;
 use crate::resume::{self, Resume};
 use crate::room::Room;
 use crate::stream::{Of, Scope};
 use crate::target::{BadTarget, Target, address};
 use crate::visit::Visit;
-use crate::{accept, archive, file, form, stream, track};
+use crate::{archive, file, form, stream, track};
 
 pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";
@@ -169,7 +168,7 @@ impl Shared {
         path: &str,
         request: Request<B>,
         visit: &Visit,
-    ) -> Response<ServerBody>
+    ) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -210,7 +209,7 @@ impl Shared {
         method: &Method,
         headers: &HeaderMap,
         visit: &Visit,
-    ) -> Result<Response<ServerBody>, Problem> {
+    ) -> Result<Response<ResponseBody>, Problem> {
         let ask = archive::ask(query)?;
         let client = visit.client.address;
         let ready = archive::ready(self, place, folder, ask, method, headers, client).await?;
@@ -225,7 +224,7 @@ impl Shared {
         if *method == Method::GET && response.status() == StatusCode::OK {
             self.resume.began(&identity, client, made.form);
         }
-        Ok(finish(response.map(ServerBody::Content), visit))
+        Ok(finish(response.map(ResponseBody::Content), visit))
     }
 
     /// How downloads of what is at an address stand, as it happens.
@@ -239,7 +238,7 @@ impl Shared {
         method: &Method,
         headers: &HeaderMap,
         visit: &Visit,
-    ) -> Result<Response<ServerBody>, Problem> {
+    ) -> Result<Response<ResponseBody>, Problem> {
         let Some(live) = &self.live else {
             let detail = "This server does not keep account of downloads, so it cannot tell how they stand. It has to be started with --ledger.";
             return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
@@ -252,7 +251,7 @@ impl Shared {
         let (collection, path) = (Arc::clone(&place.collection), target.path.clone());
         let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
         let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
-        match found.map_err(|error| Problem::from(&error))? {
+        match found.map_err(|error| error.to_problem())? {
             Found::Folder if !target.folder => {
                 return Ok(finish(to_folder(place, &target.path, uri), visit));
             }
@@ -297,10 +296,10 @@ impl Shared {
         method: &Method,
         headers: &HeaderMap,
         visit: &Visit,
-    ) -> Result<Response<ServerBody>, Problem> {
+    ) -> Result<Response<ResponseBody>, Problem> {
         if target.folder {
             if let Some(spent) = &visit.spent {
-                return Err(spent.into());
+                return Err(spent.to_problem());
             }
             let json = query.json || accept::prefers_json(headers);
             let page = self.listing(place, target.path.clone(), json, method.clone()).await?;
@@ -309,7 +308,7 @@ impl Shared {
         let (collection, path) = (Arc::clone(&place.collection), target.path.clone());
         let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
         let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
-        match found.map_err(|error| Problem::from(&error))? {
+        match found.map_err(|error| error.to_problem())? {
             Found::File(_) if query.zip => {
                 Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
             }
@@ -331,7 +330,7 @@ impl Shared {
         download: bool,
         request: &Request<B>,
         visit: &Visit,
-    ) -> Option<Response<ServerBody>> {
+    ) -> Option<Response<ResponseBody>> {
         let (method, headers) = (request.method(), request.headers());
         Some(match place.collection.find(path, Wait::No) {
             Ok(Found::File(file)) => {
@@ -340,7 +339,7 @@ impl Shared {
             }
             Ok(Found::Folder) => finish(to_folder(place, path, request.uri()), visit),
             Err(error) if error.is_would_block() => return None,
-            Err(error) => finish(Problem::from(&error).respond(method, headers), visit),
+            Err(error) => finish(error.to_problem().respond(method, headers), visit),
         })
     }
 
@@ -352,7 +351,7 @@ impl Shared {
         method: &Method,
         headers: &HeaderMap,
         visit: &Visit,
-    ) -> Response<ServerBody> {
+    ) -> Response<ResponseBody> {
         let tracked = match track::track(self.ledger.as_ref(), info, method, headers, visit) {
             Ok(tracked) => tracked,
             Err(problem) => return finish(problem.respond(method, headers), visit),
@@ -362,7 +361,7 @@ impl Shared {
         } else {
             content.observer(DeliveryObserver::new(visit.line.clone(), tracked, None))
         };
-        finish(content.respond(method, headers).map(ServerBody::Content), visit)
+        finish(content.respond(method, headers).map(ResponseBody::Content), visit)
     }
 
     async fn listing(
@@ -371,13 +370,13 @@ impl Shared {
         folder: RelPath,
         json: bool,
         method: Method,
-    ) -> Result<Response<ServerBody>, Problem> {
+    ) -> Result<Response<ResponseBody>, Problem> {
         // A page takes much more memory while it is made than afterwards: few are made at the same time.
         let permit = self.plans.permit().await?;
         let (shared, place) = (Arc::clone(self), place.clone());
         let listing = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let listing = Listing::read(&place, &folder).map_err(|error| Problem::from(&error))?;
+            let listing = Listing::read(&place, &folder).map_err(|error| error.to_problem())?;
             listing.respond(&shared.room, &method, json)
         });
         listing.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
@@ -413,7 +412,7 @@ impl Task {
             Method::POST if query.zip && target.folder => Ok(Task::Form(target.path)),
             Method::GET | Method::HEAD if query.zip && target.folder => Ok(Task::Archive(target.path, query)),
             Method::GET | Method::HEAD => Ok(Task::Get(target, query)),
-            _ => Err(Problem::method(allow)),
+            _ => Err(Problem::method_not_allowed(allow)),
         }
     }
 }
@@ -433,7 +432,7 @@ pub(crate) fn file_wanted<B>(path: &str, request: &Request<B>) -> Option<(RelPat
     Some((target.path, query.download))
 }
 
-pub(crate) fn finish(mut response: Response<ServerBody>, visit: &Visit) -> Response<ServerBody> {
+pub(crate) fn finish(mut response: Response<ResponseBody>, visit: &Visit) -> Response<ResponseBody> {
     if let Some(line) = &visit.line {
         line.answered(response.status());
     }
@@ -447,60 +446,17 @@ pub(crate) fn finish(mut response: Response<ServerBody>, visit: &Visit) -> Respo
     response
 }
 
-/// An answer of bytes in memory; without them if the request was HEAD.
-pub(crate) fn small(
-    method: &Method,
-    status: StatusCode,
-    media_type: HeaderValue,
-    bytes: Vec<u8>,
-) -> Response<ServerBody> {
-    let len = HeaderValue::from(bytes.len());
-    let body = if *method == Method::HEAD { ServerBody::empty() } else { bytes.into() };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, media_type);
-    fields.insert(CONTENT_LENGTH, len);
-    fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
-pub(crate) fn options(allow: &'static str) -> Response<ServerBody> {
-    let mut response = Response::new(ServerBody::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    response
-}
-
 /// To the address of a folder that was asked for without the slash.
-pub(crate) fn to_folder(place: &Place, path: &RelPath, uri: &Uri) -> Response<ServerBody> {
+pub(crate) fn to_folder(place: &Place, path: &RelPath, uri: &Uri) -> Response<ResponseBody> {
     with_slash(format!("{}{}", place.base, address(path)), uri)
 }
 
 /// To the address `to` with a slash at its end, the query kept.
-pub(crate) fn with_slash(mut to: String, uri: &Uri) -> Response<ServerBody> {
+pub(crate) fn with_slash(mut to: String, uri: &Uri) -> Response<ResponseBody> {
     to.push('/');
     if let Some(query) = uri.query() {
         to.push('?');
         to.push_str(query);
     }
     redirect(StatusCode::PERMANENT_REDIRECT, &to)
-}
-
-/// To the address that a link is for.
-pub(crate) fn redirect_to(to: &str) -> Response<ServerBody> {
-    redirect(StatusCode::TEMPORARY_REDIRECT, to)
-}
-
-fn redirect(status: StatusCode, to: &str) -> Response<ServerBody> {
-    let mut response = Response::new(ServerBody::empty());
-    // Percent-encoded paths and queries that came in an address are always a field value.
-    if let Ok(to) = HeaderValue::from_str(to) {
-        *response.status_mut() = status;
-        response.headers_mut().insert(LOCATION, to);
-    } else {
-        *response.status_mut() = StatusCode::NOT_FOUND;
-    }
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    response
 }

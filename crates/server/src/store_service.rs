@@ -11,13 +11,14 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use outflow_catalog::{Store, Transfer, nanos_of};
+use outflow_web::page::{HTML, POLICY};
+use outflow_web::reply::{options, small};
+use outflow_web::{Problem, ResponseBody};
 
-use crate::body::ServerBody;
 use crate::expiries::Expiries;
 use crate::page;
-use crate::problem::Problem;
 use crate::service::Answer;
-use crate::shared::{FILE_METHODS, Place, Settings, Shared, file_wanted, finish, options, small, with_slash};
+use crate::shared::{FILE_METHODS, Place, Settings, Shared, file_wanted, finish, with_slash};
 use crate::transfers::Transfers;
 use crate::visit::Visit;
 
@@ -46,7 +47,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Display,
 {
-    type Response = Response<ServerBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Answer;
 
@@ -102,7 +103,7 @@ impl Route<'_> {
 
 impl Inner {
     /// The answer to a request for a file of a transfer that is at hand.
-    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ServerBody>> {
+    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ResponseBody>> {
         let Route::Inside(id, path) = Route::of(request.uri().path()) else { return None };
         let (file, download) = file_wanted(path, request)?;
         let transfer = self.transfers.at_hand(id)?.ok()?;
@@ -110,7 +111,7 @@ impl Inner {
         self.shared.found_now(&place(id, transfer), &file, download, request, visit)
     }
 
-    async fn answer<B>(self: Arc<Self>, request: Request<B>, visit: Visit) -> Response<ServerBody>
+    async fn answer<B>(self: Arc<Self>, request: Request<B>, visit: Visit) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -126,7 +127,7 @@ impl Inner {
                 return finish(top(request.method()).unwrap_or_else(|no| respond(&no, &request)), visit);
             }
             Route::Nowhere => {
-                let problem = Problem::not_found().without_way_back();
+                let problem = Problem::not_found().without_link_back();
                 return finish(respond(&problem, &request), visit);
             }
             Route::Bare(id) => (id, None),
@@ -153,7 +154,7 @@ fn place(id: &str, transfer: Arc<Transfer>) -> Place {
     Place { collection: transfer, base: Arc::clone(&home), home, hidden: 0 }
 }
 
-fn respond<B>(problem: &Problem, request: &Request<B>) -> Response<ServerBody> {
+fn respond<B>(problem: &Problem, request: &Request<B>) -> Response<ResponseBody> {
     problem.respond(request.method(), request.headers())
 }
 
@@ -165,24 +166,24 @@ fn check_expiry(transfer: &Transfer) -> Result<(), Problem> {
                 "This transfer was available until {} (UTC). Ask whoever sent it to publish it again.",
                 page::time(expires)
             );
-            Err(Problem::new(StatusCode::GONE, detail).without_way_back())
+            Err(Problem::new(StatusCode::GONE, detail).without_link_back())
         }
         _ => Ok(()),
     }
 }
 
 /// What the server says of itself. It names no transfer: their addresses are for those who were told them.
-fn top(method: &Method) -> Result<Response<ServerBody>, Problem> {
+fn top(method: &Method) -> Result<Response<ResponseBody>, Problem> {
     match *method {
         Method::OPTIONS => Ok(options(FILE_METHODS)),
         Method::GET | Method::HEAD => {
-            let mut response = small(method, StatusCode::OK, page::HTML, page::top().into_bytes());
+            let mut response = small(method, StatusCode::OK, HTML, page::top().into_bytes());
             let fields = response.headers_mut();
-            fields.insert(CONTENT_SECURITY_POLICY, page::POLICY);
+            fields.insert(CONTENT_SECURITY_POLICY, POLICY);
             fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             Ok(response)
         }
-        _ => Err(Problem::method(FILE_METHODS).without_way_back()),
+        _ => Err(Problem::method_not_allowed(FILE_METHODS).without_link_back()),
     }
 }
 

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use outflow_ledger::{DownloadQuery, Progress, State};
+use outflow_web::reply::no_content;
+use outflow_web::{Problem, ResponseBody};
 use outflow_wire::upgrade::{Handoff, Upgraded};
 use rustix::net::sockopt;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use crate::body::ServerBody;
 use crate::link::{Link, LinkError};
 use crate::live::{Heard, Live, Topic, Word, event};
-use crate::problem::Problem;
+use crate::problem::ToProblem as _;
 
 /// A comment is sent after so long without an event: less than what proxies wait for.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -145,7 +146,7 @@ pub(crate) async fn answer(
     query: Option<&str>,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Response<ServerBody>, Problem> {
+) -> Result<Response<ResponseBody>, Problem> {
     // Before the state is asked for, so that nothing falls between the two.
     let mut heard = live.listen(scope.topic.clone());
     let state = WholeState::ask(live, &scope, &mut heard).await?;
@@ -153,17 +154,15 @@ pub(crate) async fn answer(
         // Good for what was begun by it, and no more.
         let began = |progress: &Progress| progress.link.as_ref() == Some(&link.id);
         if link.operator || !state.downloads.iter().any(began) {
-            return Err(spent.into());
+            return Err(spent.to_problem());
         }
     }
     let over = state.is_over(&scope);
     if over && comes_back(query, headers) {
         // Whoever hears this does not come back (WHATWG HTML, 9.2.3).
-        let mut response = Response::new(ServerBody::empty());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(response);
+        return Ok(no_content());
     }
-    let mut response = Response::new(ServerBody::empty());
+    let mut response = Response::new(ResponseBody::empty());
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

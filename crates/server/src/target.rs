@@ -1,12 +1,7 @@
 //! The address of a request: percent-decoded once, and refused when it could mean more than one thing.
 
 use outflow_catalog::{BadPath, RelPath};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-
-/// All but RFC 3986's unreserved characters: what is left stands for itself anywhere in an address.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for a whole path.
-const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
+use outflow_web::address::{encode_path, hex};
 
 /// What a request's path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,32 +66,18 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, BadTarget> {
     Ok(decoded)
 }
 
-/// The value of a hexadecimal digit.
-pub(crate) fn hex(digit: Option<&u8>) -> Option<u8> {
-    match digit? {
-        digit @ b'0'..=b'9' => Some(digit - b'0'),
-        digit @ b'a'..=b'f' => Some(digit - b'a' + 10),
-        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// A name or a value as one part of an address.
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    percent_encode(bytes, RESERVED).to_string()
-}
-
 /// The address of a path below the root, without a slash at the end; empty for the root.
 pub(crate) fn address(path: &RelPath) -> String {
     if path.is_root() {
         return String::new();
     }
-    format!("/{}", percent_encode(path.as_bytes(), RESERVED_IN_PATH))
+    format!("/{}", encode_path(path.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use http::Uri;
+    use outflow_web::address::encode;
 
     use super::*;
 

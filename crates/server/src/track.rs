@@ -7,10 +7,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use outflow_catalog::FoundFile;
 use outflow_ledger::{ContentInfo, ContentKey, Ledger, Opening, Part, Parts, Tracked};
+use outflow_web::Problem;
 use outflow_zip::Layout;
 
 use crate::plan::Made;
-use crate::problem::Problem;
 use crate::shared::Place;
 use crate::target::address;
 use crate::visit::{Visit, user_agent};

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use outflow_catalog::{Manifest, Small, Store, StoreError, StoreErrorKind, Transfer};
+use outflow_web::Problem;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use crate::problem::Problem;
+use crate::problem::ToProblem as _;
 use crate::shared::Settings;
 
 /// How much memory manifests may hold that nobody uses at the moment, in bytes; one alone may hold more.
@@ -197,7 +198,7 @@ impl Inner {
         // A larger one would not be kept at all, and read for each request: it is kept alone.
         self.slots.insert(id, Slot { weight: weight.min(LARGEST), known: Arc::clone(&known) });
         drop(turn);
-        outcome.unwrap_or_else(|| Err(Arc::new(Problem::not_found().without_way_back())))
+        outcome.unwrap_or_else(|| Err(Arc::new(Problem::not_found().without_link_back())))
     }
 
     /// Reads the manifest from the store; nothing if it still has the bytes of `hash`, which it says `etag` for.
@@ -271,7 +272,7 @@ fn parse(store: &Store, id: &str, bytes: &[u8]) -> Result<Arc<Transfer>, Problem
 fn broken(id: &str, error: &dyn std::fmt::Display) -> Problem {
     tracing::warn!(id, %error, "the manifest of a transfer cannot be used");
     let detail = "This transfer's manifest cannot be read. Tell whoever sent you its address.";
-    Problem::new(StatusCode::BAD_GATEWAY, detail).without_way_back()
+    Problem::new(StatusCode::BAD_GATEWAY, detail).without_link_back()
 }
 
 /// Why there is no transfer `id`.
@@ -280,9 +281,9 @@ fn refusal(id: &str, error: &StoreError) -> Problem {
         StoreErrorKind::TooBig { .. } => broken(id, error),
         StoreErrorKind::NotFound => {
             let detail = "There is no such transfer. It may have been removed; check the address.";
-            Problem::new(StatusCode::NOT_FOUND, detail).without_way_back()
+            Problem::new(StatusCode::NOT_FOUND, detail).without_link_back()
         }
-        _ => Problem::from(error).without_way_back(),
+        _ => error.to_problem().without_link_back(),
     }
 }
 

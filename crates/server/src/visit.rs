@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request};
 use outflow_ledger::{Assurance, LinkUse, Recipient};
+use outflow_web::Client;
 
-use crate::client::Client;
 use crate::link::Link;
 use crate::log::Line;
 

@@ -16,7 +16,7 @@ use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::channel::Since;
-use crate::problem::Problem;
+use outflow_web::Problem;
 
 /// Where our channels are.
 const OURS: &str = "/channels/";
@@ -113,7 +113,7 @@ fn decode(value: &str) -> String {
 }
 
 fn bad(detail: &str) -> Problem {
-    Problem::bad_request(detail).without_way_back()
+    Problem::bad_request(detail).without_link_back()
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use http_body::Body;
+use outflow_web::reply::{no_content, options, small};
+use outflow_web::{Problem, ResponseBody};
 use outflow_wire::upgrade::{self, Handoff};
 use outflow_wire::websocket;
 use serde_json::json;
@@ -25,9 +27,6 @@ use super::hub::{Entry, Hub, Unpublished};
 use super::limits::{Full, Who};
 use super::tokens::Wish;
 use super::{DATA, Settings, Subscribe};
-use crate::body::ServerBody;
-use crate::problem::Problem;
-use crate::shared::{options, small};
 
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, POST";
 const MERCURE_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -66,7 +65,11 @@ impl Channels {
     }
 
     /// The answer to a request for a channel from `client`.
-    pub(crate) async fn answer<B>(&self, request: Request<B>, client: Option<IpAddr>) -> Response<ServerBody>
+    pub(crate) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        client: Option<IpAddr>,
+    ) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -74,7 +77,7 @@ impl Channels {
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let answer = self.try_answer(request, client).await;
         let mut response =
-            answer.unwrap_or_else(|problem| problem.without_way_back().respond(&method, &headers));
+            answer.unwrap_or_else(|problem| problem.without_link_back().respond(&method, &headers));
         self.allow_origin(&headers, response.headers_mut());
         response
     }
@@ -83,7 +86,7 @@ impl Channels {
         &self,
         mut request: Request<B>,
         client: Option<IpAddr>,
-    ) -> Result<Response<ServerBody>, Problem>
+    ) -> Result<Response<ResponseBody>, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -132,9 +135,7 @@ impl Channels {
                 }
                 if entry.start.over {
                     // Whoever hears this does not come back (WHATWG HTML, 9.2.3).
-                    let mut response = Response::new(ServerBody::empty());
-                    *response.status_mut() = StatusCode::NO_CONTENT;
-                    return Ok(response);
+                    return Ok(no_content());
                 }
                 match (switches, promise) {
                     (None, _) => Ok(self.events(method, &ask, entry)),
@@ -144,7 +145,7 @@ impl Channels {
                     }
                 }
             }
-            _ => Err(Problem::method(methods)),
+            _ => Err(Problem::method_not_allowed(methods)),
         }
     }
 
@@ -153,7 +154,7 @@ impl Channels {
         self.0.settings.tokens.check(headers, token, wish, name)
     }
 
-    async fn publish(&self, ask: &Ask, data: &str) -> Result<Response<ServerBody>, Problem> {
+    async fn publish(&self, ask: &Ask, data: &str) -> Result<Response<ResponseBody>, Problem> {
         match self.0.hub.publish(&ask.name, ask.event.as_deref(), data).await {
             Ok((id, subscribers)) => {
                 let told = json!({ "id": id.to_string(), "subscribers": subscribers });
@@ -169,8 +170,8 @@ impl Channels {
     }
 
     /// The answer to somebody who subscribes by server-sent events.
-    fn events(&self, method: &Method, ask: &Ask, entry: Entry) -> Response<ServerBody> {
-        let mut response = Response::new(ServerBody::empty());
+    fn events(&self, method: &Method, ask: &Ask, entry: Entry) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::empty());
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -193,10 +194,10 @@ impl Channels {
     /// The answer to somebody who subscribes by WebSocket, made of the one that agrees.
     fn frames(
         &self,
-        switches: Response<ServerBody>,
+        switches: Response<ResponseBody>,
         entry: Entry,
         promise: upgrade::OnUpgrade,
-    ) -> Response<ServerBody> {
+    ) -> Response<ResponseBody> {
         let hub = self.0.hub.clone();
         tokio::spawn(async move {
             if let Ok(connection) = promise.await {
@@ -207,7 +208,7 @@ impl Channels {
     }
 
     /// What a client that asks for WebSocket is answered. Browsers let any page ask; which page does, they say.
-    fn switch(&self, shake: Handshake, headers: &HeaderMap) -> Result<Response<ServerBody>, Problem> {
+    fn switch(&self, shake: Handshake, headers: &HeaderMap) -> Result<Response<ResponseBody>, Problem> {
         if let Some(origin) = headers.get(ORIGIN)
             && !self.allows(origin)
             && !is_own(origin, headers)
@@ -215,7 +216,7 @@ impl Channels {
             let detail = "Pages of this origin may not subscribe here. Whoever runs the server can allow it with --channel-origin.";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        let mut response = Response::new(ServerBody::empty());
+        let mut response = Response::new(ResponseBody::empty());
         if shake == Handshake::Stream {
             // There is no key, and nothing to switch (RFC 8441, 5).
             return match headers.get(SEC_WEBSOCKET_VERSION) {
@@ -228,7 +229,7 @@ impl Channels {
             match headers.get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version == "13" => Problem::bad_request(detail),
                 _ => Problem::new(StatusCode::UPGRADE_REQUIRED, detail)
-                    .field(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+                    .with_field(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
             }
         })?;
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -345,7 +346,7 @@ fn refused(full: Full) -> Problem {
     Problem::new(status, detail).retry_after(u32::try_from(wait).unwrap_or(10))
 }
 
-fn json(method: &Method, value: &serde_json::Value) -> Response<ServerBody> {
+fn json(method: &Method, value: &serde_json::Value) -> Response<ResponseBody> {
     let type_ = HeaderValue::from_static("application/json");
     let mut response = small(method, StatusCode::OK, type_, value.to_string().into_bytes());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::ask::is_name;
-use crate::problem::Problem;
+use outflow_web::Problem;
 
 /// Longest file that is read, in bytes.
 const FILE: u64 = 1 << 20;
@@ -175,7 +175,7 @@ fn hash(token: &str) -> [u8; 32] {
 }
 
 fn refused(status: StatusCode, detail: &str) -> Problem {
-    let problem = Problem::new(status, detail).without_way_back();
+    let problem = Problem::new(status, detail).without_link_back();
     if status == StatusCode::UNAUTHORIZED {
         problem.challenge(HeaderValue::from_static("Bearer"))
     } else {
@@ -199,7 +199,7 @@ mod tests {
             headers.insert(AUTHORIZATION, authorization.parse().unwrap());
         }
         let tokens = Tokens::parse(FILE).unwrap();
-        tokens.check(&headers, in_query, wish, name).map_err(|problem| problem.status.as_u16())
+        tokens.check(&headers, in_query, wish, name).map_err(|problem| problem.status().as_u16())
     }
 
     #[test]

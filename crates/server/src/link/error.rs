@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
-
-use crate::page;
-use crate::problem::Problem;
+use http::StatusCode;
+use outflow_web::page;
 
 /// Why a link does not let a request in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +88,7 @@ impl LinkError {
             }
             LinkError::Expired { since } => format!(
                 "This link was good until {} (UTC). Ask whoever sent it for a new one.",
-                page::time(since.saturating_mul(1_000_000_000))
+                page::time(*since)
             ),
             LinkError::Exhausted { max: 1 } => {
                 "This link was for one download, which is done. Ask whoever sent it for a new one.".to_owned()
@@ -120,7 +118,7 @@ impl LinkError {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             LinkError::NotGenuine | LinkError::Nonsense(_) => "urn:outflow:problem:link-invalid",
             LinkError::Expired { .. } => "urn:outflow:problem:link-expired",
@@ -135,7 +133,7 @@ impl LinkError {
         }
     }
 
-    fn title(&self) -> &'static str {
+    pub(crate) fn title(&self) -> &'static str {
         match self {
             LinkError::NotGenuine | LinkError::Nonsense(_) => "The link is not valid",
             LinkError::Expired { .. } => "The link has expired",
@@ -150,29 +148,8 @@ impl LinkError {
     }
 }
 
-impl From<&LinkError> for Problem {
-    fn from(error: &LinkError) -> Problem {
-        if let LinkError::Failed(why) = error {
-            tracing::error!(why, "a password could not be checked");
-        }
-        let problem = Problem::new(error.status(), error.detail()).of_kind(error.kind(), error.title());
-        let problem = match error {
-            LinkError::PasswordNeeded { id } | LinkError::PasswordWrong { id } => {
-                // A realm of its own, so that no password is offered to another link.
-                let challenge = format!("Basic realm=\"Outflow link {id}\", charset=\"UTF-8\"");
-                // An id is letters and digits.
-                let plain = HeaderValue::from_static("Basic realm=\"Outflow link\", charset=\"UTF-8\"");
-                problem.challenge(HeaderValue::try_from(challenge).unwrap_or(plain))
-            }
-            LinkError::TooManyTries { wait } => problem.retry_after(seconds(*wait)),
-            _ => problem,
-        };
-        problem.without_way_back()
-    }
-}
-
 /// Whole ones, rounded up.
-fn seconds(wait: Duration) -> u32 {
+pub(crate) fn seconds(wait: Duration) -> u32 {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }

@@ -28,6 +28,7 @@ mod terms;
 mod token;
 
 pub use error::LinkError;
+pub(crate) use error::seconds;
 pub use keys::{Keys, KeysError};
 pub use links::Links;
 pub use selected::Selected;

@@ -21,12 +21,10 @@ use std::task::{Context, Poll};
 use http::header::VARY;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use outflow_content::FieldLines;
+use outflow_web::reply::options;
+use outflow_web::{Problem, ResponseBody};
 use outflow_wire::{HttpService, RequestBody};
 use percent_encoding::percent_decode_str;
-
-use crate::body::ServerBody;
-use crate::problem::Problem;
-use crate::shared::options;
 
 pub use offer::{About, Offer};
 pub use sealed::{Filling, Sealed};
@@ -73,27 +71,27 @@ impl SingleService {
     }
 
     /// Answers; by what is written already if the engine `takes_lines` and there is something.
-    fn answer<B>(&self, request: &Request<B>, takes_lines: bool) -> Response<ServerBody> {
+    fn answer<B>(&self, request: &Request<B>, takes_lines: bool) -> Response<ResponseBody> {
         let (method, headers) = (request.method(), request.headers());
         if !self.0.is_at(request.uri().path()) {
-            return Problem::not_found().without_way_back().respond(method, headers);
+            return Problem::not_found().without_link_back().respond(method, headers);
         }
         match *method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => return options(METHODS),
-            _ => return Problem::method(METHODS).without_way_back().respond(method, headers),
+            _ => return Problem::method_not_allowed(METHODS).without_link_back().respond(method, headers),
         }
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         match current.choose(headers) {
             // HTTP/2 writes its fields in another way.
             Some(written) if takes_lines && request.version() <= Version::HTTP_11 => {
-                written.respond(method, headers).map(ServerBody::Content)
+                written.respond(method, headers).map(ResponseBody::Content)
             }
-            Some(written) => written.content().again().respond(method, headers).map(ServerBody::Content),
+            Some(written) => written.content().again().respond(method, headers).map(ResponseBody::Content),
             None => {
                 let detail = "This is there only in encodings that Accept-Encoding excludes. Allow identity.";
                 let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
-                    .without_way_back()
+                    .without_link_back()
                     .respond(method, headers);
                 response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
                 response
@@ -112,9 +110,9 @@ impl Inner {
 }
 
 impl<B> tower_service::Service<Request<B>> for SingleService {
-    type Response = Response<ServerBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<ServerBody>, Infallible>>;
+    type Future = Ready<Result<Response<ResponseBody>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -131,9 +129,9 @@ impl<B> tower_service::Service<Request<B>> for SingleService {
 pub struct OnWire(SingleService);
 
 impl HttpService for OnWire {
-    type Body = ServerBody;
+    type Body = ResponseBody;
 
-    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ServerBody>, String> {
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, String> {
         Ok(self.0.answer(&request, true))
     }
 
@@ -159,7 +157,7 @@ mod tests {
         SingleService::new(Offer::new(filling.seal().unwrap(), &About::default()), path)
     }
 
-    fn ask(service: &SingleService, method: &str, uri: &str) -> Response<ServerBody> {
+    fn ask(service: &SingleService, method: &str, uri: &str) -> Response<ResponseBody> {
         service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap(), false)
     }
 

@@ -11,7 +11,6 @@ use outflow_content::{EntityTag, Written, mentions_etag};
 use super::coding::{ALL, Accepted, Coding};
 use super::sealed::Sealed;
 use super::sys;
-use crate::file;
 
 /// Shorter contents travel in one packet, compressed or not.
 const SHORT: u64 = 1024;
@@ -41,7 +40,7 @@ impl About {
     /// The media type that a name's extension stands for; text is taken for UTF-8. `None` if it says nothing.
     #[must_use]
     pub fn type_of(name: &Path) -> Option<HeaderValue> {
-        file::known_media_type(name)
+        outflow_web::known_media_type(name)
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use outflow_catalog::{Root, RootOptions};
-use outflow_server::{FolderService, ServerBody, Settings};
+use outflow_server::{FolderService, ResponseBody, Settings};
 use outflow_wire::PeerAddr;
 use tempfile::TempDir;
 use tower_service::Service as _;
@@ -26,7 +26,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) async fn of(response: Response<ServerBody>) -> Reply {
+    pub(crate) async fn of(response: Response<ResponseBody>) -> Reply {
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Reply { status: head.status, headers: head.headers, body }

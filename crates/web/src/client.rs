@@ -1,9 +1,9 @@
-//! Who asks: the client's address, and whether a trusted proxy stands between it and this server.
+//! The client's address, and whether a trusted proxy stands between it and this server.
 //!
-//! Nobody but a trusted proxy is believed what it says of others. The list in `Forwarded` (RFC 7239) or
-//! `X-Forwarded-For` is read from its end, each address vouched for by the one that came after it, up to the first
-//! that is not a trusted proxy's. A proxy sets one of the two and passes on whatever the client wrote into the other, so
-//! if both are there and do not agree, neither is believed.
+//! Only trusted proxies are trusted to name their clients. The list in `Forwarded` (RFC 7239) or `X-Forwarded-For` is
+//! read from its end, each address vouched for by the one behind it, up to the first that is not a trusted proxy's. A
+//! proxy sets one of the two fields and forwards whatever the client wrote into the other, so if both are there and
+//! disagree, neither counts.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,21 +14,24 @@ use outflow_wire::{PeerAddr, ViaProxy};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How many addresses of a list are looked at.
+/// Maximum number of addresses that are read from a list.
+///
+/// Bound: requests.
 const HOPS: usize = 32;
 
-/// Whoever made a request.
+/// The client that made a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Client {
-    /// `None` if the engine does not say it.
-    pub(crate) address: Option<IpAddr>,
-    /// A trusted proxy stands in between: what is acknowledged, is acknowledged by the proxy.
-    pub(crate) proxied: bool,
+pub struct Client {
+    /// `None` if the engine does not report it.
+    pub address: Option<IpAddr>,
+    /// A proxy stands in between, so acknowledgements are the proxy's.
+    pub proxied: bool,
 }
 
 impl Client {
-    /// Who made `request`, the `trusted` proxies being believed.
-    pub(crate) fn of<B>(request: &Request<B>, trusted: &[IpNet]) -> Client {
+    /// The client behind `request`, which may have come through `trusted` proxies.
+    #[must_use]
+    pub fn of<B>(request: &Request<B>, trusted: &[IpNet]) -> Client {
         let Some(PeerAddr(peer)) = request.extensions().get() else { return Client::default() };
         let peer = peer.ip().to_canonical();
         let introduced = request.extensions().get::<ViaProxy>().is_some();
@@ -50,8 +53,8 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The first address, from the end of `list`, that is not a trusted proxy's; the last one known if the list ends, or if what
-/// follows is no address.
+/// The first address, from the end of `list`, that is not a trusted proxy's; the last known one if the list ends or the
+/// next element is no address.
 fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
     let mut address = peer;
     for named in list.iter().rev().take(HOPS) {
@@ -63,7 +66,7 @@ fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
     address
 }
 
-/// What a field's lines list, in order; `None` for a name that is no address. `None` if the field is not there.
+/// The elements of a field's lines, in order; `None` for one that is no address. `None` if the field is absent.
 fn addresses(
     headers: &HeaderMap,
     field: &HeaderName,
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_are_trusted_to_name_clients() {
         let xff = "x-forwarded-for";
         for (peer, fields, address, proxied) in [
             ("198.51.100.7", &[][..], "198.51.100.7", false),
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_engine_that_says_it_nobody_knows_who_asks() {
+    fn the_client_is_unknown_if_the_engine_does_not_report_it() {
         assert_eq!(Client::of(&Request::new(()), &[]), Client::default());
     }
 }

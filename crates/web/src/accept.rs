@@ -1,16 +1,18 @@
-//! Who asks, a person or a program: what the `Accept` field prefers (RFC 9110, section 12.5.1).
+//! Content negotiation between HTML for people and JSON for programs (RFC 9110, section 12.5.1).
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-/// True if JSON is asked for, and more than HTML. Without a word about either it is not.
-pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
+/// Whether the client names JSON and prefers it to HTML.
+#[must_use]
+pub fn prefers_json(headers: &HeaderMap) -> bool {
     let json = quality(headers, "application", "json").max(quality(headers, "application", "problem+json"));
     json.is_named && json.q > 0 && json > quality(headers, "text", "html")
 }
 
-/// True if HTML is asked for by its name, and no less than JSON. Browsers do that, programs rarely.
-pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
+/// Whether the client names HTML and does not prefer JSON. Browsers do, programs rarely.
+#[must_use]
+pub fn prefers_html(headers: &HeaderMap) -> bool {
     let html = quality(headers, "text", "html");
     html.is_named && html.q > 0 && html >= quality(headers, "application", "json")
 }
@@ -19,7 +21,7 @@ pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
 struct Quality {
     /// In thousandths.
     q: u16,
-    /// By its type, not just by `*/*`.
+    /// The range names the type; `*/*` does not.
     is_named: bool,
 }
 
@@ -56,7 +58,7 @@ fn quality(headers: &HeaderMap, kind: &str, subtype: &str) -> Quality {
     best.1
 }
 
-/// A `qvalue` (RFC 9110, section 12.4.2); what is none counts as 1.
+/// A `qvalue` (RFC 9110, section 12.4.2); anything else counts as 1.
 fn thousandths(value: &str) -> u16 {
     match value.parse::<f32>() {
         // At most 1000 after the clamp.

@@ -1,0 +1,51 @@
+//! What every HTTP service of Outflow shares: replies, problems, pages, content negotiation, addresses.
+//!
+//! ```text
+//! reply      small responses: bytes in memory, redirects, the answer to OPTIONS
+//!   body       the body of a response: a content or a few bytes
+//! problem    an error that the client sees: problem details (RFC 9457) or a page
+//!   page       the frame of every page: skeleton, style, sizes and times for people
+//!   accept     content negotiation: does the client prefer HTML or JSON?
+//! address    percent-encoding of names and paths
+//! sse        server-sent events: head, fields, heartbeats, limits of a slow client
+//! media      the media type that a file name stands for
+//! client     the client's address behind trusted proxies
+//! ```
+//!
+//! Nothing here knows what is served. A service answers a request like this:
+//!
+//! ```
+//! use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+//! use outflow_web::{Problem, ResponseBody, page, reply};
+//!
+//! fn respond(request: &Request<()>) -> Response<ResponseBody> {
+//!     match (request.method(), request.uri().path()) {
+//!         (&Method::OPTIONS, _) => reply::options("GET, HEAD, OPTIONS"),
+//!         (method, "/") => reply::small(method, StatusCode::OK, page::HTML, b"<p>hello".to_vec()),
+//!         (method, _) => Problem::not_found().respond(method, request.headers()),
+//!     }
+//! }
+//!
+//! let found = respond(&Request::get("/").body(()).unwrap());
+//! assert_eq!(found.status(), StatusCode::OK);
+//! let missing = respond(&Request::get("/a").body(()).unwrap());
+//! assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+//! assert_eq!(missing.headers()[CONTENT_TYPE], "application/problem+json");
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod accept;
+pub mod address;
+mod body;
+mod client;
+mod media;
+pub mod page;
+mod problem;
+pub mod reply;
+pub mod sse;
+
+pub use body::{BytesBody, ResponseBody};
+pub use client::Client;
+pub use media::{known_media_type, media_type};
+pub use problem::Problem;
