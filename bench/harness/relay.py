@@ -233,7 +233,7 @@ def run(options, command: str, cores: List[int]) -> int:
     binary, loop = options.binary or target / "outflow", target / "examples" / "copy-loop"
     if not (options.no_build or options.binary):
         built = subprocess.run(
-            ["cargo", "build", "--release", "-p", "outflow", "-p", "outflow-tunnel", "--bin", "outflow", "--example", "copy-loop"],
+            ["cargo", "build", "--release", "-p", "outflow", "-p", "outflow-relay", "--bin", "outflow", "--example", "copy-loop"],
             cwd=BENCH.parent,
         )
         if built.returncode != 0:

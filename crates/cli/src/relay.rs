@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use outflow_tunnel::flow::Limits;
-use outflow_tunnel::relay::{self, Address, Listener, Policy, ProxyProtocol, Relay};
+use outflow_relay::flow::Limits;
+use outflow_relay::{self as relay, Address, Listener, Policy, ProxyProtocol, Relay};
 
 use crate::listen::{Flags, Listen};
 use crate::options::{LogFormat, LogLevel};

@@ -26,7 +26,7 @@ impl Ends for outflow_wire::Handle {
     }
 }
 
-impl Ends for outflow_tunnel::relay::Handle {
+impl Ends for outflow_relay::Handle {
     fn drain(&self, limit: Duration) {
         self.drain(limit);
     }

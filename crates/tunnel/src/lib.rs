@@ -1,8 +1,6 @@
-//! TCP through HTTP, and TCP to TCP.
+//! TCP through HTTP.
 //!
 //! ```text
-//! flow       two sockets: bytes both ways, by the kernel where that pays
-//! relay      listens, chooses a target, lets flow
 //! frame      what goes over a tunnel's leg: capsules, WebSocket frames, or bytes as they are
 //! carry      one tunnel: its leg and its far end, until both have said all
 //! session    one that outlives its legs: what is not acknowledged is sent again
@@ -14,10 +12,10 @@
 //! **far end** is what is tunnelled to: a target's socket at the server, a program's socket or standard input and
 //! output at the client.
 
+#![forbid(unsafe_code)]
+
 pub mod carry;
 pub mod client;
-pub mod flow;
 pub mod frame;
-pub mod relay;
 pub mod server;
 pub mod session;

@@ -28,7 +28,7 @@
 //! each way for itself: the end of the leg's direction shuts the far end's writing down, the far end's end
 //! becomes that of the other direction.
 //!
-//! Where both are sockets and the framing is raw, [`crate::flow`] does the same with splice(2).
+//! Where both are sockets and the framing is raw, [`outflow_relay::flow`] does the same with splice(2).
 
 mod chunk;
 pub(crate) mod clock;

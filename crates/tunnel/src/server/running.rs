@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
+use outflow_relay::flow::{self, Socket, flow};
 use outflow_wire::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -18,7 +19,6 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::{Shared, agree};
 use crate::carry::{Side, Totals, carry};
-use crate::flow::{self, Socket, flow};
 use crate::frame::{Framing, Role};
 use crate::session::{self, AttachError, Ran, Session, Sessions};
 

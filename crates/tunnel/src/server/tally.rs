@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use crate::flow;
+use outflow_relay::flow;
 
 /// Counts tunnels by what they travel in, refusals by status, and bytes.
 #[derive(Default)]

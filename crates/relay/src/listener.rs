@@ -88,24 +88,24 @@ impl Drop for SocketFile {
 }
 
 /// The same within a runtime.
-pub(super) struct Door(Kind<TcpListener, UnixListener>);
+pub(crate) struct Door(Kind<TcpListener, UnixListener>);
 
 /// A client that was accepted.
-pub(super) struct Arrival {
-    pub(super) socket: Socket,
+pub(crate) struct Arrival {
+    pub(crate) socket: Socket,
     /// Nothing for one on a Unix socket.
-    pub(super) addresses: Option<Addresses>,
+    pub(crate) addresses: Option<Addresses>,
 }
 
 /// Who connected, and to what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Addresses {
-    pub(super) client: SocketAddr,
-    pub(super) local: SocketAddr,
+pub(crate) struct Addresses {
+    pub(crate) client: SocketAddr,
+    pub(crate) local: SocketAddr,
 }
 
 impl Door {
-    pub(super) fn open(listener: Listener) -> io::Result<Door> {
+    pub(crate) fn open(listener: Listener) -> io::Result<Door> {
         Ok(Door(match listener.0 {
             Kind::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
@@ -118,7 +118,7 @@ impl Door {
         }))
     }
 
-    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
         Poll::Ready(Ok(match &self.0 {
             Kind::Tcp(listener) => {
                 let (stream, client) = ready!(listener.poll_accept(cx))?;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
-use super::health::{Failure, connect};
-use super::listener::{Addresses, Arrival};
-use super::targets::Lease;
 use crate::flow::{End, Side, Socket, flow};
+use crate::health::{Failure, connect};
+use crate::listener::{Addresses, Arrival};
+use crate::relay::Shared;
+use crate::targets::Lease;
 
 /// From a client that was accepted to its end.
-pub(super) async fn serve(shared: Arc<Shared>, arrival: Arrival) {
+pub(crate) async fn serve(shared: Arc<Shared>, arrival: Arrival) {
     let Arrival { socket, addresses } = arrival;
     // What connecting needs is given back before the bytes flow: most connections are idle most of the time.
     let Some((lease, target)) = Box::pin(reach(&shared, addresses)).await else {

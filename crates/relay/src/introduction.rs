@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::listener::Addresses;
+use crate::listener::Addresses;
 
 /// How version 2 begins (2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -27,7 +27,7 @@ pub enum ProxyProtocol {
 
 impl ProxyProtocol {
     /// The header. Of a client on a Unix socket there is nothing to be said but that it is unknown.
-    pub(super) fn header(self, addresses: Option<Addresses>) -> Vec<u8> {
+    pub(crate) fn header(self, addresses: Option<Addresses>) -> Vec<u8> {
         let pair = addresses.map(|Addresses { client, local }| alike(client, local));
         match self {
             ProxyProtocol::V1 => line(pair).into_bytes(),

@@ -7,11 +7,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
-use super::{Address, Shared};
+use crate::address::Address;
 use crate::flow::Socket;
+use crate::relay::Shared;
 
 /// Why nobody could be connected to.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The target's fault, or the network's.
     Target(String),
     /// This machine's: the target may be well.
@@ -19,7 +20,7 @@ pub(super) enum Failure {
 }
 
 /// Connects, for so long at the most.
-pub(super) async fn connect(address: &Address, limit: Duration) -> Result<Socket, Failure> {
+pub(crate) async fn connect(address: &Address, limit: Duration) -> Result<Socket, Failure> {
     match tokio::time::timeout(limit, address.connect()).await {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) if is_own(&error) => Err(Failure::Own(error)),
@@ -35,7 +36,7 @@ fn is_own(error: &io::Error) -> bool {
 }
 
 /// Checks every target again and again, if that is asked for, until the result is dropped.
-pub(super) fn watch(shared: &Arc<Shared>) -> JoinSet<()> {
+pub(crate) fn watch(shared: &Arc<Shared>) -> JoinSet<()> {
     let mut checks = JoinSet::new();
     if let Some(interval) = shared.options.health_interval {
         for at in 0..shared.targets.addresses().len() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use outflow_tunnel::flow::{Bytes, Counters, End, Flowed, Limits, Side, Socket, flow};
+use outflow_relay::flow::{Bytes, Counters, End, Flowed, Limits, Side, Socket, flow};
 use rustix::net::{SendFlags, sockopt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -79,7 +79,7 @@ impl Address {
     }
 
     /// Connects to the first of its addresses that accepts.
-    pub(super) async fn connect(&self) -> io::Result<Socket> {
+    pub(crate) async fn connect(&self) -> io::Result<Socket> {
         Ok(match self {
             Address::Tcp(address) => TcpStream::connect(address).await?.into(),
             Address::Unix(path) => UnixStream::connect(path).await?.into(),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outflow_tunnel::flow::{Counters, Limits};
-use outflow_tunnel::relay::{Address, Handle, Listener, Options, Policy, ProxyProtocol, Relay};
+use outflow_relay::flow::{Counters, Limits};
+use outflow_relay::{Address, Handle, Listener, Options, Policy, ProxyProtocol, Relay};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;

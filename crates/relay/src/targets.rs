@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Address;
+use crate::address::Address;
 
 /// How long a target is left out after its first failure. Each further one in a row doubles it, up to [`LAST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub enum Policy {
 }
 
 /// All targets, and what is known of them.
-pub(super) struct Targets {
+pub(crate) struct Targets {
     addresses: Vec<Address>,
     policy: Policy,
     max_per_target: usize,
@@ -50,7 +50,7 @@ impl Target {
 }
 
 impl Targets {
-    pub(super) fn new(addresses: Vec<Address>, policy: Policy, max_per_target: usize) -> Targets {
+    pub(crate) fn new(addresses: Vec<Address>, policy: Policy, max_per_target: usize) -> Targets {
         let targets = vec![Target::default(); addresses.len()];
         let known = Mutex::new(Known { next: 0, targets });
         Targets { addresses, policy, max_per_target: max_per_target.max(1), known }
@@ -60,13 +60,13 @@ impl Targets {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn addresses(&self) -> &[Address] {
+    pub(crate) fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
     /// The target for the next client, who has tried those in `tried` in vain. When all that are left are left out,
     /// the one whose time is up first is tried all the same: a refusal would be certain. `None`: all are full, or tried.
-    pub(super) fn choose(self: &Arc<Targets>, tried: &[usize]) -> Option<Lease> {
+    pub(crate) fn choose(self: &Arc<Targets>, tried: &[usize]) -> Option<Lease> {
         let now = Instant::now();
         let mut known = self.known();
         let count = known.targets.len();
@@ -85,7 +85,7 @@ impl Targets {
     }
 
     /// A target has accepted.
-    pub(super) fn succeeded(&self, at: usize) {
+    pub(crate) fn succeeded(&self, at: usize) {
         let before = {
             let target = &mut self.known().targets[at];
             target.failures = 0;
@@ -97,7 +97,7 @@ impl Targets {
     }
 
     /// A target has not; it is left out for a while, which is `at_least` so long.
-    pub(super) fn failed(&self, at: usize, at_least: Duration, why: &str) {
+    pub(crate) fn failed(&self, at: usize, at_least: Duration, why: &str) {
         let now = Instant::now();
         let (rest, again) = {
             let target = &mut self.known().targets[at];
@@ -123,17 +123,17 @@ impl Targets {
 }
 
 /// One client's place at a target. Free again when it is dropped.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     targets: Arc<Targets>,
     at: usize,
 }
 
 impl Lease {
-    pub(super) fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.at
     }
 
-    pub(super) fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Address {
         &self.targets.addresses[self.at]
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use outflow_tunnel::flow::Socket;
+use outflow_relay::flow::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 

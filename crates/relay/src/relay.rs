@@ -9,13 +9,6 @@
 //!   introduction the PROXY protocol: says to the target who the client is
 //! ```
 
-mod address;
-mod connection;
-mod health;
-mod introduction;
-mod listener;
-mod targets;
-
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -26,13 +19,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-pub use self::address::{Address, BadAddress};
-pub use self::introduction::ProxyProtocol;
-pub use self::listener::Listener;
-use self::listener::{Arrival, Door};
-pub use self::targets::Policy;
-use self::targets::Targets;
+use crate::address::Address;
 use crate::flow::{Counters, Limits};
+use crate::introduction::ProxyProtocol;
+use crate::listener::{Arrival, Door, Listener};
+use crate::targets::{Policy, Targets};
+use crate::{connection, health};
 
 /// How long nobody is accepted when the system has no descriptor or memory for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -116,10 +108,10 @@ impl Handle {
 }
 
 /// What all connections have in common.
-struct Shared {
-    options: Options,
-    targets: Arc<Targets>,
-    counters: Arc<Counters>,
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Relay {
