@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use outflow_relay::flow::Limits;
-use outflow_relay::{self as relay, Address, Listener, Policy, ProxyProtocol, Relay};
+use outflow_relay::{self as relay, Address, Listener, Policy, ProxyVersion, Relay};
 
 use crate::listen::{Flags, Listen};
 use crate::options::{LogFormat, LogLevel};
@@ -134,8 +134,8 @@ fn serve(options: &Options) -> anyhow::Result<()> {
             connect_timeout: options.connect_timeout,
             health_interval: options.health_interval,
             proxy_protocol: options.proxy_protocol.map(|version| match version {
-                Version::V1 => ProxyProtocol::V1,
-                Version::V2 => ProxyProtocol::V2,
+                Version::V1 => ProxyVersion::V1,
+                Version::V2 => ProxyVersion::V2,
             }),
             limits: Limits {
                 idle: or_none(options.idle_timeout),

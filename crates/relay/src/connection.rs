@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outflow_net::proxy_header::{self, ConnectionAddresses};
 use tokio::time::Instant;
 
 use crate::flow::{End, Side, Socket, flow};
 use crate::health::{Failure, connect};
-use crate::listener::{Addresses, Arrival};
+use crate::listener::Arrival;
 use crate::relay::Shared;
 use crate::targets::Lease;
 
@@ -24,7 +25,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, arrival: Arrival) {
 }
 
 /// Connects to the first target that accepts.
-async fn reach(shared: &Shared, addresses: Option<Addresses>) -> Option<(Lease, Socket)> {
+async fn reach(shared: &Shared, addresses: Option<ConnectionAddresses>) -> Option<(Lease, Socket)> {
     let mut tried = Vec::new();
     while let Some(lease) = shared.targets.choose(&tried) {
         match connect(lease.address(), shared.options.connect_timeout).await {
@@ -49,9 +50,9 @@ async fn reach(shared: &Shared, addresses: Option<Addresses>) -> Option<(Lease, 
     None
 }
 
-async fn relay(shared: &Shared, socket: Socket, addresses: Option<Addresses>, target: Socket, lease: Lease) {
+async fn relay(shared: &Shared, socket: Socket, addresses: Option<ConnectionAddresses>, target: Socket, lease: Lease) {
     let began = Instant::now();
-    let head = shared.options.proxy_protocol.map(|version| version.header(addresses)).unwrap_or_default();
+    let head = shared.options.proxy_protocol.map(|version| proxy_header::encode(version, addresses)).unwrap_or_default();
     let flowed = flow(socket, target, &head, &shared.options.limits, &shared.counters).await;
     let both = flowed.up + flowed.down;
     let (end, error) = match &flowed.end {
@@ -75,6 +76,6 @@ async fn relay(shared: &Shared, socket: Socket, addresses: Option<Addresses>, ta
 }
 
 /// For the log.
-fn client(addresses: Option<Addresses>) -> String {
+fn client(addresses: Option<ConnectionAddresses>) -> String {
     addresses.map_or_else(|| "unix".to_owned(), |addresses| addresses.client.to_string())
 }

@@ -8,7 +8,6 @@
 //!   targets     which target is next, which is full, which has failed recently
 //!   health      checks targets before a client has to
 //!   address     what can be listened on and connected to: host:port, unix:/path
-//!   introduction  PROXY headers: tell the target the client's address
 //! ```
 
 #![forbid(unsafe_code)]
@@ -17,13 +16,12 @@ mod address;
 mod connection;
 pub mod flow;
 mod health;
-mod introduction;
 mod listener;
 mod relay;
 mod targets;
 
 pub use self::address::{Address, BadAddress};
-pub use self::introduction::ProxyProtocol;
 pub use self::listener::Listener;
 pub use self::relay::{Handle, NoTarget, Options, Relay};
 pub use self::targets::Policy;
+pub use outflow_net::proxy_header::ProxyVersion;

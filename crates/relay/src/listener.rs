@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 
+use outflow_net::proxy_header::ConnectionAddresses;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::flow::Socket;
@@ -94,14 +94,7 @@ pub(crate) struct Door(Kind<TcpListener, UnixListener>);
 pub(crate) struct Arrival {
     pub(crate) socket: Socket,
     /// Nothing for one on a Unix socket.
-    pub(crate) addresses: Option<Addresses>,
-}
-
-/// Who connected, and to what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Addresses {
-    pub(crate) client: SocketAddr,
-    pub(crate) local: SocketAddr,
+    pub(crate) addresses: Option<ConnectionAddresses>,
 }
 
 impl Door {
@@ -122,7 +115,7 @@ impl Door {
         Poll::Ready(Ok(match &self.0 {
             Kind::Tcp(listener) => {
                 let (stream, client) = ready!(listener.poll_accept(cx))?;
-                let addresses = Addresses { client, local: stream.local_addr()? };
+                let addresses = ConnectionAddresses { client, server: stream.local_addr()? };
                 Arrival { socket: stream.into(), addresses: Some(addresses) }
             }
             Kind::Unix(listener, _) => {

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use outflow_net::proxy_header::ProxyVersion;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::flow::{Counters, Limits};
-use crate::introduction::ProxyProtocol;
 use crate::listener::{Arrival, Door, Listener};
 use crate::targets::{Policy, Targets};
 use crate::{connection, health};
@@ -46,7 +46,7 @@ pub struct Options {
     /// How often each target is connected to only to see whether it is there. `None`: never.
     pub health_interval: Option<Duration>,
     /// Says to targets who the client is.
-    pub proxy_protocol: Option<ProxyProtocol>,
+    pub proxy_protocol: Option<ProxyVersion>,
     /// How long a client and its target may be silent.
     pub limits: Limits,
 }

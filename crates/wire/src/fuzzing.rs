@@ -1,7 +1,8 @@
 //! Doors for the fuzz targets; not part of the crate otherwise.
 
+use outflow_net::proxy_header;
+
 use crate::http1::head;
-use crate::listen::proxy;
 use crate::message::chunked::{Chunked, Step};
 
 /// Reads `bytes` as a request's head. A head that is accepted is complete at its last byte and at none
@@ -18,12 +19,12 @@ pub fn head(bytes: &[u8]) {
 
 /// Reads `bytes` as a PROXY header. One that is accepted is complete at its last byte and at none before.
 pub fn proxy(bytes: &[u8]) {
-    let Ok(Some(header)) = proxy::parse(bytes) else { return };
+    let Ok(Some(header)) = proxy_header::parse(bytes) else { return };
     assert!(header.len <= bytes.len());
     for len in 0..header.len {
-        assert_eq!(proxy::parse(&bytes[..len]), Ok(None), "complete or refused at byte {len} already");
+        assert_eq!(proxy_header::parse(&bytes[..len]), Ok(None), "complete or refused at byte {len} already");
     }
-    assert_eq!(proxy::parse(&bytes[..header.len]), Ok(Some(header)), "what follows a header changes it");
+    assert_eq!(proxy_header::parse(&bytes[..header.len]), Ok(Some(header)), "what follows a header changes it");
 }
 
 /// Decodes `bytes` as a chunked body, shown at once and in pieces: the outcome is the same.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outflow_relay::flow::{Counters, Limits};
-use outflow_relay::{Address, Handle, Listener, Options, Policy, ProxyProtocol, Relay};
+use outflow_relay::{Address, Handle, Listener, Options, Policy, ProxyVersion, Relay};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -226,7 +226,7 @@ async fn a_target_that_comes_back_is_found_by_time_or_by_a_check() {
 async fn targets_are_told_who_the_client_is() {
     for (listen, family) in [("127.0.0.1:0", "TCP4"), ("[::1]:0", "TCP6")] {
         let (listener, address) = target().await;
-        let options = Options { proxy_protocol: Some(ProxyProtocol::V1), ..Options::default() };
+        let options = Options { proxy_protocol: Some(ProxyVersion::V1), ..Options::default() };
         let relay = run_on(listen, &[address], options);
         let mut client = relay.connect().await;
         let (mut target, _) = listener.accept().await.unwrap();
@@ -243,7 +243,7 @@ async fn targets_are_told_who_the_client_is() {
         assert_eq!(got, b"hello");
     }
     let (listener, address) = target().await;
-    let relay = run(&[address], Options { proxy_protocol: Some(ProxyProtocol::V2), ..Options::default() });
+    let relay = run(&[address], Options { proxy_protocol: Some(ProxyVersion::V2), ..Options::default() });
     let client = relay.connect().await;
     let (mut target, _) = listener.accept().await.unwrap();
     let mut got = [0; 28];
