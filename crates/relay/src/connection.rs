@@ -50,9 +50,19 @@ async fn reach(shared: &Shared, addresses: Option<ConnectionAddresses>) -> Optio
     None
 }
 
-async fn relay(shared: &Shared, socket: Socket, addresses: Option<ConnectionAddresses>, target: Socket, lease: Lease) {
+async fn relay(
+    shared: &Shared,
+    socket: Socket,
+    addresses: Option<ConnectionAddresses>,
+    target: Socket,
+    lease: Lease,
+) {
     let began = Instant::now();
-    let head = shared.options.proxy_protocol.map(|version| proxy_header::encode(version, addresses)).unwrap_or_default();
+    let head = shared
+        .options
+        .proxy_protocol
+        .map(|version| proxy_header::encode(version, addresses))
+        .unwrap_or_default();
     let flowed = flow(socket, target, &head, &shared.options.limits, &shared.counters).await;
     let both = flowed.up + flowed.down;
     let (end, error) = match &flowed.end {

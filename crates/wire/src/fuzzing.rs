@@ -24,7 +24,11 @@ pub fn proxy(bytes: &[u8]) {
     for len in 0..header.len {
         assert_eq!(proxy_header::parse(&bytes[..len]), Ok(None), "complete or refused at byte {len} already");
     }
-    assert_eq!(proxy_header::parse(&bytes[..header.len]), Ok(Some(header)), "what follows a header changes it");
+    assert_eq!(
+        proxy_header::parse(&bytes[..header.len]),
+        Ok(Some(header)),
+        "what follows a header changes it"
+    );
 }
 
 /// Decodes `bytes` as a chunked body, shown at once and in pieces: the outcome is the same.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_tunnel::server::allow::Target;
-use outflow_tunnel::server::capability::Keys;
+use outflow_tunnel::server::Keys;
+use outflow_tunnel::server::Target;
 
 use crate::Failure;
 use crate::period::Period;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use outflow_tunnel::carry::Limits;
-use outflow_tunnel::server::access::{User, Users};
-use outflow_tunnel::server::allow::Allow;
-use outflow_tunnel::server::capability::Keys;
+use outflow_tunnel::server::Allow;
+use outflow_tunnel::server::Keys;
 use outflow_tunnel::server::{Most, Settings};
+use outflow_tunnel::server::{User, Users};
 use serde::Deserialize;
 
 use crate::period::Period;

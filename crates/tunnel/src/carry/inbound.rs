@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::ReadBuf;
 
-use super::chunk::{CHUNK, Chunk};
-use super::{End, Side};
-use crate::frame::{Decoder, Event, Framing, Role};
+use super::outcome::End;
+use super::stream::Side;
+use crate::frame::{CHUNK, Chunk, Decoder, Event, Framing, Role};
 
 /// Buffers that are filled before others get their turn: 1 MiB.
 const TURN: usize = 16;

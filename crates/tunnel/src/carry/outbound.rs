@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::chunk::Chunk;
-use super::{End, Side};
-use crate::frame::{Encoder, Framing, HEAD_ROOM};
+use super::outcome::End;
+use super::stream::Side;
+use crate::frame::{Chunk, Encoder, Framing, HEAD_ROOM};
 
 /// Frames that are written before others get their turn: 1 MiB.
 const TURN: usize = 16;

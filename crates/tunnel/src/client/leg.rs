@@ -1,20 +1,25 @@
 //! A connection to the server: TCP, maybe by way of a proxy, maybe with TLS.
 
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::Place;
-use super::{Error, Options, answer};
+use super::error::Error;
+use super::options::Options;
+use super::response;
+use super::url::Place;
 use crate::carry::Side;
 
 /// What carries a tunnel to the server.
@@ -38,7 +43,7 @@ pub(super) async fn connect(
             let mut stream = connect_tcp(&proxy.host, proxy.port, options.connect_timeout).await?;
             let asked = async {
                 stream.write_all(proxy.request(&place.host, place.port).as_bytes()).await?;
-                answer::read(&mut stream).await
+                response::read(&mut stream).await
             };
             let at = format!("the proxy {proxy:?}");
             let asked = tokio::time::timeout(options.answer_timeout, asked).await;
@@ -95,6 +100,37 @@ async fn shake_hands(
     let shaken = tokio::time::timeout(timeout, connector.connect(name, stream)).await;
     let shaken = shaken.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
     Ok(Leg::Tls(Box::new(shaken.map_err(failed)?)))
+}
+
+/// What servers' certificates are checked with: the system's authorities, and those in the PEM files.
+///
+/// # Errors
+/// A file that cannot be read or has no certificate, or a system that has none when none is given.
+pub fn roots(more: &[PathBuf]) -> Result<Arc<ClientConfig>, Error> {
+    let mut given = Vec::new();
+    for path in more {
+        let bad = |why: String| Error::Roots(format!("{}: {why}", path.display()));
+        let before = given.len();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
+            given.push(certificate.map_err(|error| bad(error.to_string()))?);
+        }
+        if given.len() == before {
+            return Err(bad("there is no certificate in it".to_owned()));
+        }
+    }
+    let wrong = |error: rustls::Error| Error::Roots(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier::new_with_extra_roots(given, Arc::clone(&provider)).map_err(wrong)?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        // Not what it sounds like: it is this crate's, not rustls's own, and checks as much.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    // An upgrade is a matter of HTTP/1.1.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 impl Side for Leg {

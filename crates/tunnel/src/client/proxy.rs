@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{BadAddress, Error};
+use super::url::BadAddress;
 
 /// The port of a proxy that names none.
 const PORT: u16 = 80;
@@ -53,7 +53,7 @@ impl Proxies {
     }
 
     /// The one to be used for a server; `None` if it is reached directly.
-    pub(super) fn of(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, Error> {
+    pub(super) fn of(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, BadAddress> {
         let Some(proxy) = (if https { &self.https } else { &self.http }) else { return Ok(None) };
         if self.none.split([',', ' ']).any(|entry| covers(entry.trim(), host, port)) {
             return Ok(None);

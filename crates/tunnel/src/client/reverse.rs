@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 
-use super::address::Wanted;
-use super::{Client, Error, Tunnel};
+use super::error::Error;
+use super::tunnel::{Client, Tunnel};
+use super::url::Wanted;
 use crate::carry::{Limits, carry};
 use crate::frame::{Framing, Role};
 

@@ -5,7 +5,8 @@
 
 use outflow_wire::websocket::LONGEST_CONTROL;
 
-use super::{Event, Malformed, Partial, part, read_close};
+use super::event::{Event, Malformed};
+use super::head::{Partial, part, read_close};
 
 /// Payload (draft-ietf-httpbis-connect-tcp-12; the number is the one for tests between implementations).
 pub(super) const DATA: u64 = 0x2028_d7f2;

@@ -3,16 +3,12 @@
 use std::io;
 use std::ops::Range;
 
-use outflow_wire::websocket::{self, Head, LONGEST_CONTROL, LONGEST_HEAD, Opcode, mask};
+use outflow_wire::websocket::{self, Head, LONGEST_CONTROL, Opcode, mask};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+use super::capsule;
+use super::event::{Framing, Role};
 use super::websocket::NORMAL;
-use super::{Framing, Role, capsule};
-
-/// Room in front of a payload that the head of any frame fits in, in bytes: 14 for WebSocket, 16 for a capsule.
-pub const HEAD_ROOM: usize = 16;
-
-const _: () = assert!(LONGEST_HEAD <= HEAD_ROOM);
 
 /// Keys that are drawn at once.
 const KEYS: usize = 16;
@@ -33,7 +29,7 @@ impl Encoder {
         Encoder { framing, masks, head: Vec::new() }
     }
 
-    /// Makes a frame of the payload at `buffer[payload]`, which begins at [`HEAD_ROOM`] or later: the head goes in front
+    /// Makes a frame of the payload at `buffer[payload]`, which begins at [`super::HEAD_ROOM`] or later: the head goes in front
     /// of it. Says where the frame lies.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use outflow_wire::websocket::{Head, Opcode, Sender, mask};
 
-use super::{Event, Malformed, Partial, part, read_close};
+use super::event::{Event, Malformed};
+use super::head::{Partial, part, read_close};
 
 /// The status of a direction that is complete (RFC 6455, 7.4.1).
 pub(super) const NORMAL: u16 = 1000;

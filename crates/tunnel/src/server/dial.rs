@@ -11,8 +11,8 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::allow::{Allow, Host, Target};
-use super::refusal::Refusal;
+use super::access::allow::{Allow, Host, Target};
+use super::rejection::Refusal;
 
 /// Addresses of a name that are tried.
 const ADDRESSES: usize = 8;

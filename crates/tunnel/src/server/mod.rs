@@ -1,338 +1,39 @@
 //! The server's side: requests become tunnels to targets that are allowed.
 //!
 //! ```text
-//! mod          the service: what a request goes through, one step after the other
-//!   ask        what it asks for
-//!   owner      who asks, and what they may
-//!     access     by a token
-//!     capability by an address that is allowed to whoever has it
-//!   allow      what may be reached
-//!   places     how many tunnels there may be
+//! service      what a request goes through, one step after the other
+//!   settings   what a server allows
+//!   request    what it asks for
+//!   access/    who asks, what they may, and what may be reached
+//!   quota      how many tunnels there may be
 //!   dial       name -> addresses that may be reached -> connection
-//!   agree      the answer that makes a tunnel of the connection
-//!   refusal    the answer that does not
+//!   handshake  the answer that makes a tunnel of the connection
+//!   rejection  the answer that does not
 //!   reverse    what was accepted at the server, for clients that expose something
-//! nothing      for a server that has nothing else
-//! running      a tunnel until its end
+//! tunnel       a tunnel until its end
 //!   record     what is said of it then
-//!   tally      how many there are and were
+//!   metrics    how many there are and were
 //! ```
 //!
 //! Nothing is allowed that is not listed, and nobody is let in without a token or a capability, unless told otherwise.
 //! The target is connected to first: an answer that agrees means that it has answered.
 
-pub mod access;
-mod agree;
-pub mod allow;
-mod ask;
-pub mod capability;
-pub mod dial;
-mod nothing;
-mod owner;
-mod places;
+mod access;
+mod dial;
+mod handshake;
+mod metrics;
+mod quota;
 mod record;
-mod refusal;
+mod rejection;
+mod request;
 mod reverse;
-mod running;
-mod tally;
+mod service;
+mod settings;
+mod tunnel;
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
-
-use http::{HeaderValue, Request, Response, StatusCode};
-use outflow_wire::{PeerAddr, upgrade};
-use tokio::net::TcpStream;
-use tower_service::Service;
-
-use self::access::Users;
-use self::allow::{Allow, Target};
-use self::ask::{Ask, Carrier};
-use self::capability::{Capability, Keys};
-use self::dial::Lookup;
-pub use self::nothing::Nothing;
-use self::owner::Owner;
-pub use self::places::Most;
-use self::places::{Place, Places};
-use self::record::Record;
-use self::refusal::Refusal;
-use self::reverse::Accepted;
-use self::running::{Far, Way};
-use self::tally::Tally;
-use crate::carry;
-use crate::session::{self, Sessions};
-
-/// What a server allows.
-pub struct Settings {
-    /// What may be reached, by everybody who has no list of their own.
-    pub allow: Allow,
-    /// At which addresses of the server clients may have something listen, likewise.
-    pub listen: Allow,
-    /// Who may use it.
-    pub users: Users,
-    /// Whether those without a token may, too.
-    pub open: bool,
-    /// Web pages that may, where everybody may: as browsers name them, such as `https://example.org`. Any page in a browser
-    /// near the server could otherwise reach what the server can.
-    pub origins: Vec<String>,
-    /// By which addresses for one target are signed.
-    pub keys: Option<Keys>,
-    /// How many tunnels.
-    pub most: Most,
-    /// How long a target, its name included, may take to answer. 10 seconds.
-    pub connect_timeout: Duration,
-    /// When a tunnel is given up.
-    pub limits: carry::Limits,
-    /// For how long a tunnel whose client was lost waits for it to come back; `None`: not at all. 60 seconds.
-    pub resume: Option<Duration>,
-    /// By whom names are resolved.
-    pub lookup: Lookup,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            allow: Allow::default(),
-            listen: Allow::default(),
-            users: Users::default(),
-            open: false,
-            origins: Vec::new(),
-            keys: None,
-            most: Most::default(),
-            connect_timeout: Duration::from_secs(10),
-            limits: carry::Limits::default(),
-            resume: Some(Duration::from_secs(60)),
-            lookup: dial::system(),
-        }
-    }
-}
-
-/// What all requests share.
-struct Shared {
-    settings: Settings,
-    places: Arc<Places>,
-    accepted: Accepted,
-    /// Of those who may come back; `None` if nobody may.
-    sessions: Option<Sessions<Far>>,
-    tally: Arc<Tally>,
-}
-
-/// A service with tunnels in front: what is no business of theirs goes to `service`.
-#[derive(Clone)]
-pub struct TunnelService<S> {
-    service: S,
-    /// `None`: everything does.
-    shared: Option<Arc<Shared>>,
-}
-
-impl<S> TunnelService<S> {
-    /// With these settings; without any, there are no tunnels.
-    #[must_use]
-    pub fn new(service: S, settings: impl Into<Option<Settings>>) -> TunnelService<S> {
-        TunnelService { service, shared: settings.into().map(|settings| Arc::new(Shared::new(settings))) }
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for TunnelService<S>
-where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
-    S::Future: Unpin,
-    R: From<Vec<u8>>,
-{
-    type Response = Response<R>;
-    type Error = Infallible;
-    type Future = Answer<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.service.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let asked = self.shared.as_ref().and_then(|shared| Some((Arc::clone(shared), Ask::of(&request)?)));
-        let Some((shared, ask)) = asked else { return Answer::Service(self.service.call(request)) };
-        let promise = upgrade::on(&mut request);
-        let (head, _) = request.into_parts();
-        Answer::Tunnel(Box::pin(answer(shared, ask, head, promise)))
-    }
-}
-
-/// The answer of a [`TunnelService`].
-pub enum Answer<F> {
-    /// It is the service's.
-    Service(F),
-    /// It is a tunnel, or the reason why there is none.
-    Tunnel(Pin<Box<dyn Future<Output = Response<Vec<u8>>> + Send>>),
-}
-
-impl<F, R> Future for Answer<F>
-where
-    F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
-    R: From<Vec<u8>>,
-{
-    type Output = Result<Response<R>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Answer::Service(answer) => Pin::new(answer).poll(cx),
-            Answer::Tunnel(answer) => Poll::Ready(Ok(ready!(answer.as_mut().poll(cx)).map(R::from))),
-        }
-    }
-}
-
-/// Answers, and writes down why not if not.
-async fn answer(
-    shared: Arc<Shared>,
-    ask: Result<Ask, Refusal>,
-    head: http::request::Parts,
-    promise: Option<upgrade::OnUpgrade>,
-) -> Response<Vec<u8>> {
-    let granted = match ask {
-        Ok(ask) => grant(&shared, ask, &head, promise).await,
-        Err(refusal) => Err(refusal),
-    };
-    granted.unwrap_or_else(|refusal| {
-        let client = head.extensions.get::<PeerAddr>().map(|peer| tracing::field::display(peer.0));
-        let status = refusal.status.as_u16();
-        shared.tally.add_refused(status);
-        tracing::info!(client, uri = %printable(&head.uri), status, reason = refusal.text, "tunnel refused");
-        refusal.into_response()
-    })
-}
-
-/// What was asked for, without what is secret in it.
-fn printable(uri: &http::Uri) -> String {
-    match uri.path().strip_prefix(capability::PATH) {
-        Some(_) => format!("{}…", capability::PATH),
-        None if uri.path().is_empty() => uri.to_string(),
-        None => uri.path().to_owned(),
-    }
-}
-
-async fn grant(
-    shared: &Arc<Shared>,
-    ask: Ask,
-    head: &http::request::Parts,
-    promise: Option<upgrade::OnUpgrade>,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    let is_proxy = matches!(ask, Ask::Tunnel(Carrier::Connect, _));
-    let who = || Owner::of(&shared.settings, head, is_proxy);
-    match ask {
-        Ask::Metrics => {
-            who()?;
-            let mut response = Response::new(shared.tally.text(shared.places.open()).into_bytes());
-            let version = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(http::header::CONTENT_TYPE, version);
-            Ok(response)
-        }
-        Ask::Tunnel(carrier, target) => {
-            let wanted = Wanted { carrier, target, capability: None, owner: who()? };
-            wanted.grant(shared, head, promise).await
-        }
-        Ask::Capability(carrier, token) => {
-            let keys = shared.settings.keys.as_ref().ok_or_else(not_found)?;
-            let capability = keys.check(&token).map_err(|why| Refusal::denied(why.to_string()))?;
-            let owner = Owner::of_capability(&shared.settings, &capability);
-            let target = capability.target.clone();
-            Wanted { carrier, target, capability: Some(capability), owner }.grant(shared, head, promise).await
-        }
-        Ask::Listen(host, port) => reverse::listen(shared, who()?, (&host, port), head, promise).await,
-        Ask::Accept(carrier, id) => {
-            let owner = who()?;
-            agree::check(&carrier, &head.headers)?;
-            let promise = promise.ok_or_else(running::without_promise)?;
-            let resume = running::resume(&carrier, head)?;
-            if let Some(session::Ask::Again { id, received }) = resume {
-                let way = Way::go_on(shared.sessions.as_ref(), id, &owner.name, received).await?;
-                return way.start(shared, &carrier, head, promise);
-            }
-            let (stream, peer) = shared.accepted.take(&id, &owner.name).ok_or_else(not_found)?;
-            let mut place = shared.places.take(&owner.name, owner.tunnels)?;
-            place.connected();
-            let what = (format!("accepted from {peer}"), peer);
-            let far = shared.far(stream, place, owner.name, what, &carrier, head);
-            Way::begin(shared.sessions.as_ref(), resume.is_some(), far).start(shared, &carrier, head, promise)
-        }
-    }
-}
-
-fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this address")
-}
-
-/// A tunnel that is asked for.
-struct Wanted {
-    carrier: Carrier,
-    target: Target,
-    capability: Option<Capability>,
-    owner: Owner,
-}
-
-impl Wanted {
-    async fn grant(
-        self,
-        shared: &Arc<Shared>,
-        head: &http::request::Parts,
-        promise: Option<upgrade::OnUpgrade>,
-    ) -> Result<Response<Vec<u8>>, Refusal> {
-        let Wanted { carrier, target, capability, owner } = self;
-        if !owner.allow.may_ask(&target) {
-            return Err(Refusal::denied(format!("{target} is not among the targets that are allowed")));
-        }
-        let resume = running::resume(&carrier, head)?;
-        if let Some(session::Ask::Again { id, received }) = resume {
-            // Whoever comes back need not be in time again, nor have another place.
-            let promise = promise.ok_or_else(running::without_promise)?;
-            let way = Way::go_on(shared.sessions.as_ref(), id, &owner.name, received).await?;
-            return way.start(shared, &carrier, head, promise);
-        }
-        let unusable = |why: capability::Unusable| Refusal::denied(why.to_string());
-        let keyed = shared.settings.keys.as_ref().zip(capability.as_ref());
-        if let Some((keys, capability)) = keyed {
-            keys.look(capability).map_err(unusable)?;
-        }
-        // What could be refused for its form is, before the target hears of it.
-        agree::check(&carrier, &head.headers)?;
-        let promise = promise.ok_or_else(running::without_promise)?;
-        let mut place = shared.places.take(&owner.name, owner.tunnels)?;
-        let settings = &shared.settings;
-        let dialed = dial::dial(&target, &owner.allow, &settings.lookup, settings.connect_timeout);
-        let (stream, address) = dialed.await?;
-        place.connected();
-        if let Some(capability) = capability {
-            let shared = Arc::clone(shared);
-            let spending = tokio::task::spawn_blocking(move || {
-                shared.settings.keys.as_ref().map_or(Ok(()), |keys| keys.spend(&capability))
-            });
-            spending.await.unwrap_or(Err(capability::Unusable::Unnoted)).map_err(unusable)?;
-        }
-        let far = shared.far(stream, place, owner.name, (target.to_string(), address), &carrier, head);
-        Way::begin(shared.sessions.as_ref(), resume.is_some(), far).start(shared, &carrier, head, promise)
-    }
-}
-
-impl Shared {
-    fn new(settings: Settings) -> Shared {
-        let places = Arc::new(Places::new(settings.most));
-        let sessions =
-            settings.resume.map(|keep| Sessions::new(session::Limits { keep, ..session::Limits::default() }));
-        Shared { settings, places, accepted: Accepted::default(), sessions, tally: Arc::default() }
-    }
-
-    fn far(
-        &self,
-        stream: TcpStream,
-        place: Place,
-        owner: Arc<str>,
-        what: (String, SocketAddr),
-        carrier: &Carrier,
-        head: &http::request::Parts,
-    ) -> Far {
-        let client = head.extensions.get::<PeerAddr>().map(|peer| peer.0);
-        let record = Record::new(owner, what, client, carrier.name(), &self.tally);
-        Far { stream, record: Arc::new(record), _place: place }
-    }
-}
+pub use self::access::{Allow, Capability, Host, Keys, PATH, Secret, Target, Unusable, User, Users};
+pub use self::dial::{Looking, Lookup, system};
+pub use self::quota::Most;
+pub use self::rejection::Nothing;
+pub use self::service::{Answer, TunnelService};
+pub use self::settings::Settings;

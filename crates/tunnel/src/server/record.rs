@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::tally::Tally;
+use super::metrics::Tally;
 use crate::carry::Totals;
 
 /// Written down when the last who knows of it lets go.

@@ -25,11 +25,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use super::ask::Carrier;
-use super::owner::Owner;
-use super::refusal::Refusal;
-use super::running::without_promise;
-use super::{Shared, agree};
+use super::access::principal::Owner;
+use super::handshake;
+use super::rejection::Refusal;
+use super::request::Carrier;
+use super::service::Shared;
+use super::tunnel::without_promise;
 use crate::carry::{Limits, carry};
 use crate::frame::{Framing, Role};
 
@@ -97,8 +98,8 @@ pub(super) async fn listen(
         return Err(Refusal::denied(format!("{asked} is not among the addresses that may be listened on")));
     }
     let carrier = Carrier::Capsules("connect-tcp".to_owned());
-    agree::check(&carrier, &head.headers)?;
-    let response = agree::response(&carrier, head)?;
+    handshake::check(&carrier, &head.headers)?;
+    let response = handshake::response(&carrier, head)?;
     let promise = promise.ok_or_else(without_promise)?;
     let mut place = shared.places.take(&owner.name, owner.tunnels)?;
     place.connected();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::engine::{self, Ran};
 use super::field::{Answer, Ask, BadField, Id};
-use super::{State, WINDOW};
+use super::state::{State, WINDOW};
 use crate::carry::{End, Limits, Side, Totals};
 use crate::frame::Role;
 

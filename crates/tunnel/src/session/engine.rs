@@ -9,12 +9,13 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::ring::Ring;
-use super::{ACK_AFTER, ACK_EVERY, State};
+use super::replay::Ring;
+use super::state::{ACK_AFTER, ACK_EVERY, State};
 use crate::carry::clock::{Clock, Due};
 use crate::carry::inbound::{Inbound, Said};
 use crate::carry::outbound::{Outbound, Source};
-use crate::carry::{End, LINGER, Limits, Side, linger, say_last, silent};
+use crate::carry::stream::{LINGER, linger, say_last, silent};
+use crate::carry::{End, Limits, Side};
 use crate::frame::{Encoder, Framing, Malformed, Role};
 
 /// How a leg ended.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! field      `Outflow-Resume`, by which it is agreed on
-//! ring       what was sent and is not acknowledged
+//! state      what outlives a leg
+//! replay     what was sent and is not acknowledged
 //! engine     one leg of it
 //! registry   the server's sessions: begun, attached to again, expired
 //! client     comes back whenever the leg is lost
@@ -58,61 +59,11 @@ mod client;
 mod engine;
 mod field;
 mod registry;
-mod ring;
-
-use std::time::Duration;
-
-use crate::carry::Side;
+mod replay;
+mod state;
 
 pub use self::client::{Attached, NoLeg, Reconnect, Resume, carry};
 pub use self::engine::Ran;
 pub use self::field::{Answer, Ask, BadField, Id, NAME};
 pub use self::registry::{AttachError, Limits, Session, Sessions};
-
-/// What either end keeps of what is not acknowledged, in bytes. Whatever the answer says, it is not more.
-pub const WINDOW: usize = 1024 * 1024;
-
-/// After how many bytes an acknowledgement is due.
-pub const ACK_EVERY: u64 = 64 * 1024;
-
-/// After what time.
-pub const ACK_AFTER: Duration = Duration::from_millis(100);
-
-/// What outlives a leg.
-struct State<F: Side> {
-    far: F,
-    ring: ring::Ring,
-    /// Bytes that the far end has taken.
-    received: u64,
-    /// It has been told that these were all.
-    ended: bool,
-}
-
-impl<F: Side> State<F> {
-    fn new(far: F, window: usize) -> State<F> {
-        State { far, ring: ring::Ring::new(window.min(WINDOW)), received: 0, ended: false }
-    }
-
-    /// Up to where everything has been handed on.
-    fn offset(&self) -> u64 {
-        self.received + u64::from(self.ended)
-    }
-
-    fn totals(&self) -> crate::carry::Totals {
-        crate::carry::Totals { to_far: self.received, from_far: self.ring.end() }
-    }
-
-    /// Both directions have ended, and the other end knows of this one's.
-    fn is_over(&self) -> bool {
-        self.ended && self.ring.is_settled()
-    }
-}
-
-impl<F: Side> Drop for State<F> {
-    fn drop(&mut self) {
-        // With both its directions ended there is nothing that the far end could take for more than it is.
-        if !(self.ended && self.ring.has_ended()) {
-            self.far.reset();
-        }
-    }
-}
+pub use self::state::{ACK_AFTER, ACK_EVERY, WINDOW};

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::engine::{self, Ran};
 use super::field::{Answer, Id};
-use super::{State, WINDOW};
+use super::state::{State, WINDOW};
 use crate::carry::{self, Side, Totals};
 use crate::frame::Role;
 

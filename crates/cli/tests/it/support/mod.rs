@@ -4,7 +4,7 @@ mod certificates;
 mod client;
 mod daemon;
 mod ledger;
-#[path = "../../../../tunnel/tests/serving/legs.rs"]
+#[path = "../../../../tunnel/tests/it/server/legs.rs"]
 pub(crate) mod legs;
 mod network;
 mod pebble;

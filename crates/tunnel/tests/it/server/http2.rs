@@ -9,8 +9,8 @@ use h2::ext::Protocol as Extension;
 use http::{Method, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::legs::patient;
-use crate::support::{Leg, Protocol, Running, TOKEN, Target, assert_same, noise};
+use super::legs::patient;
+use super::support::{Leg, Protocol, Running, TOKEN, Target, assert_same, noise};
 
 const LARGE: usize = 5_000_000;
 

@@ -13,11 +13,12 @@ use outflow_wire::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::ask::Carrier;
-use super::places::Place;
+use super::handshake;
+use super::quota::Place;
 use super::record::Record;
-use super::refusal::Refusal;
-use super::{Shared, agree};
+use super::rejection::Refusal;
+use super::request::Carrier;
+use super::service::Shared;
 use crate::carry::{Side, Totals, carry};
 use crate::frame::{Framing, Role};
 use crate::session::{self, AttachError, Ran, Session, Sessions};
@@ -89,7 +90,7 @@ impl Way {
         head: &Parts,
         promise: OnUpgrade,
     ) -> Result<Response<Vec<u8>>, Refusal> {
-        let mut response = agree::response(carrier, head)?;
+        let mut response = handshake::response(carrier, head)?;
         if let Way::Again(session) = &self {
             let answer = HeaderValue::try_from(session.answer().to_string());
             let answer = answer.map_err(|error| Refusal::wrong(error.to_string()))?;

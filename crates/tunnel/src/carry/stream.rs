@@ -6,8 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use outflow_wire::upgrade::Upgraded;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// How long a leg that is done with may take to take its end, or a last word.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// A leg, or a far end.
 pub trait Side: AsyncRead + AsyncWrite + Unpin {
@@ -97,4 +100,27 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Joined<R, W> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Ends a leg with these bytes, if it takes them in time.
+pub(crate) async fn say_last(leg: &mut impl Side, last: &[u8]) {
+    let said = async {
+        leg.write_all(last).await?;
+        linger(leg).await
+    };
+    // Who does not hear it will find out.
+    let _ = tokio::time::timeout(LINGER, said).await;
+}
+
+/// Ends a leg, and waits until its other end does.
+pub(crate) async fn linger(leg: &mut impl Side) -> io::Result<()> {
+    leg.shutdown().await?;
+    let mut rest = [0; 512];
+    while leg.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// What a leg is lost by that says nothing.
+pub(crate) fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nothing was heard from the other end for too long")
 }

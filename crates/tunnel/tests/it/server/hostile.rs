@@ -7,7 +7,7 @@ use std::time::Duration;
 use outflow_tunnel::carry::Limits;
 use outflow_tunnel::server::{Most, Settings};
 
-use crate::support::{
+use super::support::{
     DATA, FINAL_DATA, Leg, Protocol, Running, TOKEN, Target, capsule_head, frame_head, patient, settings,
     until,
 };

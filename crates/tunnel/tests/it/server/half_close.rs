@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use crate::support::{Leg, Protocol, Running, TOKEN, Target, assert_same, noise};
+use super::support::{Leg, Protocol, Running, TOKEN, Target, assert_same, noise};
 
 /// More than all buffers on the way hold.
 const LARGE: usize = 12_000_000;

@@ -4,12 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use outflow_tunnel::server::access::{Secret, User, Users};
-use outflow_tunnel::server::allow::Allow;
+use outflow_tunnel::server::Allow;
 use outflow_tunnel::server::{Nothing, Settings, TunnelService};
+use outflow_tunnel::server::{Secret, User, Users};
 use outflow_wire::{Handle, Listener, Options, Server};
 
-pub(crate) use crate::legs::*;
+pub(crate) use super::legs::*;
 
 /// A server that runs until it is dropped.
 pub(crate) struct Running {

@@ -1,8 +1,5 @@
 //! The server seen from outside: real sockets, and legs that are framed by hand, so that no mistake is made twice.
 
-// A failed unwrap is a failed test.
-#![allow(clippy::unwrap_used)]
-
 mod access;
 mod half_close;
 mod hostile;

@@ -6,24 +6,24 @@ use http::header::ORIGIN;
 use http::request::Parts;
 use outflow_wire::PeerAddr;
 
-use super::Settings;
 use super::allow::Allow;
 use super::capability::Capability;
-use super::refusal::Refusal;
+use crate::server::rejection::Refusal;
+use crate::server::settings::Settings;
 
 /// Whoever a tunnel belongs to.
 #[derive(Clone, Debug)]
-pub(super) struct Owner {
+pub(in crate::server) struct Owner {
     /// For the log; tunnels are counted by it, and only who has the same comes back to one.
-    pub(super) name: Arc<str>,
-    pub(super) allow: Allow,
-    pub(super) listen: Allow,
-    pub(super) tunnels: Option<usize>,
+    pub(in crate::server) name: Arc<str>,
+    pub(in crate::server) allow: Allow,
+    pub(in crate::server) listen: Allow,
+    pub(in crate::server) tunnels: Option<usize>,
 }
 
 impl Owner {
     /// By the token that a request has, or as anybody if everybody is let in.
-    pub(super) fn of(settings: &Settings, head: &Parts, is_proxy: bool) -> Result<Owner, Refusal> {
+    pub(in crate::server) fn of(settings: &Settings, head: &Parts, is_proxy: bool) -> Result<Owner, Refusal> {
         if let Some(user) = settings.users.find(&head.headers) {
             return Ok(Owner {
                 name: format!("user {}", user.name).into(),
@@ -52,7 +52,7 @@ impl Owner {
     }
 
     /// Whoever has a capability. What it is for still has to be allowed.
-    pub(super) fn of_capability(settings: &Settings, capability: &Capability) -> Owner {
+    pub(in crate::server) fn of_capability(settings: &Settings, capability: &Capability) -> Owner {
         Owner {
             name: format!("capability {}", capability.nonce).into(),
             allow: settings.allow.clone(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::refusal::Refusal;
+use super::rejection::Refusal;
 
 /// How many at the same time.
 #[derive(Clone, Copy, Debug)]

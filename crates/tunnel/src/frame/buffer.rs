@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-use crate::frame::HEAD_ROOM;
+use super::head::HEAD_ROOM;
 
 /// What is read at once, in bytes.
 pub const CHUNK: usize = 64 * 1024;

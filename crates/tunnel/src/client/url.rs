@@ -7,7 +7,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::{Error, Via};
+use super::options::Via;
 
 /// Where tunnels are below a server's address (draft-ietf-httpbis-connect-tcp).
 const WELL_KNOWN: &str = "/.well-known/masque/tcp/{target_host}/{target_port}/";
@@ -106,11 +106,11 @@ impl Address {
     }
 
     /// Where it is asked for.
-    pub(super) fn place(&self, via: Via, wanted: &Wanted) -> Result<Place, Error> {
+    pub(super) fn place(&self, via: Via, wanted: &Wanted) -> Result<Place, BadAddress> {
         let path = match wanted {
             Wanted::Tunnel(_) if self.is_bound(via) => return Place::of(&self.text),
             Wanted::Tunnel(None) => {
-                return Err(BadAddress(format!("{self}: where to? A host and a port are needed")).into());
+                return Err(BadAddress(format!("{self}: where to? A host and a port are needed")));
             }
             Wanted::Tunnel(Some(to)) if self.kind == Kind::Template => {
                 return Place::of(&fill(&self.text, to));
@@ -120,9 +120,7 @@ impl Address {
             Wanted::Accepted(id) => format!("{ACCEPT}{}/", utf8_percent_encode(id, RESERVED)),
         };
         if self.kind != Kind::Base || self.text.contains(['?', '#']) {
-            return Err(
-                BadAddress(format!("{self}: the server's own address is needed, without ? and #")).into()
-            );
+            return Err(BadAddress(format!("{self}: the server's own address is needed, without ? and #")));
         }
         Place::of(&format!("{}{path}", self.text.trim_end_matches('/')))
     }
@@ -163,7 +161,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn of(text: &str) -> Result<Place, Error> {
+    fn of(text: &str) -> Result<Place, BadAddress> {
         let url = parse(text)?;
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();

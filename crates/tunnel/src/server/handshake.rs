@@ -5,8 +5,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use outflow_wire::websocket;
 
-use super::ask::Carrier;
-use super::refusal::Refusal;
+use super::rejection::Refusal;
+use super::request::Carrier;
 use crate::frame::Framing;
 
 /// The one subprotocol that is known: noVNC and websockify ask for it, and mean binary frames.

@@ -93,7 +93,7 @@ impl Users {
     }
 
     /// Who has sent a request, by what it says of that.
-    pub(super) fn find(&self, headers: &HeaderMap) -> Option<Arc<User>> {
+    pub(in crate::server) fn find(&self, headers: &HeaderMap) -> Option<Arc<User>> {
         let of = |name: HeaderName| self.0.get(&key(&token(headers, &name)?)).cloned();
         of(AUTHORIZATION).or_else(|| of(PROXY_AUTHORIZATION))
     }

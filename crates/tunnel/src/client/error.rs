@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::BadAddress;
+use super::url::BadAddress;
 
 /// The longest line of a refusal's body that is shown, in characters.
 const LONGEST_LINE: usize = 300;

@@ -3,10 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use outflow_tunnel::server::Allow;
 use outflow_tunnel::server::Settings;
-use outflow_tunnel::server::allow::Allow;
 
-use crate::support::{Leg, Protocol, Running, TOKEN, patient, settings};
+use super::support::{Leg, Protocol, Running, TOKEN, patient, settings};
 
 fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
@@ -62,7 +62,7 @@ fn connections_that_are_accepted_reach_the_client() {
     }
     // Nobody listens when the client is gone.
     drop(control);
-    crate::support::until("the address is free", || TcpStream::connect(at).err());
+    super::support::until("the address is free", || TcpStream::connect(at).err());
 }
 
 #[test]

@@ -9,11 +9,12 @@ use outflow_wire::websocket::accept_key;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::io::AsyncWriteExt as _;
 
-use super::address::Place;
-use super::answer::{self, Answered};
+use super::error::Error;
 use super::leg::Leg;
-use super::{Dialled, Error, Options, Via};
-use crate::session;
+use super::options::{Options, Via};
+use super::response::{self, Answered};
+use super::url::Place;
+use crate::session::{self, Answer};
 
 /// The protocols that may be agreed on by `connect-tcp`: the name, and the one for tests between implementations.
 const CONNECT_TCP: [&str; 2] = ["connect-tcp", "connect-tcp-12"];
@@ -21,6 +22,13 @@ const CONNECT_TCP: [&str; 2] = ["connect-tcp", "connect-tcp-12"];
 /// What purr's ends know each other by.
 const PURR_REQUEST: HeaderName = HeaderName::from_static("purr-request");
 const MEOW: &str = "MEOW";
+
+/// A leg that the server has granted.
+pub(super) struct Dialled {
+    pub(super) leg: Leg,
+    pub(super) early: Bytes,
+    pub(super) resume: Option<Answer>,
+}
 
 /// A request, and what its answer has to say.
 pub(super) struct Request {
@@ -107,7 +115,7 @@ pub(super) async fn ask(mut leg: Leg, request: &Request) -> Result<Dialled, Erro
     let broken = |error| Error::Broken(request.authority.clone(), error);
     leg.write_all(request.text.as_bytes()).await.map_err(broken)?;
     leg.flush().await.map_err(broken)?;
-    let answer = answer::read(&mut leg).await.map_err(broken)?;
+    let answer = response::read(&mut leg).await.map_err(broken)?;
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::Refused(request.authority.clone(), answer.refusal(&mut leg).await));
     }

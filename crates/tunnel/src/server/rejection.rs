@@ -1,7 +1,14 @@
 //! Why there is no tunnel: a status, the word that `Proxy-Status` has for it (RFC 9209), and what to do.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::header::{ALLOW, PROXY_AUTHENTICATE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use tower_service::Service;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -89,5 +96,27 @@ impl Refusal {
             fields.insert(name, value);
         }
         response
+    }
+}
+
+pub(super) fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this address")
+}
+
+/// There is nothing at any address.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl<B> Service<Request<B>> for Nothing {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        ready(Ok(not_found().into_response()))
     }
 }

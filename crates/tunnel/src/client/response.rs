@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::refusal::Refusal;
+use super::error::Refusal;
 
 /// The longest head, in bytes.
 const LONGEST: usize = 16 * 1024;

@@ -19,9 +19,9 @@ use http::{HeaderMap, Method, Request};
 use outflow_wire::upgrade::Protocol;
 use percent_encoding::percent_decode_str;
 
-use super::allow::Target;
-use super::capability;
-use super::refusal::Refusal;
+use super::access::allow::Target;
+use super::access::capability;
+use super::rejection::Refusal;
 
 const TARGET: &str = "/.well-known/masque/tcp/";
 const LISTEN: &str = "/.well-known/outflow/listen/";

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use outflow_tunnel::server::Keys;
+use outflow_tunnel::server::Lookup;
 use outflow_tunnel::server::Settings;
-use outflow_tunnel::server::capability::Keys;
-use outflow_tunnel::server::dial::Lookup;
 
-use crate::support::{Head, Leg, Protocol, Running, TOKEN, Target, settings};
+use super::support::{Head, Leg, Protocol, Running, TOKEN, Target, settings};
 
 fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")

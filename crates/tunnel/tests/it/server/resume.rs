@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outflow_tunnel::server::Settings;
 
-use crate::support::{Leg, Protocol, Running, TOKEN, Target, settings, until};
+use super::support::{Leg, Protocol, Running, TOKEN, Target, settings, until};
 
 const BEN: &str = "Authorization: Bearer another token, ben's\r\n";
 
