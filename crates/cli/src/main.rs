@@ -3,28 +3,15 @@
 //! One module for each command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
-mod channels;
-mod downloads;
-mod events;
-mod expiry;
+mod args;
 mod file;
 mod ledger;
 mod link;
-mod listen;
-mod logging;
-mod net;
-mod options;
-mod period;
 mod publish;
 mod relay;
-mod running;
+mod run;
 mod serve;
-mod signals;
-mod size;
-mod tls;
-mod transfers;
 mod tunnel;
-mod webhook_secret;
 
 use std::process::ExitCode;
 
@@ -41,15 +28,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves a folder, one file, or the transfers of a store, over HTTP.
-    Serve(Box<options::Options>),
+    Serve(Box<serve::options::Options>),
     /// Serves one content from memory: a file, several, or standard input.
     File(file::Options),
     /// Uploads files to a store as a transfer, and prints its address.
     Publish(publish::Options),
     /// Lists the transfers of a store.
-    Transfers(transfers::ListOptions),
+    Transfers(publish::transfers::ListOptions),
     /// Deletes a transfer: its manifest first, then its objects.
-    Unpublish(transfers::UnpublishOptions),
+    Unpublish(publish::transfers::UnpublishOptions),
     /// Makes a link: a signed address for one recipient, with limits.
     Link(link::Options),
     /// Says what a link allows, and whether it is valid.
@@ -60,17 +47,17 @@ enum Command {
     LinkKey(link::KeyOptions),
     /// Shows what the ledger knows of downloads.
     #[command(subcommand)]
-    Downloads(downloads::Command),
+    Downloads(ledger::downloads::Command),
     /// Shows what happened and who was told, and tells it again.
     #[command(subcommand)]
-    Events(events::Command),
+    Events(ledger::events::Command),
     /// Carries TCP through HTTP.
     #[command(subcommand)]
     Tunnel(tunnel::Command),
     /// Relays connections to targets: TCP and Unix sockets, spliced by the kernel.
     Relay(relay::Options),
     /// Makes a secret for --webhook-secret.
-    WebhookSecret(webhook_secret::Options),
+    WebhookSecret(ledger::webhook_secret::Options),
 }
 
 /// Why a command did not do what it was asked to.
@@ -94,17 +81,17 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(*options),
         Command::File(options) => file::run(options),
         Command::Publish(options) => publish::run(options),
-        Command::Transfers(options) => transfers::list(options),
-        Command::Unpublish(options) => transfers::unpublish(options),
+        Command::Transfers(options) => publish::transfers::list(options),
+        Command::Unpublish(options) => publish::transfers::unpublish(options),
         Command::Link(options) => link::run(options),
         Command::LinkShow(options) => link::show(options),
         Command::LinkRevoke(options) => link::revoke(options),
         Command::LinkKey(options) => link::key(options),
-        Command::Downloads(command) => downloads::run(command),
-        Command::Events(command) => events::run(command),
+        Command::Downloads(command) => ledger::downloads::run(command),
+        Command::Events(command) => ledger::events::run(command),
         Command::Tunnel(command) => tunnel::run(command),
         Command::Relay(options) => relay::run(options),
-        Command::WebhookSecret(options) => webhook_secret::run(options),
+        Command::WebhookSecret(options) => ledger::webhook_secret::run(options),
     };
     let (code, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,

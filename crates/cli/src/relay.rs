@@ -10,9 +10,9 @@ use clap::{Args, ValueEnum};
 use outflow_relay::flow::Limits;
 use outflow_relay::{self as relay, Address, Listener, Policy, ProxyVersion, Relay};
 
-use crate::listen::{Flags, Listen};
-use crate::options::{LogFormat, LogLevel};
-use crate::{Failure, logging, period, running, signals};
+use crate::run::listen::{Flags, Listen};
+use crate::serve::options::{LogFormat, LogLevel};
+use crate::{Failure, args::duration as period, run::limits as running, run::logging, run::signals};
 
 /// What chooses the address, for messages.
 const FLAGS: Flags = Flags { host: "LISTEN", port: "LISTEN" };

@@ -24,8 +24,8 @@ use outflow_wire::{Listener, Server, Tls, TlsOptions};
 use self::input::{Input, Inputs, is_stdin};
 use self::reload::{Bell, Why};
 use self::watch::Watch;
-use crate::listen::{Flags, Listen};
-use crate::{Failure, logging, running, signals};
+use crate::run::listen::{Flags, Listen};
+use crate::{Failure, run::limits as running, run::logging, run::signals};
 
 pub(crate) use self::options::Options;
 

@@ -9,8 +9,8 @@ use http::HeaderValue;
 use outflow_certs::CertificatePaths;
 
 use crate::Failure;
-use crate::options::{LogFormat, LogLevel};
-use crate::size::Size;
+use crate::args::size::Size;
+use crate::serve::options::{LogFormat, LogLevel};
 
 /// A flag is stronger than the environment.
 #[derive(Args, Clone, Debug)]
@@ -68,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) max_connections: Option<u32>,
 
     /// Seconds that downloads have to finish after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = crate::running::DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
+    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = crate::run::limits::DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub(crate) drain: u32,
 
     /// Threads that serve [default: one for each processor]

@@ -23,7 +23,7 @@ use outflow_server::link::{Keys, Link, Terms, is_link_id};
 use serde::Serialize;
 
 use crate::Failure;
-use crate::expiry::Expiry;
+use crate::args::expiry::Expiry;
 use address::Wanted;
 use password::Password;
 pub(crate) use revoke::{RevokeOptions, revoke};

@@ -11,6 +11,7 @@ pub(crate) mod note;
 mod plan;
 mod send;
 mod show;
+pub(crate) mod transfers;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use outflow_catalog::{
 use serde::Serialize;
 
 use crate::Failure;
-use crate::expiry::Expiry;
+use crate::args::expiry::Expiry;
 use note::Note;
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::Failure;
-use crate::options::{LogFormat, LogLevel};
+use crate::serve::options::{LogFormat, LogLevel};
 
 /// Where a token is looked for besides `--token-file`. Not a flag: everybody on the machine can read those.
 const TOKEN: &str = "OUTFLOW_TUNNEL_TOKEN";

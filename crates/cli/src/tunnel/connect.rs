@@ -9,8 +9,8 @@ use outflow_tunnel::client::{Client, Target};
 
 use super::client::{ClientOptions, ServerAndTarget, Signals};
 use super::stdio::{self, Until};
-use crate::options::LogLevel;
-use crate::{Failure, logging};
+use crate::serve::options::LogLevel;
+use crate::{Failure, run::logging};
 
 /// How long a tunnel may take to end by itself after a signal. ssh sends one when it is done, and closes its ends at the
 /// same time: that is no reason to break what is about to end in order.

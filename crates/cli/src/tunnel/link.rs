@@ -9,7 +9,7 @@ use outflow_tunnel::server::Keys;
 use outflow_tunnel::server::Target;
 
 use crate::Failure;
-use crate::period::Period;
+use crate::args::duration::Period;
 
 /// What it can be told.
 #[derive(Args, Clone, Debug)]

@@ -13,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client::{ClientOptions, ServerAndTarget, Signals};
 use super::reverse;
-use crate::listen::{Flags, Listen};
-use crate::options::LogLevel;
-use crate::{Failure, logging, running};
+use crate::run::listen::{Flags, Listen};
+use crate::serve::options::LogLevel;
+use crate::{Failure, run::limits as running, run::logging};
 
 /// What chooses the address, for messages.
 const ADDRESS: Flags = Flags { host: "ADDRESS", port: "ADDRESS" };

@@ -10,10 +10,10 @@ use outflow_tunnel::server::{Nothing, TunnelService};
 use outflow_wire::Server;
 
 use super::settings::TunnelOptions;
-use crate::listen::{LISTEN, Listen};
-use crate::options::{LogFormat, LogLevel, Options};
-use crate::tls::{self, Behind, Listeners};
-use crate::{Failure, logging, running, signals};
+use crate::run::listen::{LISTEN, Listen};
+use crate::run::tls::{self, Behind, Listeners};
+use crate::serve::options::{LogFormat, LogLevel, Options};
+use crate::{Failure, run::limits as running, run::logging, run::signals};
 
 /// What it can be told.
 #[derive(Args, Clone, Debug)]

@@ -12,8 +12,8 @@ use outflow_tunnel::server::{Most, Settings};
 use outflow_tunnel::server::{User, Users};
 use serde::Deserialize;
 
-use crate::period::Period;
-use crate::{Failure, running};
+use crate::args::duration::Period;
+use crate::{Failure, run::limits as running};
 
 /// A file of users that is larger than this is none, in bytes.
 const LARGEST_USERS: u64 = 16 << 20;

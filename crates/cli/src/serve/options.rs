@@ -9,12 +9,12 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
 use crate::Failure;
-use crate::channels::ChannelOptions;
+use crate::args::duration::Keep;
+use crate::args::network::Net;
+use crate::args::size::Size;
 use crate::ledger::Webhook;
-use crate::listen::Listen;
-use crate::net::Net;
-use crate::period::Keep;
-use crate::size::Size;
+use crate::run::listen::Listen;
+use crate::serve::channels::ChannelOptions;
 use crate::tunnel::TunnelOptions;
 
 /// Every key is optional; [`crate::serve`] knows the defaults.

@@ -12,9 +12,9 @@ use outflow_wire::{Listener, Tls, TlsOptions};
 
 use crate::Failure;
 use crate::ledger;
-use crate::listen::Flags;
-use crate::options::Options;
-use crate::signals::Hangup;
+use crate::run::listen::Flags;
+use crate::run::signals::Hangup;
+use crate::serve::options::Options;
 
 /// The flag of the listener that redirects, for messages.
 const REDIRECT: Flags = Flags { host: "--redirect-http", port: "--redirect-http" };

@@ -17,7 +17,7 @@ impl Expiry {
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return i64::try_from(time.as_nanosecond()).map(Expiry::At).map_err(|_| wrong());
         }
-        let after = crate::period::parse(text).map_err(|_| wrong())?;
+        let after = crate::args::duration::parse(text).map_err(|_| wrong())?;
         if after.is_zero() {
             return Err(wrong());
         }

@@ -1,5 +1,9 @@
 //! Where the ledger is, how it is opened, and who is told of its events.
 
+pub(crate) mod downloads;
+pub(crate) mod events;
+pub(crate) mod webhook_secret;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 

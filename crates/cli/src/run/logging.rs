@@ -3,7 +3,7 @@
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::options::{LogFormat, LogLevel};
+use crate::serve::options::{LogFormat, LogLevel};
 
 /// Lines that may wait to be written; further ones are dropped.
 const WAITING: usize = 8192;

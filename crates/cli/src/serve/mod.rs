@@ -1,5 +1,8 @@
 //! `outflow serve`: from options to a running server, and to its end.
 
+pub(crate) mod channels;
+pub(crate) mod options;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +18,13 @@ use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, Listener, Server};
 
 use crate::Failure;
+use crate::args::size::Size;
 use crate::ledger::{self, Webhook};
-use crate::listen::LISTEN;
-use crate::options::{LogFormat, LogLevel, Options, store_address};
-use crate::size::Size;
-use crate::tls::{self, Behind, Listeners};
+use crate::run::listen::LISTEN;
+use crate::run::tls::{self, Behind, Listeners};
+use crate::serve::options::{LogFormat, LogLevel, Options, store_address};
 use crate::tunnel::TunnelOptions;
-use crate::{logging, running, signals};
+use crate::{run::limits as running, run::logging, run::signals};
 
 /// How long the ledger has, at the end, to write what waits.
 const LEDGER_ENDS: Duration = Duration::from_secs(10);
