@@ -1,9 +1,21 @@
 //! Outflow, a download server: files, and ZIP archives made on the fly, exact and resumable.
 //!
-//! One module for each command. Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! ```text
+//! serve     `outflow serve`
+//! file      `outflow file`
+//! publish   `outflow publish`, `transfers`, `unpublish`
+//! link      `outflow link`, `link-show`, `link-revoke`, `link-key`
+//! ledger    `outflow downloads`, `events`, `webhook-secret`
+//! tunnel    `outflow tunnel …`
+//! relay     `outflow relay`
+//! run       what serving commands have in common
+//! args      values of options
+//! failure   exit codes: 0 done, 1 failed, 2 wrong usage
+//! ```
 #![forbid(unsafe_code)]
 
 mod args;
+mod failure;
 mod file;
 mod ledger;
 mod link;
@@ -27,80 +39,62 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves a folder, one file, or the transfers of a store, over HTTP.
-    Serve(Box<serve::options::Options>),
-    /// Serves one content from memory: a file, several, or standard input.
-    File(file::Options),
-    /// Uploads files to a store as a transfer, and prints its address.
-    Publish(publish::Options),
-    /// Lists the transfers of a store.
-    Transfers(publish::transfers::ListOptions),
-    /// Deletes a transfer: its manifest first, then its objects.
-    Unpublish(publish::transfers::UnpublishOptions),
-    /// Makes a link: a signed address for one recipient, with limits.
-    Link(link::Options),
-    /// Says what a link allows, and whether it is valid.
-    LinkShow(link::ShowOptions),
-    /// Takes a link back: from now on nobody can use it.
-    LinkRevoke(link::RevokeOptions),
-    /// Prints a new line for a file of link keys.
-    LinkKey(link::KeyOptions),
-    /// Shows what the ledger knows of downloads.
+    /// Serve a folder, a file, or the transfers of a store
+    Serve(Box<serve::ServeArgs>),
+    /// Serve one content from memory: a file, several joined, or standard input
+    File(file::FileArgs),
+    /// Upload files to a store as a transfer and print its address
+    Publish(publish::PublishArgs),
+    /// List the transfers of a store
+    Transfers(publish::TransfersArgs),
+    /// Delete a transfer from a store
+    Unpublish(publish::UnpublishArgs),
+    /// Make a link: a signed address for one recipient, with limits
+    Link(link::LinkArgs),
+    /// Show the terms of a link and whether it is valid
+    LinkShow(link::LinkShowArgs),
+    /// Revoke a link
+    LinkRevoke(link::LinkRevokeArgs),
+    /// Print a new line for a file of link keys
+    LinkKey(link::LinkKeyArgs),
+    /// Show downloads that the ledger records
     #[command(subcommand)]
-    Downloads(ledger::downloads::Command),
-    /// Shows what happened and who was told, and tells it again.
+    Downloads(ledger::downloads::DownloadsCommand),
+    /// Show events and their deliveries, and send them again
     #[command(subcommand)]
-    Events(ledger::events::Command),
-    /// Carries TCP through HTTP.
+    Events(ledger::events::EventsCommand),
+    /// Carry TCP through HTTP
     #[command(subcommand)]
-    Tunnel(tunnel::Command),
-    /// Relays connections to targets: TCP and Unix sockets, spliced by the kernel.
-    Relay(relay::Options),
-    /// Makes a secret for --webhook-secret.
-    WebhookSecret(ledger::webhook_secret::Options),
-}
-
-/// Why a command did not do what it was asked to.
-pub(crate) enum Failure {
-    /// Exit code 1.
-    Failed(anyhow::Error),
-    /// Exit code 2.
-    Usage(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Failure {
-        Failure::Failed(error)
-    }
+    Tunnel(tunnel::TunnelCommand),
+    /// Relay connections to TCP and Unix sockets
+    Relay(relay::RelayArgs),
+    /// Make a secret for --webhook-secret
+    WebhookSecret(ledger::webhook_secret::WebhookSecretArgs),
 }
 
 fn main() -> ExitCode {
-    // Clap prints what is wrong with the arguments and exits with 2; with 0 after --help and --version.
+    // On wrong arguments clap prints a message and exits with 2; on --help and --version with 0.
     let cli = Cli::parse();
-    let done = match cli.command {
+    let result = match cli.command {
         Command::Serve(options) => serve::run(*options),
         Command::File(options) => file::run(options),
-        Command::Publish(options) => publish::run(options),
-        Command::Transfers(options) => publish::transfers::list(options),
-        Command::Unpublish(options) => publish::transfers::unpublish(options),
-        Command::Link(options) => link::run(options),
+        Command::Publish(options) => publish::publish(options),
+        Command::Transfers(options) => publish::list(options),
+        Command::Unpublish(options) => publish::unpublish(options),
+        Command::Link(options) => link::make(options),
         Command::LinkShow(options) => link::show(options),
         Command::LinkRevoke(options) => link::revoke(options),
-        Command::LinkKey(options) => link::key(options),
+        Command::LinkKey(options) => link::print_new_key(options),
         Command::Downloads(command) => ledger::downloads::run(command),
         Command::Events(command) => ledger::events::run(command),
         Command::Tunnel(command) => tunnel::run(command),
         Command::Relay(options) => relay::run(options),
         Command::WebhookSecret(options) => ledger::webhook_secret::run(options),
     };
-    let (code, error) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Failed(error)) => (1, error),
-        Err(Failure::Usage(error)) => (2, error),
-    };
-    // The chain in one line: what was tried, what happened.
-    eprintln!("outflow: {error:#}");
-    ExitCode::from(code)
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
-//! Lengths of time as people write them.
+//! Durations as people write them.
+//!
+//! Ours rather than jiff's or humantime's: those accept months, fractions and ISO 8601 as well, and an
+//! option that reads `1m` as a month in one place is worse than these lines.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// A whole number of seconds, minutes, hours, days or weeks: `45s`, `30m`, `12h`, `7d`, `2w`.
+/// Parses a whole number of seconds, minutes, hours, days or weeks: `45s`, `30m`, `12h`, `7d`, `2w`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || "a length of time is a number with a unit, such as 12h or 7d".to_owned();
+    let wrong = || "a duration is a number with a unit, such as 12h or 7d".to_owned();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let seconds: u64 = match unit.trim() {
@@ -23,50 +26,50 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs).ok_or_else(|| format!("{text} is more than a hundred years"))
 }
 
-/// A length of time, maybe none.
+/// A duration, which may be zero.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) struct Period(pub(crate) Duration);
+pub(crate) struct DurationArg(pub(crate) Duration);
 
-impl FromStr for Period {
+impl FromStr for DurationArg {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Period, String> {
-        parse(text).map(Period)
+    fn from_str(text: &str) -> Result<DurationArg, String> {
+        parse(text).map(DurationArg)
     }
 }
 
-impl TryFrom<String> for Period {
+impl TryFrom<String> for DurationArg {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Period, String> {
+    fn try_from(text: String) -> Result<DurationArg, String> {
         text.parse()
     }
 }
 
-/// For how long something is kept.
+/// How long records are kept; `None` for ever.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) struct Keep(pub(crate) Option<Duration>);
+pub(crate) struct RetentionArg(pub(crate) Option<Duration>);
 
-impl FromStr for Keep {
+impl FromStr for RetentionArg {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Keep, String> {
+    fn from_str(text: &str) -> Result<RetentionArg, String> {
         if text == "for-ever" {
-            return Ok(Keep(None));
+            return Ok(RetentionArg(None));
         }
         match parse(text)? {
-            Duration::ZERO => Err("at least 1s is needed: --ledger none notes nothing at all".to_owned()),
-            time => Ok(Keep(Some(time))),
+            Duration::ZERO => Err("at least 1s is needed; --ledger none records nothing".to_owned()),
+            time => Ok(RetentionArg(Some(time))),
         }
     }
 }
 
-impl TryFrom<String> for Keep {
+impl TryFrom<String> for RetentionArg {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Keep, String> {
+    fn try_from(text: String) -> Result<RetentionArg, String> {
         text.parse()
     }
 }
@@ -85,7 +88,7 @@ mod tests {
         for wrong in ["", "7", "d", "-1d", "1.5h", "1y", "99999999999999999999s", "9999999w"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!("for-ever".parse(), Ok(Keep(None)));
-        assert!("0d".parse::<Keep>().is_err());
+        assert_eq!("for-ever".parse(), Ok(RetentionArg(None)));
+        assert!("0d".parse::<RetentionArg>().is_err());
     }
 }

@@ -9,22 +9,23 @@ use serde::Deserialize;
 /// A network or one address: `10.0.0.0/8`, `::1`.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) struct Net(pub(crate) IpNet);
+pub(crate) struct NetworkArg(pub(crate) IpNet);
 
-impl FromStr for Net {
+impl FromStr for NetworkArg {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Net, String> {
+    fn from_str(text: &str) -> Result<NetworkArg, String> {
         let address = || text.parse::<IpAddr>().map(IpNet::from);
         let net = text.parse::<IpNet>().or_else(|_| address());
-        net.map(Net).map_err(|_| "a network is written like 10.0.0.0/8, one address like 10.0.0.1".to_owned())
+        net.map(NetworkArg)
+            .map_err(|_| "a network is written like 10.0.0.0/8, one address like 10.0.0.1".to_owned())
     }
 }
 
-impl TryFrom<String> for Net {
+impl TryFrom<String> for NetworkArg {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Net, String> {
+    fn try_from(text: String) -> Result<NetworkArg, String> {
         text.parse()
     }
 }
@@ -41,10 +42,10 @@ mod tests {
             ("::1", "::1/128"),
             ("fd00::/8", "fd00::/8"),
         ] {
-            assert_eq!(text.parse::<Net>().unwrap().0.to_string(), net);
+            assert_eq!(text.parse::<NetworkArg>().unwrap().0.to_string(), net);
         }
         for wrong in ["", "localhost", "10.0.0.0/33", "10.0.0"] {
-            assert!(wrong.parse::<Net>().is_err(), "{wrong}");
+            assert!(wrong.parse::<NetworkArg>().is_err(), "{wrong}");
         }
     }
 }

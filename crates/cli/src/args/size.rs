@@ -1,4 +1,6 @@
-//! Amounts of memory as people write them.
+//! Byte sizes as people write them.
+//!
+//! Ours rather than bytesize's: that reads `1G` as 10^9 bytes and accepts fractions.
 
 use std::str::FromStr;
 
@@ -7,18 +9,18 @@ use serde::Deserialize;
 /// A number of bytes: `256MiB`, `1G`, `1048576`. All units are powers of 1024.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) struct Size(usize);
+pub(crate) struct SizeArg(usize);
 
-impl Size {
+impl SizeArg {
     pub(crate) fn bytes(self) -> usize {
         self.0
     }
 }
 
-impl FromStr for Size {
+impl FromStr for SizeArg {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Size, String> {
+    fn from_str(text: &str) -> Result<SizeArg, String> {
         let wrong = || "a size is a number with a unit, such as 256MiB or 1GiB".to_owned();
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
@@ -30,14 +32,14 @@ impl FromStr for Size {
             _ => return Err(wrong()),
         };
         let number = number.parse::<usize>().map_err(|_| wrong())?;
-        number.checked_mul(1 << shift).map(Size).ok_or_else(|| format!("{text} is more than there can be"))
+        number.checked_mul(1 << shift).map(SizeArg).ok_or_else(|| format!("{text} is too large"))
     }
 }
 
-impl TryFrom<String> for Size {
+impl TryFrom<String> for SizeArg {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Size, String> {
+    fn try_from(text: String) -> Result<SizeArg, String> {
         text.parse()
     }
 }
@@ -62,7 +64,7 @@ mod tests {
             ("99999999999999999999G", None),
             ("99999999999999999G", None),
         ] {
-            assert_eq!(text.parse::<Size>().ok().map(Size::bytes), bytes, "{text}");
+            assert_eq!(text.parse::<SizeArg>().ok().map(SizeArg::bytes), bytes, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be served: files and standard input, read into memory, one after the other.
+//! Reads files and standard input into memory, one after the other.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,41 +13,41 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Read at once.
-const PIECE: usize = 256 * 1024;
+/// Bytes per read.
+const CHUNK: usize = 256 * 1024;
 
-/// How often a file is read that changes meanwhile, and how long it is left alone in between.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(100);
+/// Attempts to read files that change meanwhile, and the pause between two.
+const ATTEMPTS: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Files, and standard input.
+/// The files that make the content.
 #[derive(Clone, Debug)]
 pub(crate) struct Inputs {
     /// `-` is standard input.
     pub(crate) files: Vec<PathBuf>,
-    /// How long what is no regular file may take to end.
+    /// Time for pipes and standard input to end.
     pub(crate) timeout: Option<Duration>,
-    /// The most bytes that are taken.
-    pub(crate) largest: u64,
+    /// Maximum size of the content, in bytes.
+    pub(crate) max_size: u64,
 }
 
-/// What was read.
+/// The content of the files.
 pub(crate) struct Input {
     pub(crate) sealed: Sealed,
-    /// When the newest of the files was modified, or now.
+    /// Modified time of the newest file, or now for standard input.
     pub(crate) modified: SystemTime,
 }
 
 /// Why a file was not read to its end.
-enum Stop {
-    /// It changed meanwhile.
+enum ReadFailure {
+    /// It changed while it was read.
     Changed,
     Failed(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Stop {
-    fn from(error: anyhow::Error) -> Stop {
-        Stop::Failed(error)
+impl From<anyhow::Error> for ReadFailure {
+    fn from(error: anyhow::Error) -> ReadFailure {
+        ReadFailure::Failed(error)
     }
 }
 
@@ -56,36 +56,36 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 }
 
 impl Inputs {
-    /// Whether they can be read only once.
+    /// Whether the content can be read only once.
     pub(crate) fn has_stdin(&self) -> bool {
         self.files.iter().any(|path| is_stdin(path))
     }
 
-    /// Reads them all.
+    /// Reads all files.
     pub(crate) fn read(&self) -> anyhow::Result<Input> {
-        for _ in 1..TRIES {
+        for _ in 1..ATTEMPTS {
             match self.read_once() {
                 Ok(input) => return Ok(input),
-                Err(Stop::Failed(error)) => return Err(error),
-                // Not while somebody waits who would have to write into standard input again.
-                Err(Stop::Changed) if self.has_stdin() => break,
-                Err(Stop::Changed) => std::thread::sleep(PAUSE),
+                Err(ReadFailure::Failed(error)) => return Err(error),
+                // Standard input cannot be read again.
+                Err(ReadFailure::Changed) if self.has_stdin() => break,
+                Err(ReadFailure::Changed) => std::thread::sleep(RETRY_DELAY),
             }
         }
         match self.read_once() {
             Ok(input) => Ok(input),
-            Err(Stop::Failed(error)) => Err(error),
-            Err(Stop::Changed) => {
+            Err(ReadFailure::Failed(error)) => Err(error),
+            Err(ReadFailure::Changed) => {
                 bail!(
-                    "{} changes while it is read: write a new file and rename it over the old one",
+                    "{} changes while it is read; write a new file and rename it over the old one",
                     self.names()
                 )
             }
         }
     }
 
-    fn read_once(&self) -> Result<Input, Stop> {
-        let mut filling = Filling::new().context("the system gives no memory to keep the content in")?;
+    fn read_once(&self) -> Result<Input, ReadFailure> {
+        let mut filling = Filling::new().context("cannot allocate memory for the content")?;
         let mut modified = SystemTime::UNIX_EPOCH;
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         for path in &self.files {
@@ -105,37 +105,37 @@ impl Inputs {
                 [_] => "the file is empty; write something into it, or name another one",
                 _ => "all files are empty; write something into them, or name others",
             };
-            return Err(Stop::Failed(anyhow::anyhow!(
+            return Err(ReadFailure::Failed(anyhow::anyhow!(
                 "nothing to serve from {}: {what_to_do}",
                 self.names()
             )));
         }
-        let sealed = filling.seal().context("the system does not seal memory")?;
+        let sealed = filling.seal().context("cannot seal the memory of the content")?;
         Ok(Input { sealed, modified })
     }
 
-    /// Appends a file, and says when it was modified.
+    /// Appends a file and returns its modified time.
     fn read_file(
         &self,
         path: &Path,
         deadline: Option<Instant>,
         into: &mut Filling,
-    ) -> Result<SystemTime, Stop> {
+    ) -> Result<SystemTime, ReadFailure> {
         let name = path.display().to_string();
-        // A pipe that nobody has opened for writing is not waited for here, but with a deadline.
+        // Opening a pipe without a writer must not block: `pour` waits with a deadline.
         let flags = OFlags::NONBLOCK.bits() as i32;
         let opened = File::options().read(true).custom_flags(flags).open(path);
         let mut file = opened.map_err(|error| cannot_read(&name, &error))?;
         let before = file.metadata().map_err(|error| cannot_read(&name, &error))?;
         let kind = before.file_type();
         if kind.is_dir() {
-            return Err(anyhow::anyhow!("{name} is a folder: `outflow serve {name}` serves folders").into());
+            return Err(anyhow::anyhow!("{name} is a folder; `outflow serve {name}` serves folders").into());
         }
         if kind.is_fifo() || kind.is_char_device() {
             self.pour(file.as_fd(), &name, deadline, into)?;
             return Ok(SystemTime::now());
         }
-        let mut piece = vec![0; PIECE.min(usize::try_from(before.len()).unwrap_or(PIECE) + 1)];
+        let mut piece = vec![0; CHUNK.min(usize::try_from(before.len()).unwrap_or(CHUNK) + 1)];
         loop {
             match file.read(&mut piece) {
                 Ok(0) => break,
@@ -147,12 +147,12 @@ impl Inputs {
         let after = file.metadata().map_err(|error| cannot_read(&name, &error))?;
         let same = |of: fn(&std::fs::Metadata) -> i64| of(&before) == of(&after);
         if !(before.len() == after.len() && same(|m| m.mtime()) && same(|m| m.mtime_nsec())) {
-            return Err(Stop::Changed);
+            return Err(ReadFailure::Changed);
         }
         Ok(before.modified().unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
-    /// Appends what comes from a descriptor until it ends.
+    /// Appends the bytes of a descriptor until its end.
     fn pour(
         &self,
         from: BorrowedFd<'_>,
@@ -160,13 +160,13 @@ impl Inputs {
         deadline: Option<Instant>,
         into: &mut Filling,
     ) -> anyhow::Result<()> {
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; CHUNK];
         loop {
             if !wait(from, deadline)? {
                 let seconds = self.timeout.unwrap_or_default().as_secs();
                 bail!(
-                    "{name} did not end within {seconds} s: whoever writes to it has to close it; \
-                     --stdin-read-timeout-seconds gives it longer, 0 as long as it takes"
+                    "{name} did not end within {seconds} s: its writer has to close it; allow more time with \
+                     --stdin-read-timeout-seconds, or 0 for no limit"
                 );
             }
             match rustix::io::read(from, &mut piece) {
@@ -179,13 +179,13 @@ impl Inputs {
     }
 
     fn take(&self, bytes: &[u8], into: &mut Filling) -> anyhow::Result<()> {
-        let largest = self.largest;
+        let largest = self.max_size;
         ensure!(
             into.len() + bytes.len() as u64 <= largest,
-            "{} has more than {largest} bytes: --max-size lets more into memory; `outflow serve` sends files from the disk",
+            "{} has more than {largest} bytes: raise --max-size, or use `outflow serve`, which sends files from disk",
             self.names()
         );
-        into.push(bytes).context("the system gives no memory to keep the content in")
+        into.push(bytes).context("cannot allocate memory for the content")
     }
 
     /// For messages.
@@ -197,16 +197,16 @@ impl Inputs {
     }
 }
 
-/// Waits until there is something to read, or its end. False when the time is over.
+/// Waits until there is something to read, or its end. Returns false at the deadline.
 fn wait(from: BorrowedFd<'_>, deadline: Option<Instant>) -> anyhow::Result<bool> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // A year at the most: it fits.
+        // The option's maximum is a year, which fits.
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match rustix::event::poll(&mut [PollFd::from_borrowed_fd(from, PollFlags::IN)], left.as_ref()) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait for what is to be read"),
+            Err(errno) => return Err(errno).context("cannot wait for input"),
         }
     }
 }
@@ -215,7 +215,7 @@ fn cannot_read(name: &str, error: &io::Error) -> anyhow::Error {
     let what_to_do = match error.kind() {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => {
-            "this user may not read it; change its permissions or run as a user who may"
+            "this user may not read it; change its permissions, or run as a user who may"
         }
         _ => "name another file, or - for standard input",
     };

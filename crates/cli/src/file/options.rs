@@ -1,4 +1,4 @@
-//! What `outflow file` can be told. Flags and environment have kcup's names, so that its users change one word.
+//! Options of `outflow file`. Flags and environment have kcup's names, so that its users change one word.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use http::HeaderValue;
 
 use outflow_certs::CertificatePaths;
 
-use crate::Failure;
-use crate::args::size::Size;
-use crate::serve::options::{LogFormat, LogLevel};
+use crate::args::size::SizeArg;
+use crate::failure::Failure;
+use crate::run::logging::{LogFormat, LogLevel};
 
-/// A flag is stronger than the environment.
+/// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Options {
-    /// Files to serve, one after the other as one content; - is standard input, and so is no file at all [env: FILE]
+pub(crate) struct FileArgs {
+    /// Files to serve, joined to one content; - or no file at all is standard input [env: FILE]
     #[arg(value_name = "PATH", conflicts_with = "file")]
     paths: Vec<PathBuf>,
 
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     #[arg(short, long, env = "PORT", default_value_t = 5000)]
     pub(crate) port: u16,
 
-    /// How long standard input may take to end; 0 waits for ever
+    /// Seconds for standard input to end; 0 waits for ever
     #[arg(long, value_name = "SECONDS", env = "STDIN_READ_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=31_536_000))]
     stdin_read_timeout_seconds: u64,
 
@@ -43,15 +43,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", env = "TLS_CERT")]
     tls_cert: Option<PathBuf>,
 
-    /// The only address that has the content, such as /.well-known/mta-sts.txt; others are 404 [default: every address has it]
+    /// The only path with the content, such as /.well-known/mta-sts.txt; others are 404 [default: every path]
     #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) path: Option<String>,
 
-    /// Media type [default: what the file's name or --path stands for]
+    /// Media type [default: by the file's name or --path]
     #[arg(long, value_name = "TYPE", value_parser = field_value)]
     pub(crate) content_type: Option<HeaderValue>,
 
-    /// Cache-Control of the answers, such as max-age=3600
+    /// Cache-Control of the responses, such as max-age=3600
     #[arg(long, value_name = "VALUE", value_parser = field_value)]
     pub(crate) cache_control: Option<HeaderValue>,
 
@@ -59,32 +59,32 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) watch: bool,
 
-    /// Largest content that is taken into memory
+    /// Maximum size of the content
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub(crate) max_size: Size,
+    pub(crate) max_size: SizeArg,
 
-    /// Connections open at the same time; further ones wait [default: 3/4 of the limit of open files]
+    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open files]
     #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 
-    /// Seconds that downloads have to finish after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = crate::run::limits::DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
+    /// Seconds for downloads to finish after SIGINT or SIGTERM
+    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = crate::run::limits::DEFAULT_DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub(crate) drain: u32,
 
-    /// Threads that serve [default: one for each processor]
+    /// Number of serving threads [default: one for each processor]
     #[arg(long, value_name = "N", env = "OUTFLOW_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
-    /// How much is logged
+    /// Least important lines to log
     #[arg(long, value_name = "LEVEL", env = "LOG_LEVEL", default_value = "info", ignore_case = true)]
     pub(crate) log_level: LogLevel,
 
-    /// How it is logged, on stderr
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", env = "OUTFLOW_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 }
 
-impl Options {
+impl FileArgs {
     /// The files to serve; `-` for standard input.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         for named in [&self.paths, &self.file] {
@@ -96,12 +96,12 @@ impl Options {
         vec![file.map_or_else(|| PathBuf::from("-"), PathBuf::from)]
     }
 
-    /// How long standard input may take; nothing: as long as it likes.
+    /// Time for standard input to end; `None` for no limit.
     pub(crate) fn stdin_timeout(&self) -> Option<Duration> {
         (self.stdin_read_timeout_seconds > 0).then(|| Duration::from_secs(self.stdin_read_timeout_seconds))
     }
 
-    /// Certificate and key; with one of them there is no telling what is wanted.
+    /// Certificate and key; one without the other is a usage error.
     pub(crate) fn tls(&self) -> Result<Option<CertificatePaths>, Failure> {
         match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => {
@@ -131,9 +131,9 @@ fn path(text: &str) -> Result<String, String> {
 fn field_value(text: &str) -> Result<HeaderValue, String> {
     let value = text.trim();
     if value.is_empty() {
-        return Err("there is nothing in it".to_owned());
+        return Err("the value is empty".to_owned());
     }
-    value.parse().map_err(|_| "a header field has no control characters in it".to_owned())
+    value.parse().map_err(|_| "a header field cannot contain control characters".to_owned())
 }
 
 #[cfg(test)]
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_as_requests_have_them() {
+    fn paths_are_in_request_form() {
         for (text, fits) in [
             ("/.well-known/mta-sts.txt", true),
             ("/", true),

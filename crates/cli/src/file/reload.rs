@@ -1,48 +1,49 @@
-//! The thread behind the server: compresses the content, and reads it again when somebody asks for that.
+//! The thread that compresses the content, and reads it again on request.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use outflow_server::single::{About, Offer, SingleService};
+use parking_lot::{Condvar, Mutex};
 
 use super::input::{Input, Inputs};
 
-/// Niceness while compressing: whoever serves goes first.
+/// Niceness of the thread: serving threads go first.
 const NICE: i32 = 10;
 
-/// Rung when the files are to be read again.
+/// Requests that the files be read again. Several requests before the next read count as one.
 #[derive(Default)]
-pub(crate) struct Bell {
-    rung: Mutex<Option<Why>>,
-    heard: Condvar,
+pub(crate) struct ReloadSignal {
+    pending: Mutex<Option<ReloadReason>>,
+    requested: Condvar,
 }
 
-/// Who rang.
+/// Why the files are read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum ReloadReason {
     /// A file was changed.
     Changed,
     /// SIGHUP.
-    Asked,
+    Hangup,
 }
 
-impl Bell {
-    pub(crate) fn ring(&self, why: Why) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-        self.heard.notify_one();
+impl ReloadSignal {
+    pub(crate) fn request(&self, reason: ReloadReason) {
+        *self.pending.lock() = Some(reason);
+        self.requested.notify_one();
     }
 
-    fn is_rung(&self) -> bool {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    fn is_pending(&self) -> bool {
+        self.pending.lock().is_some()
     }
 
-    /// Waits until it rings. Rung several times before, it has rung once.
-    fn wait(&self) -> Why {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits for a request and takes it.
+    fn wait(&self) -> ReloadReason {
+        let mut pending = self.pending.lock();
         loop {
-            match rung.take() {
-                Some(why) => return why,
-                None => rung = self.heard.wait(rung).unwrap_or_else(PoisonError::into_inner),
+            match pending.take() {
+                Some(reason) => return reason,
+                None => self.requested.wait(&mut pending),
             }
         }
     }
@@ -53,61 +54,63 @@ pub(crate) fn start(
     service: SingleService,
     inputs: Inputs,
     about: About,
-    bell: Arc<Bell>,
+    signal: Arc<ReloadSignal>,
 ) -> anyhow::Result<()> {
     let work = move || {
         let this = rustix::thread::gettid();
-        // Not being allowed to is no harm (getpriority(2): on Linux it concerns one thread).
+        // Applies to this thread only (getpriority(2), "C library/kernel differences"); failure is harmless.
         let _ = rustix::process::setpriority_process(Some(this), NICE);
         loop {
-            compress(&service, &bell);
-            let why = bell.wait();
-            reload(&service, &inputs, &about, why);
+            compress(&service, &signal);
+            let reason = signal.wait();
+            reload(&service, &inputs, &about, reason);
         }
     };
     std::thread::Builder::new()
         .name("content".to_owned())
         .spawn(work)
-        .context("no thread to read the content again")?;
+        .context("cannot start the thread that reloads the content")?;
     Ok(())
 }
 
-/// Adds compressed forms to what is served, unless that is to be read again anyway.
-fn compress(service: &SingleService, bell: &Bell) {
+/// Adds compressed forms to the content, unless a request to read it again comes in between.
+fn compress(service: &SingleService, signal: &ReloadSignal) {
     let current = service.current();
-    match current.compressed(&|| !bell.is_rung()) {
+    match current.compressed(&|| !signal.is_pending()) {
         Ok(Some(offer)) => {
             let forms: Vec<String> = offer.codings().map(|(name, len)| format!("{name} {len}")).collect();
             let (etag, forms) = (shown(&offer), forms.join(", "));
             service.replace(offer);
-            tracing::info!(etag, forms, "compressed forms are offered, too");
+            tracing::info!(etag, forms, "compressed forms are ready");
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::warn!(%error, "the content cannot be compressed; it is served as it is");
+            tracing::warn!(%error, "cannot compress the content; serving it uncompressed");
         }
     }
 }
 
-/// Replaces what is served by what the files have in them now; what cannot be read replaces nothing.
-fn reload(service: &SingleService, inputs: &Inputs, about: &About, why: Why) {
+/// Replaces the content by what the files hold now, or keeps it when they cannot be read.
+fn reload(service: &SingleService, inputs: &Inputs, about: &About, reason: ReloadReason) {
     if inputs.has_stdin() {
-        tracing::warn!("standard input cannot be read again: the content stays as it is; files can be");
+        tracing::warn!(
+            "cannot reload standard input; the content stays the same. Only files can be reloaded"
+        );
         return;
     }
     match inputs.read() {
         Ok(Input { sealed, modified }) => {
             let offer = Offer::new(sealed, &About { modified: Some(modified), ..about.clone() });
             if offer.etag() == service.current().etag() {
-                tracing::info!(etag = shown(&offer), ?why, "read again: the content is the same");
+                tracing::info!(etag = shown(&offer), ?reason, "reloaded: the content is the same");
                 return;
             }
             let (etag, bytes) = (shown(&offer), offer.len());
             service.replace(offer);
-            tracing::info!(etag, bytes, ?why, "read again: the content is replaced");
+            tracing::info!(etag, bytes, ?reason, "reloaded: the content is new");
         }
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "cannot be read again: the content stays as it is");
+            tracing::error!(error = format!("{error:#}"), "cannot reload; the content stays the same");
         }
     }
 }

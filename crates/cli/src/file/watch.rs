@@ -1,7 +1,10 @@
-//! Notices that a file was changed: written and closed, replaced by a rename, or led elsewhere by a link on its way.
+//! Watches files for changes: written and closed, replaced by a rename, or reached through another symlink.
 //!
-//! Folders are watched, not files (inotify(7)): whoever replaces a file in one step makes a new one and renames it, which
-//! a watch on the old file would never notice. What is still being written is not read: its end is the event.
+//! The watches are on folders (inotify(7)): a program that replaces a file in one step renames a new file over it,
+//! which a watch on the old file does not see. A file that is being written is read when it is closed.
+//!
+//! inotify by rustix rather than the crate `notify`: the binary is for Linux only, and `notify` would not take over
+//! the part that matters here, following each symlink on the way to a file.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -16,37 +19,38 @@ use anyhow::Context as _;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::reload::{Bell, Why};
+use super::reload::{ReloadReason, ReloadSignal};
 
-/// Room for what the kernel tells at once: one event with the longest name takes 272 bytes.
-const EVENTS: usize = 8192;
+/// Size of the buffer for events, in bytes: one event with the longest name takes 272.
+const EVENT_BUFFER: usize = 8192;
 
-/// Watches files. Begins with [`Watch::new`], so that no change is missed after that.
-pub(crate) struct Watch {
+/// Watches files. No change after [`FileWatch::new`] is missed.
+pub(crate) struct FileWatch {
     inotify: OwnedFd,
     files: Vec<PathBuf>,
     folders: HashMap<i32, PathBuf>,
-    /// Which file each path led to: device and inode.
-    seen: Vec<Option<(u64, u64)>>,
+    /// Device and inode of the file that each path led to.
+    identities: Vec<Option<(u64, u64)>>,
 }
 
-/// What one event says, so that nothing is borrowed from the reader.
-struct Event {
+/// An event, copied out of the reader's buffer.
+struct FileEvent {
     wd: i32,
     flags: ReadFlags,
     name: Option<Box<CStr>>,
 }
 
-impl Watch {
-    pub(crate) fn new(files: &[PathBuf]) -> anyhow::Result<Watch> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC).context("files cannot be watched (inotify)")?;
-        let mut watch = Watch { inotify, files: files.to_owned(), folders: HashMap::new(), seen: Vec::new() };
+impl FileWatch {
+    pub(crate) fn new(files: &[PathBuf]) -> anyhow::Result<FileWatch> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC).context("cannot watch files (inotify)")?;
+        let mut watch =
+            FileWatch { inotify, files: files.to_owned(), folders: HashMap::new(), identities: Vec::new() };
         for file in files {
             watch
                 .add(&folder_of(file))
                 .with_context(|| format!("cannot watch the folder of {}", file.display()))?;
         }
-        watch.look();
+        watch.resolve();
         Ok(watch)
     }
 
@@ -58,48 +62,48 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks which files the paths lead to, and watches the folders that these are in.
-    fn look(&mut self) {
+    /// Resolves the paths, and watches the folders of the files that they lead to.
+    fn resolve(&mut self) {
         let files = self.files.clone();
         for file in &files {
-            // Either may be missing for a moment while somebody replaces it.
+            // Either may be missing for a moment while it is replaced.
             let _ = self.add(&folder_of(file));
             if let Ok(real) = file.canonicalize() {
                 let _ = self.add(&folder_of(&real));
             }
         }
-        self.seen = files.iter().map(|file| identity(file)).collect();
+        self.identities = files.iter().map(|file| identity(file)).collect();
     }
 
-    /// Rings `bell` for each change, on a thread of its own. It ends with the process.
-    pub(crate) fn start(mut self, bell: Arc<Bell>) -> anyhow::Result<()> {
+    /// Requests a reload for each change, from a thread of its own that ends with the process.
+    pub(crate) fn start(mut self, signal: Arc<ReloadSignal>) -> anyhow::Result<()> {
         let work = move || {
             let error = loop {
                 match self.next() {
-                    Ok(()) => bell.ring(Why::Changed),
+                    Ok(()) => signal.request(ReloadReason::Changed),
                     Err(error) => break error,
                 }
             };
-            tracing::error!(%error, "files are not watched any more; SIGHUP reads them again");
+            tracing::error!(%error, "files are no longer watched; send SIGHUP to reload them");
         };
         std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(work)
-            .context("no thread to watch files")?;
+            .context("cannot start the thread that watches files")?;
         Ok(())
     }
 
-    /// Waits until one of the files has changed.
+    /// Waits until a file has changed.
     fn next(&mut self) -> Result<(), Errno> {
-        let mut room = [MaybeUninit::uninit(); EVENTS];
+        let mut buffer = [MaybeUninit::uninit(); EVENT_BUFFER];
         loop {
             let events = {
-                let mut reader = Reader::new(&self.inotify, &mut room);
+                let mut reader = Reader::new(&self.inotify, &mut buffer);
                 let mut events = Vec::new();
-                // All that one call gave: what is left in the reader would be lost with it.
+                // Drain the reader: events that are left in it would be lost.
                 loop {
                     match reader.next() {
-                        Ok(event) => events.push(Event {
+                        Ok(event) => events.push(FileEvent {
                             wd: event.wd(),
                             flags: event.events(),
                             name: event.file_name().map(Box::from),
@@ -114,13 +118,13 @@ impl Watch {
             };
             let changed = events.iter().any(|event| self.is_change(event));
             if changed {
-                self.look();
+                self.resolve();
                 return Ok(());
             }
         }
     }
 
-    fn is_change(&self, event: &Event) -> bool {
+    fn is_change(&self, event: &FileEvent) -> bool {
         if event.flags.contains(ReadFlags::QUEUE_OVERFLOW) {
             return true;
         }
@@ -133,21 +137,21 @@ impl Watch {
         if is_ours && event.flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
             return true;
         }
-        // What has just been made is still empty, but for a link. Anything else matters if a path leads elsewhere now.
+        // A new file is still empty, unless it is a symlink. Other events matter if a path leads elsewhere now.
         let is_made = event.flags.contains(ReadFlags::CREATE);
         if is_made && !path.is_some_and(|path| path.is_symlink()) {
             return false;
         }
         let now = self.files.iter().map(|file| identity(file));
         let is_written = event.flags.contains(ReadFlags::CLOSE_WRITE);
-        now.zip(&self.seen).any(|(now, seen)| now.is_some() && now != *seen)
+        now.zip(&self.identities).any(|(now, before)| now.is_some() && now != *before)
             || (is_written && self.leads_to(folder, name))
     }
 
-    /// Whether one of the paths leads to that file of a folder, by a link.
+    /// Whether one of the paths leads to this file of a folder through a symlink.
     fn leads_to(&self, folder: &Path, name: Option<&Path>) -> bool {
         let Some(written) = name.and_then(|name| identity(&folder.join(name))) else { return false };
-        self.seen.iter().flatten().any(|seen| *seen == written)
+        self.identities.iter().flatten().any(|seen| *seen == written)
     }
 }
 

@@ -1,7 +1,6 @@
-//! `outflow downloads`: what the ledger knows of them.
+//! `outflow downloads`: the downloads that the ledger records.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -9,50 +8,50 @@ use indicatif::HumanBytes;
 use outflow_ledger::{Assurance, Download, DownloadQuery, FileState, State};
 use serde::Serialize;
 
-use crate::Failure;
-use crate::ledger::{LedgerOption, wait};
+use crate::failure::{Failure, print};
+use crate::ledger::access::{LedgerArgs, wait};
 
-/// So many files of an archive are shown; `--json` shows all.
-const FILES: usize = 40;
+/// Maximum number of files shown of an archive; `--json` shows all.
+const MAX_FILES: usize = 40;
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Lists downloads, the newest first.
-    List(List),
-    /// Shows one download, and which files of an archive have arrived.
-    Show(Show),
+pub(crate) enum DownloadsCommand {
+    /// List downloads, newest first
+    List(DownloadsListArgs),
+    /// Show a download, and which files of an archive have arrived
+    Show(DownloadsShowArgs),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct List {
+pub(crate) struct DownloadsListArgs {
     #[command(flatten)]
-    ledger: LedgerOption,
+    ledger: LedgerArgs,
 
-    /// Only those of this recipient
+    /// Only downloads of this recipient
     #[arg(long, value_name = "WHO")]
     recipient: Option<String>,
 
-    /// Only those by this link
+    /// Only downloads by this link
     #[arg(long, value_name = "ID")]
     link: Option<String>,
 
-    /// Only those of this transfer
+    /// Only downloads of this transfer
     #[arg(long, value_name = "ID")]
     transfer: Option<String>,
 
-    /// Only those below this address
+    /// Only downloads below this address
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 
-    /// Only those in this state: open, aborted, failed, completed
+    /// Only downloads in this state: open, aborted, failed, completed
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
 
-    /// Only those begun before this download: the last one of the list before
+    /// Only downloads that started before this one, to continue a list
     #[arg(long, value_name = "ID")]
     before: Option<String>,
 
-    /// How many at most
+    /// Maximum number of downloads
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: u16,
 
@@ -62,12 +61,12 @@ pub(crate) struct List {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Show {
+pub(crate) struct DownloadsShowArgs {
     /// The download: dl_…
     id: String,
 
     #[command(flatten)]
-    ledger: LedgerOption,
+    ledger: LedgerArgs,
 
     /// Print JSON
     #[arg(long)]
@@ -75,24 +74,22 @@ pub(crate) struct Show {
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct PrintedDownload {
     #[serde(flatten)]
     download: Download,
     #[serde(skip_serializing_if = "Option::is_none")]
     file_list: Option<Vec<FileState>>,
 }
 
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
+pub(crate) fn run(command: DownloadsCommand) -> Result<(), Failure> {
     let text = match command {
-        Command::List(list) => list.text()?,
-        Command::Show(show) => show.text()?,
+        DownloadsCommand::List(list) => list.text()?,
+        DownloadsCommand::Show(show) => show.text()?,
     };
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot print the answer")?;
-    Ok(())
+    Ok(print(&text)?)
 }
 
-impl List {
+impl DownloadsListArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
         let query = DownloadQuery {
@@ -116,16 +113,15 @@ impl List {
     }
 }
 
-impl Show {
+impl DownloadsShowArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
         let (download, files) =
             wait(async { anyhow::Ok((ledger.download(&self.id).await?, ledger.files(&self.id).await?)) })??;
-        let download = download.with_context(|| {
-            format!("there is no download {}: `outflow downloads list` shows which there are", self.id)
-        })?;
+        let download = download
+            .with_context(|| format!("no download {}; `outflow downloads list` lists them", self.id))?;
         if self.json {
-            return Ok(serde_json::to_string_pretty(&Shown { download, file_list: files })? + "\n");
+            return Ok(serde_json::to_string_pretty(&PrintedDownload { download, file_list: files })? + "\n");
         }
         Ok(details(&download, files.as_deref()))
     }
@@ -148,7 +144,7 @@ fn line(download: &Download) -> String {
     )
 }
 
-/// A whole number that says 100 only when it is all.
+/// Rounded down, so that 100% means complete.
 fn percent(download: &Download) -> String {
     if download.total == 0 {
         return if download.completed.is_some() { "100%".to_owned() } else { "0%".to_owned() };
@@ -186,7 +182,7 @@ fn details(download: &Download, files: Option<&[FileState]>) -> String {
     row("generation", &download.generation.to_string());
     row("acked", &format!("{} of {} bytes ({})", download.acked, download.total, percent(download)));
     if download.inferred > 0 {
-        let how = "bytes, told by where the recipient went on after a crash";
+        let how = "bytes, inferred from where the recipient resumed after a crash";
         row("inferred", &format!("{} {how}", download.inferred));
     }
     if let (Some(done), Some(files)) = (download.files_done, download.files) {
@@ -205,11 +201,11 @@ fn details(download: &Download, files: Option<&[FileState]>) -> String {
         row("updated", &download.updated.to_string());
     }
     row("etag", &download.etag);
-    for file in files.into_iter().flatten().take(FILES) {
+    for file in files.into_iter().flatten().take(MAX_FILES) {
         let mark = if file.done { "✓" } else { "·" };
         let _ = writeln!(text, "  {mark} {}  {}", file.name, HumanBytes(file.size));
     }
-    if let Some(more) = files.map(|files| files.len().saturating_sub(FILES)).filter(|more| *more > 0) {
+    if let Some(more) = files.map(|files| files.len().saturating_sub(MAX_FILES)).filter(|more| *more > 0) {
         let _ = writeln!(text, "  … and {more} more: --json shows all");
     }
     text

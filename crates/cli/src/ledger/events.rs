@@ -1,7 +1,6 @@
-//! `outflow events`: what happened, who was told, and telling it again.
+//! `outflow events`: events, their deliveries to endpoints, and sending them again.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -9,25 +8,25 @@ use jiff::Timestamp;
 use outflow_ledger::{Event, EventDetail, EventQuery, Kind, Replay, ReplayEvents, SendState};
 use serde_json::Value;
 
-use crate::Failure;
-use crate::ledger::{LedgerOption, wait};
+use crate::failure::{Failure, print};
+use crate::ledger::access::{LedgerArgs, wait};
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Lists events, the newest last.
-    List(List),
-    /// Shows one event, and each attempt to tell it.
-    Show(Show),
-    /// Tells events again: the same ids, so that receivers know them.
-    Replay(Again),
-    /// Has an endpoint told again that was disabled.
-    Enable(Enable),
+pub(crate) enum EventsCommand {
+    /// List events, newest last
+    List(EventsListArgs),
+    /// Show an event, and each attempt to deliver it
+    Show(EventsShowArgs),
+    /// Send events again, with the same ids
+    Replay(ReplayArgs),
+    /// Enable an endpoint that was disabled
+    Enable(EnableArgs),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct List {
+pub(crate) struct EventsListArgs {
     #[command(flatten)]
-    ledger: LedgerOption,
+    ledger: LedgerArgs,
 
     /// Only events of this kind: download.completed, …
     #[arg(long, value_name = "KIND", value_parser = kind)]
@@ -37,22 +36,22 @@ pub(crate) struct List {
     #[arg(long, value_name = "ID")]
     download: Option<String>,
 
-    /// How many at most: the last ones
+    /// Maximum number of events; the latest ones
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: u16,
 
-    /// Print them as they are told, one JSON object a line
+    /// Print events as endpoints receive them, one JSON object a line
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Show {
+pub(crate) struct EventsShowArgs {
     /// The event: evt_…
     id: String,
 
     #[command(flatten)]
-    ledger: LedgerOption,
+    ledger: LedgerArgs,
 
     /// Print JSON
     #[arg(long)]
@@ -60,7 +59,7 @@ pub(crate) struct Show {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Again {
+pub(crate) struct ReplayArgs {
     /// The event: evt_…
     #[arg(required_unless_present = "since")]
     id: Option<String>,
@@ -69,34 +68,32 @@ pub(crate) struct Again {
     #[arg(long, value_name = "TIME", conflicts_with = "id")]
     since: Option<Timestamp>,
 
-    /// The endpoint that is told; it need not have wanted them before
+    /// Endpoint that receives them, whatever its filter
     #[arg(long, value_name = "ID")]
     endpoint: String,
 
     #[command(flatten)]
-    ledger: LedgerOption,
+    ledger: LedgerArgs,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Enable {
-    /// The endpoint, as its event endpoint.disabled names it
+pub(crate) struct EnableArgs {
+    /// Endpoint, as the event endpoint.disabled names it
     #[arg(value_name = "ID")]
     endpoint: String,
 
     #[command(flatten)]
-    ledger: LedgerOption,
+    ledger: LedgerArgs,
 }
 
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
+pub(crate) fn run(command: EventsCommand) -> Result<(), Failure> {
     let text = match command {
-        Command::List(list) => list.text()?,
-        Command::Show(show) => show.text()?,
-        Command::Replay(again) => again.text()?,
-        Command::Enable(enable) => enable.text()?,
+        EventsCommand::List(list) => list.text()?,
+        EventsCommand::Show(show) => show.text()?,
+        EventsCommand::Replay(replay) => replay.text()?,
+        EventsCommand::Enable(enable) => enable.text()?,
     };
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot print the answer")?;
-    Ok(())
+    Ok(print(&text)?)
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -106,7 +103,7 @@ fn kind(text: &str) -> Result<Kind, String> {
     })
 }
 
-impl List {
+impl EventsListArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
         let query = EventQuery {
@@ -132,7 +129,7 @@ impl List {
     }
 }
 
-/// As the command sink gets it.
+/// The event as a program receives it.
 fn json(event: &Event) -> anyhow::Result<String> {
     Ok(serde_json::to_string(event)?)
 }
@@ -154,18 +151,18 @@ fn line(event: &Event) -> String {
     )
 }
 
-impl Show {
+impl EventsShowArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
-        let detail = wait(ledger.event(&self.id))??.with_context(|| {
-            format!("there is no event {}: `outflow events list` shows which there are", self.id)
-        })?;
+        let detail = wait(ledger.event(&self.id))??
+            .with_context(|| format!("no event {}; `outflow events list` lists them", self.id))?;
         if self.json { Ok(serde_json::to_string_pretty(&detail)? + "\n") } else { details(&detail) }
     }
 }
 
 fn details(detail: &EventDetail) -> anyhow::Result<String> {
-    let data: Value = serde_json::from_str(detail.event.data.get()).context("the event's data is no JSON")?;
+    let data: Value =
+        serde_json::from_str(detail.event.data.get()).context("the data of the event is not JSON")?;
     let mut text = format!("{}\n{}\n", line(&detail.event), serde_json::to_string_pretty(&data)?);
     for send in &detail.sends {
         let state = match send.state {
@@ -185,32 +182,32 @@ fn details(detail: &EventDetail) -> anyhow::Result<String> {
         }
     }
     if detail.sends.is_empty() {
-        text.push_str("told to nobody: no endpoint wanted it\n");
+        text.push_str("sent to no endpoint: none has a matching filter\n");
     }
     Ok(text)
 }
 
-impl Again {
+impl ReplayArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
         let events = match (self.id, self.since) {
             (Some(id), _) => ReplayEvents::One(id),
             (None, Some(since)) => ReplayEvents::Since(since),
-            (None, None) => anyhow::bail!("name an event, or --since a time"),
+            (None, None) => anyhow::bail!("name an event, or a time with --since"),
         };
         let replay = Replay { events, endpoint: Some(self.endpoint) };
         let count = wait(ledger.replay(&replay))??;
         if let (0, ReplayEvents::One(id)) = (count, &replay.events) {
-            anyhow::bail!("there is no event {id}: `outflow events list` shows which there are");
+            anyhow::bail!("no event {id}; `outflow events list` lists them");
         }
         let events = if count == 1 { "event" } else { "events" };
-        Ok(format!("{count} {events} will be told again by the running server\n"))
+        Ok(format!("the running server will send {count} {events} again\n"))
     }
 }
 
-impl Enable {
+impl EnableArgs {
     fn text(self) -> anyhow::Result<String> {
         wait(self.ledger.open()?.enable(&self.endpoint))??;
-        Ok(format!("{} will be told what waits for it within a minute\n", self.endpoint))
+        Ok(format!("{} will receive its waiting events within a minute\n", self.endpoint))
     }
 }

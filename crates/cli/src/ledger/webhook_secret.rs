@@ -1,17 +1,17 @@
-//! `outflow webhook-secret`: what a webhook's sender and receiver share.
+//! `outflow webhook-secret`: a secret that the sender and the receiver of a webhook share.
 
 use clap::Args;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 #[derive(Args, Debug)]
-pub(crate) struct Options {
-    /// Make a key pair (ed25519, v1a): the receiver can check with the public half, but not sign
+pub(crate) struct WebhookSecretArgs {
+    /// Make an ed25519 key pair (v1a): the receiver verifies with the public key and cannot sign
     #[arg(long)]
     ed25519: bool,
 }
 
-pub(crate) fn run(options: Options) -> Result<(), Failure> {
+pub(crate) fn run(options: WebhookSecretArgs) -> Result<(), Failure> {
     if options.ed25519 {
         let secret = outflow_ledger::new_signing_secret();
         let public = outflow_ledger::public_key(&secret).map_err(anyhow::Error::msg)?;

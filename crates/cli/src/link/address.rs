@@ -1,13 +1,13 @@
-//! What a link is to be for.
+//! The address that a link is for.
 
 use anyhow::{bail, ensure};
 use outflow_catalog::is_transfer_id;
 use outflow_server::link;
 
-/// An address taken apart.
+/// The parts of an address.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Scheme, host and what a proxy strips; empty if nobody said it. No slash at the end.
+pub(super) struct LinkAddress {
+    /// Scheme, host and a prefix that a proxy strips, without a slash at the end. Empty if unknown.
     pub(super) base: String,
     /// The path that the server sees.
     pub(super) path: String,
@@ -17,15 +17,15 @@ pub(super) struct Wanted {
     pub(super) selects: bool,
 }
 
-impl Wanted {
-    /// Takes a URL, a path or a transfer's name apart. `base` is where the server can be reached.
-    pub(super) fn parse(what: &str, base: Option<&str>) -> anyhow::Result<Wanted> {
-        // A variable of a script that is not set must not become a link to everything.
+impl LinkAddress {
+    /// Parses a URL, a path or the name of a transfer. `base` is the URL of the server.
+    pub(super) fn parse(what: &str, base: Option<&str>) -> anyhow::Result<LinkAddress> {
+        // An unset variable in a script must not become a link to everything.
         ensure!(!what.is_empty(), "the address is empty; / is the server's top");
         let base = base.map(|base| base.trim_end_matches('/')).unwrap_or_default();
         if !base.is_empty() {
             let (host, _) = split_url(base)?;
-            ensure!(!host.is_empty(), "{base} is no URL of a server: write https://HOST");
+            ensure!(!host.is_empty(), "{base} is not the URL of a server; write https://HOST");
         }
         let inside = what.strip_prefix(base).filter(|rest| !base.is_empty() && rest.starts_with('/'));
         let (base, rest) = match inside {
@@ -35,7 +35,7 @@ impl Wanted {
         };
         ensure!(
             !rest.contains('#'),
-            "{what} has a \"#\": no server is told what follows it; write %23 for one in a name"
+            "{what} has a \"#\", and clients do not send what follows it; write %23 for one in a name"
         );
         let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
         let path = if is_transfer_id(path) {
@@ -47,26 +47,26 @@ impl Wanted {
         };
         ensure!(
             path.starts_with('/'),
-            "{what} is no URL, no path that begins with a slash, and no transfer's name"
+            "{what} is neither a URL, nor a path that begins with a slash, nor the name of a transfer"
         );
         if link::split(&path).is_some() {
-            bail!("{what} is a link already; make the new one of the address without it");
+            bail!("{what} is already a link; give the address without the link");
         }
         let selects = query[query.len().min(1)..]
             .split('&')
             .any(|field| ["file=", "raw=", "pick="].iter().any(|name| field.starts_with(name)));
-        Ok(Wanted { base: base.to_owned(), path, query: query.to_owned(), selects })
+        Ok(LinkAddress { base: base.to_owned(), path, query: query.to_owned(), selects })
     }
 }
 
 /// Scheme and host, and the rest.
 fn split_url(url: &str) -> anyhow::Result<(&str, &str)> {
-    let Some((scheme, rest)) = url.split_once("://") else { bail!("{url} is no URL: it has no scheme") };
+    let Some((scheme, rest)) = url.split_once("://") else { bail!("{url} is not a URL: it has no scheme") };
     let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    ensure!(is_web, "{url} is no address of an outflow server: links are for http:// and https://");
+    ensure!(is_web, "{url} is not an address of an Outflow server; links are for http:// and https://");
     let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     ensure!(host > 0, "{url} has no host");
-    ensure!(!rest[..host].contains('@'), "{url} has a user's name in it, which has no place in a link");
+    ensure!(!rest[..host].contains('@'), "{url} contains a user name, which links cannot have; leave it out");
     Ok(url.split_at(scheme.len() + 3 + host))
 }
 
@@ -89,24 +89,24 @@ mod tests {
             ("https://other/t/abc/", Some("https://h"), ("https://other", "/t/abc/", "")),
             ("/l/a.txt", None, ("", "/l/a.txt", "")),
         ] {
-            let Wanted { base, path, query, .. } = Wanted::parse(what, base).unwrap();
+            let LinkAddress { base, path, query, .. } = LinkAddress::parse(what, base).unwrap();
             assert_eq!((base.as_str(), path.as_str(), query.as_str()), taken, "{what}");
         }
         for (what, selects) in
             [("/?zip&file=a", true), ("/?zip", false), ("/?profile=a", false), ("/?pick=x", true)]
         {
-            assert_eq!(Wanted::parse(what, None).unwrap().selects, selects, "{what}");
+            assert_eq!(LinkAddress::parse(what, None).unwrap().selects, selects, "{what}");
         }
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn other_texts_are_refused() {
         let link = format!("https://h/l/eyJ9.{}/t/abc/", "A".repeat(43));
         for what in
             ["", "a b", "a/b", "s3://bucket/x", "https:///x", "https://u:p@h/", "/a#b", "://x", link.as_str()]
         {
-            assert!(Wanted::parse(what, None).is_err(), "{what}");
+            assert!(LinkAddress::parse(what, None).is_err(), "{what}");
         }
-        assert!(Wanted::parse("/t/abc/", Some("h")).is_err());
+        assert!(LinkAddress::parse("/t/abc/", Some("h")).is_err());
     }
 }

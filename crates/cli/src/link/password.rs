@@ -1,4 +1,4 @@
-//! A link's password: never from the command line, where everybody on the machine can read it.
+//! A link's password: never from the command line, where all users of the machine can read it.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Read, Write as _};
@@ -7,41 +7,43 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use crate::Failure;
+use crate::failure::Failure;
 
-/// More than a password may have.
-const LONGEST: u64 = 4096;
+/// Maximum length of a password, in bytes.
+///
+/// Bound: links.
+const MAX_LENGTH: u64 = 4096;
 
 /// Where a password comes from.
 #[derive(Clone, Debug)]
-pub(super) enum Password {
-    /// Whoever sits at the terminal types it.
-    Asked,
-    /// The first line of the standard input.
+pub(super) enum PasswordSource {
+    /// A prompt on the terminal.
+    Prompt,
+    /// The first line of standard input.
     Stdin,
     /// The first line of a file.
     File(PathBuf),
 }
 
-impl Password {
-    pub(super) fn parse(text: &str) -> Result<Password, String> {
+impl PasswordSource {
+    pub(super) fn parse(text: &str) -> Result<PasswordSource, String> {
         match text.strip_prefix('@') {
-            Some(path) if !path.is_empty() => Ok(Password::File(path.into())),
-            _ if text.is_empty() => Ok(Password::Asked),
-            _ if text == "-" => Ok(Password::Stdin),
-            _ => Err("a password on the command line can be seen by others; --password alone asks for it, \
-                      --password=- reads it from the standard input, --password=@FILE from a file"
+            Some(path) if !path.is_empty() => Ok(PasswordSource::File(path.into())),
+            _ if text.is_empty() => Ok(PasswordSource::Prompt),
+            _ if text == "-" => Ok(PasswordSource::Stdin),
+            _ => Err("other users can see a password on the command line; --password alone prompts for it, \
+                      --password=- reads it from standard input, --password=@FILE from a file"
                 .to_owned()),
         }
     }
 
     pub(super) fn read(&self) -> Result<Vec<u8>, Failure> {
         let password = match self {
-            Password::Asked if std::io::stdin().is_terminal() => ask()?,
-            Password::Asked | Password::Stdin => {
-                first_line(std::io::stdin()).context("cannot read the password from the standard input")?
+            PasswordSource::Prompt if std::io::stdin().is_terminal() => prompt()?,
+            PasswordSource::Prompt | PasswordSource::Stdin => {
+                first_line(std::io::stdin()).context("cannot read the password from standard input")?
             }
-            Password::File(path) => File::open(path)
+            PasswordSource::File(path) => File::open(path)
                 .and_then(first_line)
                 .with_context(|| format!("cannot read the password from {}", path.display()))?,
         };
@@ -55,41 +57,41 @@ impl Password {
 /// Without its end.
 fn first_line(from: impl Read) -> std::io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    BufReader::new(from.take(LONGEST)).read_until(b'\n', &mut line)?;
-    without_end(&mut line);
+    BufReader::new(from.take(MAX_LENGTH)).read_until(b'\n', &mut line)?;
+    strip_line_end(&mut line);
     Ok(line)
 }
 
-fn without_end(line: &mut Vec<u8>) {
+fn strip_line_end(line: &mut Vec<u8>) {
     for end in [b'\n', b'\r'] {
         line.pop_if(|last| *last == end);
     }
 }
 
-/// Twice, because nobody sees what is typed.
-fn ask() -> anyhow::Result<Vec<u8>> {
-    let password = type_in("Password for the link: ")?;
-    let again = type_in("The same again: ")?;
-    anyhow::ensure!(password == again, "these were two different passwords");
+/// Prompts twice, as the terminal does not show the input.
+fn prompt() -> anyhow::Result<Vec<u8>> {
+    let password = read_hidden("Password for the link: ")?;
+    let again = read_hidden("Repeat the password: ")?;
+    anyhow::ensure!(password == again, "the two passwords differ; try again");
     Ok(password)
 }
 
-fn type_in(prompt: &str) -> anyhow::Result<Vec<u8>> {
+fn read_hidden(prompt: &str) -> anyhow::Result<Vec<u8>> {
     let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin).context("cannot ask the terminal")?;
+    let before = tcgetattr(&stdin).context("cannot turn off terminal echo")?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
     eprint!("{prompt}");
     let _ = std::io::stderr().flush();
-    tcsetattr(&stdin, OptionalActions::Flush, &silent).context("cannot ask the terminal")?;
-    // The standard input's own buffer keeps what follows.
+    tcsetattr(&stdin, OptionalActions::Flush, &silent).context("cannot turn off terminal echo")?;
+    // The buffer of `stdin` keeps what follows the line.
     let mut line = Vec::new();
-    let read = stdin.lock().take(LONGEST).read_until(b'\n', &mut line);
+    let read = stdin.lock().take(MAX_LENGTH).read_until(b'\n', &mut line);
     let restored = tcsetattr(&stdin, OptionalActions::Now, &before);
     eprintln!();
     read.context("cannot read from the terminal")?;
-    restored.context("the terminal does not show what is typed: reset makes it")?;
-    without_end(&mut line);
+    restored.context("could not turn terminal echo back on; run `reset`")?;
+    strip_line_end(&mut line);
     Ok(line)
 }
 
@@ -104,7 +106,7 @@ mod tests {
         {
             assert_eq!(first_line(bytes.as_bytes()).unwrap(), password.as_bytes());
         }
-        assert!(Password::parse("secret").is_err() && Password::parse("@").is_err());
-        assert!(matches!(Password::parse("@/x"), Ok(Password::File(_))));
+        assert!(PasswordSource::parse("secret").is_err() && PasswordSource::parse("@").is_err());
+        assert!(matches!(PasswordSource::parse("@/x"), Ok(PasswordSource::File(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! `outflow link-show`: what a link allows.
+//! `outflow link-show`: the terms of a link, and whether it is valid.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -6,23 +6,24 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_ledger::LinkState;
-use outflow_server::link::{Keys, LinkError, Terms, split, unverified};
+use outflow_server::link::{Keys, LinkError, Terms, unverified};
 use serde::Serialize;
 
-use super::{KeyFile, Said, print, read_keys, revoke, time};
-use crate::Failure;
-use crate::ledger::LedgerOption;
+use super::keys::{KeyFileArgs, read_keys};
+use super::terms::{PrintedTerms, rfc3339, token_of};
+use crate::failure::{Failure, print};
+use crate::ledger::access::{LedgerArgs, wait};
 
 #[derive(Args, Debug)]
-pub(crate) struct ShowOptions {
+pub(crate) struct LinkShowArgs {
     /// The link: its URL, or the token alone
     #[arg(value_name = "URL")]
     link: String,
 
     #[command(flatten)]
-    keys: KeyFile,
+    keys: KeyFileArgs,
 
-    /// The ledger, to say as well how often the link was used and whether it was taken back
+    /// Ledger to query for receipts and whether the link was revoked
     #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
     ledger: Option<String>,
 
@@ -32,35 +33,41 @@ pub(crate) struct ShowOptions {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct PrintedLink<'a> {
     valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
     #[serde(flatten)]
-    said: Said<'a>,
-    /// How many receipts there are, if the ledger was asked.
+    terms: PrintedTerms<'a>,
+    /// Number of receipts, when a ledger was queried.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipts: Option<u32>,
 }
 
 /// Exit code 1 if the link is not valid.
-pub(crate) fn show(options: ShowOptions) -> Result<(), Failure> {
+pub(crate) fn show(options: LinkShowArgs) -> Result<(), Failure> {
     let keys = read_keys(&options.keys.link_keys)?;
     let token = token_of(&options.link);
     let Some(terms) = unverified(token) else {
-        return Err(anyhow!("this is no link, or not all of it").into());
+        return Err(anyhow!("this is not a link, or only a part of one; copy the whole address").into());
     };
-    let used = match &options.ledger {
-        Some(address) => Some(revoke::state(&LedgerOption::at(address), &terms.id)?),
+    let usage = match &options.ledger {
+        Some(address) => Some(usage(&LedgerArgs::at(address), &terms.id)?),
         None => None,
     };
-    let receipts = used.as_ref().map(|used| used.receipts);
-    let why = why_not(&keys, token, &terms, &options.keys.link_keys).or_else(|| over(&terms, used.as_ref()?));
+    let receipts = usage.as_ref().map(|usage| usage.receipts);
+    let why = refused_by_keys(&keys, token, &terms, &options.keys.link_keys)
+        .or_else(|| refused_by_ledger(&terms, usage.as_ref()?));
     if options.json {
-        let shown = Shown { valid: why.is_none(), why: why.as_deref(), said: Said::of(&terms), receipts };
-        print(&serde_json::to_string(&shown).context("cannot write JSON")?)?;
+        let shown = PrintedLink {
+            valid: why.is_none(),
+            why: why.as_deref(),
+            terms: PrintedTerms::of(&terms),
+            receipts,
+        };
+        print(&(serde_json::to_string(&shown).context("cannot write JSON")? + "\n"))?;
     } else {
-        print(&text(&terms, receipts))?;
+        print(&(text(&terms, receipts) + "\n"))?;
     }
     match why {
         None => Ok(()),
@@ -68,42 +75,30 @@ pub(crate) fn show(options: ShowOptions) -> Result<(), Failure> {
     }
 }
 
-/// The token of a URL, of an address or by itself.
-pub(super) fn token_of(link: &str) -> &str {
-    let path = match link.split_once("://") {
-        Some((_, rest)) => &rest[rest.find('/').unwrap_or(rest.len())..],
-        None => link,
-    };
-    let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-    // Behind a proxy there may be more in front.
-    let links = path.match_indices("/l/").find_map(|(at, _)| split(&path[at..]));
-    links.map_or(path, |addressed| addressed.token)
-}
-
-/// Whoever has the keys may know exactly.
-fn why_not(keys: &Keys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
+/// Why the keys refuse a link. Their owner may be told exactly.
+fn refused_by_keys(keys: &Keys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
     let link = match keys.verify(token) {
         Ok(link) => link,
-        Err(LinkError::Nonsense(why)) => return Some(format!("it makes no sense: {why}")),
+        Err(LinkError::Nonsense(why)) => return Some(format!("it is invalid: {why}")),
         Err(_) if keys.ids().all(|id| id != terms.key) => {
-            return Some(format!("there is no key {} in {}", terms.key, file.display()));
+            return Some(format!("the key {} is not in {}", terms.key, file.display()));
         }
         Err(_) => return Some("the signature is wrong: it was altered, or signed by another key".to_owned()),
     };
     link.expiry(SystemTime::now()).map(|_| "it has expired".to_owned())
 }
 
-/// What the ledger has against it.
-fn over(terms: &Terms, used: &LinkState) -> Option<String> {
-    if used.revoked.is_some() {
-        return Some("it was taken back".to_owned());
+/// Why the ledger refuses a link.
+fn refused_by_ledger(terms: &Terms, usage: &LinkState) -> Option<String> {
+    if usage.revoked.is_some() {
+        return Some("it was revoked".to_owned());
     }
-    let max = terms.max_downloads.filter(|max| used.receipts >= *max)?;
-    Some(format!("it is exhausted: {} of {max} downloads are done", used.receipts))
+    let max = terms.max_downloads.filter(|max| usage.receipts >= *max)?;
+    Some(format!("it is exhausted: {} of {max} downloads are complete", usage.receipts))
 }
 
 fn text(terms: &Terms, receipts: Option<u32>) -> String {
-    // What is shown may not have been checked.
+    // The signature may be wrong, so nothing in the terms is trusted.
     let clean = |text: &str| {
         text.chars()
             .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
@@ -117,7 +112,7 @@ fn text(terms: &Terms, receipts: Option<u32>) -> String {
     lines.extend(terms.files.iter().map(|file| format!("file        {}", clean(file))));
     lines.push(format!(
         "expires     {}",
-        terms.expires.map_or(Some("never".to_owned()), time).unwrap_or_default()
+        terms.expires.map_or(Some("never".to_owned()), rfc3339).unwrap_or_default()
     ));
     lines.push(match terms.max_downloads {
         Some(max) => format!("downloads   {max}"),
@@ -132,21 +127,8 @@ fn text(terms: &Terms, receipts: Option<u32>) -> String {
     lines.join("\n")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_is_found_wherever_it_is() {
-        let token = format!("eyJ9.{}", "A".repeat(43));
-        for link in [
-            format!("https://h/l/{token}/t/abc/?zip"),
-            format!("https://h/files/l/{token}/t/abc/"),
-            format!("https://h/l/x/l/{token}#x"),
-            format!("/l/{token}"),
-            token.clone(),
-        ] {
-            assert_eq!(token_of(&link), token, "{link}");
-        }
-    }
+/// How a link has been used.
+fn usage(ledger: &LedgerArgs, id: &str) -> anyhow::Result<LinkState> {
+    let ledger = ledger.open()?;
+    wait(ledger.link(id))?.with_context(|| format!("cannot query the use of the link {id}"))
 }

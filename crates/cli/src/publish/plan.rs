@@ -9,19 +9,21 @@ use outflow_catalog::{
     Wanted,
 };
 
-/// S3 takes keys of 1,024 bytes; a store's prefix needs some of them.
-const LONGEST_KEY: usize = 700;
+/// Maximum length of a key below a transfer, in bytes: S3 has 1,024, minus the store's prefix.
+///
+/// Bound: transfers.
+const MAX_KEY: usize = 700;
 
 /// A file that will be published.
-pub(crate) struct Planned {
+pub(crate) struct PlannedFile {
     pub(crate) name: String,
     pub(crate) file: LazyFile,
     pub(crate) size: u64,
     pub(crate) modified: i64,
 }
 
-impl Planned {
-    /// As it stands in the manifest of the transfer `id` before it is sent.
+impl PlannedFile {
+    /// Its entry in the manifest of the transfer `id`, before the upload.
     pub(crate) fn listed(&self, id: &str) -> ManifestFile {
         ManifestFile {
             name: self.name.clone(),
@@ -33,18 +35,18 @@ impl Planned {
     }
 }
 
-/// The object below the transfer. Names that a store may not take give a key that depends on nothing but the name.
+/// The object's key below the transfer. A name that a store may refuse becomes a hash of the name.
 fn key_of(id: &str, name: &str) -> String {
     let key = ManifestFile::default_key(name);
-    // A '#' and digits at the end mean something else to stores that are folders.
-    if id.len() + key.len() <= LONGEST_KEY && !name.contains('#') {
+    // Local stores reserve '#' with digits at the end for temporary files.
+    if id.len() + key.len() <= MAX_KEY && !name.contains('#') {
         return key;
     }
     format!("named/{}", &blake3::hash(name.as_bytes()).to_hex()[..32])
 }
 
-/// All files of `paths`, sorted by name. Blocks.
-pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<Planned>> {
+/// Lists all files of `paths`, sorted by name. Blocks.
+pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<PlannedFile>> {
     let mut files = Vec::new();
     for path in paths {
         let options = RootOptions { hidden, follow_symlinks: false };
@@ -57,14 +59,14 @@ pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<Planne
     }
     if files.is_empty() {
         bail!(
-            "there is nothing to publish: no files in {}; names that begin with a dot need --hidden",
+            "nothing to publish: no files in {}; names that begin with a dot need --hidden",
             paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
         );
     }
     files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     if let Some(pair) = files.windows(2).find(|pair| pair[0].name == pair[1].name) {
         bail!(
-            "two of the paths give the same name {:?}; publish the folder above them, or rename one",
+            "two files would have the name {:?}; publish the folder above them, or rename one",
             pair[0].name
         );
     }
@@ -73,21 +75,18 @@ pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<Planne
 
 fn folder_name(root: &Root, path: &Path) -> anyhow::Result<String> {
     let name = String::from_utf8(root.name().to_vec()).ok().filter(|name| !name.is_empty());
-    name.with_context(|| {
-        format!("the folder {} has no name that could be shown; publish it alone", path.display())
-    })
+    name.with_context(|| format!("the name of the folder {} is not UTF-8; publish it alone", path.display()))
 }
 
-fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<Planned>) -> anyhow::Result<()> {
+fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<PlannedFile>) -> anyhow::Result<()> {
     let bounds = Bounds { entries: 4 * Manifest::MAX_FILES, ..Bounds::default() };
     let tree = root
         .walk(&RelPath::root(), &Wanted::All, bounds)
-        .with_context(|| format!("cannot look through {}", path.display()))?;
+        .with_context(|| format!("cannot list {}", path.display()))?;
     let Unreadable { count, first } = tree.unreadable();
     if *count > 0 {
         bail!(
-            "{count} files or folders in {} may not be read, {} among them; change their permissions, or publish \
-             what is beside them",
+            "{count} files or folders in {} cannot be read, such as {}; change their permissions, or publish the others by name",
             path.display(),
             first.join(", ")
         );
@@ -98,15 +97,14 @@ fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<Planned>) -> 
         }
         let below = std::str::from_utf8(entry.path).map_err(|_| {
             anyhow::anyhow!(
-                "the name of {} in {} is not UTF-8, which all stores and browsers want; rename it",
+                "the name of {} in {} is not UTF-8, which stores and browsers need; rename it",
                 String::from_utf8_lossy(entry.path),
                 path.display()
             )
         })?;
         let name = if above.is_empty() { below.to_owned() } else { format!("{above}/{below}") };
-        // The walk was one of a folder on disk.
         let TreeFile::Local(file) = tree.file(entry.index) else { bail!("{name} is not on disk") };
-        files.push(Planned { name, file, size: entry.size, modified: entry.mtime });
+        files.push(PlannedFile { name, file, size: entry.size, modified: entry.mtime });
         Ok(())
     })
 }

@@ -1,58 +1,59 @@
-//! Sending what is not there already.
+//! Uploads files that are not in the store yet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use outflow_catalog::{LocalFile, Manifest, ManifestFile, Object, Store, UploadError, Uploaded, Uploads};
 use outflow_content::Wait;
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval_at};
 
-use super::note::Note;
-use super::plan::Planned;
-use super::show::Show;
+use super::journal::UploadJournal;
+use super::plan::PlannedFile;
+use super::progress::UploadProgress;
 
-/// How often the note is written anew.
-const NOTE_EVERY: Duration = Duration::from_secs(20);
-const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// Interval between writes of the journal.
+const JOURNAL_INTERVAL: Duration = Duration::from_secs(20);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What an earlier run left.
+/// Uploads of an earlier, broken run.
 #[derive(Default)]
-pub(crate) struct Before {
-    /// By key below the store.
+pub(crate) struct PriorUploads {
+    /// By object key below the store.
     pub(crate) objects: HashMap<String, Object>,
-    pub(crate) note: Note,
+    pub(crate) journal: UploadJournal,
 }
 
-/// What is in the store now.
-pub(crate) struct Sent {
+/// The files in the store, and how many of them this run uploaded.
+pub(crate) struct SentFiles {
     pub(crate) files: Vec<ManifestFile>,
     pub(crate) uploaded: usize,
     pub(crate) skipped: usize,
 }
 
-struct Sender<'a> {
+struct FileUploader<'a> {
     store: &'a Store,
     uploads: &'a Arc<Uploads>,
     objects: HashMap<String, Object>,
-    note: Mutex<Note>,
+    journal: Mutex<UploadJournal>,
 }
 
-/// Sends `planned`, which `manifest` lists in the same order. The first failure ends it, when all that is under way
-/// has been taken back.
+/// Uploads `planned`, which `manifest` lists in the same order. After the first failure the uploads under way are aborted
+/// and cleaned up.
 pub(crate) async fn send(
     store: &Store,
     uploads: &Arc<Uploads>,
     manifest: &Manifest,
-    planned: &[Planned],
-    before: Before,
-    show: &Show,
-) -> anyhow::Result<Sent> {
-    let sender = Sender { store, uploads, objects: before.objects, note: Mutex::new(before.note) };
-    let mut sent = Sent { files: manifest.files.clone(), uploaded: 0, skipped: 0 };
+    planned: &[PlannedFile],
+    prior: PriorUploads,
+    progress: &UploadProgress,
+) -> anyhow::Result<SentFiles> {
+    let sender = FileUploader { store, uploads, objects: prior.objects, journal: Mutex::new(prior.journal) };
+    let mut sent = SentFiles { files: manifest.files.clone(), uploaded: 0, skipped: 0 };
     let mut failed = None;
     let listed = planned.iter().zip(&manifest.files).enumerate();
     let all = futures_util::stream::iter(listed).map(|(index, (planned, listed))| {
@@ -64,8 +65,8 @@ pub(crate) async fn send(
         }
     });
     let mut all = all.buffer_unordered(uploads.parallel());
-    let mut ticks = interval_at(Instant::now() + SHOW_EVERY, SHOW_EVERY);
-    let mut notes = interval_at(Instant::now() + NOTE_EVERY, NOTE_EVERY);
+    let mut ticks = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+    let mut journal_ticks = interval_at(Instant::now() + JOURNAL_INTERVAL, JOURNAL_INTERVAL);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     loop {
@@ -82,51 +83,51 @@ pub(crate) async fn send(
                 Some((_, Err(error))) => Some(error),
             },
             _ = ticks.tick() => {
-                show.at(uploads.sent());
+                progress.update(uploads.sent());
                 None
             }
-            _ = notes.tick() => {
-                sender.write_note(&manifest.id).await;
+            _ = journal_ticks.tick() => {
+                sender.write_journal(&manifest.id).await;
                 None
             }
             _ = interrupt.recv() => Some(anyhow::anyhow!("it was interrupted")),
-            _ = terminate.recv() => Some(anyhow::anyhow!("it was told to stop")),
+            _ = terminate.recv() => Some(anyhow::anyhow!("it was terminated")),
         };
         if let Some(error) = stopped {
             if failed.is_some() && error.downcast_ref::<UploadError>().is_none() && error.source().is_none() {
-                // Told twice: at once, whatever stays behind.
+                // A second signal stops at once and cleans nothing up.
                 break;
             }
-            // What was cut short by the first failure is none of its own.
+            // Uploads that the first failure aborts are not failures of their own.
             failed.get_or_insert(error);
             uploads.stop();
         }
     }
     drop(all);
-    show.at(uploads.sent());
+    progress.update(uploads.sent());
     match failed {
         None => Ok(sent),
         Some(error) => {
-            sender.write_note(&manifest.id).await;
+            sender.write_journal(&manifest.id).await;
             Err(error)
         }
     }
 }
 
-impl Sender<'_> {
-    /// Uploads a file, unless the very same bytes are there: then true.
-    async fn one(&self, planned: &Planned, key: &str) -> anyhow::Result<(Uploaded, bool)> {
+impl FileUploader<'_> {
+    /// Uploads a file. Skips it and returns true if the store has the same bytes.
+    async fn one(&self, planned: &PlannedFile, key: &str) -> anyhow::Result<(Uploaded, bool)> {
         if self.uploads.is_stopped() {
             return Err(UploadError::Stopped.into());
         }
         let lazy = planned.file.clone();
         let file = tokio::task::spawn_blocking(move || lazy.open_local(Wait::Yes)).await??;
         if let Some(object) = self.objects.get(key)
-            && let Some(crc32) = self.is_there(object, &file).await?
+            && let Some(crc32) = self.unchanged_crc32(object, &file).await?
         {
             self.uploads.skip(object.size);
             let uploaded = Uploaded { etag: object.etag.clone(), crc32, size: object.size };
-            self.lock().add(key.to_owned(), &uploaded);
+            self.journal.lock().add(key.to_owned(), &uploaded);
             return Ok((uploaded, true));
         }
         let media_type =
@@ -135,17 +136,17 @@ impl Sender<'_> {
         if uploaded.etag.is_none() {
             uploaded.etag = self.store.head(key).await?.etag;
         }
-        self.lock().add(key.to_owned(), &uploaded);
+        self.journal.lock().add(key.to_owned(), &uploaded);
         Ok((uploaded, false))
     }
 
-    /// The CRC-32, if the object's is known and the file's is the same. Size and time alone say too little.
-    async fn is_there(&self, object: &Object, file: &LocalFile) -> anyhow::Result<Option<u32>> {
+    /// Returns the CRC-32 if the object's is known and the file's is equal. Size and time alone prove nothing.
+    async fn unchanged_crc32(&self, object: &Object, file: &LocalFile) -> anyhow::Result<Option<u32>> {
         if object.size != file.size() {
             return Ok(None);
         }
-        let noted = self.lock().crc32(object);
-        let theirs = match noted {
+        let journaled = self.journal.lock().crc32(object);
+        let theirs = match journaled {
             Some(crc32) => Some(crc32),
             None => self.store.crc32(object).await?,
         };
@@ -154,13 +155,9 @@ impl Sender<'_> {
         Ok((ours == theirs).then_some(ours))
     }
 
-    async fn write_note(&self, id: &str) {
-        let note = self.lock().clone();
-        // Without it the next run sends more than it would have to.
-        let _ = note.write(self.store, id).await;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Note> {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn write_journal(&self, id: &str) {
+        let journal = self.journal.lock().clone();
+        // Without it a later run uploads these files again.
+        let _ = journal.write(self.store, id).await;
     }
 }

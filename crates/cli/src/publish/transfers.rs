@@ -1,6 +1,5 @@
-//! `outflow transfers` and `outflow unpublish`: what is in a store, and taking it away.
+//! `outflow transfers` and `outflow unpublish`.
 
-use std::io::Write as _;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
@@ -12,17 +11,19 @@ use outflow_catalog::{
 };
 use serde::Serialize;
 
-use crate::Failure;
-use crate::publish::note::Note;
-use crate::publish::{open_store, transfer_id};
+use super::journal::UploadJournal;
+use super::store::{open_store, transfer_id};
+use crate::failure::{Failure, print};
 
-/// Manifests that are read, and objects that are deleted, at the same time.
+/// Manifests that are read, or objects that are deleted, at the same time.
 const PARALLEL: usize = 16;
-/// A store with more is not listed.
-const MOST: usize = 1_000_000;
+/// Maximum number of transfers in a store that can be listed.
+///
+/// Bound: transfers.
+const MAX_TRANSFERS: usize = 1_000_000;
 
 #[derive(Args, Debug)]
-pub(crate) struct ListOptions {
+pub(crate) struct TransfersArgs {
     /// The store
     #[arg(long, value_name = "STORE", env = "OUTFLOW_STORE")]
     store: String,
@@ -33,7 +34,7 @@ pub(crate) struct ListOptions {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct UnpublishOptions {
+pub(crate) struct UnpublishArgs {
     /// The transfer
     #[arg(value_name = "ID", value_parser = transfer_id)]
     id: String,
@@ -44,7 +45,7 @@ pub(crate) struct UnpublishOptions {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct TransferRow {
     id: String,
     address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,12 +57,12 @@ struct Line {
     expired: bool,
     files: usize,
     bytes: u64,
-    /// What is wrong with its manifest.
+    /// Why its manifest cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-pub(crate) fn list(options: ListOptions) -> Result<(), Failure> {
+pub(crate) fn list(options: TransfersArgs) -> Result<(), Failure> {
     let store = open_store(&options.store, PARALLEL)?;
     let mut lines = store.wait(lines(&store)).context("cannot list the transfers")?;
     lines.sort_by(|one, other| (&one.created, &one.id).cmp(&(&other.created, &other.id)));
@@ -72,7 +73,7 @@ pub(crate) fn list(options: ListOptions) -> Result<(), Failure> {
     } else {
         for line in &lines {
             if let Some(error) = &line.error {
-                eprintln!("outflow: the transfer {} has no good manifest: {error}", line.id);
+                eprintln!("outflow: cannot use the manifest of the transfer {}: {error}", line.id);
                 continue;
             }
             let created = line.created.as_deref().unwrap_or_default();
@@ -89,13 +90,11 @@ pub(crate) fn list(options: ListOptions) -> Result<(), Failure> {
             text.push('\n');
         }
     }
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot print the list")?;
-    Ok(())
+    Ok(print(&text)?)
 }
 
-async fn lines(store: &Store) -> anyhow::Result<Vec<Line>> {
-    let (folders, _) = store.list_folder("", MOST).await?;
+async fn lines(store: &Store) -> anyhow::Result<Vec<TransferRow>> {
+    let (folders, _) = store.list_folder("", MAX_TRANSFERS).await?;
     let ids = folders.into_iter().filter(|name| is_transfer_id(name));
     let mut read = futures_util::stream::iter(ids).map(|id| line(store, id)).buffer_unordered(PARALLEL);
     let mut lines = Vec::new();
@@ -105,9 +104,9 @@ async fn lines(store: &Store) -> anyhow::Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// None for a folder without a manifest: it is no transfer, or none yet.
-async fn line(store: &Store, id: String) -> anyhow::Result<Option<Line>> {
-    let mut line = Line {
+/// Returns `None` for a folder without a manifest: it is not a transfer, or not yet.
+async fn line(store: &Store, id: String) -> anyhow::Result<Option<TransferRow>> {
+    let mut line = TransferRow {
         address: format!("/t/{id}/"),
         title: None,
         created: None,
@@ -142,13 +141,13 @@ async fn line(store: &Store, id: String) -> anyhow::Result<Option<Line>> {
     Ok(Some(line))
 }
 
-/// To the second.
+/// Nanoseconds since 1970 in the form of RFC 3339, in whole seconds.
 fn time(nanos: i64) -> String {
     let time = jiff::Timestamp::try_from(time_of(nanos)).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-pub(crate) fn unpublish(options: UnpublishOptions) -> Result<(), Failure> {
+pub(crate) fn unpublish(options: UnpublishArgs) -> Result<(), Failure> {
     let store = open_store(&options.store, PARALLEL)?;
     let id = &options.id;
     let deleted = store.wait(remove(&store, id)).with_context(|| format!("cannot unpublish {id}"))?;
@@ -164,20 +163,17 @@ async fn remove(store: &Store, id: &str) -> anyhow::Result<usize> {
     };
     let manifest = Manifest::key_of(id);
     let published = is_there(store.head(&manifest).await)?;
-    let note = Note::key_of(id);
-    if !published && !is_there(store.head(&note).await)? {
-        bail!(
-            "there is no transfer {id} in {}, nor a part of one; outflow transfers shows what there is",
-            store.address()
-        );
+    let journal = UploadJournal::key_of(id);
+    if !published && !is_there(store.head(&journal).await)? {
+        bail!("no transfer {id} in {}; `outflow transfers` lists them", store.address());
     }
-    // If this breaks, the note still says that the rest may be deleted.
+    // If the deletion breaks off, the journal marks the remaining objects as deletable.
     if published {
-        Note::default().write(store, id).await?;
+        UploadJournal::default().write(store, id).await?;
     }
     store.delete(&manifest).await?;
     let objects = store.list(id, Manifest::MAX_FILES + 16).await?;
-    let rest = objects.iter().map(|object| object.key.as_str()).filter(|key| *key != note);
+    let rest = objects.iter().map(|object| object.key.as_str()).filter(|key| *key != journal);
     let mut deletions =
         futures_util::stream::iter(rest).map(|key| store.delete(key)).buffer_unordered(PARALLEL);
     let mut deleted = usize::from(published);
@@ -185,6 +181,6 @@ async fn remove(store: &Store, id: &str) -> anyhow::Result<usize> {
         done?;
         deleted += 1;
     }
-    store.delete(&note).await?;
+    store.delete(&journal).await?;
     Ok(deleted)
 }

@@ -1,4 +1,4 @@
-//! What commands that serve have in common: how many connections and threads, and the first line.
+//! How many connections and threads a serving command has, and its first line on standard output.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -6,40 +6,45 @@ use std::net::SocketAddr;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How long responses may take to finish after the first signal, in seconds, if nobody says otherwise.
-pub(crate) const DRAIN: u32 = 10;
+/// Default time for downloads to finish after the first SIGINT or SIGTERM, in seconds.
+pub(crate) const DEFAULT_DRAIN: u32 = 10;
 
-/// Makes room for as many open files as the process may have, and says how many connections that is.
-pub(crate) fn max_connections(asked: Option<u32>) -> usize {
-    asked.map_or(open_files() / 4 * 3, |n| n as usize).max(1)
+/// Open files that the process uses at most, whatever the limit of the system is.
+///
+/// Bound: connections.
+const MAX_OPEN_FILES: usize = 1 << 20;
+
+/// Raises the limit of open files to the maximum of the process and returns how many connections fit: as many as
+/// requested, or 3/4 of the limit.
+pub(crate) fn max_connections(requested: Option<u32>) -> usize {
+    requested.map_or(open_files() / 4 * 3, |n| n as usize).max(1)
 }
 
-/// As many open files as the process may have, which from here on are allowed; a million at the most.
+/// Raises the limit of open files to the maximum of the process (setrlimit(2)) and returns it.
 pub(crate) fn open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
     let now = getrlimit(Resource::Nofile).current;
-    // No limit is written as none; a million connections are enough.
-    usize::try_from(now.unwrap_or(1 << 20)).unwrap_or(1 << 20).min(1 << 20)
+    now.map_or(MAX_OPEN_FILES, |now| usize::try_from(now).unwrap_or(MAX_OPEN_FILES)).min(MAX_OPEN_FILES)
 }
 
-/// As many threads as are asked for, or one for each processor.
-pub(crate) fn threads(asked: Option<u16>) -> usize {
-    match asked {
+/// The requested number of threads, or one for each processor.
+pub(crate) fn threads(requested: Option<u16>) -> usize {
+    match requested {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
 
-/// Says on stdout that the kernel takes connections. Whoever reads this line may be gone, which is no reason not to serve.
-pub(crate) fn announce(scheme: &str, address: SocketAddr) {
-    say(format_args!("listening on {scheme}://{address}/"));
+/// Prints the URL once the kernel accepts connections.
+pub(crate) fn announce_url(scheme: &str, address: SocketAddr) {
+    announce(format_args!("listening on {scheme}://{address}/"));
 }
 
-/// The same for what has no URL.
-pub(crate) fn say(line: impl Display) {
+/// Prints the first line on standard output. Its reader may have gone, which is no reason to stop.
+pub(crate) fn announce(line: impl Display) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }

@@ -1,4 +1,4 @@
-//! The address to listen on.
+//! The address to listen on, and its socket.
 
 use std::fmt;
 use std::io;
@@ -8,78 +8,81 @@ use std::str::FromStr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use serde::Deserialize;
 
-/// Connections that the kernel keeps waiting; it lowers the number to `net.core.somaxconn`.
+/// Connections that the kernel queues until they are accepted; it lowers the number to
+/// `net.core.somaxconn`.
+///
+/// Bound: connections.
 const BACKLOG: i32 = 4096;
 
-/// `host:port`, whose host may be a name.
+/// `host:port`; the host may be a name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
-pub(crate) struct Listen(String);
+pub(crate) struct ListenAddress(String);
 
-/// The flags that choose an address, for messages.
-pub(crate) struct Flags {
+/// The flags by which a command's address is chosen, for messages.
+pub(crate) struct AddressFlags {
     pub(crate) host: &'static str,
     pub(crate) port: &'static str,
 }
 
-/// Those of a command whose address is one flag.
-pub(crate) const LISTEN: Flags = Flags { host: "--listen", port: "--listen" };
+/// `--listen HOST:PORT`.
+pub(crate) const LISTEN: AddressFlags = AddressFlags { host: "--listen", port: "--listen" };
 
-impl Default for Listen {
-    fn default() -> Listen {
-        Listen("127.0.0.1:8080".to_owned())
+impl Default for ListenAddress {
+    fn default() -> ListenAddress {
+        ListenAddress("127.0.0.1:8080".to_owned())
     }
 }
 
-impl FromStr for Listen {
+impl FromStr for ListenAddress {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Listen, String> {
+    fn from_str(text: &str) -> Result<ListenAddress, String> {
         let port = text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
         match port {
-            Some((host, Ok(_))) if !host.is_empty() => Ok(Listen(text.to_owned())),
+            Some((host, Ok(_))) if !host.is_empty() => Ok(ListenAddress(text.to_owned())),
             _ => Err("an address is host:port, such as 127.0.0.1:8080 or [::]:80".to_owned()),
         }
     }
 }
 
-impl TryFrom<String> for Listen {
+impl TryFrom<String> for ListenAddress {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Listen, String> {
+    fn try_from(text: String) -> Result<ListenAddress, String> {
         text.parse()
     }
 }
 
-impl fmt::Display for Listen {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Listen {
-    /// Of a host, which may be an IPv6 address with or without brackets, and a port.
-    pub(crate) fn of(host: &str, port: u16) -> Listen {
+impl ListenAddress {
+    /// From a host, which may be an IPv6 address with or without brackets, and a port.
+    pub(crate) fn of(host: &str, port: u16) -> ListenAddress {
         if host.contains(':') && !host.starts_with('[') {
-            Listen(format!("[{host}]:{port}"))
+            ListenAddress(format!("[{host}]:{port}"))
         } else {
-            Listen(format!("{host}:{port}"))
+            ListenAddress(format!("{host}:{port}"))
         }
     }
 
     /// Opens the listening socket.
-    pub(crate) fn open(&self, flags: &Flags) -> anyhow::Result<TcpListener> {
-        let Flags { host, port } = flags;
+    pub(crate) fn open(&self, flags: &AddressFlags) -> anyhow::Result<TcpListener> {
+        let AddressFlags { host, port } = flags;
         let advice = |error: io::Error| {
             let what_to_do = match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "another program listens there already; choose another port with {port}, 0 picks a free one"
+                    "another program already listens there; choose another port with {port}, 0 picks a free one"
                 ),
                 io::ErrorKind::PermissionDenied => {
-                    format!("ports below 1024 are for privileged programs; choose a higher one with {port}")
+                    format!("ports below 1024 need privileges; choose a higher one with {port}")
                 }
                 io::ErrorKind::AddrNotAvailable => format!(
-                    "this machine has no such address; choose another one with {host}: 0.0.0.0 and [::] stand for all that it has"
+                    "this machine has no such address; choose another with {host}: 0.0.0.0 and [::] mean all of its addresses"
                 ),
                 _ => format!("choose another address with {host}"),
             };
@@ -100,7 +103,7 @@ impl Listen {
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // A restart must not wait for the last connections' TIME_WAIT.
+    // Without it a restart waits until the last connections have left TIME_WAIT.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
@@ -124,7 +127,7 @@ mod tests {
             ("1.2.3.4:65536", false),
             ("", false),
         ] {
-            assert_eq!(text.parse::<Listen>().is_ok(), is_one, "{text}");
+            assert_eq!(text.parse::<ListenAddress>().is_ok(), is_one, "{text}");
         }
     }
 
@@ -136,14 +139,14 @@ mod tests {
             ("::1", "[::1]:5000"),
             ("[::]", "[::]:5000"),
         ] {
-            assert_eq!(Listen::of(host, 5000).to_string(), text);
+            assert_eq!(ListenAddress::of(host, 5000).to_string(), text);
         }
     }
 
     #[test]
     fn a_busy_port_says_what_to_do() {
-        let listener = Listen("127.0.0.1:0".to_owned()).open(&LISTEN).unwrap();
-        let busy = Listen(listener.local_addr().unwrap().to_string()).open(&LISTEN).unwrap_err();
+        let listener = ListenAddress("127.0.0.1:0".to_owned()).open(&LISTEN).unwrap();
+        let busy = ListenAddress(listener.local_addr().unwrap().to_string()).open(&LISTEN).unwrap_err();
         assert!(busy.to_string().contains("--listen"), "{busy}");
     }
 }

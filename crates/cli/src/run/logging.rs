@@ -1,17 +1,39 @@
-//! Logs on stderr, written by a thread of their own, so that a slow terminal does not slow down downloads.
+//! Logs on standard error, written by a thread of their own: a slow terminal does not slow down downloads.
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::serve::options::{LogFormat, LogLevel};
+/// Log lines that wait to be written; further lines are dropped.
+///
+/// Bound: logs.
+const MAX_WAITING_LINES: usize = 8192;
 
-/// Lines that may wait to be written; further ones are dropped.
-const WAITING: usize = 8192;
+/// The least important lines that are logged.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
 
-/// Begins to log. Dropping the guard writes what waits.
+/// Text for people, JSON for programs.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Starts logging. Dropping the guard writes the lines that wait.
 pub(crate) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING)
+        .buffered_lines_limit(MAX_WAITING_LINES)
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());

@@ -1,5 +1,15 @@
 //! What commands that serve have in common, from their sockets to their end.
+//!
+//! ```text
+//! listen    the address to listen on, and its socket
+//! tls       certificates, redirects and HSTS for that socket
+//! limits    open files, connections and threads; the first line on standard output
+//! logging   logs on standard error
+//! signals   SIGINT, SIGTERM and SIGHUP
+//! folders   the user's folders for cache and state
+//! ```
 
+pub(crate) mod folders;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod logging;

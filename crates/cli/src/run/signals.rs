@@ -1,4 +1,4 @@
-//! What signals do to a server: SIGINT and SIGTERM end it, SIGHUP has it read its files again.
+//! Signals of a server: SIGINT and SIGTERM end it, SIGHUP makes it read its files again.
 
 use std::time::Duration;
 

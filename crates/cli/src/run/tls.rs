@@ -1,4 +1,4 @@
-//! What `outflow serve` is told about TLS: which certificates, and what becomes of those who come without.
+//! TLS of a serving command: which certificates, and what clients without TLS receive.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -10,26 +10,44 @@ use outflow_certs::{Acme, AcmeOptions, CertificateFiles, CertificatePaths, Files
 use outflow_wire::rustls::server::ResolvesServerCert;
 use outflow_wire::{Listener, Tls, TlsOptions};
 
-use crate::Failure;
-use crate::ledger;
-use crate::run::listen::Flags;
+use crate::failure::Failure;
+use crate::run::folders;
+use crate::run::listen::{AddressFlags, ListenAddress};
 use crate::run::signals::Hangup;
-use crate::serve::options::Options;
 
-/// The flag of the listener that redirects, for messages.
-const REDIRECT: Flags = Flags { host: "--redirect-http", port: "--redirect-http" };
+const REDIRECT: AddressFlags = AddressFlags { host: "--redirect-http", port: "--redirect-http" };
 
-/// Says what makes no sense together.
-pub(crate) fn check(options: &Options) -> Result<(), Failure> {
+/// TLS as options ask for it; nothing by default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsArgs {
+    /// PEM files of certificates, and of the private key of each.
+    pub(crate) certificates: Vec<PathBuf>,
+    pub(crate) keys: Vec<PathBuf>,
+    /// Names whose certificates come from a certificate authority.
+    pub(crate) acme: Vec<String>,
+    pub(crate) acme_contact: Vec<String>,
+    pub(crate) acme_directory: Option<String>,
+    pub(crate) acme_cache: Option<PathBuf>,
+    pub(crate) acme_ca: Option<PathBuf>,
+    /// Lifetime of Strict-Transport-Security, in seconds.
+    pub(crate) hsts: Option<u32>,
+    /// A second address, without TLS, that redirects to this one.
+    pub(crate) redirect_http: Option<ListenAddress>,
+    /// Whether to offer HTTP/2; yes by default.
+    pub(crate) http2: Option<bool>,
+}
+
+/// Refuses options that contradict each other.
+pub(crate) fn check(options: &TlsArgs) -> Result<(), Failure> {
     consistent(options).map_err(Failure::Usage)
 }
 
-fn consistent(options: &Options) -> anyhow::Result<()> {
-    let (certificates, keys) = (options.tls_cert.len(), options.tls_key.len());
+fn consistent(options: &TlsArgs) -> anyhow::Result<()> {
+    let (certificates, keys) = (options.certificates.len(), options.keys.len());
     ensure!(
         certificates == keys,
-        "--tls-cert is there {certificates} times and --tls-key {keys} times: each certificate needs its key; if both are in \
-         one file, name that for both"
+        "--tls-cert is given {certificates} times and --tls-key {keys} times: each certificate needs its key; if both are \
+         in one file, name that file for both"
     );
     for (flag, is_there) in [
         ("--acme-contact", !options.acme_contact.is_empty()),
@@ -39,46 +57,48 @@ fn consistent(options: &Options) -> anyhow::Result<()> {
     ] {
         ensure!(
             !is_there || !options.acme.is_empty(),
-            "{flag} is about --acme: say for which domain, with --acme DOMAIN"
+            "{flag} needs --acme: name the domain with --acme DOMAIN"
         );
     }
     for (flag, is_there) in
         [("--redirect-http", options.redirect_http.is_some()), ("--hsts", options.hsts.is_some())]
     {
         ensure!(
-            !is_there || is_asked_for(options),
-            "{flag} leads to TLS, which this server does not speak: add --tls-cert and --tls-key, or --acme"
+            !is_there || is_requested(options),
+            "{flag} needs TLS, which this server does not speak: add --tls-cert and --tls-key, or --acme"
         );
     }
     Ok(())
 }
 
-fn is_asked_for(options: &Options) -> bool {
-    !options.tls_cert.is_empty() || !options.acme.is_empty()
+fn is_requested(options: &TlsArgs) -> bool {
+    !options.certificates.is_empty() || !options.acme.is_empty()
 }
 
-/// The listeners of a server, and what goes with them.
+/// The listeners of a server, with what the server needs for them.
 pub(crate) struct Listeners {
     pub(crate) all: Vec<Listener>,
     /// `http` or `https`, for the first of them.
     pub(crate) scheme: &'static str,
-    pub(crate) behind: Option<Behind>,
-    /// What SIGHUP does.
+    /// `None` when clients are neither redirected nor given HSTS.
+    pub(crate) secured: Option<SecuredBy>,
+    /// Called on SIGHUP.
     pub(crate) hangup: Option<Hangup>,
 }
 
-/// What a service behind TLS needs around it.
+/// Redirects and HSTS around a service.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Behind {
-    /// Where TLS is spoken.
+pub(crate) struct SecuredBy {
+    /// Port of the TLS listener.
     pub(crate) port: u16,
     pub(crate) hsts: Option<Duration>,
 }
 
-/// Puts TLS on `listener`, if that is asked for, and opens the one that redirects. From here on certificates are looked after.
-pub(crate) fn open(options: &Options, listener: TcpListener) -> anyhow::Result<Listeners> {
-    if !is_asked_for(options) {
-        return Ok(Listeners { all: vec![listener.into()], scheme: "http", behind: None, hangup: None });
+/// Puts TLS on `listener` if the options ask for it, opens the redirecting listener, and starts to renew
+/// and reload certificates.
+pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<Listeners> {
+    if !is_requested(options) {
+        return Ok(Listeners { all: vec![listener.into()], scheme: "http", secured: None, hangup: None });
     }
     let redirects = options.redirect_http.as_ref().map(|address| address.open(&REDIRECT)).transpose()?;
     let files = open_files(options)?;
@@ -89,43 +109,43 @@ pub(crate) fn open(options: &Options, listener: TcpListener) -> anyhow::Result<L
         }
         (Some(files), None) => Arc::<CertificateFiles>::clone(files),
         (None, Some(acme)) => Arc::<Acme>::clone(acme),
-        // Asked for means that there is one of them.
-        (None, None) => anyhow::bail!("there is no certificate for TLS"),
+        (None, None) => anyhow::bail!("no certificate for TLS; name one with --tls-cert, or use --acme"),
     };
     let tls =
         TlsOptions { http2: options.http2.unwrap_or(true), acme: acme.is_some(), ..TlsOptions::default() };
-    let tls = Arc::new(Tls::new(certificates, &tls).context("TLS cannot be set up")?);
+    let tls = Arc::new(Tls::new(certificates, &tls).context("cannot set up TLS")?);
     let port = listener.local_addr().context("the listening socket has no address")?.port();
     let mut all = vec![Listener::with_tls(listener, tls)];
     if let Some(redirects) = redirects {
         let address = redirects.local_addr().context("the listening socket has no address")?;
-        tracing::info!(%address, "sending on to https whoever comes without");
+        tracing::info!(%address, "redirecting clients without TLS");
         all.push(redirects.into());
     }
     let hsts = options.hsts.map(|seconds| Duration::from_secs(seconds.into()));
-    let behind = (all.len() > 1 || hsts.is_some()).then_some(Behind { port, hsts });
-    Ok(Listeners { all, scheme: "https", behind, hangup: Some(hangup(files)) })
+    let secured = (all.len() > 1 || hsts.is_some()).then_some(SecuredBy { port, hsts });
+    Ok(Listeners { all, scheme: "https", secured, hangup: Some(hangup(files)) })
 }
 
-fn open_files(options: &Options) -> anyhow::Result<Option<Arc<CertificateFiles>>> {
-    if options.tls_cert.is_empty() {
+fn open_files(options: &TlsArgs) -> anyhow::Result<Option<Arc<CertificateFiles>>> {
+    if options.certificates.is_empty() {
         return Ok(None);
     }
-    let pairs = options.tls_cert.iter().zip(&options.tls_key);
+    let pairs = options.certificates.iter().zip(&options.keys);
     let pairs = pairs
         .map(|(certificate, key)| CertificatePaths { certificate: certificate.clone(), key: key.clone() });
     let files = CertificateFiles::open_all(pairs.collect())?;
-    files.watch().context("no thread to look after certificates")?;
+    files.watch().context("cannot start the thread that watches certificates")?;
     Ok(Some(files))
 }
 
-fn open_acme(options: &Options) -> anyhow::Result<Option<Arc<Acme>>> {
+fn open_acme(options: &TlsArgs) -> anyhow::Result<Option<Arc<Acme>>> {
     if options.acme.is_empty() {
         return Ok(None);
     }
-    let cache = options.acme_cache.clone().or_else(default_cache);
-    let cache = cache
-        .context("neither XDG_STATE_HOME nor HOME says where certificates are kept; --acme-cache does")?;
+    let default = || folders::state().map(|state| state.join("acme"));
+    let cache = options.acme_cache.clone().or_else(default).context(
+        "no folder for certificates: neither XDG_STATE_HOME nor HOME is set; name one with --acme-cache",
+    )?;
     Ok(Some(Acme::start(AcmeOptions {
         domains: options.acme.clone(),
         contacts: options.acme_contact.clone(),
@@ -135,14 +155,10 @@ fn open_acme(options: &Options) -> anyhow::Result<Option<Arc<Acme>>> {
     })?))
 }
 
-fn default_cache() -> Option<PathBuf> {
-    Some(ledger::state_folder()?.join("acme"))
-}
-
 fn hangup(files: Option<Arc<CertificateFiles>>) -> Hangup {
     Box::new(move || {
         if let Some(files) = &files {
-            // What is wrong is in the log.
+            // `reload` logs its errors.
             let _ = files.reload();
         }
     })
@@ -153,27 +169,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_no_sense_together_is_said() {
+    fn contradicting_options_are_refused() {
         let path = |name: &str| vec![PathBuf::from(name)];
-        let none = Options::default();
-        let files = Options { tls_cert: path("c"), tls_key: path("k"), ..none.clone() };
-        let acme = Options { acme: vec!["a.test".to_owned()], ..none.clone() };
+        let none = TlsArgs::default();
+        let files = TlsArgs { certificates: path("c"), keys: path("k"), ..none.clone() };
+        let acme = TlsArgs { acme: vec!["a.test".to_owned()], ..none.clone() };
         for (options, wrong) in [
             (none.clone(), None),
             (files.clone(), None),
             (acme.clone(), None),
-            (Options { hsts: Some(1), ..files.clone() }, None),
-            (Options { redirect_http: Some(Default::default()), ..acme.clone() }, None),
-            (Options { acme_ca: Some("x".into()), ..acme }, None),
-            (Options { tls_cert: path("c"), ..none.clone() }, Some("--tls-key 0 times")),
-            (Options { tls_key: path("k"), ..none.clone() }, Some("--tls-cert is there 0 times")),
-            (Options { tls_key: vec!["a".into(), "b".into()], ..files.clone() }, Some("--tls-key 2 times")),
-            (Options { hsts: Some(1), ..none.clone() }, Some("--hsts")),
-            (Options { redirect_http: Some(Default::default()), ..none.clone() }, Some("--redirect-http")),
-            (Options { acme_ca: Some("x".into()), ..files.clone() }, Some("--acme-ca")),
-            (Options { acme_cache: Some("x".into()), ..files.clone() }, Some("--acme-cache")),
-            (Options { acme_directory: Some("x".into()), ..files.clone() }, Some("--acme-directory")),
-            (Options { acme_contact: vec!["x".to_owned()], ..files }, Some("--acme-contact")),
+            (TlsArgs { hsts: Some(1), ..files.clone() }, None),
+            (TlsArgs { redirect_http: Some(Default::default()), ..acme.clone() }, None),
+            (TlsArgs { acme_ca: Some("x".into()), ..acme }, None),
+            (TlsArgs { certificates: path("c"), ..none.clone() }, Some("--tls-key 0 times")),
+            (TlsArgs { keys: path("k"), ..none.clone() }, Some("--tls-cert is given 0 times")),
+            (TlsArgs { keys: vec!["a".into(), "b".into()], ..files.clone() }, Some("--tls-key 2 times")),
+            (TlsArgs { hsts: Some(1), ..none.clone() }, Some("--hsts")),
+            (TlsArgs { redirect_http: Some(Default::default()), ..none.clone() }, Some("--redirect-http")),
+            (TlsArgs { acme_ca: Some("x".into()), ..files.clone() }, Some("--acme-ca")),
+            (TlsArgs { acme_cache: Some("x".into()), ..files.clone() }, Some("--acme-cache")),
+            (TlsArgs { acme_directory: Some("x".into()), ..files.clone() }, Some("--acme-directory")),
+            (TlsArgs { acme_contact: vec!["x".to_owned()], ..files }, Some("--acme-contact")),
         ] {
             let found = consistent(&options).map_err(|error| error.to_string());
             match wrong {

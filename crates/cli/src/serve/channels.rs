@@ -1,4 +1,4 @@
-//! What `outflow serve` can be told about channels, and the channels that come of it.
+//! Options of `outflow serve` about channels.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 use outflow_server::channels::{Channels, Settings, Subscribe, Tokens};
 use serde::Deserialize;
 
-/// Every key is optional; without tokens there are no channels.
+/// Every key is optional; without a file of tokens there are no channels.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(crate) struct ChannelOptions {
-    /// File of tokens for channels at /channels/NAME: lines of the form "publish TOKEN" or "subscribe TOKEN"; without
-    /// one there are no channels
+pub(crate) struct ChannelArgs {
+    /// File of tokens for channels at /channels/NAME, with lines "publish TOKEN" or "subscribe TOKEN"; without it
+    /// there are no channels
     #[arg(
         id = "channel_tokens",
         long = "channel-tokens",
@@ -22,16 +22,16 @@ pub(crate) struct ChannelOptions {
     )]
     tokens: Option<PathBuf>,
 
-    /// Who may subscribe: whoever knows a channel's name, or whoever has a token [default: token]
+    /// Subscribe without a token (open), or with one only (token) [default: token]
     #[arg(
         id = "channel_subscribe",
         long = "channel-subscribe",
         value_name = "WHO",
         env = "OUTFLOW_CHANNEL_SUBSCRIBE"
     )]
-    subscribe: Option<Who>,
+    subscribe: Option<SubscribeWith>,
 
-    /// Events of a channel that are kept for those who ask for the earliest [default: 100]
+    /// Events of each channel that are kept for subscribers that reconnect [default: 100]
     #[arg(
         id = "channel_history",
         long = "channel-history",
@@ -41,7 +41,7 @@ pub(crate) struct ChannelOptions {
     )]
     history: Option<u16>,
 
-    /// Subscribers from one address [default: 1000]
+    /// Maximum number of subscribers from one address [default: 1000]
     #[arg(
         id = "channel_per_address",
         long = "channel-per-address",
@@ -50,7 +50,7 @@ pub(crate) struct ChannelOptions {
     )]
     per_address: Option<u32>,
 
-    /// Subscribers with one token [default: 1000000]
+    /// Maximum number of subscribers with one token [default: 1000000]
     #[arg(
         id = "channel_per_token",
         long = "channel-per-token",
@@ -59,7 +59,7 @@ pub(crate) struct ChannelOptions {
     )]
     per_token: Option<u32>,
 
-    /// Subscribers of one channel [default: 1000000]
+    /// Maximum number of subscribers of one channel [default: 1000000]
     #[arg(
         id = "channel_per_channel",
         long = "channel-per-channel",
@@ -68,7 +68,7 @@ pub(crate) struct ChannelOptions {
     )]
     per_channel: Option<u32>,
 
-    /// Seconds after which a subscriber is asked to come again, for most a little earlier; 0: never [default: 600]
+    /// Seconds after which a subscriber has to reconnect, for most a little earlier; 0 for never [default: 600]
     #[arg(
         id = "channel_lifetime",
         long = "channel-lifetime",
@@ -78,7 +78,7 @@ pub(crate) struct ChannelOptions {
     )]
     lifetime: Option<u32>,
 
-    /// Whose pages may subscribe besides the server's own: https://HOST, or * for everybody's; separated by commas
+    /// Origins whose pages may subscribe besides the server's own: https://HOST, or * for all; separated by commas
     #[arg(
         id = "channel_origin",
         long = "channel-origin",
@@ -89,18 +89,18 @@ pub(crate) struct ChannelOptions {
     origins: Vec<String>,
 }
 
-/// Who may subscribe.
+/// What a subscriber needs.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Who {
+enum SubscribeWith {
     Open,
     Token,
 }
 
-impl ChannelOptions {
-    /// `self` where it says something, `weaker` elsewhere.
-    pub(crate) fn or(self, weaker: ChannelOptions) -> ChannelOptions {
-        ChannelOptions {
+impl ChannelArgs {
+    /// Takes each option from `self`, or from `weaker` where `self` has none.
+    pub(crate) fn or(self, weaker: ChannelArgs) -> ChannelArgs {
+        ChannelArgs {
             tokens: self.tokens.or(weaker.tokens),
             subscribe: self.subscribe.or(weaker.subscribe),
             history: self.history.or(weaker.history),
@@ -112,19 +112,19 @@ impl ChannelOptions {
         }
     }
 
-    /// Relative paths in a configuration file start where the file is.
-    pub(crate) fn start_at(&mut self, folder: &Path) {
+    /// Makes relative paths of a configuration file relative to its folder.
+    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
         if let Some(tokens) = &mut self.tokens {
             *tokens = folder.join(&*tokens);
         }
     }
 
-    /// Starts the channels that are asked for.
+    /// Starts channels, if there are tokens.
     pub(crate) fn start(&self) -> anyhow::Result<Option<Channels>> {
         let Some(path) = &self.tokens else {
             anyhow::ensure!(
                 self.subscribe.is_none() && self.history.is_none() && self.origins.is_empty(),
-                "without --channel-tokens there are no channels: name the file of the tokens that may publish"
+                "channels need --channel-tokens: name the file with the tokens that may publish"
             );
             return Ok(None);
         };
@@ -132,8 +132,8 @@ impl ChannelOptions {
         let settings = Settings {
             tokens: Tokens::load(path)?,
             subscribe: match self.subscribe {
-                Some(Who::Open) => Subscribe::Open,
-                Some(Who::Token) | None => Subscribe::Token,
+                Some(SubscribeWith::Open) => Subscribe::Open,
+                Some(SubscribeWith::Token) | None => Subscribe::Token,
             },
             history: self.history.map_or(default.history, usize::from),
             per_address: self.per_address.unwrap_or(default.per_address),
@@ -143,6 +143,6 @@ impl ChannelOptions {
             origins: self.origins.clone(),
             ..default
         };
-        Channels::start(settings).context("no thread for channels").map(Some)
+        Channels::start(settings).context("cannot start the threads of channels").map(Some)
     }
 }

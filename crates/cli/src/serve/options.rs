@@ -1,40 +1,42 @@
-//! What `outflow serve` can be told: one definition for flags, environment and configuration file.
+//! Options of `outflow serve`, from flags, environment and configuration file.
 //!
-//! A flag is stronger than the environment, and that than the file.
+//! A flag overrides the environment, which overrides the file.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::{Deserialize, Deserializer};
 
-use crate::Failure;
-use crate::args::duration::Keep;
-use crate::args::network::Net;
-use crate::args::size::Size;
-use crate::ledger::Webhook;
-use crate::run::listen::Listen;
-use crate::serve::channels::ChannelOptions;
-use crate::tunnel::TunnelOptions;
+use crate::args::duration::RetentionArg;
+use crate::args::network::NetworkArg;
+use crate::args::size::SizeArg;
+use crate::failure::Failure;
+use crate::run::listen::ListenAddress;
+use crate::run::logging::{LogFormat, LogLevel};
+use crate::run::tls::TlsArgs;
+use crate::serve::channels::ChannelArgs;
+use crate::serve::endpoints::WebhookArgs;
+use crate::tunnel::settings::TunnelArgs;
 
-/// Every key is optional; [`crate::serve`] knows the defaults.
+/// Every key is optional; `serve::run` has the defaults.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Options {
+pub(crate) struct ServeArgs {
     /// Folder or file to serve, or a store of transfers: s3://BUCKET/PREFIX, gs://…, az://…, https://…, file:///…
     /// [default: .]
     #[arg(env = "OUTFLOW_PATH")]
     pub(crate) path: Option<PathBuf>,
 
-    /// Serve a store's objects as folders and files, as they lie there, rather than transfers
+    /// Serve the objects of a store as folders and files, instead of transfers
     #[arg(long, env = "OUTFLOW_PLAIN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) plain: Option<bool>,
 
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", env = "OUTFLOW_LISTEN")]
-    pub(crate) listen: Option<Listen>,
+    pub(crate) listen: Option<ListenAddress>,
 
-    /// Serve names that begin with a dot, too
+    /// Serve names that begin with a dot
     #[arg(long, env = "OUTFLOW_HIDDEN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) hidden: Option<bool>,
 
@@ -42,60 +44,60 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTFLOW_FOLLOW_SYMLINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) follow_symlinks: Option<bool>,
 
-    /// Connections open at the same time; further ones wait [default: 3/4 of the limit of open files]
+    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open files]
     #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 
-    /// Folder that remembers the CRC-32s of files [default: outflow in the user's cache folder]
+    /// Folder in which CRC-32s of files are kept [default: outflow in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "OUTFLOW_CACHE")]
     pub(crate) cache: Option<PathBuf>,
 
-    /// Compute the CRC-32s of archives' files in quiet times [default: true]
+    /// Compute CRC-32s of files in archives in the background [default: true]
     #[arg(long, env = "OUTFLOW_CRC_BACKGROUND", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) crc_background: Option<bool>,
 
-    /// Let the kernel send files by reference, and splice what comes from stores over plain HTTP; false copies
-    /// both: slower, but whole files from stores are always checked, and it is safe from files that are
-    /// overwritten in place and from file systems with a page cache not to be trusted [default: true]
+    /// Send files by sendfile, and splice objects from stores over plain HTTP; false copies both, which is slower,
+    /// but checks every whole object from a store and is safe with files that are overwritten in place
+    /// [default: true]
     #[arg(long, env = "OUTFLOW_SENDFILE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) sendfile: Option<bool>,
 
-    /// Memory for what is fetched from a store and not sent yet, all downloads together [default: 256MiB]
+    /// Memory for segments that were fetched from a store and not sent yet, all downloads together [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "OUTFLOW_SEGMENT_MEMORY")]
-    pub(crate) segment_memory: Option<Size>,
+    pub(crate) segment_memory: Option<SizeArg>,
 
-    /// Connections to the store at the same time [default: 64]
+    /// Maximum number of connections to the store [default: 64]
     #[arg(long, value_name = "N", env = "OUTFLOW_STORE_CONNECTIONS", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) store_connections: Option<u16>,
 
-    /// Ask the store a second time when a download is about to run dry
+    /// Send a second request to the store when a download is about to run out of data
     #[arg(long, env = "OUTFLOW_HEDGE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) hedge: Option<bool>,
 
-    /// Where downloads and receipts are noted: sqlite:PATH, postgres://USER@HOST/DATABASE, or none
+    /// Database that records downloads and receipts: sqlite:PATH, postgres://USER@HOST/DATABASE, or none
     /// [default: sqlite in the user's state folder]
     #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
     pub(crate) ledger: Option<String>,
 
-    /// For how long downloads and events are kept: 90d, 12h, or for-ever [default: 90d]
+    /// How long downloads and events are kept: 90d, 12h, or for-ever [default: 90d]
     #[arg(long, value_name = "TIME", env = "OUTFLOW_LEDGER_KEEP")]
-    pub(crate) ledger_keep: Option<Keep>,
+    pub(crate) ledger_keep: Option<RetentionArg>,
 
-    /// How many changes may wait in memory while the ledger cannot be written; past that, new downloads are
-    /// refused [default: 100000]
+    /// Maximum number of changes that wait in memory while the ledger cannot be written; beyond it, new downloads
+    /// are refused [default: 100000]
     #[arg(long, value_name = "N", env = "OUTFLOW_LEDGER_BACKLOG", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) ledger_backlog: Option<u32>,
 
-    /// Tell of every tenth of a download that has arrived (download.progress)
+    /// Emit an event for each tenth of a download that has arrived (download.progress)
     #[arg(long, env = "OUTFLOW_PROGRESS_EVENTS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) progress_events: Option<bool>,
 
-    /// URL that is told of events by POST (Standard Webhooks); may be given several times
+    /// URL that receives events by POST (Standard Webhooks); may be given several times
     #[arg(long, value_name = "URL", env = "OUTFLOW_WEBHOOK", value_delimiter = ' ')]
     #[serde(default)]
     pub(crate) webhook: Vec<String>,
 
-    /// Secrets that sign what these URLs are told, separated by spaces; `outflow webhook-secret` makes one
+    /// Secrets that sign the events for these URLs, separated by spaces; `outflow webhook-secret` makes one
     #[arg(
         long,
         value_name = "SECRET",
@@ -106,20 +108,20 @@ pub(crate) struct Options {
     #[serde(default)]
     pub(crate) webhook_secret: Vec<String>,
 
-    /// Let these URLs lie in private networks
+    /// Allow these URLs to be in private networks
     #[arg(long, env = "OUTFLOW_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) webhook_allow_private: Option<bool>,
 
-    /// Those with filters and secrets of their own: in the configuration file only.
+    /// Webhooks with filters and secrets of their own, in the configuration file only.
     #[arg(skip)]
     #[serde(default)]
-    pub(crate) webhooks: Vec<Webhook>,
+    pub(crate) webhooks: Vec<WebhookArgs>,
 
-    /// Program that is started for each event, which is a line of JSON on its standard input
+    /// Program that is started for each event and reads it from standard input, as a line of JSON
     #[arg(long, value_name = "PROGRAM", env = "OUTFLOW_ON_EVENT")]
     pub(crate) on_event: Option<PathBuf>,
 
-    /// File with the keys that links are signed with; `outflow link-key` makes one
+    /// File with the keys that sign links; `outflow link-key` makes a key
     #[arg(long, value_name = "FILE", env = "OUTFLOW_LINK_KEYS")]
     pub(crate) link_keys: Option<PathBuf>,
 
@@ -127,42 +129,42 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTFLOW_REQUIRE_LINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) require_links: Option<bool>,
 
-    /// Addresses or networks of proxies that are believed what they say of their clients, separated by commas
+    /// Addresses or networks of proxies whose Forwarded and X-Forwarded-For fields are trusted, separated by commas
     #[arg(long, value_name = "NET", env = "OUTFLOW_TRUSTED_PROXIES", value_delimiter = ',')]
     #[serde(default)]
-    pub(crate) trusted_proxies: Vec<Net>,
+    pub(crate) trusted_proxies: Vec<NetworkArg>,
 
-    /// These proxies begin each connection with a PROXY header (version 1 or 2)
+    /// These proxies start each connection with a PROXY header (version 1 or 2)
     #[arg(long, env = "OUTFLOW_PROXY_PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) proxy_protocol: Option<bool>,
 
     #[command(flatten)]
     #[serde(default)]
-    pub(crate) channels: ChannelOptions,
+    pub(crate) channels: ChannelArgs,
 
-    /// Tunnels beside what is served: in the configuration file only.
+    /// A tunnel server beside the files, in the configuration file only.
     #[arg(skip)]
     #[serde(default)]
-    pub(crate) tunnel: Option<TunnelOptions>,
+    pub(crate) tunnel: Option<TunnelArgs>,
 
-    /// Speak TLS, with the certificate in this PEM file, and behind it those that vouch for it; several times for several
-    /// names, the first for everybody else
+    /// PEM file with a certificate for TLS, followed by its chain; may be given several times for several names, the
+    /// first is the default
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_CERT")]
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) tls_cert: Vec<PathBuf>,
 
-    /// PEM file of its private key; for each --tls-cert one, in the same order
+    /// PEM file with its private key; one for each --tls-cert, in the same order
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_KEY")]
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) tls_key: Vec<PathBuf>,
 
-    /// Speak TLS, with a certificate for this name from a certificate authority, whose terms you agree to (ACME,
-    /// TLS-ALPN-01: the name leads here, port 443 to this listener); several times, or separated by commas
+    /// Obtain the TLS certificate for this domain by ACME, and agree to the authority's terms (TLS-ALPN-01: the domain's
+    /// port 443 must lead to this listener); may be given several times, or separated by commas
     #[arg(long, value_name = "DOMAIN", env = "OUTFLOW_ACME", value_delimiter = ',')]
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) acme: Vec<String>,
 
-    /// Mail address that the authority may write to
+    /// Mail address for notices of the authority
     #[arg(long, value_name = "MAIL", env = "OUTFLOW_ACME_CONTACT", value_delimiter = ',')]
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) acme_contact: Vec<String>,
@@ -175,82 +177,62 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", env = "OUTFLOW_ACME_CACHE")]
     pub(crate) acme_cache: Option<PathBuf>,
 
-    /// PEM file of a further root that the authority's own TLS may be vouched for by
+    /// PEM file with a further root certificate to trust in TLS to the authority
     #[arg(long, value_name = "FILE", env = "OUTFLOW_ACME_CA")]
     pub(crate) acme_ca: Option<PathBuf>,
 
-    /// Tell browsers to come with TLS only, for so many seconds [default with TLS: no; without a value: a year]
+    /// Send Strict-Transport-Security with this lifetime in seconds [default: not sent; without a value: a year]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_HSTS", num_args = 0..=1, require_equals = true, default_missing_value = "31536000")]
     pub(crate) hsts: Option<u32>,
 
-    /// A second address, without TLS, that sends everybody on to the one with it
+    /// A second address, without TLS, that redirects to the one with TLS
     #[arg(long, value_name = "ADDR", env = "OUTFLOW_REDIRECT_HTTP")]
-    pub(crate) redirect_http: Option<Listen>,
+    pub(crate) redirect_http: Option<ListenAddress>,
 
     /// Offer HTTP/2 to clients with TLS [default: true]
     #[arg(long, env = "OUTFLOW_HTTP2", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) http2: Option<bool>,
 
-    /// Understand HTTP/2 without TLS as well, from clients that begin with it
+    /// Accept HTTP/2 without TLS from clients that start with it (prior knowledge)
     #[arg(long, env = "OUTFLOW_HTTP2_CLEARTEXT", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) http2_cleartext: Option<bool>,
 
-    /// Seconds that downloads have to finish after SIGINT or SIGTERM [default: 10]
+    /// Seconds for downloads to finish after SIGINT or SIGTERM [default: 10]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub(crate) drain: Option<u32>,
 
-    /// Threads that serve [default: one for each processor]
+    /// Number of serving threads [default: one for each processor]
     #[arg(long, value_name = "N", env = "OUTFLOW_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
-    /// How much is logged [default: info]
+    /// Least important lines to log [default: info]
     #[arg(long, value_name = "LEVEL", env = "OUTFLOW_LOG_LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
 
-    /// How it is logged, on stderr [default: text]
+    /// Format of the log on standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "OUTFLOW_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// TOML file with any of these as keys
+    /// TOML file with any of these options as keys
     #[arg(long, value_name = "FILE", env = "OUTFLOW_CONFIG")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
 }
 
-/// From silence to every detail.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// For people or for programs.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-impl Options {
-    /// Fills what neither a flag nor the environment said from the configuration file, if one is named.
-    pub(crate) fn with_config(mut self) -> Result<Options, Failure> {
+impl ServeArgs {
+    /// Fills options that neither a flag nor the environment sets from the configuration file.
+    pub(crate) fn with_config(mut self) -> Result<ServeArgs, Failure> {
         let Some(path) = self.config.take() else { return Ok(self) };
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-        let file = Options::parse(&text, &path).map_err(Failure::Usage)?;
+        let file = ServeArgs::parse(&text, &path).map_err(Failure::Usage)?;
         Ok(self.or(file))
     }
 
-    fn parse(text: &str, path: &Path) -> anyhow::Result<Options> {
-        let mut file: Options = toml::from_str(text)
-            .with_context(|| format!("the configuration file {} makes no sense", path.display()))?;
-        // Relative paths in a file start where the file is, wherever the command was called.
+    fn parse(text: &str, path: &Path) -> anyhow::Result<ServeArgs> {
+        let mut file: ServeArgs = toml::from_str(text)
+            .with_context(|| format!("the configuration file {} is invalid", path.display()))?;
+        // Relative paths in the file are relative to the file's folder, not to the working directory.
         let folder = path.parent().unwrap_or(Path::new(""));
         let served = file.path.as_mut().filter(|path| store_address(path).is_none());
         let named = [
@@ -261,9 +243,9 @@ impl Options {
             file.acme_cache.as_mut(),
             file.acme_ca.as_mut(),
         ];
-        file.channels.start_at(folder);
+        file.channels.resolve_paths(folder);
         if let Some(tunnel) = &mut file.tunnel {
-            tunnel.start_at(folder);
+            tunnel.resolve_paths(folder);
         }
         let lists = file.tls_cert.iter_mut().chain(&mut file.tls_key);
         for relative in named.into_iter().flatten().chain(lists) {
@@ -280,9 +262,25 @@ impl Options {
         Ok(file)
     }
 
-    /// `self` where it says something, `weaker` elsewhere.
-    fn or(self, weaker: Options) -> Options {
-        Options {
+    /// The options about TLS.
+    pub(crate) fn tls(&self) -> TlsArgs {
+        TlsArgs {
+            certificates: self.tls_cert.clone(),
+            keys: self.tls_key.clone(),
+            acme: self.acme.clone(),
+            acme_contact: self.acme_contact.clone(),
+            acme_directory: self.acme_directory.clone(),
+            acme_cache: self.acme_cache.clone(),
+            acme_ca: self.acme_ca.clone(),
+            hsts: self.hsts,
+            redirect_http: self.redirect_http.clone(),
+            http2: self.http2,
+        }
+    }
+
+    /// Takes each option from `self`, or from `weaker` where `self` has none.
+    fn or(self, weaker: ServeArgs) -> ServeArgs {
+        ServeArgs {
             path: self.path.or(weaker.path),
             plain: self.plain.or(weaker.plain),
             listen: self.listen.or(weaker.listen),
@@ -375,7 +373,7 @@ mod tests {
         ] {
             assert_eq!(store_address(Path::new(path)).is_some(), is_address, "{path}");
         }
-        let options = Options::parse("path = 's3://bucket/x'", Path::new("/etc/outflow.toml")).unwrap();
+        let options = ServeArgs::parse("path = 's3://bucket/x'", Path::new("/etc/outflow.toml")).unwrap();
         assert_eq!(options.path.as_deref(), Some(Path::new("s3://bucket/x")));
     }
 
@@ -439,12 +437,12 @@ mod tests {
             recipient = 'anna'
             allow-private = false
         ";
-        let options = Options::parse(text, Path::new("/etc/outflow/outflow.toml")).unwrap();
+        let options = ServeArgs::parse(text, Path::new("/etc/outflow/outflow.toml")).unwrap();
         assert_eq!(options.path.as_deref(), Some(Path::new("/etc/outflow/data")));
         assert_eq!(options.cache.as_deref(), Some(Path::new("/c")));
         let stored = (options.plain, options.store_connections, options.hedge);
         assert_eq!(stored, (Some(true), Some(9), Some(true)));
-        assert_eq!(options.segment_memory.map(Size::bytes), Some(1 << 30));
+        assert_eq!(options.segment_memory.map(SizeArg::bytes), Some(1 << 30));
         assert_eq!((options.max_connections, options.drain, options.threads), (Some(7), Some(3), Some(2)));
         assert_eq!((options.log_level, options.log_format), (Some(LogLevel::Warn), Some(LogFormat::Json)));
         assert_eq!(options.link_keys.as_deref(), Some(Path::new("/etc/outflow/keys")));
@@ -475,14 +473,14 @@ mod tests {
             "store-connections = 0",
             "segment-memory = '1 apple'",
         ] {
-            assert!(Options::parse(wrong, Path::new("x")).is_err(), "{wrong}");
+            assert!(ServeArgs::parse(wrong, Path::new("x")).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn what_was_said_louder_wins() {
-        let loud = Options { drain: Some(1), ..Options::default() };
-        let weak = Options { drain: Some(2), threads: Some(3), ..Options::default() };
+    fn the_stronger_source_wins() {
+        let loud = ServeArgs { drain: Some(1), ..ServeArgs::default() };
+        let weak = ServeArgs { drain: Some(2), threads: Some(3), ..ServeArgs::default() };
         let both = loud.or(weak);
         assert_eq!((both.drain, both.threads, both.hidden), (Some(1), Some(3), None));
     }

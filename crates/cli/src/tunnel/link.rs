@@ -1,4 +1,4 @@
-//! `outflow tunnel link`: an address that is good for one target.
+//! `outflow tunnel link`: an address that opens tunnels to one target.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,17 +8,16 @@ use clap::Args;
 use outflow_tunnel::server::Keys;
 use outflow_tunnel::server::Target;
 
-use crate::Failure;
-use crate::args::duration::Period;
+use crate::args::duration::DurationArg;
+use crate::failure::Failure;
 
-/// What it can be told.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct LinkOptions {
-    /// Where the tunnel's server is, such as https://example.org
+pub(crate) struct TunnelLinkArgs {
+    /// URL of the tunnel server, such as https://example.org
     #[arg(value_name = "URL")]
     url: String,
 
-    /// Host of the target, as the server knows it
+    /// Host of the target, resolved by the server
     #[arg(value_name = "HOST")]
     host: String,
 
@@ -30,23 +29,21 @@ pub(crate) struct LinkOptions {
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_LINK_KEY")]
     link_key: PathBuf,
 
-    /// For how long it can be used
+    /// How long the address is valid
     #[arg(long, value_name = "TIME", default_value = "10m")]
-    expires: Period,
+    expires: DurationArg,
 
-    /// Good for any number of tunnels until then, rather than for one
+    /// Allow any number of tunnels, not only one
     #[arg(long)]
     many: bool,
 }
 
-pub(crate) fn run(options: &LinkOptions) -> Result<(), Failure> {
+pub(crate) fn run(options: &TunnelLinkArgs) -> Result<(), Failure> {
     let target = Target::new(&options.host, options.port).ok_or_else(|| {
         Failure::Usage(anyhow::anyhow!("{}:{} is not a host and a port", options.host, options.port))
     })?;
     if options.expires.0 < Duration::from_secs(1) {
-        return Err(Failure::Usage(anyhow::anyhow!(
-            "--expires: an address that can be used needs at least 1s"
-        )));
+        return Err(Failure::Usage(anyhow::anyhow!("--expires is too short; at least 1s is needed")));
     }
     let path =
         Keys::sign(&options.link_key, &target, options.expires.0, options.many).context("--link-key")?;

@@ -2,52 +2,52 @@
 //!
 //! ```text
 //! serve       the server
-//!   settings  what is allowed, and to whom
+//!   settings    its targets and users, for `outflow serve` as well
 //! link        addresses for one target
-//! connect     the client, for one tunnel: standard input and output
-//!   stdio       those, as a tunnel's far end
-//! listen      the client, for as many as are asked for
-//!   reverse     the other way round: what is here, at an address of the server
-//! ssh_config  what to write into ssh's configuration
-//! client      what those clients have in common
+//! connect     the client for one tunnel, from standard input and output
+//!   stdio       these, as a tunnel's far end
+//! listen      the client that listens, for any number of tunnels
+//!   reverse     the server listens, and tunnels lead to a target here
+//! ssh_config  the stanza for ssh's configuration
+//! client      what these clients have in common
+//! connection  the connections that tunnels carry
 //! ```
 
 mod client;
 mod connect;
+mod connection;
 mod link;
 mod listen;
 mod reverse;
 mod serve;
-mod settings;
+pub(crate) mod settings;
 mod ssh_config;
 mod stdio;
 
 use clap::Subcommand;
 
-use crate::Failure;
-
-pub(crate) use settings::TunnelOptions;
+use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Serves tunnels to the targets that are allowed.
-    Serve(Box<serve::ServeOptions>),
-    /// Makes an address that lets whoever has it reach one target.
-    Link(link::LinkOptions),
-    /// Connects standard input and output to a target: ssh -o ProxyCommand='outflow tunnel connect URL %h %p' HOST.
-    Connect(Box<connect::ConnectOptions>),
-    /// Listens here for connections to a target; with --reverse, at the server for connections to something here.
-    Listen(Box<listen::ListenOptions>),
-    /// Prints what to write into ~/.ssh/config, so that ssh uses the tunnel by itself.
-    SshConfig(ssh_config::SshConfigOptions),
+pub(crate) enum TunnelCommand {
+    /// Serve tunnels to allowed targets
+    Serve(Box<serve::TunnelServeArgs>),
+    /// Make an address that opens tunnels to one target without a token
+    Link(link::TunnelLinkArgs),
+    /// Connect standard input and output to a target, as in ssh -o ProxyCommand='outflow tunnel connect URL %h %p' HOST
+    Connect(Box<connect::TunnelConnectArgs>),
+    /// Listen here for connections to a target; with --reverse, at the server for connections to a target here
+    Listen(Box<listen::TunnelListenArgs>),
+    /// Print the stanza for ~/.ssh/config that makes ssh use the tunnel
+    SshConfig(ssh_config::SshConfigArgs),
 }
 
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
+pub(crate) fn run(command: TunnelCommand) -> Result<(), Failure> {
     match command {
-        Command::Serve(options) => serve::run(*options),
-        Command::Link(options) => link::run(&options),
-        Command::Connect(options) => connect::run(&options),
-        Command::Listen(options) => listen::run(&options),
-        Command::SshConfig(options) => ssh_config::run(&options),
+        TunnelCommand::Serve(options) => serve::run(*options),
+        TunnelCommand::Link(options) => link::run(&options),
+        TunnelCommand::Connect(options) => connect::run(&options),
+        TunnelCommand::Listen(options) => listen::run(&options),
+        TunnelCommand::SshConfig(options) => ssh_config::run(&options),
     }
 }

@@ -1,4 +1,4 @@
-//! `outflow tunnel listen --reverse`: what is here, at an address of the server.
+//! `outflow tunnel listen --reverse`: the server listens, and tunnels lead to a target here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,41 +8,41 @@ use outflow_tunnel::carry::Joined;
 use outflow_tunnel::client::{Accepted, Client, Listening, Target};
 use tokio::net::TcpStream;
 
-use super::client::Signals;
-use super::listen::{self, Places};
-use super::stdio::Until;
+use super::client::SignalCount;
+use super::connection::{TunnelPermits, carry};
+use super::stdio::BreakOn;
 
-/// How long what is here may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for the target to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The shortest wait before the server is asked to listen again, and the longest.
-const SHORTEST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(30);
+/// First and longest delay before the client asks the server to listen again.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Has the server listen until the first signal, and again whenever it is lost.
+/// Makes the server listen until the first signal, and again whenever the connection to it breaks.
 pub(super) async fn run(
     client: &Client,
     at: SocketAddr,
     target: &Target,
-    places: &Places,
-    signals: Signals,
+    permits: &TunnelPermits,
+    signals: SignalCount,
 ) -> anyhow::Result<()> {
     let stop = signals.wait(1);
     tokio::pin!(stop);
-    // At first, what is wrong is for whoever is looking.
+    // Only a failure of the first attempt ends the command.
     let mut listening = tokio::select! {
         listening = client.listen(at) => listening?,
         () = &mut stop => return Ok(()),
     };
     println!("listening on tcp://{}/ of the server", listening.address());
-    // If the server chose the port, it is to be the same again.
+    // Keeps the port that the server chose.
     let at = listening.address().parse().unwrap_or(at);
     loop {
         let lost = tokio::select! {
-            lost = accept(&mut listening, client, target, places) => lost,
+            lost = accept(&mut listening, client, target, permits) => lost,
             () = &mut stop => return Ok(()),
         };
-        tracing::warn!(error = %lost, "the server was lost: asking it again to listen");
+        tracing::warn!(error = %lost, "lost the server; reconnecting");
         drop(listening);
         listening = tokio::select! {
             listening = listen_again(client, at) => listening?,
@@ -53,13 +53,13 @@ pub(super) async fn run(
 }
 
 async fn listen_again(client: &Client, at: SocketAddr) -> anyhow::Result<Listening> {
-    let mut wait = SHORTEST;
+    let mut wait = MIN_RETRY_DELAY;
     loop {
         tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST);
+        wait = (wait * 2).min(MAX_RETRY_DELAY);
         match client.listen(at).await {
             Ok(listening) => return Ok(listening),
-            Err(error) if error.may_pass() || is_taken(&error) => {
+            Err(error) if error.may_pass() || is_address_in_use(&error) => {
                 tracing::debug!(%error, "not listening yet");
             }
             Err(error) => return Err(error.into()),
@@ -67,18 +67,23 @@ async fn listen_again(client: &Client, at: SocketAddr) -> anyhow::Result<Listeni
     }
 }
 
-/// The server may not know yet that we were lost, and listen for us still.
-fn is_taken(error: &outflow_tunnel::client::Error) -> bool {
+/// The server may not have noticed the broken connection, and so still listen for it.
+fn is_address_in_use(error: &outflow_tunnel::client::Error) -> bool {
     match error {
         outflow_tunnel::client::Error::Refused(_, refusal) => refusal.status() == http::StatusCode::CONFLICT,
         _ => false,
     }
 }
 
-/// Serves what the server accepts until it is lost.
-async fn accept(listening: &mut Listening, client: &Client, target: &Target, places: &Places) -> io::Error {
+/// Serves connections that the server accepts, until the connection to the server breaks.
+async fn accept(
+    listening: &mut Listening,
+    client: &Client,
+    target: &Target,
+    permits: &TunnelPermits,
+) -> io::Error {
     loop {
-        let place = places.take().await;
+        let permit = permits.take().await;
         let accepted = match listening.next().await {
             Ok(accepted) => accepted,
             Err(error) => return error,
@@ -86,26 +91,27 @@ async fn accept(listening: &mut Listening, client: &Client, target: &Target, pla
         let (client, target) = (client.clone(), target.clone());
         tokio::spawn(async move {
             serve(&client, &accepted, &target).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-/// Connects one of them with what is here.
+/// Connects one accepted connection with the target.
 async fn serve(client: &Client, accepted: &Accepted, target: &Target) {
     let peer = &*accepted.peer;
-    let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((target.host(), target.port()))).await;
+    let connected =
+        tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((target.host(), target.port()))).await;
     let tunnel = match client.accept(accepted).await {
         Ok(tunnel) => tunnel,
-        Err(error) => return tracing::warn!(peer, %error, "no tunnel"),
+        Err(error) => return tracing::warn!(peer, %error, "cannot open a tunnel"),
     };
     match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => listen::carry(tunnel, stream, peer).await,
+        Ok(stream) => carry(tunnel, stream, peer).await,
         Err(error) => {
-            tracing::warn!(peer, %target, %error, "what is to be reached cannot be");
-            // A far end that breaks at once: whoever connected is reset.
-            let nothing = Joined::of(tokio::io::empty(), tokio::io::sink());
-            tunnel.carry(Until::new(nothing, std::future::ready(()))).await;
+            tracing::warn!(peer, %target, %error, "cannot connect to the target");
+            // A far end that breaks at once resets the client.
+            let broken = Joined::of(tokio::io::empty(), tokio::io::sink());
+            tunnel.carry(BreakOn::new(broken, std::future::ready(()))).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a tunnel's server is told: one definition for `outflow tunnel serve` and the `[tunnel]` of a configuration file.
+//! Options of a tunnel server, for `outflow tunnel serve` and `[tunnel]` in the configuration file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,82 +12,85 @@ use outflow_tunnel::server::{Most, Settings};
 use outflow_tunnel::server::{User, Users};
 use serde::Deserialize;
 
-use crate::args::duration::Period;
-use crate::{Failure, run::limits as running};
+use crate::args::duration::DurationArg;
+use crate::failure::Failure;
+use crate::run::limits;
 
-/// A file of users that is larger than this is none, in bytes.
-const LARGEST_USERS: u64 = 16 << 20;
+/// Maximum size of the file of users, in bytes.
+///
+/// Bound: tunnels.
+const MAX_USERS_FILE: u64 = 16 << 20;
 
-/// Every key is optional, but nobody gets anywhere without `allow`.
+/// Every key is optional; without `allow` no target can be reached.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct TunnelOptions {
-    /// Targets that may be reached: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT, NETWORK/BITS:PORT; a PORT may be FIRST-LAST or *;
-    /// private addresses only if they are listed as such, also when a listed name leads to them
+pub(crate) struct TunnelArgs {
+    /// Allowed targets: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT, NETWORK/BITS:PORT, with PORT a number, FIRST-LAST or *;
+    /// private addresses must be listed as addresses, even if an allowed name resolves to them
     #[arg(long, value_name = "HOST:PORT", env = "OUTFLOW_TUNNEL_ALLOW", value_delimiter = ',')]
     #[serde(default)]
     pub(crate) allow: Vec<String>,
 
-    /// Addresses of this server that clients may have something listen at (outflow tunnel listen --reverse)
+    /// Addresses of this server on which clients may listen (outflow tunnel listen --reverse)
     #[arg(long, value_name = "ADDRESS:PORT", env = "OUTFLOW_TUNNEL_ALLOW_LISTEN", value_delimiter = ',')]
     #[serde(default)]
     pub(crate) allow_listen: Vec<String>,
 
-    /// File of those who may use the tunnel, in TOML: [[user]] with name, token, and maybe allow, listen, tunnels
+    /// TOML file of users: [[user]] with name, token, and optionally allow, listen, tunnels
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_USERS")]
     pub(crate) users: Option<PathBuf>,
 
-    /// File with the key that addresses for one target are signed with; `outflow tunnel link` makes them
+    /// File with the key that signs addresses for one target; `outflow tunnel link` makes these
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_LINK_KEY")]
     pub(crate) link_key: Option<PathBuf>,
 
-    /// Let everybody in who can reach this server, without a token
+    /// Accept all clients without a token
     #[arg(long, env = "OUTFLOW_TUNNEL_OPEN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) open: Option<bool>,
 
-    /// With --open: web pages that may open tunnels, such as https://example.org
+    /// With --open: origins of pages that may open tunnels, such as https://example.org
     #[arg(long, value_name = "ORIGIN", env = "OUTFLOW_TUNNEL_ORIGIN", value_delimiter = ',')]
     #[serde(default)]
     pub(crate) origin: Vec<String>,
 
-    /// For how long a tunnel whose client was lost waits for it to come back; 0s: not at all [default: 60s]
+    /// How long a tunnel whose connection broke waits for its client to reconnect; 0s for not at all [default: 60s]
     #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_RESUME")]
-    pub(crate) resume: Option<Period>,
+    pub(crate) resume: Option<DurationArg>,
 
-    /// Time for a target to answer [default: 10s]
+    /// Time for a target to accept a connection [default: 10s]
     #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_CONNECT_TIMEOUT")]
-    pub(crate) connect_timeout: Option<Period>,
+    pub(crate) connect_timeout: Option<DurationArg>,
 
-    /// A tunnel through which nothing goes for so long is ended; 0s: never [default: 1h]
+    /// Time without a byte that ends a tunnel; 0s for no limit [default: 1h]
     #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_IDLE_TIMEOUT")]
-    pub(crate) idle_timeout: Option<Period>,
+    pub(crate) idle_timeout: Option<DurationArg>,
 
-    /// Tunnels of one user at the same time [default: 64]
+    /// Maximum number of tunnels of one user [default: 64]
     #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_PER_USER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tunnels_per_user: Option<u32>,
 
-    /// Tunnels of all at the same time [default: 4096, or an eighth of the limit of open files if that is less]
+    /// Maximum number of tunnels [default: 4096, or an eighth of the limit of open files if that is less]
     #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_MAX", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tunnels: Option<u32>,
 }
 
-/// What a file of users has.
+/// The file of users.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UsersFile {
+struct TunnelUsersFile {
     #[serde(default)]
     user: Vec<User>,
 }
 
-impl TunnelOptions {
-    /// Relative paths in a configuration file start where the file is.
-    pub(crate) fn start_at(&mut self, folder: &Path) {
+impl TunnelArgs {
+    /// Makes relative paths of a configuration file relative to its folder.
+    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
         for path in [&mut self.users, &mut self.link_key].into_iter().flatten() {
             *path = folder.join(&*path);
         }
     }
 
-    /// What the server is to be made with.
+    /// The settings of the server; usage errors for options that contradict each other.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         let usage = |error: String| Failure::Usage(anyhow::anyhow!(error));
         let list = |rules: &[String]| Allow::parse(rules.iter().map(String::as_str));
@@ -99,28 +102,27 @@ impl TunnelOptions {
         let keys = keys.context("--link-key")?;
         if users.is_empty() && keys.is_none() && !open {
             return Err(usage(
-                "nobody may use this tunnel: name a file of users with --users, or one with a key for links with \
-                 --link-key, or let everybody in with --open"
+                "no client could use this tunnel: name a file of users with --users, a key for links with --link-key, or \
+                 accept all clients with --open"
                     .to_owned(),
             ));
         }
         if allow.is_empty() && listen.is_empty() && !users.have_own() {
             return Err(usage(
-                "nothing may be reached through this tunnel: list targets with --allow HOST:PORT".to_owned(),
+                "no target can be reached through this tunnel; list targets with --allow HOST:PORT"
+                    .to_owned(),
             ));
         }
         if !self.origin.is_empty() && !open {
-            return Err(usage(
-                "--origin is about --open: pages without a token are let in by that alone".to_owned(),
-            ));
+            return Err(usage("--origin needs --open: pages have no token".to_owned()));
         }
         let default = Settings::default();
         let most = Most {
-            tunnels: self.max_tunnels.map_or_else(most_tunnels, |n| n as usize),
+            tunnels: self.max_tunnels.map_or_else(default_max_tunnels, |n| n as usize),
             of_one: self.tunnels_per_user.map_or(default.most.of_one, |n| n as usize),
             ..default.most
         };
-        let idle = self.idle_timeout.map_or(default.limits.idle, |time| some(time.0));
+        let idle = self.idle_timeout.map_or(default.limits.idle, |time| non_zero(time.0));
         Ok(Settings {
             allow,
             listen,
@@ -131,35 +133,35 @@ impl TunnelOptions {
             most,
             connect_timeout: self.connect_timeout.map_or(default.connect_timeout, |time| time.0),
             limits: Limits { idle, ..default.limits },
-            resume: self.resume.map_or(default.resume, |time| some(time.0)),
+            resume: self.resume.map_or(default.resume, |time| non_zero(time.0)),
             ..default
         })
     }
 }
 
-/// Each tunnel has a second socket, for which connections leave room.
-fn most_tunnels() -> usize {
-    (running::open_files() / 8).min(Most::default().tunnels).max(1)
+/// Each tunnel has a second socket, for which the limit of connections leaves descriptors.
+fn default_max_tunnels() -> usize {
+    (limits::open_files() / 8).min(Most::default().tunnels).max(1)
 }
 
-/// No time at all stands for none.
-fn some(time: Duration) -> Option<Duration> {
+/// Zero stands for no limit.
+fn non_zero(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
 fn read_users(path: &Path) -> anyhow::Result<Users> {
     let read = || -> anyhow::Result<Users> {
-        if std::fs::metadata(path)?.len() > LARGEST_USERS {
-            bail!("it is larger than {} MiB", LARGEST_USERS >> 20);
+        if std::fs::metadata(path)?.len() > MAX_USERS_FILE {
+            bail!("it is larger than {} MiB", MAX_USERS_FILE >> 20);
         }
-        // An error of TOML quotes the line it is about, and that may have a token in it.
-        let file: UsersFile = toml::from_str(&std::fs::read_to_string(path)?)
+        // Only the message: an error of TOML quotes the line, which may contain a token.
+        let file: TunnelUsersFile = toml::from_str(&std::fs::read_to_string(path)?)
             .map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         let users = Users::new(file.user).map_err(|error| anyhow::anyhow!(error))?;
         if users.is_empty() {
-            bail!("it names nobody: [[user]], name = \"anna\", token = \"…\"");
+            bail!("it has no user; add [[user]] with name = \"anna\" and token = \"…\"");
         }
         Ok(users)
     };
-    read().with_context(|| format!("the file of users {} cannot be used", path.display()))
+    read().with_context(|| format!("cannot use the file of users {}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! `outflow tunnel ssh-config`: what to write into `~/.ssh/config`.
+//! `outflow tunnel ssh-config`: the stanza for `~/.ssh/config`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,41 +6,40 @@ use std::path::Path;
 use clap::{Args, ValueEnum as _};
 use outflow_tunnel::client::Address;
 
-use super::client::ClientOptions;
-use crate::Failure;
+use super::client::TunnelClientArgs;
+use crate::failure::Failure;
 
-/// What it can be told.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct SshConfigOptions {
-    /// The server, such as https://example.org
+pub(crate) struct SshConfigArgs {
+    /// Server, such as https://example.org
     #[arg(value_name = "URL")]
     url: String,
 
-    /// The hosts that are reached through it, as ssh_config(5) writes them
+    /// Hosts that ssh reaches through the tunnel, in the form of ssh_config(5)
     #[arg(value_name = "PATTERN", default_value = "*")]
     pattern: String,
 
     #[command(flatten)]
-    client: ClientOptions,
+    client: TunnelClientArgs,
 }
 
-pub(crate) fn run(options: &SshConfigOptions) -> Result<(), Failure> {
+pub(crate) fn run(options: &SshConfigArgs) -> Result<(), Failure> {
     let _: Address = options
         .url
         .parse()
         .map_err(|error: outflow_tunnel::client::BadAddress| Failure::Usage(error.into()))?;
     if options.pattern.chars().any(char::is_control) {
-        return Err(Failure::Usage(anyhow::anyhow!("{:?} is no pattern of hosts", options.pattern)));
+        return Err(Failure::Usage(anyhow::anyhow!("{:?} is not a pattern of hosts", options.pattern)));
     }
     print!("{}", stanza(options));
     Ok(())
 }
 
-fn stanza(options: &SshConfigOptions) -> String {
+fn stanza(options: &SshConfigArgs) -> String {
     let mut command = "outflow tunnel connect".to_owned();
     let client = &options.client;
     let mut flag = |name: &str, value: &str| {
-        // Nothing can be said about a String that cannot be written to.
+        // Writing to a String cannot fail.
         let _ = write!(command, " {name} {}", quoted(value));
     };
     if let Some(path) = &client.token_file {
@@ -49,7 +48,7 @@ fn stanza(options: &SshConfigOptions) -> String {
     for path in &client.cacert {
         flag("--cacert", &absolute(path));
     }
-    if client.via != super::client::Via::ConnectTcp
+    if client.via != super::client::ViaArg::ConnectTcp
         && let Some(via) = client.via.to_possible_value()
     {
         flag("--via", via.get_name());
@@ -60,12 +59,12 @@ fn stanza(options: &SshConfigOptions) -> String {
     format!("Host {}\n    ProxyCommand {command} {} %h %p\n", options.pattern, quoted(&options.url))
 }
 
-/// ssh runs the command from wherever it was started itself.
+/// ssh runs the command in its own working directory.
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
-/// As ssh and the shell that it hands the command to both understand it: % doubled, in quotes where it has to be.
+/// Quotes for ssh and for the shell that runs the command: % doubled, in quotes where needed.
 fn quoted(text: &str) -> String {
     let text = text.replace('%', "%%");
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
@@ -81,7 +80,7 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        options: SshConfigOptions,
+        options: SshConfigArgs,
     }
 
     fn printed(arguments: &[&str]) -> String {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_to_it_is_said_to_the_client() {
+    fn options_are_passed_on_to_the_client() {
         assert_eq!(
             printed(&["https://h", "*.corp"]),
             "Host *.corp\n    ProxyCommand outflow tunnel connect https://h %h %p\n"

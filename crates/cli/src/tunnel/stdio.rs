@@ -10,54 +10,53 @@ use std::task::{Context, Poll};
 use outflow_tunnel::carry::{Joined, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Takes both over: standard output ends when the far end does, not only with the process, or whoever reads it would
-/// wait for us while we wait for them.
+/// Takes both over. Standard output is closed when the far end is, not only when the process ends: its reader may wait for
+/// the end while this process waits for the reader.
 pub(super) fn take() -> io::Result<Joined<tokio::fs::File, tokio::fs::File>> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let output = io::stdout().as_fd().try_clone_to_owned()?;
-    let nothing = File::options().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&nothing)?;
+    let null = File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
     let file = |descriptor| tokio::fs::File::from_std(File::from(descriptor));
     Ok(Joined::of(file(input), file(output)))
 }
 
-/// A side that breaks when `signal` is ready: the other end learns that it has not got all, at once, and does not wait
-/// for us to come back.
-pub(super) struct Until<S, T> {
+/// A side that breaks when `signal` is ready, so that the other end sees a reset and does not wait for a resume.
+pub(super) struct BreakOn<S, T> {
     side: S,
     signal: Pin<Box<T>>,
-    over: bool,
+    is_broken: bool,
 }
 
-impl<S, T: Future<Output = ()>> Until<S, T> {
-    pub(super) fn new(side: S, signal: T) -> Until<S, T> {
-        Until { side, signal: Box::pin(signal), over: false }
+impl<S, T: Future<Output = ()>> BreakOn<S, T> {
+    pub(super) fn new(side: S, signal: T) -> BreakOn<S, T> {
+        BreakOn { side, signal: Box::pin(signal), is_broken: false }
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.over = self.over || self.signal.as_mut().poll(cx).is_ready();
-        if self.over { Err(io::Error::new(io::ErrorKind::ConnectionAborted, "stopped")) } else { Ok(()) }
+        self.is_broken = self.is_broken || self.signal.as_mut().poll(cx).is_ready();
+        if self.is_broken { Err(io::Error::new(io::ErrorKind::ConnectionAborted, "stopped")) } else { Ok(()) }
     }
 }
 
-impl<S: Side, T: Future<Output = ()>> Side for Until<S, T> {
+impl<S: Side, T: Future<Output = ()>> Side for BreakOn<S, T> {
     fn reset(&mut self) {
         self.side.reset();
     }
 }
 
-impl<S: Side, T: Future<Output = ()>> AsyncRead for Until<S, T> {
+impl<S: Side, T: Future<Output = ()>> AsyncRead for BreakOn<S, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        Pin::new(&mut self.side).poll_read(cx, room)
+        Pin::new(&mut self.side).poll_read(cx, buf)
     }
 }
 
-impl<S: Side, T: Future<Output = ()>> AsyncWrite for Until<S, T> {
+impl<S: Side, T: Future<Output = ()>> AsyncWrite for BreakOn<S, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         Pin::new(&mut self.side).poll_write(cx, bytes)

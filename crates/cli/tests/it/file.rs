@@ -195,7 +195,7 @@ fn a_changed_file_is_swapped_as_a_whole() {
         let etag = server.etag("/");
         std::fs::remove_file(&file).unwrap();
         server.signal(Signal::HUP);
-        server.log_line(&["stays as it is"]);
+        server.log_line(&["stays the same"]);
         assert_eq!(server.etag("/"), etag);
     }
 }

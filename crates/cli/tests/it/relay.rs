@@ -303,7 +303,7 @@ fn a_unix_socket_is_left_behind_by_no_end_and_taken_over_after_any() {
     assert_eq!(killed.address, listen);
     says_hello(&path);
     let second = fails(&[&listen, &address], 1);
-    assert!(second.contains("another program listens there already"), "{second}");
+    assert!(second.contains("another program already listens there"), "{second}");
     killed.end();
     assert!(path.exists());
     let relay = Relay::start(&[&listen, &address]);
@@ -337,7 +337,7 @@ fn what_cannot_be_relayed_is_an_error_that_says_what_to_do() {
         (&["127.0.0.1:0", "127.0.0.1:1", "--connect-timeout", "0s"], 2, "at least 1s"),
         (&["127.0.0.1:0", "127.0.0.1:1", "--policy", "random"], 2, "least-connections"),
         (&[&busy, "127.0.0.1:1"], 1, "choose another port"),
-        (&[&file, "127.0.0.1:1"], 1, "something else than a socket"),
+        (&[&file, "127.0.0.1:1"], 1, "not a socket"),
         (&["unix:/no/such/folder/socket", "127.0.0.1:1"], 1, "no such folder"),
     ] {
         let stderr = fails(args, code);

@@ -11,7 +11,7 @@ fn server(tree: &Tree, authority: &Authority, more: &[&str]) -> (Server, SocketA
     let setup =
         more.iter().fold(setup.arg("--redirect-http").arg("127.0.0.1:0"), |setup, arg| setup.arg(arg));
     let server = setup.start();
-    let line = server.log_line(&["sending on to https"]);
+    let line = server.log_line(&["redirecting clients without TLS"]);
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = line.get("address").or_else(|| line["fields"].get("address")).unwrap();
     (server, address.as_str().unwrap().parse().unwrap())

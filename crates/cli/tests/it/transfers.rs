@@ -80,7 +80,7 @@ fn wrong_words_about_stores_are_usage_errors_or_say_what_to_do() {
     let run = |args: &[&str]| Program::start(binary().arg("serve").args(args)).finish();
     let plain = run(&["--plain", "."]);
     assert_eq!(plain.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&plain.stderr).contains("--plain is for stores"));
+    assert!(String::from_utf8_lossy(&plain.stderr).contains("--plain needs a store"));
     assert_eq!(run(&["--segment-memory", "much", "."]).status.code(), Some(2));
     assert_eq!(run(&["--store-connections", "0", "."]).status.code(), Some(2));
     let unknown = run(&["ftp://user:secret@host/x"]);

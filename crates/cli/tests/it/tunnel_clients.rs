@@ -336,7 +336,7 @@ fn what_goes_wrong_is_said_with_what_to_do() {
         (
             tunnel.client("listen", &[&target.addr.to_string(), &url, "127.0.0.1", &port]),
             1,
-            &["another program listens"],
+            &["another program already listens"],
         ),
     ] {
         let ended = Program::start(&mut command).finish();

@@ -283,14 +283,14 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
     let empty = tree.file("empty.toml", "");
     let users = |path: &std::path::Path| path.to_str().unwrap().to_owned();
     for (arguments, code, said) in [
-        (vec!["--allow", "127.0.0.1:22"], 2, "nobody may use this tunnel"),
+        (vec!["--allow", "127.0.0.1:22"], 2, "no client could use this tunnel"),
         (vec!["--open"], 2, "--allow HOST:PORT"),
         (vec!["--open", "--allow", "127.0.0.1"], 2, "there is no port"),
         (vec!["--open", "--allow", "127.0.0.1:22", "--connect-timeout", "soon"], 2, "a number with a unit"),
         (vec!["--allow", "127.0.0.1:22", "--users", "/no/such/file"], 1, "/no/such/file"),
         (vec!["--allow", "127.0.0.1:22", "--users", &users(&short)], 1, "too short"),
         (vec!["--allow", "127.0.0.1:22", "--users", &users(&broken)], 1, "may"),
-        (vec!["--allow", "127.0.0.1:22", "--users", &users(&empty)], 1, "it names nobody"),
+        (vec!["--allow", "127.0.0.1:22", "--users", &users(&empty)], 1, "it has no user"),
         (vec!["--allow", "127.0.0.1:22", "--link-key", &users(&empty)], 1, "openssl rand"),
         (
             vec!["--allow", "127.0.0.1:22", "--link-key", &users(&short), "--origin", "https://a.test"],

@@ -1,25 +1,24 @@
-//! Progress: a bar on a terminal, a line now and then elsewhere. All of it on stderr.
+//! Progress of uploads on standard error: a bar on a terminal, lines elsewhere.
 
 use std::io::IsTerminal as _;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 
-const LINE_EVERY: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const BAR: &str =
     "{wide_bar} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
 
-pub(crate) struct Show {
+pub(crate) struct UploadProgress {
     total: u64,
     begin: Instant,
     bar: Option<ProgressBar>,
     last: Mutex<Instant>,
 }
 
-impl Show {
-    pub(crate) fn new(store: &str, id: &str, files: usize, total: u64, quiet: bool) -> Show {
+impl UploadProgress {
+    pub(crate) fn new(store: &str, id: &str, files: usize, total: u64, quiet: bool) -> UploadProgress {
         let is_terminal = std::io::stderr().is_terminal();
         if !quiet || is_terminal {
             let files = HumanCount(files as u64);
@@ -32,16 +31,16 @@ impl Show {
             }
             bar
         });
-        Show { total, begin: Instant::now(), bar, last: Mutex::new(Instant::now()) }
+        UploadProgress { total, begin: Instant::now(), bar, last: Mutex::new(Instant::now()) }
     }
 
-    pub(crate) fn at(&self, sent: u64) {
+    pub(crate) fn update(&self, sent: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(sent.min(self.total));
             return;
         }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() < LINE_EVERY {
+        let mut last = self.last.lock();
+        if last.elapsed() < LINE_INTERVAL {
             return;
         }
         *last = Instant::now();

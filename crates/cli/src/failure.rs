@@ -1,0 +1,41 @@
+//! How a command fails, and what it prints.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+/// Why a command did not do what it was asked to.
+pub(crate) enum Failure {
+    /// It was tried and did not work: exit code 1.
+    Failed(anyhow::Error),
+    /// The arguments are wrong: exit code 2.
+    Usage(anyhow::Error),
+}
+
+impl Failure {
+    /// Prints the whole chain of causes in one line and returns the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (code, error) = match self {
+            Failure::Failed(error) => (1, error),
+            Failure::Usage(error) => (2, error),
+        };
+        eprintln!("outflow: {error:#}");
+        ExitCode::from(code)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::Failed(error)
+    }
+}
+
+/// Writes the result of a command to standard output.
+///
+/// # Errors
+/// When standard output is closed or full.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to standard output")
+}

@@ -1,0 +1,62 @@
+//! How commands that query the ledger find and open it.
+
+use std::future::Future;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Args;
+use outflow_ledger::Ledger;
+
+use crate::run::folders;
+
+/// Which ledger a command queries.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LedgerArgs {
+    /// The ledger: sqlite:PATH or postgres://USER@HOST/DATABASE [default: the one that `outflow serve` uses]
+    #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
+    ledger: Option<String>,
+}
+
+impl LedgerArgs {
+    /// The ledger at this address.
+    pub(crate) fn at(address: &str) -> LedgerArgs {
+        LedgerArgs { ledger: Some(address.to_owned()) }
+    }
+
+    /// Opens an existing ledger.
+    pub(crate) fn open(&self) -> anyhow::Result<Ledger> {
+        let address = match &self.ledger {
+            Some(address) => address.clone(),
+            None => default_address()
+                .context("no ledger: neither XDG_STATE_HOME nor HOME is set; name one with --ledger")?,
+        };
+        if let Some(path) = file_of(&address) {
+            // A query must not create an empty ledger.
+            anyhow::ensure!(
+                path.try_exists().unwrap_or(true),
+                "no ledger at {}: no server has used it yet; start one, or name another ledger with --ledger",
+                path.display()
+            );
+        }
+        Ok(Ledger::open(&address, outflow_ledger::Options::default())?)
+    }
+}
+
+/// Runs a query on a runtime of its own.
+pub(crate) fn wait<T>(query: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.context("cannot start a runtime")?.block_on(query))
+}
+
+/// The ledger in the user's state folder.
+pub(crate) fn default_address() -> Option<String> {
+    Some(format!("sqlite:{}", folders::state()?.join("ledger.sqlite").to_str()?))
+}
+
+/// The file of a SQLite ledger.
+fn file_of(address: &str) -> Option<&Path> {
+    match address.strip_prefix("sqlite:") {
+        Some(path) => Some(Path::new(path.strip_prefix("//").unwrap_or(path))),
+        None => (!address.contains("://")).then(|| Path::new(address)),
+    }
+}

@@ -1,0 +1,57 @@
+//! The file of keys that sign links, and `outflow link-key`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use outflow_server::link::{Keys, is_link_id};
+
+use crate::failure::{Failure, print};
+
+/// Which file has the keys.
+#[derive(Args, Debug)]
+pub(super) struct KeyFileArgs {
+    /// File with the keys that sign links; the first one signs
+    #[arg(long, value_name = "FILE", env = "OUTFLOW_LINK_KEYS")]
+    pub(super) link_keys: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LinkKeyArgs {
+    /// Name of the key, which its links carry [default: the date and four random letters]
+    #[arg(long, value_name = "ID", value_parser = link_id)]
+    id: Option<String>,
+}
+
+/// Prints a new line for a file of keys.
+pub(crate) fn print_new_key(options: LinkKeyArgs) -> Result<(), Failure> {
+    let make = || {
+        let random = Keys::new_link_id()?;
+        let letters =
+            random.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase() as char);
+        let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+        let id = options.id.unwrap_or_else(|| format!("{date}-{}", letters.take(4).collect::<String>()));
+        Keys::new_line(&id)
+    };
+    let line = make().context("cannot make a key")?;
+    Ok(print(&format!("{line}\n"))?)
+}
+
+/// Reads the keys, and warns when other users can read them, too.
+pub(super) fn read_keys(path: &Path) -> anyhow::Result<Keys> {
+    let keys = Keys::load(path)?;
+    if keys.is_exposed() {
+        eprintln!(
+            "outflow: other users can read or change the link keys, and so make links: chmod 600 {}",
+            path.display()
+        );
+    }
+    Ok(keys)
+}
+
+pub(super) fn link_id(text: &str) -> Result<String, String> {
+    if is_link_id(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has 1 to 64 letters, digits, hyphens and underscores".to_owned())
+}

@@ -1,0 +1,18 @@
+//! The store of transfers, and the names of transfers in it.
+
+use outflow_catalog::{Store, StoreOptions, is_transfer_id};
+
+use crate::failure::Failure;
+
+/// Opens a store for up to `connections` requests at the same time.
+pub(super) fn open_store(address: &str, connections: usize) -> Result<Store, Failure> {
+    let options = StoreOptions { connections, ..StoreOptions::default() };
+    Store::open(address, &options).map_err(|error| Failure::Usage(error.into()))
+}
+
+pub(super) fn transfer_id(text: &str) -> Result<String, String> {
+    if is_transfer_id(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a transfer's name has 1 to 64 letters, digits, hyphens and underscores".to_owned())
+}

@@ -1,0 +1,83 @@
+//! Receivers of events: webhooks and the program of `--on-event`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use outflow_ledger::{Endpoint, Filter, Kind, Target};
+use serde::Deserialize;
+
+/// `[[webhooks]]` in the configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct WebhookArgs {
+    /// Identifies the endpoint in the ledger. Derived from the URL when it is missing.
+    id: Option<String>,
+    url: String,
+    secrets: Vec<String>,
+    #[serde(default)]
+    events: Vec<String>,
+    path: Option<String>,
+    transfer: Option<String>,
+    recipient: Option<String>,
+    #[serde(default)]
+    allow_private: bool,
+}
+
+impl WebhookArgs {
+    /// A webhook from flags, for all events.
+    pub(crate) fn from_flags(url: String, secrets: Vec<String>, allow_private: bool) -> WebhookArgs {
+        WebhookArgs {
+            id: None,
+            url,
+            secrets,
+            events: Vec::new(),
+            path: None,
+            transfer: None,
+            recipient: None,
+            allow_private,
+        }
+    }
+
+    fn endpoint(self) -> anyhow::Result<Endpoint> {
+        let kinds = self.events.iter().map(|name| {
+            Kind::of(name).with_context(|| {
+                let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+                format!("unknown event {name:?}; the events are {}", known.join(", "))
+            })
+        });
+        let filter = Filter {
+            kinds: kinds.collect::<anyhow::Result<_>>()?,
+            path: self.path,
+            transfer: self.transfer,
+            recipient: self.recipient,
+        };
+        let id = self.id.unwrap_or_else(|| id_of(&self.url));
+        let target =
+            Target::Webhook { url: self.url, secrets: self.secrets, allow_private: self.allow_private };
+        Ok(Endpoint { id, filter, target })
+    }
+}
+
+/// The id of an endpoint without one: host and port, and a hash of the URL, which may hold a secret.
+fn id_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{host}-{}", &blake3::hash(url.as_bytes()).to_hex()[..8])
+}
+
+/// All receivers of events, checked.
+pub(crate) fn endpoints(
+    webhooks: Vec<WebhookArgs>,
+    command: Option<PathBuf>,
+) -> anyhow::Result<Vec<Endpoint>> {
+    let mut endpoints =
+        webhooks.into_iter().map(WebhookArgs::endpoint).collect::<anyhow::Result<Vec<_>>>()?;
+    endpoints.extend(command.map(|program| Endpoint {
+        id: "on-event".to_owned(),
+        filter: Filter::default(),
+        target: Target::Command { program },
+    }));
+    outflow_ledger::check(&endpoints).map_err(anyhow::Error::msg)?;
+    Ok(endpoints)
+}

@@ -1,0 +1,160 @@
+"""Tests of scripts/doors and scripts/words: each wall is broken once, in a small tree of its own.
+
+    python3 scripts/walls_test.py
+"""
+
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parent
+
+
+class Walls(unittest.TestCase):
+    """A tree of crates in a temporary folder."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+
+    def crate(self, name, files, dependencies=()):
+        folder = self.root / "crates" / name
+        manifest = f'[package]\nname = "outflow-{name}"\n\n[dependencies]\n'
+        manifest += "".join(f"{dependency}.workspace = true\n" for dependency in dependencies)
+        self.write(folder / "Cargo.toml", manifest)
+        for path, text in files.items():
+            self.write(folder / "src" / path, text)
+
+    def write(self, path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def run_script(self, script):
+        command = [sys.executable, str(SCRIPTS / script), str(self.root)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def refused(self, script, *parts):
+        code, output = self.run_script(script)
+        self.assertEqual(code, 1, output)
+        for part in parts:
+            self.assertIn(part, output)
+
+    def accepted(self, script):
+        code, output = self.run_script(script)
+        self.assertEqual(code, 0, output)
+        return output
+
+
+class Doors(Walls):
+    def test_imports_that_run_down_are_accepted_and_drawn(self):
+        self.crate("content", {"lib.rs": "pub struct Span;\n"})
+        self.crate("wire", {"lib.rs": "mod send;\n", "send/mod.rs": "use outflow_content::Span;\n"})
+        self.assertIn("wire -> content", self.accepted("doors"))
+
+    def test_an_import_that_runs_up_is_named_with_file_and_line(self):
+        self.crate("wire", {"lib.rs": "pub struct Engine;\n"})
+        self.crate("content", {"lib.rs": "mod span;\n", "span.rs": "\nuse outflow_wire::Engine;\n"})
+        self.refused("doors", "content may not import wire: crates/content/src/span.rs:2 takes Engine")
+
+    def test_an_inline_path_is_an_import(self):
+        self.crate("wire", {"lib.rs": "pub fn serve() {}\n"})
+        self.crate("zip", {"lib.rs": "fn run() { outflow_wire::serve() }\n"})
+        self.refused("doors", "zip may not import wire: crates/zip/src/lib.rs:1 takes serve")
+
+    def test_a_dependency_that_runs_up_is_refused_even_if_unused(self):
+        self.crate("testkit", {"lib.rs": "\n"})
+        self.crate("wire", {"lib.rs": "\n"}, ["outflow-testkit"])
+        self.refused("doors", "wire may not depend on testkit: crates/wire/Cargo.toml")
+
+    def test_a_crate_without_doors_is_refused(self):
+        self.crate("attic", {"lib.rs": "\n"})
+        self.refused("doors", "crates/attic is not in DOORS")
+
+    def test_a_circle_of_three_files_names_the_files_and_the_names(self):
+        files = {
+            "lib.rs": "mod a;\nmod b;\nmod c;\n",
+            "a.rs": "use crate::b::B;\npub struct A;\n",
+            "b.rs": "use crate::c::{C, D};\npub struct B;\n",
+            "c.rs": "use super::a::A;\npub struct C;\npub struct D;\n",
+        }
+        self.crate("zip", files)
+        self.refused(
+            "doors",
+            "circle of 3 files: crates/zip/src/a.rs, crates/zip/src/b.rs, crates/zip/src/c.rs",
+            "crates/zip/src/a.rs takes B from crates/zip/src/b.rs",
+            "crates/zip/src/b.rs takes C, D from crates/zip/src/c.rs",
+            "crates/zip/src/c.rs takes A from crates/zip/src/a.rs",
+        )
+
+    def test_a_circle_of_two_files_is_accepted(self):
+        files = {"lib.rs": "mod a;\nmod b;\n", "a.rs": "use crate::b::B;\n", "b.rs": "use crate::a::A;\n"}
+        self.crate("zip", files)
+        self.accepted("doors")
+
+    def test_a_re_export_leads_to_the_file_behind_it(self):
+        files = {
+            "lib.rs": "mod a;\nmod b;\nmod c;\npub use a::A;\npub use b::B;\npub use c::C;\n",
+            "a.rs": "use crate::B;\n",
+            "b.rs": "use crate::C;\n",
+            "c.rs": "use crate::A;\n",
+        }
+        self.crate("zip", files)
+        self.refused("doors", "circle of 3 files", "crates/zip/src/c.rs takes A from crates/zip/src/a.rs")
+
+    def test_a_circle_of_folders_names_the_imports(self):
+        files = {
+            "lib.rs": "mod read;\nmod write;\n",
+            "read/mod.rs": "pub mod rows;\npub mod query;\n",
+            "read/rows.rs": "pub struct Row;\n",
+            "read/query.rs": "use crate::write::batch::Batch;\n",
+            "write/mod.rs": "pub mod batch;\npub mod apply;\n",
+            "write/batch.rs": "pub struct Batch;\n",
+            "write/apply.rs": "use crate::read::rows::Row;\n",
+        }
+        self.crate("ledger", files)
+        self.refused(
+            "doors",
+            "circle of folders: crates/ledger/src/read, crates/ledger/src/write",
+            "crates/ledger/src/read/query.rs takes Batch from crates/ledger/src/write/batch.rs",
+            "crates/ledger/src/write/apply.rs takes Row from crates/ledger/src/read/rows.rs",
+        )
+
+    def test_imports_of_tests_comments_and_strings_do_not_count(self):
+        text = '// use outflow_wire::Engine;\nconst S: &str = "use outflow_wire::Engine;";\n'
+        text += "#[cfg(test)]\nmod tests {\n    use outflow_wire::Engine;\n}\n"
+        self.crate("wire", {"lib.rs": "pub struct Engine;\n"})
+        self.crate("zip", {"lib.rs": text})
+        self.accepted("doors")
+
+    def test_a_folder_of_fifteen_files_is_refused(self):
+        self.crate("zip", {"lib.rs": "\n", **{f"f{n}.rs": "\n" for n in range(14)}})
+        self.refused("doors", "crates/zip/src has 15 source files")
+
+
+class Words(Walls):
+    def test_a_type_name_stands_for_one_thing(self):
+        self.crate("zip", {"lib.rs": "pub struct Entry;\n"})
+        self.crate("fs", {"lib.rs": "\n\nenum Entry {}\n"})
+        self.refused("words", "Entry is the name of several types: crates/fs/src/lib.rs:3, crates/zip/src/lib.rs:1")
+
+    def test_associated_types_and_types_of_tests_do_not_count(self):
+        one = "impl A {\n    type Error = u8;\n}\n#[cfg(test)]\nmod tests {\n    struct Fake;\n}\n"
+        self.crate("zip", {"lib.rs": one})
+        self.crate("fs", {"lib.rs": one})
+        self.accepted("words")
+
+    def test_a_long_comment_is_named(self):
+        self.crate("zip", {"lib.rs": "/// " + "a" * 97 + "\n"})
+        self.refused("words", "crates/zip/src/lib.rs:1: a comment of 101 columns")
+
+    def test_a_sentence_opens_with_its_subject(self):
+        self.crate("zip", {"lib.rs": "// It waits. Whoever comes late waits longer.\n"})
+        self.refused("words", "crates/zip/src/lib.rs:1: a sentence opens with 'Whoever'")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
