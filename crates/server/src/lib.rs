@@ -33,39 +33,23 @@
 //! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
 //! other HTTP server on tokio.
 
-mod ahead;
-mod archive;
+mod access;
+mod app;
+mod archives;
+mod catalogue;
 pub mod channels;
 mod delivery;
-mod expiries;
-mod file;
-mod form;
-mod gate;
-mod hot;
+mod files;
+mod folders;
+mod limits;
 pub mod link;
-mod listing;
-mod live;
-mod log;
-mod page;
-mod pick;
-mod plan;
-mod plans;
 mod problem;
-mod query;
-mod resume;
-mod rice;
-mod room;
+mod progress;
+mod request;
 mod service;
-mod shared;
 pub mod single;
-mod store_service;
-mod stream;
-mod target;
-mod track;
-mod transfers;
-mod visit;
 
+pub use app::Settings;
+pub use catalogue::transfers::StoreService;
 pub use outflow_web::ResponseBody;
 pub use service::{Answer, FolderService};
-pub use shared::Settings;
-pub use store_service::StoreService;

@@ -14,12 +14,12 @@ use outflow_catalog::{Collection, FoundFile, OpenError, Opened, Root};
 use outflow_content::Wait;
 use outflow_web::ResponseBody;
 
-use crate::file;
-use crate::hot::Hot;
+use crate::app::{Place, Settings, Shared, file_wanted, finish, to_folder};
+use crate::delivery::ledger_entry;
+use crate::files::content;
+use crate::files::open_file_cache::Hot;
 use crate::problem::ToProblem as _;
-use crate::shared::{Place, Settings, Shared, file_wanted, finish, to_folder};
-use crate::track;
-use crate::visit::Visit;
+use crate::request::context::Visit;
 
 /// Serves one collection: its files, its folders' listings, and archives of them. Clones share everything.
 #[derive(Clone)]
@@ -157,8 +157,8 @@ impl Inner {
         Some(match opened {
             Ok(Opened::File(open)) => {
                 let found = FoundFile::from(open.clone());
-                let content = file::content(&found, download);
-                let info = track::of_file(&self.place, &found);
+                let content = content::content(&found, download);
+                let info = ledger_entry::of_file(&self.place, &found);
                 let content = if download { content } else { hot.keep(open, &found, content, &info) };
                 self.shared.deliver(content, || info, method, headers, visit)
             }

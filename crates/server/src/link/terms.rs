@@ -10,8 +10,8 @@ use outflow_catalog::{Collection, RelPath};
 use serde::{Deserialize, Serialize};
 
 use super::{LinkError, Selected};
-use crate::query::without_overlap;
-use crate::target::{Target, address};
+use crate::request::query::without_overlap;
+use crate::request::target::{Target, address};
 
 /// Longest recipient, in bytes.
 const RECIPIENT: usize = 256;
@@ -199,8 +199,8 @@ fn target_of(scope: &str) -> Result<Target, BadTerms> {
         return Err(bad("\"?\", \"#\" and control characters have to be percent-encoded"));
     }
     Target::of(scope).map_err(|refused| match refused {
-        crate::target::BadTarget::Malformed(why) => bad(why),
-        crate::target::BadTarget::NoSuchThing => bad("a part of it is empty"),
+        crate::request::target::BadTarget::Malformed(why) => bad(why),
+        crate::request::target::BadTarget::NoSuchThing => bad("a part of it is empty"),
     })
 }
 

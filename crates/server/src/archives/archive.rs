@@ -10,13 +10,13 @@ use outflow_content::Content;
 use outflow_web::Problem;
 use outflow_zip::{Archive, Form};
 
-use crate::ahead::Ahead;
-use crate::pick::Pick;
-use crate::plan::{Made, Plan, has_tags};
-use crate::plans::Ask;
-use crate::query::Query;
-use crate::resume::presumes;
-use crate::shared::{Place, Shared};
+use crate::app::{Place, Shared};
+use crate::archives::layout_memory::presumes;
+use crate::archives::plan::{Made, Plan, has_tags};
+use crate::archives::plans::Ask;
+use crate::archives::prefetch::Ahead;
+use crate::archives::selection::Pick;
+use crate::request::query::Query;
 
 /// An archive that is ready to be sent, and what is to be remembered of it.
 pub(crate) struct Ready {

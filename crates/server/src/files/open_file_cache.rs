@@ -11,7 +11,7 @@ use outflow_content::Content;
 use outflow_ledger::ContentInfo;
 use quick_cache::sync::Cache;
 
-use crate::file;
+use crate::files::content;
 
 /// Files kept open: that many descriptors at the most.
 const FILES: usize = 512;
@@ -60,7 +60,7 @@ impl Hot {
             return content;
         }
         let content = match (content.len() <= IN_MEMORY).then(|| file.read_resident()).flatten() {
-            Some(bytes) => file::content_in_memory(found, bytes),
+            Some(bytes) => content::content_in_memory(found, bytes),
             None => content,
         };
         let again = content.again();

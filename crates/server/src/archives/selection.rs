@@ -22,7 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outflow_catalog::{Entry, EntryKind, RelPath, Tree};
 
-use crate::rice;
+use crate::archives::rice;
 
 const VERSION: u8 = 1;
 /// One in 2^20 is the chance that a later file is taken for a selected one.

@@ -18,8 +18,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
+use crate::app::Settings;
 use crate::problem::ToProblem as _;
-use crate::shared::Settings;
 
 /// How much memory manifests may hold that nobody uses at the moment, in bytes; one alone may hold more.
 const MEMORY: u64 = 64 << 20;

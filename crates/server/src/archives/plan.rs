@@ -12,7 +12,7 @@ use outflow_catalog::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_content::{EntityTag, Source, Span, SpanError, mentions_etag};
 use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
 
-use crate::track::LayoutFiles;
+use crate::delivery::ledger_entry::LayoutFiles;
 
 /// What an archive is made of. It has up to two layouts, each made when first needed:
 ///

@@ -10,10 +10,10 @@ use outflow_ledger::{ContentInfo, ContentKey, Ledger, Opening, Part, Parts, Trac
 use outflow_web::Problem;
 use outflow_zip::Layout;
 
-use crate::plan::Made;
-use crate::shared::Place;
-use crate::target::address;
-use crate::visit::{Visit, user_agent};
+use crate::app::Place;
+use crate::archives::plan::Made;
+use crate::request::context::{Visit, user_agent};
+use crate::request::target::address;
 
 /// As much of an address or a name as is kept, in bytes.
 const TEXT: usize = 1_000;

@@ -5,7 +5,7 @@ use outflow_catalog::{About, FolderEntry, NO_TIME};
 use outflow_web::address::encode;
 use outflow_web::page::{document, size, visible};
 
-use crate::listing::Listing;
+use crate::folders::listing::Listing;
 
 /// A folder's page.
 pub(crate) fn folder(listing: &Listing) -> String {
@@ -49,7 +49,7 @@ pub(crate) fn folder(listing: &Listing) -> String {
 fn row(entry: &FolderEntry) -> Markup {
     let name = String::from_utf8_lossy(&entry.name);
     let shown = visible(&name);
-    let href = crate::listing::href(entry);
+    let href = crate::folders::listing::href(entry);
     // A browser sends a value as text, and line ends in it changed: what would not survive that goes
     // percent-encoded, in a field of another name.
     let survives = std::str::from_utf8(&entry.name).is_ok() && !name.chars().any(char::is_control);

@@ -15,12 +15,12 @@ use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::{options, small};
 use outflow_web::{Problem, ResponseBody};
 
-use crate::expiries::Expiries;
-use crate::page;
+use crate::app::{FILE_METHODS, Place, Settings, Shared, file_wanted, finish, with_slash};
+use crate::catalogue::expiries::Expiries;
+use crate::catalogue::manifests::Transfers;
+use crate::folders::page;
+use crate::request::context::Visit;
 use crate::service::Answer;
-use crate::shared::{FILE_METHODS, Place, Settings, Shared, file_wanted, finish, with_slash};
-use crate::transfers::Transfers;
-use crate::visit::Visit;
 
 /// Serves the transfers of a store, `/t/<id>/` each. Clones share everything.
 #[derive(Clone)]

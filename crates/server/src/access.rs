@@ -7,10 +7,10 @@ use outflow_ledger::{ContentKey, Ledger};
 use outflow_web::reply::redirect;
 use outflow_web::{Problem, ResponseBody};
 
+use crate::app::{Place, Settings, finish};
 use crate::link::{Addressed, Link, LinkError, Links, split};
 use crate::problem::ToProblem as _;
-use crate::shared::{Place, Settings, finish};
-use crate::visit::Visit;
+use crate::request::context::Visit;
 
 /// Lets requests in.
 pub(crate) struct Gate {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use outflow_content::{Source, Span, SpanError};
 use outflow_zip::{Bodies, Layout};
 
-use crate::plan::Plan;
+use crate::archives::plan::Plan;
 
 /// Most files on their way ahead of the one that leaves.
 const FILES: usize = 48;

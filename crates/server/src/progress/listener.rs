@@ -19,8 +19,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::link::{Link, LinkError};
-use crate::live::{Heard, Live, Topic, Word, event};
 use crate::problem::ToProblem as _;
+use crate::progress::broadcast::{Heard, Live, Topic, Word, event};
 
 /// A comment is sent after so long without an event: less than what proxies wait for.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use outflow_content::{AbortReason, BodyMap, Ending, Evidence, Observer, SpanError};
 use outflow_ledger::{Closing, Outcome, Tracked, Transport};
 
-use crate::log::Line;
-use crate::plan::Plan;
+use crate::archives::plan::Plan;
+use crate::request::access_log::Line;
 
 /// Told by the engine what becomes of a delivery, tells whoever wants to know.
 pub(crate) struct DeliveryObserver {

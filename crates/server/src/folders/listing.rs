@@ -9,10 +9,10 @@ use outflow_web::reply::small;
 use outflow_web::{Problem, ResponseBody};
 use serde::Serialize;
 
-use crate::page;
-use crate::room::Room;
-use crate::shared::Place;
-use crate::target::address;
+use crate::app::Place;
+use crate::folders::page;
+use crate::limits::Room;
+use crate::request::target::address;
 
 /// How many entries one page may have. Each takes some hundred bytes while the page is made.
 const ENTRIES: usize = 1_000_000;

@@ -14,12 +14,12 @@ use outflow_web::Problem;
 use outflow_web::address::encode;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::pick::{NoPick, Pick};
+use crate::app::{Place, Shared};
+use crate::archives::selection::{NoPick, Pick};
+use crate::limits;
 use crate::problem::{ToProblem as _, missing_files};
-use crate::query::Query;
-use crate::room;
-use crate::shared::{Place, Shared};
-use crate::target::address;
+use crate::request::query::Query;
+use crate::request::target::address;
 
 /// Longest form that is read, in bytes: 10,000 names of 200 bytes, each byte percent-encoded, and some.
 const FORM: usize = 8 << 20;
@@ -136,7 +136,7 @@ where
             if form.len() + data.len() > FORM {
                 return Err(too_large());
             }
-            if form.len() + data.len() > room::SMALL && room.is_none() {
+            if form.len() + data.len() > limits::SMALL && room.is_none() {
                 // Its names are held a second time, decoded.
                 room = shared.room.take(2 * FORM)?;
             }

@@ -16,21 +16,25 @@ use outflow_ledger::{ContentInfo, Ledger};
 use outflow_web::reply::{options, redirect};
 use outflow_web::{Problem, ResponseBody, accept};
 
+use crate::access::Gate;
+use crate::archives::archive;
+use crate::archives::layout_memory::{self, Resume};
+use crate::archives::plans::Plans;
 use crate::channels::Channels;
-use crate::delivery::DeliveryObserver;
-use crate::gate::Gate;
+use crate::delivery::ledger_entry;
+use crate::delivery::observer::DeliveryObserver;
+use crate::files::content;
+use crate::folders::form;
+use crate::folders::listing::Listing;
+use crate::limits::Room;
 use crate::link::Links;
-use crate::listing::Listing;
-use crate::live::{Live, Topic};
-use crate::plans::Plans;
 use crate::problem::ToProblem as _;
-use crate::query::Query;
-use crate::resume::{self, Resume};
-use crate::room::Room;
-use crate::stream::{Of, Scope};
-use crate::target::{BadTarget, Target, address};
-use crate::visit::Visit;
-use crate::{archive, file, form, stream, track};
+use crate::progress::broadcast::{Live, Topic};
+use crate::progress::listener;
+use crate::progress::listener::{Of, Scope};
+use crate::request::context::Visit;
+use crate::request::query::Query;
+use crate::request::target::{BadTarget, Target, address};
 
 pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";
@@ -130,7 +134,7 @@ impl Shared {
             Memo::in_memory(capacity)
         };
         let crcs = Arc::new(CrcCache::new(memo("crc32-v1", settings.crc_capacity)));
-        let resume = Resume::new(memo("layouts-v1", resume::CAPACITY));
+        let resume = Resume::new(memo("layouts-v1", layout_memory::CAPACITY));
         let background = settings.crc_background.then(|| Background::start(Arc::clone(&crcs)));
         let background = background.and_then(|started| {
             started
@@ -215,9 +219,9 @@ impl Shared {
         let ready = archive::ready(self, place, folder, ask, method, headers, client).await?;
         let archive::Ready { content, plan, made, name } = ready;
         let path = format!("{}{}/?{}", place.home, address(folder), uri.query().unwrap_or_default());
-        let info = track::of_archive(place, &made, &name, &path);
+        let info = ledger_entry::of_archive(place, &made, &name, &path);
         self.gate.may_begin(visit, &info.key).await?;
-        let tracked = track::track(self.ledger.as_ref(), || info, method, headers, visit)?;
+        let tracked = ledger_entry::track(self.ledger.as_ref(), || info, method, headers, visit)?;
         let identity = plan.identity;
         let observer = DeliveryObserver::new(visit.line.clone(), tracked, Some(plan));
         let response = content.observer(observer).respond(method, headers);
@@ -260,7 +264,7 @@ impl Shared {
         }
         let here = format!("{}{}", place.home, address(&target.path));
         let of = match (target.folder, query.zip) {
-            (false, _) => Of::Exactly(track::text(&here)),
+            (false, _) => Of::Exactly(ledger_entry::text(&here)),
             (true, false) => Of::Below(format!("{here}/")),
             (true, true) => {
                 // The archive's own address.
@@ -269,7 +273,7 @@ impl Shared {
                     let name = field.split('=').next();
                     !matches!(name, Some("events" | "last_event_id"))
                 });
-                Of::Exactly(track::text(&format!("{here}/?{}", own.collect::<Vec<_>>().join("&"))))
+                Of::Exactly(ledger_entry::text(&format!("{here}/?{}", own.collect::<Vec<_>>().join("&"))))
             }
         };
         let topic = match &visit.link {
@@ -281,7 +285,7 @@ impl Shared {
         };
         let link = visit.link.clone().map(|link| (link, visit.spent.clone()));
         let scope = Scope { topic, of, transfer: place.transfer(), link };
-        let response = stream::answer(live, scope, uri.query(), method, headers).await?;
+        let response = listener::answer(live, scope, uri.query(), method, headers).await?;
         Ok(finish(response, visit))
     }
 
@@ -313,9 +317,9 @@ impl Shared {
                 Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
             }
             Found::File(file) => {
-                let info = track::of_file(place, &file);
+                let info = ledger_entry::of_file(place, &file);
                 self.gate.may_begin(visit, &info.key).await?;
-                let content = file::content(&file, query.download);
+                let content = content::content(&file, query.download);
                 Ok(self.deliver(content, || info, method, headers, visit))
             }
             Found::Folder => Ok(finish(to_folder(place, &target.path, uri), visit)),
@@ -334,8 +338,8 @@ impl Shared {
         let (method, headers) = (request.method(), request.headers());
         Some(match place.collection.find(path, Wait::No) {
             Ok(Found::File(file)) => {
-                let content = file::content(&file, download);
-                self.deliver(content, || track::of_file(place, &file), method, headers, visit)
+                let content = content::content(&file, download);
+                self.deliver(content, || ledger_entry::of_file(place, &file), method, headers, visit)
             }
             Ok(Found::Folder) => finish(to_folder(place, path, request.uri()), visit),
             Err(error) if error.is_would_block() => return None,
@@ -352,7 +356,7 @@ impl Shared {
         headers: &HeaderMap,
         visit: &Visit,
     ) -> Response<ResponseBody> {
-        let tracked = match track::track(self.ledger.as_ref(), info, method, headers, visit) {
+        let tracked = match ledger_entry::track(self.ledger.as_ref(), info, method, headers, visit) {
             Ok(tracked) => tracked,
             Err(problem) => return finish(problem.respond(method, headers), visit),
         };

@@ -11,8 +11,8 @@ use outflow_catalog::{Bounds, Collection, CrcCache, RelPath, Wanted};
 use outflow_web::Problem;
 use tokio::sync::Semaphore;
 
-use crate::pick::{Pick, Picked};
-use crate::plan::Plan;
+use crate::archives::plan::Plan;
+use crate::archives::selection::{Pick, Picked};
 use crate::problem::{ToProblem as _, gone_files, unreadable_files};
 
 /// How much memory plans may hold that nobody uses at the moment, in bytes. The last one used stays

@@ -7,7 +7,7 @@ use outflow_ledger::{Assurance, LinkUse, Recipient};
 use outflow_web::Client;
 
 use crate::link::Link;
-use crate::log::Line;
+use crate::request::access_log::Line;
 
 /// As much of a `User-Agent` as is kept, in bytes.
 const USER_AGENT: usize = 256;

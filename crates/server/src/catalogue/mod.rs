@@ -1,0 +1,5 @@
+//! catalogue
+
+pub(crate) mod expiries;
+pub(crate) mod manifests;
+pub(crate) mod transfers;

@@ -1,0 +1,4 @@
+//! delivery
+
+pub(crate) mod ledger_entry;
+pub(crate) mod observer;

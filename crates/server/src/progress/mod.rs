@@ -1,0 +1,4 @@
+//! progress
+
+pub(crate) mod broadcast;
+pub(crate) mod listener;
