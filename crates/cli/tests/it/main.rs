@@ -1,60 +1,40 @@
-//! Real clients against the real binary: one file for each topic.
+//! The real binary with real clients, byte by byte.
 //!
-//! `support` starts servers, builds trees of files, runs programs and speaks HTTP without hiding a byte.
-//! Every server runs on a port that the kernel chose, with a cache folder of its own, and is looked at when it
-//! ends: none may have panicked. The programs that the tests use are Debian packages and moto; `scripts/test` names
-//! and installs them.
+//! ```text
+//! serve/      files, folders, clients, proxies, shutdown
+//! archives/   ZIP archives
+//! links/      signed links
+//! receipts/   the ledger, events, webhooks, progress
+//! stores/     object stores and `outflow publish`
+//! tls/        certificates and HTTPS
+//! tunnels/    `outflow tunnel`
+//! channels/   publish and subscribe
+//! config      the same option as a flag, in the environment and in the file
+//! process     the command itself: output, exit codes, errors
+//! file        `outflow file`
+//! relay       `outflow relay`
+//! tour        the tour of the README
+//! support/    servers of the tests and how to start them
+//! ```
+//!
+//! Every server listens on a port that the kernel chose, has a cache folder of its own, and is checked for
+//! panics when it ends. The programs that the tests use are Debian packages and moto; `scripts/test` names and
+//! installs them.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
 
 mod support;
 
 mod archives;
-mod bad_paths;
-mod big;
-mod changing_archives;
-mod changing_files;
 mod channels;
-mod channels_clients;
-mod channels_frames;
-mod channels_many;
-mod clients;
 mod config;
-mod crashes;
-mod delivered_links;
-mod drain;
 mod file;
-mod hostile;
-mod http2_clients;
-mod ledger_faults;
 mod links;
-mod names;
-mod nodes;
-mod pages;
 mod process;
-mod progress;
-mod progress_many;
-mod proxies;
-mod publish;
-mod ranges;
 mod receipts;
-mod receipts_clients;
 mod relay;
-mod resumes;
-mod selections;
-mod signed_links;
-mod soak;
-mod store_downloads;
-mod store_faults;
-mod store_round_trip;
+mod serve;
 mod stores;
-mod tls_acme;
-mod tls_files;
-mod tls_redirect;
+mod tls;
 mod tour;
-mod transfers;
-mod tunnel_clients;
-mod tunnel_ends;
 mod tunnels;
-mod unreadable;
-mod webhooks;

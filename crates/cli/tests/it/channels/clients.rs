@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::channels::{PUBLISH, setup};
+use super::delivery::{PUBLISH, setup};
 use crate::support::{Authority, Browser, Transport, Tree, python};
 
 /// What the header line of a token is for curl.

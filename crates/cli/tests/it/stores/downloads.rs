@@ -6,7 +6,7 @@ use outflow_s3_double::{Double, Plan, Seeded};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stores::tree;
+use super::uploads::tree;
 use crate::support::{
     Access, Bucket, Files, Garage, Moto, Nginx, Server, Setup, Tree, assert_same, output, program, python,
 };

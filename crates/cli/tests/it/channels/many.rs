@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::channels::{PUBLISH, await_count, publish, setup};
+use super::delivery::{PUBLISH, await_count, publish, setup};
 use crate::support::{PATIENCE, Server, Tree};
 
 /// Few enough to be counted from: what a server needs for its first clients is not theirs.

@@ -1,6 +1,6 @@
 //! Channels by WebSocket: frames both ways, and what becomes of those that may not be.
 
-use crate::channels::{PUBLISH, await_count, publish, setup};
+use super::delivery::{PUBLISH, await_count, publish, setup};
 use crate::support::{Client, Server, Tree};
 
 /// The handshake of RFC 6455, 1.3, without its end.

@@ -5,7 +5,7 @@ use std::fs;
 use outflow_s3_double::{Double, Plan, Seeded};
 use tempfile::TempDir;
 
-use crate::store_downloads::{assert_extracted, escaped, fetch};
+use super::downloads::{assert_extracted, escaped, fetch};
 use crate::support::{Access, BUCKET, Moto, Random, Server, Tree, assert_same, noise, output, program};
 
 /// Three hundred files with names of all kinds that archives can have everywhere, some of them empty, one of 40 MB.

@@ -1,0 +1,9 @@
+//! Links for recipients.
+//!
+//! ```text
+//! signed     `outflow link`, `link-show`, `link-key`, `link-revoke`; links signed by other languages
+//! delivered  whom a link admits, what uses it up, what everybody else is answered
+//! ```
+
+mod delivered;
+mod signed;
