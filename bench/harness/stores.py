@@ -33,7 +33,7 @@ class Spec:
 
 
 class Double(Peer):
-    """crates/s3-double, over plain HTTP, with signed requests from Outflow and unsigned ones from us."""
+    """crates/testkit, over plain HTTP, with signed requests from Outflow and unsigned ones from us."""
 
     name = "outflow-s3-double"
     picks_port = True

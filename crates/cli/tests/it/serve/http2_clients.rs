@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
-use outflow_s3_double::{Double, Fault, Rule};
+use outflow_testkit::s3::{Double, Fault, Rule};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

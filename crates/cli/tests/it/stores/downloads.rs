@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use outflow_s3_double::{Double, Plan, Seeded};
+use outflow_testkit::s3::{Double, Plan, Seeded};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

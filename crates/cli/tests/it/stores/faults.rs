@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use outflow_catalog::{Store, StoreOptions};
-use outflow_s3_double::{At, Double, Fault, Object, Rule, pattern};
 use outflow_server::{Settings, StoreService};
+use outflow_testkit::s3::{At, Double, Fault, Object, Rule, pattern};
 use serde_json::{Value, json};
 
 use crate::support::{Access, Client, Random, Server, assert_same, noise, until};

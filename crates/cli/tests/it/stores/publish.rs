@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use outflow_s3_double::{Double, Fault, Object, Op, Rule};
+use outflow_testkit::s3::{Double, Fault, Object, Op, Rule};
 use serde_json::Value;
 use tempfile::TempDir;
 

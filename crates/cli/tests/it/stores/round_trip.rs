@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use outflow_s3_double::{Double, Plan, Seeded};
+use outflow_testkit::s3::{Double, Plan, Seeded};
 use tempfile::TempDir;
 
 use super::downloads::{assert_extracted, escaped, fetch};

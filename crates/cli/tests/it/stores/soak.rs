@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outflow_s3_double::{Double, Plan, Seeded};
+use outflow_testkit::s3::{Double, Plan, Seeded};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use outflow_s3_double::{At, Double, Fault, Op, Rule};
+use outflow_testkit::s3::{At, Double, Fault, Op, Rule};
 use serde_json::Value;
 
 use crate::support::{Access, BUCKET, Client, Garage, Moto, Nginx, Tree, assert_same, noise, output, until};

@@ -13,7 +13,7 @@ use std::sync::Once;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
-use outflow_s3_double::Double;
+use outflow_testkit::s3::Double;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

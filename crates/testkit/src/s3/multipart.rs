@@ -7,7 +7,7 @@ use md5::{Digest as _, Md5};
 use s3s::dto::CompletedPart;
 use s3s::{S3Result, s3_error};
 
-use crate::store::{Checksum, Object, Part, crc32_text, hex};
+use crate::s3::store::{Checksum, Object, Part, crc32_text, hex};
 
 /// An upload that is neither completed nor aborted.
 pub(crate) struct Upload {

@@ -4,10 +4,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use outflow_s3_double::pattern;
+use outflow_testkit::s3::pattern;
 use serde_json::{Value, json};
 
-use crate::web;
+use super::web;
 
 /// A running program, ended when it is dropped.
 struct Program(Child);

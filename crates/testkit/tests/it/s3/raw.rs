@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use outflow_s3_double::Double;
+use outflow_testkit::s3::Double;
 
 /// What arrived on a connection, and how it ended.
 pub(crate) struct Answer {

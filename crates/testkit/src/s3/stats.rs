@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::plan::Op;
+use crate::s3::plan::Op;
 
 /// Numbers since the start, or since they were last taken back to nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

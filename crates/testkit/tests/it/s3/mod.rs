@@ -1,7 +1,5 @@
 //! The double against an S3 client that is not ours, and byte by byte.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
-
 mod faults;
 mod operations;
 mod program;
@@ -12,7 +10,7 @@ use std::sync::Once;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
-use outflow_s3_double::Double;
+use outflow_testkit::s3::Double;
 
 /// A client that tries nothing twice.
 fn client(double: &Double) -> AmazonS3 {

@@ -3,7 +3,7 @@
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::plan::Op;
+use crate::s3::plan::Op;
 
 /// The operation, the bucket and the key that a request means.
 pub(crate) fn meaning(method: &Method, uri: &Uri) -> (Op, String, String) {

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::double::{Active, Opened};
-use crate::plan::Fault;
+use crate::s3::double::{Active, Opened};
+use crate::s3::plan::Fault;
 
 /// What a body tells its connection.
 #[derive(Default)]

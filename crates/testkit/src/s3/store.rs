@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use md5::{Digest as _, Md5};
 
-use crate::body::{Body, mix};
-use crate::multipart::Upload;
+use crate::s3::body::{Body, mix};
+use crate::s3::multipart::Upload;
 
 /// An object as it is put.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Object {
         }
     }
 
-    /// `len` bytes that are computed when they are asked for, see [`crate::pattern`].
+    /// `len` bytes that are computed when they are asked for, see [`crate::s3::pattern`].
     #[must_use]
     pub fn pattern(seed: u64, len: u64) -> Object {
         Object::new(Body::Pattern { seed, len })

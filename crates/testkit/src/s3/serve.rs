@@ -17,11 +17,11 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
 use tokio::net::TcpListener;
 
-use crate::double::{Active, Double, Opened, Shared, lock};
-use crate::plan::{Fault, Op};
-use crate::request::meaning;
-use crate::s3::{Operations, Orders};
-use crate::wire::{Ends, Played, Wire};
+use crate::s3::double::{Active, Double, Opened, Shared, lock};
+use crate::s3::operations::{Operations, Orders};
+use crate::s3::plan::{Fault, Op};
+use crate::s3::request::meaning;
+use crate::s3::wire::{Ends, Played, Wire};
 
 /// Lets in whoever signed, and others if that is allowed.
 struct Access {

@@ -7,10 +7,10 @@ use object_store::signer::Signer as _;
 use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode,
 };
-use outflow_s3_double::{Double, Object, pattern};
+use outflow_testkit::s3::{Double, Object, pattern};
 
-use crate::raw::ask_for;
-use crate::{builder, client, web};
+use super::raw::ask_for;
+use super::{builder, client, web};
 
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use outflow_s3_double::{Body, Double, Object, Plan, Seeded, control};
+use outflow_testkit::s3::{Body, Double, Object, Plan, Seeded, control};
 
 /// An S3 server for tests. Uploads stay in memory.
 #[derive(Parser)]

@@ -24,8 +24,8 @@ use s3s::dto::{
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
-use crate::multipart::{Arrived, Checksums, Upload};
-use crate::store::{Checksum, Object, Store, crc32_text};
+use crate::s3::multipart::{Arrived, Checksums, Upload};
+use crate::s3::store::{Checksum, Object, Store, crc32_text};
 
 /// What the fault plan asks of an operation. Part of a request's extensions.
 #[derive(Clone, Copy, Default)]

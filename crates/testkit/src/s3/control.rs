@@ -2,7 +2,7 @@
 //!
 //! | request | what it does |
 //! |---|---|
-//! | `GET /stats` | [`Stats`](crate::Stats) |
+//! | `GET /stats` | [`Stats`](crate::s3::Stats) |
 //! | `DELETE /stats` | begins to count anew |
 //! | `GET /plan` | the [`Plan`] |
 //! | `PUT /plan` | sets it |
@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::{Double, Object, Plan};
+use crate::s3::{Double, Object, Plan};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

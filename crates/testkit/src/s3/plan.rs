@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::mix;
+use crate::s3::body::mix;
 
 /// What goes wrong with a request.
 ///

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use object_store::path::Path;
 use object_store::{MultipartUpload as _, ObjectStoreExt as _};
-use outflow_s3_double::{Double, pattern};
+use outflow_testkit::s3::{Double, pattern};
 use reqwest::{Client, Response};
 
-use crate::{client, web};
+use super::{client, web};
 
 const PART: usize = 5 << 20;
 

@@ -5,7 +5,7 @@
 //! bytes behind the end) are in a thin layer around its bodies and connections.
 //!
 //! ```
-//! use outflow_s3_double::{At, Double, Fault, Object, Op, Rule};
+//! use outflow_testkit::s3::{At, Double, Fault, Object, Op, Rule};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let double = Double::start()?;
@@ -22,9 +22,9 @@ mod body;
 pub mod control;
 mod double;
 mod multipart;
+mod operations;
 mod plan;
 mod request;
-mod s3;
 mod serve;
 mod stats;
 mod store;

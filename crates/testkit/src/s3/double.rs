@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::body::Body;
-use crate::plan::{Op, Plan, Play, Rule, Seeded};
-use crate::serve;
-use crate::stats::Stats;
-use crate::store::{Object, Store};
+use crate::s3::body::Body;
+use crate::s3::plan::{Op, Plan, Play, Rule, Seeded};
+use crate::s3::serve;
+use crate::s3::stats::Stats;
+use crate::s3::store::{Object, Store};
 
 /// The least that S3 lets a part have that is not the last.
 const LEAST_PART: u64 = 5 << 20;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use outflow_s3_double::{At, Double, Fault, Object, Op, Rule, Stats, pattern};
+use outflow_testkit::s3::{At, Double, Fault, Object, Op, Rule, Stats, pattern};
 
-use crate::raw::{Answer, End, ask, ask_for};
+use super::raw::{Answer, End, ask, ask_for};
 
 const LEN: usize = 3_000_000;
 
@@ -215,9 +215,9 @@ fn a_connection_serves_many_requests_until_it_breaks() {
 fn dice_leave_every_object_as_it_was() {
     let double = double();
     let before = double.etag("a").unwrap();
-    double.set_plan(outflow_s3_double::Plan {
+    double.set_plan(outflow_testkit::s3::Plan {
         rules: Vec::new(),
-        seeded: Some(outflow_s3_double::Seeded { stall_ms: 1, ..outflow_s3_double::Seeded::new(0.5, 9) }),
+        seeded: Some(outflow_testkit::s3::Seeded { stall_ms: 1, ..outflow_testkit::s3::Seeded::new(0.5, 9) }),
     });
     let mut good = 0;
     for _ in 0..200 {
