@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use outflow_testkit::s3::{Body, Double, Object, Plan, Seeded, control};
+use outflow_testkit::s3::{Double, FaultPlan, ObjectBody, SeededFaults, StoredObject, control};
 
 /// An S3 server for tests. Uploads stay in memory.
 #[derive(Parser)]
 #[command(version, about)]
-struct Options {
+struct DoubleArgs {
     /// A folder whose files are there from the start, as objects of the bucket `outflow`. They may not change.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -48,7 +48,7 @@ struct Options {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+    let options = DoubleArgs::parse();
     let mut builder = Double::builder().listen(options.listen).threads(options.threads);
     if options.anonymous {
         builder = builder.anonymous();
@@ -60,8 +60,8 @@ async fn main() -> anyhow::Result<()> {
     double.set_latency(Duration::from_millis(options.latency_ms));
     double.set_bandwidth(options.bandwidth);
     if options.faults > 0.0 {
-        let seeded = Seeded::new(options.faults, options.seed);
-        double.set_plan(Plan { rules: Vec::new(), seeded: Some(seeded) });
+        let seeded = SeededFaults::new(options.faults, options.seed);
+        double.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(seeded) });
     }
     println!("listening on {}/", double.endpoint());
     if let Some(listen) = options.control {
@@ -86,8 +86,8 @@ fn put_folder(double: &Double, dir: &Path, prefix: String, crc32: bool) -> anyho
         }
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let metadata = file.metadata()?;
-        let body = Body::File { file: Arc::new(file), len: metadata.len() };
-        let object = Object::new(body).modified(metadata.modified()?);
+        let body = ObjectBody::File { file: Arc::new(file), len: metadata.len() };
+        let object = StoredObject::new(body).modified(metadata.modified()?);
         double.put(&key, if crc32 { object.with_crc32()? } else { object });
     }
     Ok(())

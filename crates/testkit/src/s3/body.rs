@@ -17,7 +17,7 @@ const CHUNK: u64 = 256 * 1024;
 
 /// An object's bytes.
 #[derive(Clone, Debug)]
-pub enum Body {
+pub enum ObjectBody {
     /// In memory.
     Bytes(Bytes),
     /// Computed when they are asked for, see [`pattern`]: a hundred gigabytes take no room.
@@ -36,13 +36,13 @@ pub enum Body {
     },
 }
 
-impl Body {
+impl ObjectBody {
     /// The size in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::Pattern { len, .. } | Body::File { len, .. } => *len,
+            ObjectBody::Bytes(bytes) => bytes.len() as u64,
+            ObjectBody::Pattern { len, .. } | ObjectBody::File { len, .. } => *len,
         }
     }
 
@@ -58,9 +58,9 @@ impl Body {
     /// Those of reading the file.
     pub fn read(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         match self {
-            Body::Bytes(bytes) => Ok(bytes.slice(offset as usize..offset as usize + len)),
-            Body::Pattern { seed, .. } => Ok(pattern(*seed, offset, len).into()),
-            Body::File { file, .. } => {
+            ObjectBody::Bytes(bytes) => Ok(bytes.slice(offset as usize..offset as usize + len)),
+            ObjectBody::Pattern { seed, .. } => Ok(pattern(*seed, offset, len).into()),
+            ObjectBody::File { file, .. } => {
                 let mut piece = vec![0; len];
                 file.read_exact_at(&mut piece, offset)?;
                 Ok(piece.into())
@@ -84,31 +84,31 @@ impl Body {
     }
 
     /// The bytes of `range` as a stream whose length is known.
-    pub(crate) fn stream(&self, range: std::ops::Range<u64>) -> Chunks {
-        Chunks { body: self.clone(), range }
+    pub(crate) fn stream(&self, range: std::ops::Range<u64>) -> BodyStream {
+        BodyStream { body: self.clone(), range }
     }
 }
 
-impl From<Vec<u8>> for Body {
-    fn from(bytes: Vec<u8>) -> Body {
-        Body::Bytes(bytes.into())
+impl From<Vec<u8>> for ObjectBody {
+    fn from(bytes: Vec<u8>) -> ObjectBody {
+        ObjectBody::Bytes(bytes.into())
     }
 }
 
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Body {
-        Body::Bytes(bytes)
+impl From<Bytes> for ObjectBody {
+    fn from(bytes: Bytes) -> ObjectBody {
+        ObjectBody::Bytes(bytes)
     }
 }
 
-impl From<&'static [u8]> for Body {
-    fn from(bytes: &'static [u8]) -> Body {
-        Body::Bytes(Bytes::from_static(bytes))
+impl From<&'static [u8]> for ObjectBody {
+    fn from(bytes: &'static [u8]) -> ObjectBody {
+        ObjectBody::Bytes(Bytes::from_static(bytes))
     }
 }
 
-impl From<&'static str> for Body {
-    fn from(text: &'static str) -> Body {
+impl From<&'static str> for ObjectBody {
+    fn from(text: &'static str) -> ObjectBody {
         text.as_bytes().into()
     }
 }
@@ -153,12 +153,12 @@ pub(crate) fn mix(value: u64) -> u64 {
 }
 
 /// A range on its way, read when it is asked for.
-pub(crate) struct Chunks {
-    body: Body,
+pub(crate) struct BodyStream {
+    body: ObjectBody,
     range: std::ops::Range<u64>,
 }
 
-impl Stream for Chunks {
+impl Stream for BodyStream {
     type Item = Result<Bytes, StdError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -173,7 +173,7 @@ impl Stream for Chunks {
     }
 }
 
-impl ByteStream for Chunks {
+impl ByteStream for BodyStream {
     fn remaining_length(&self) -> RemainingLength {
         RemainingLength::new_exact((self.range.end - self.range.start) as usize)
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_crc_is_that_of_all_bytes() {
-        let body = Body::Pattern { seed: 1, len: CHUNK * 2 + 5 };
+        let body = ObjectBody::Pattern { seed: 1, len: CHUNK * 2 + 5 };
         assert_eq!(body.crc32().unwrap(), crc32fast::hash(&pattern(1, 0, CHUNK as usize * 2 + 5)));
     }
 }

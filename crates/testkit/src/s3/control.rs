@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /stats` | [`Stats`](crate::s3::Stats) |
 //! | `DELETE /stats` | begins to count anew |
-//! | `GET /plan` | the [`Plan`] |
+//! | `GET /plan` | the [`FaultPlan`] |
 //! | `PUT /plan` | sets it |
 //! | `PUT /settings` | `{"latency_ms": 20, "bandwidth": 1000000}`, either may be missing |
 //! | `PUT /objects` | `{"key": "a", "seed": 1, "len": 1000, "crc32": true}`: puts a pattern |
@@ -23,18 +23,18 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::s3::{Double, Object, Plan};
+use crate::s3::{Double, FaultPlan, StoredObject};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+struct SettingsOrder {
     latency_ms: Option<u64>,
     bandwidth: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pattern {
+struct PatternOrder {
     key: String,
     seed: u64,
     len: u64,
@@ -44,7 +44,7 @@ struct Pattern {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key {
+struct ReplaceOrder {
     key: String,
 }
 
@@ -82,11 +82,11 @@ async fn obey(double: &Double, request: Request<Incoming>) -> Response<Full<Byte
             Ok(String::new())
         }
         ("GET", "/plan") => shown(&double.plan()),
-        ("PUT", "/plan") => serde_json::from_slice::<Plan>(&body).map(|plan| {
+        ("PUT", "/plan") => serde_json::from_slice::<FaultPlan>(&body).map(|plan| {
             double.set_plan(plan);
             String::new()
         }),
-        ("PUT", "/settings") => serde_json::from_slice::<Settings>(&body).map(|settings| {
+        ("PUT", "/settings") => serde_json::from_slice::<SettingsOrder>(&body).map(|settings| {
             if let Some(ms) = settings.latency_ms {
                 double.set_latency(Duration::from_millis(ms));
             }
@@ -95,14 +95,14 @@ async fn obey(double: &Double, request: Request<Incoming>) -> Response<Full<Byte
             }
             String::new()
         }),
-        ("PUT", "/objects") => serde_json::from_slice::<Pattern>(&body).and_then(|pattern| {
-            let object = Object::pattern(pattern.seed, pattern.len);
+        ("PUT", "/objects") => serde_json::from_slice::<PatternOrder>(&body).and_then(|pattern| {
+            let object = StoredObject::pattern(pattern.seed, pattern.len);
             let object =
                 if pattern.crc32 { object.with_crc32().map_err(serde_json::Error::io)? } else { object };
             shown(&double.put(&pattern.key, object))
         }),
         ("POST", "/replace") => {
-            serde_json::from_slice::<Key>(&body).and_then(|key| shown(&double.replace(&key.key)))
+            serde_json::from_slice::<ReplaceOrder>(&body).and_then(|key| shown(&double.replace(&key.key)))
         }
         _ => return reply(StatusCode::NOT_FOUND, "no such order\n".to_owned()),
     };

@@ -2,26 +2,29 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::s3::body::Body;
-use crate::s3::plan::{Op, Plan, Play, Rule, Seeded};
+use crate::s3::body::ObjectBody;
+use crate::s3::object::StoredObject;
+use crate::s3::plan::{FaultPlan, FaultPlayer, FaultRule, SeededFaults};
 use crate::s3::serve;
+use crate::s3::state::DoubleState;
 use crate::s3::stats::Stats;
-use crate::s3::store::{Object, Store};
+use crate::s3::store::Buckets;
 
 /// The least that S3 lets a part have that is not the last.
 const LEAST_PART: u64 = 5 << 20;
 
 /// How a double is to be.
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct DoubleBuilder {
     listen: SocketAddr,
     anonymous: bool,
     versioned: bool,
@@ -32,31 +35,14 @@ pub struct Builder {
 /// A running server, ended when this is dropped.
 pub struct Double {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<DoubleState>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the handle, the server and its responses have in common.
-pub(crate) struct Shared {
-    pub(crate) store: Arc<Mutex<Store>>,
-    pub(crate) play: Mutex<Play>,
-    pub(crate) stats: Mutex<Stats>,
-    /// What each request waits at least, in milliseconds.
-    pub(crate) latency: AtomicU64,
-    /// Bytes each second for a response; 0 for no limit.
-    pub(crate) bandwidth: AtomicU64,
-    pub(crate) anonymous: bool,
-}
-
-/// Whoever panics with a lock has failed a test already.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Default for Builder {
-    fn default() -> Builder {
-        Builder {
+impl Default for DoubleBuilder {
+    fn default() -> DoubleBuilder {
+        DoubleBuilder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             anonymous: false,
             versioned: false,
@@ -66,36 +52,36 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl DoubleBuilder {
     /// Listens on this address instead of a port of 127.0.0.1 that the kernel chooses.
     #[must_use]
-    pub fn listen(self, listen: SocketAddr) -> Builder {
-        Builder { listen, ..self }
+    pub fn listen(self, listen: SocketAddr) -> DoubleBuilder {
+        DoubleBuilder { listen, ..self }
     }
 
     /// Answers requests without a signature as well: a plain HTTP origin at `/<bucket>/<key>`. Wrong signatures
     /// are refused all the same.
     #[must_use]
-    pub fn anonymous(self) -> Builder {
-        Builder { anonymous: true, ..self }
+    pub fn anonymous(self) -> DoubleBuilder {
+        DoubleBuilder { anonymous: true, ..self }
     }
 
     /// Keeps the versions that are overwritten.
     #[must_use]
-    pub fn versioned(self) -> Builder {
-        Builder { versioned: true, ..self }
+    pub fn versioned(self) -> DoubleBuilder {
+        DoubleBuilder { versioned: true, ..self }
     }
 
     /// Lets parts be smaller than 5 MiB.
     #[must_use]
-    pub fn least_part(self, bytes: u64) -> Builder {
-        Builder { least_part: bytes, ..self }
+    pub fn least_part(self, bytes: u64) -> DoubleBuilder {
+        DoubleBuilder { least_part: bytes, ..self }
     }
 
     /// Serves on more than one thread.
     #[must_use]
-    pub fn threads(self, threads: usize) -> Builder {
-        Builder { threads, ..self }
+    pub fn threads(self, threads: usize) -> DoubleBuilder {
+        DoubleBuilder { threads, ..self }
     }
 
     /// Starts the server, with one empty bucket ([`Double::BUCKET`]).
@@ -106,16 +92,17 @@ impl Builder {
         let listener = StdListener::bind(self.listen)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
-        let mut store = Store::default();
+        let mut store = Buckets::default();
         (store.versioned, store.least_part) = (self.versioned, self.least_part);
         store.create(Double::BUCKET);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(DoubleState {
             store: Arc::new(Mutex::new(store)),
             play: Mutex::default(),
             stats: Mutex::default(),
             latency: AtomicU64::new(0),
             bandwidth: AtomicU64::new(0),
             anonymous: self.anonymous,
+            credentials: (Double::ACCESS_KEY, Double::SECRET_KEY),
         });
         // A runtime of its own, so that tests with and without one can use it.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -152,15 +139,15 @@ impl Double {
     /// Starts one on a port of 127.0.0.1 that the kernel chooses.
     ///
     /// # Errors
-    /// Those of [`Builder::start`].
+    /// Those of [`DoubleBuilder::start`].
     pub fn start() -> io::Result<Double> {
-        Builder::default().start()
+        DoubleBuilder::default().start()
     }
 
     /// To start one that is different.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> DoubleBuilder {
+        DoubleBuilder::default()
     }
 
     /// Where it listens.
@@ -188,75 +175,75 @@ impl Double {
     }
 
     /// Puts an object, and returns its ETag without quotes.
-    pub fn put(&self, key: &str, object: impl Into<Object>) -> String {
+    pub fn put(&self, key: &str, object: impl Into<StoredObject>) -> String {
         self.put_in(Double::BUCKET, key, object)
     }
 
     /// Puts an object into a bucket, which is made if it is not there.
-    pub fn put_in(&self, bucket: &str, key: &str, object: impl Into<Object>) -> String {
-        lock(&self.shared.store).put(bucket, key, object.into()).etag.clone()
+    pub fn put_in(&self, bucket: &str, key: &str, object: impl Into<StoredObject>) -> String {
+        self.shared.store.lock().put(bucket, key, object.into()).etag.clone()
     }
 
     /// All bytes of an object.
     #[must_use]
     pub fn bytes(&self, key: &str) -> Option<Bytes> {
-        let object = lock(&self.shared.store).get(Double::BUCKET, key, None)?;
+        let object = self.shared.store.lock().get(Double::BUCKET, key, None)?;
         object.body.read(0, object.body.len() as usize).ok()
     }
 
     /// An object's ETag without quotes.
     #[must_use]
     pub fn etag(&self, key: &str) -> Option<String> {
-        Some(lock(&self.shared.store).get(Double::BUCKET, key, None)?.etag.clone())
+        Some(self.shared.store.lock().get(Double::BUCKET, key, None)?.etag.clone())
     }
 
     /// The keys that begin with `prefix`.
     #[must_use]
     pub fn keys(&self, prefix: &str) -> Vec<String> {
-        let page = lock(&self.shared.store).list(Double::BUCKET, prefix, "", "", usize::MAX);
+        let page = self.shared.store.lock().list(Double::BUCKET, prefix, "", "", usize::MAX);
         page.objects.into_iter().map(|(key, _)| key).collect()
     }
 
     /// Deletes an object; whether it was there.
     pub fn delete(&self, key: &str) -> bool {
-        lock(&self.shared.store).delete(Double::BUCKET, key)
+        self.shared.store.lock().delete(Double::BUCKET, key)
     }
 
     /// Puts other bytes of the same size in an object's place, and returns the new ETag.
     pub fn replace(&self, key: &str) -> Option<String> {
-        Some(lock(&self.shared.store).replace(Double::BUCKET, key)?.etag.clone())
+        Some(self.shared.store.lock().replace(Double::BUCKET, key)?.etag.clone())
     }
 
     /// Uploads that are neither completed nor aborted.
     #[must_use]
     pub fn open_uploads(&self) -> usize {
-        lock(&self.shared.store).uploads.len()
+        self.shared.store.lock().uploads.len()
     }
 
     /// What goes wrong from now on. Counts start anew.
-    pub fn set_plan(&self, plan: Plan) {
-        *lock(&self.shared.play) = Play::of(plan);
+    pub fn set_plan(&self, plan: FaultPlan) {
+        *self.shared.play.lock() = FaultPlayer::of(plan);
     }
 
     /// What goes wrong now.
     #[must_use]
-    pub fn plan(&self) -> Plan {
-        lock(&self.shared.play).plan()
+    pub fn plan(&self) -> FaultPlan {
+        self.shared.play.lock().plan()
     }
 
     /// Plays these rules from now on, and nothing else.
-    pub fn play(&self, rules: impl IntoIterator<Item = Rule>) {
-        self.set_plan(Plan { rules: rules.into_iter().collect(), seeded: None });
+    pub fn play(&self, rules: impl IntoIterator<Item = FaultRule>) {
+        self.set_plan(FaultPlan { rules: rules.into_iter().collect(), seeded: None });
     }
 
     /// Plays a random fault with probability `rate` for each GET, the same ones for the same seed.
     pub fn seeded(&self, rate: f64, seed: u64) {
-        self.set_plan(Plan { rules: Vec::new(), seeded: Some(Seeded::new(rate, seed)) });
+        self.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(SeededFaults::new(rate, seed)) });
     }
 
     /// Nothing goes wrong any more.
     pub fn calm(&self) {
-        self.set_plan(Plan::default());
+        self.set_plan(FaultPlan::default());
     }
 
     /// What each request waits at least.
@@ -272,18 +259,18 @@ impl Double {
     /// The numbers so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        lock(&self.shared.stats).clone()
+        self.shared.stats.lock().clone()
     }
 
     /// Begins to count anew.
     pub fn reset_stats(&self) {
-        lock(&self.shared.stats).reset();
+        self.shared.stats.lock().reset();
     }
 }
 
-impl<T: Into<Body>> From<T> for Object {
-    fn from(body: T) -> Object {
-        Object::new(body)
+impl<T: Into<ObjectBody>> From<T> for StoredObject {
+    fn from(body: T) -> StoredObject {
+        StoredObject::new(body)
     }
 }
 
@@ -295,52 +282,5 @@ impl Drop for Double {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-/// Counts a connection as long as it is open.
-pub(crate) struct Opened(Arc<Shared>);
-
-impl Opened {
-    pub(crate) fn new(shared: Arc<Shared>) -> Opened {
-        lock(&shared.stats).opened();
-        Opened(shared)
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        lock(&self.0.stats).connections -= 1;
-    }
-}
-
-/// Counts a request until its response has ended.
-pub(crate) struct Active {
-    shared: Arc<Shared>,
-    /// Of the object that is got.
-    key: Option<String>,
-}
-
-impl Active {
-    pub(crate) fn new(shared: Arc<Shared>, op: Op, key: &str) -> Active {
-        lock(&shared.stats).asked(op, key);
-        Active { shared, key: (op == Op::GetObject).then(|| key.to_owned()) }
-    }
-
-    /// The body is an error's: not the object's bytes.
-    pub(crate) fn forget_key(&mut self) {
-        self.key = None;
-    }
-
-    pub(crate) fn sent(&self, bytes: u64) {
-        if let Some(key) = &self.key {
-            lock(&self.shared.stats).sent(key, bytes);
-        }
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        lock(&self.shared.stats).active -= 1;
     }
 }

@@ -5,13 +5,13 @@
 //! bytes behind the end) are in a thin layer around its bodies and connections.
 //!
 //! ```
-//! use outflow_testkit::s3::{At, Double, Fault, Object, Op, Rule};
+//! use outflow_testkit::s3::{At, Double, Fault, StoredObject, Op, FaultRule};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let double = Double::start()?;
 //! double.put("t/1/a.txt", "some bytes");
-//! double.put("t/1/big", Object::pattern(7, 100 << 30));
-//! double.play([Rule::get(Fault::Reset { at: At::Byte(1000) }).key("t/1/*").nth(2)]);
+//! double.put("t/1/big", StoredObject::pattern(7, 100 << 30));
+//! double.play([FaultRule::get(Fault::Reset { at: At::Byte(1000) }).key("t/1/*").nth(2)]);
 //! // … a client works with double.endpoint(), double.env() …
 //! assert!(double.stats().count(Op::GetObject) <= 5);
 //! # Ok(())
@@ -22,16 +22,18 @@ mod body;
 pub mod control;
 mod double;
 mod multipart;
+mod object;
 mod operations;
 mod plan;
 mod request;
 mod serve;
+mod state;
 mod stats;
 mod store;
 mod wire;
 
-pub use body::{Body, pattern};
-pub use double::{Builder, Double};
-pub use plan::{At, Fault, Op, Plan, Rule, Seeded};
+pub use body::{ObjectBody, pattern};
+pub use double::{Double, DoubleBuilder};
+pub use object::StoredObject;
+pub use plan::{At, Fault, FaultPlan, FaultRule, Op, SeededFaults};
 pub use stats::Stats;
-pub use store::Object;

@@ -7,7 +7,7 @@ use md5::{Digest as _, Md5};
 use s3s::dto::CompletedPart;
 use s3s::{S3Result, s3_error};
 
-use crate::s3::store::{Checksum, Object, Part, crc32_text, hex};
+use crate::s3::object::{ObjectChecksum, PartChecksum, StoredObject, crc32_text, hex};
 
 /// An upload that is neither completed nor aborted.
 pub(crate) struct Upload {
@@ -62,7 +62,7 @@ impl Upload {
         named: &[CompletedPart],
         crc32: Option<&str>,
         least_part: u64,
-    ) -> S3Result<Object> {
+    ) -> S3Result<StoredObject> {
         if named.is_empty() {
             return Err(s3_error!(MalformedXML, "an upload needs at least one part"));
         }
@@ -93,12 +93,12 @@ impl Upload {
             md5s.update(arrived.md5);
             whole.combine(&crc32fast::Hasher::new_with_initial_len(arrived.crc32, len));
             let crc32 = (self.checksums != Checksums::None).then_some(arrived.crc32);
-            parts.push(Part { len, crc32 });
+            parts.push(PartChecksum { len, crc32 });
         }
         let checksum = match self.checksums {
             Checksums::None => None,
-            Checksums::Full => Some(Checksum::Full(whole.finalize())),
-            Checksums::Composite => Some(Checksum::composite(&parts)),
+            Checksums::Full => Some(ObjectChecksum::Full(whole.finalize())),
+            Checksums::Composite => Some(ObjectChecksum::composite(&parts)),
         };
         if let (Some(told), Some(checksum)) = (crc32, checksum) {
             // Of a composite one, clients send the value with or without the number of parts.
@@ -108,7 +108,7 @@ impl Upload {
             }
         }
         let etag = format!("{}-{}", hex(&md5s.finalize()), parts.len());
-        let mut object = Object::new(all.freeze()).etag(&etag);
+        let mut object = StoredObject::new(all.freeze()).etag(&etag);
         object.checksum = checksum;
         object.parts = parts;
         object.media_type.clone_from(&self.media_type);

@@ -1,7 +1,7 @@
 //! The operations of S3.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use http::HeaderValue;
 use http::header::ETAG;
 use md5::{Digest as _, Md5};
+use parking_lot::{Mutex, MutexGuard};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, ChecksumAlgorithm, ChecksumType,
@@ -25,7 +26,8 @@ use s3s::dto::{
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
 use crate::s3::multipart::{Arrived, Checksums, Upload};
-use crate::s3::store::{Checksum, Object, Store, crc32_text};
+use crate::s3::object::{ObjectChecksum, StoredObject, crc32_text};
+use crate::s3::store::Buckets;
 
 /// What the fault plan asks of an operation. Part of a request's extensions.
 #[derive(Clone, Copy, Default)]
@@ -37,17 +39,17 @@ pub(crate) struct Orders {
 }
 
 /// The operations, on buckets that the handle shares.
-pub(crate) struct Operations(pub(crate) Arc<Mutex<Store>>);
+pub(crate) struct Operations(pub(crate) Arc<Mutex<Buckets>>);
 
 /// What stays as it is when keys are encoded for XML.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 impl Operations {
-    fn store(&self) -> MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, Buckets> {
+        self.0.lock()
     }
 
-    fn object(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Arc<Object>> {
+    fn object(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Arc<StoredObject>> {
         let store = self.store();
         if !store.has_bucket(bucket) {
             return Err(s3_error!(NoSuchBucket));
@@ -62,7 +64,7 @@ impl Operations {
 
 /// Whether an upload may take the place of what is there.
 fn may_put(
-    present: Option<&Arc<Object>>,
+    present: Option<&Arc<StoredObject>>,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
 ) -> S3Result<()> {
@@ -77,7 +79,7 @@ fn may_put(
 
 /// Whether the conditions of a GET or HEAD let it go on.
 fn judge(
-    object: &Object,
+    object: &StoredObject,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
 ) -> S3Result<()> {
@@ -95,13 +97,13 @@ fn judge(
 }
 
 /// The checksum and its type for a head, if it was asked for and is about these bytes.
-fn shown(object: &Object, asked: bool, range: bool) -> (Option<String>, Option<ChecksumType>) {
+fn shown(object: &StoredObject, asked: bool, range: bool) -> (Option<String>, Option<ChecksumType>) {
     let checksum = object.checksum.filter(|_| asked && !range);
     let text = checksum.map(|checksum| checksum.text(object.parts.len()));
     (text, checksum.map(|checksum| ChecksumType::from_static(checksum.kind())))
 }
 
-fn metadata(object: &Object) -> Option<s3s::dto::Metadata> {
+fn metadata(object: &StoredObject) -> Option<s3s::dto::Metadata> {
     (!object.metadata.is_empty()).then(|| object.metadata.clone().into_iter().collect())
 }
 
@@ -234,7 +236,7 @@ impl S3 for Operations {
             checksum: checksum.map(|checksum| s3s::dto::Checksum {
                 // Here S3 leaves the number of parts out.
                 checksum_crc32: Some(crc32_text(match checksum {
-                    Checksum::Full(crc32) | Checksum::Composite(crc32) => crc32,
+                    ObjectChecksum::Full(crc32) | ObjectChecksum::Composite(crc32) => crc32,
                 })),
                 checksum_type: Some(ChecksumType::from_static(checksum.kind())),
                 ..s3s::dto::Checksum::default()
@@ -316,8 +318,8 @@ impl S3 for Operations {
         let md5 = input.content_md5.as_deref();
         let trailers = request.trailing_headers.as_ref();
         let (bytes, crc32) = receive(input.body, md5, input.checksum_crc32.as_deref(), trailers).await?;
-        let mut object = Object::new(bytes);
-        object.checksum = crc32.map(Checksum::Full);
+        let mut object = StoredObject::new(bytes);
+        object.checksum = crc32.map(ObjectChecksum::Full);
         object.media_type = input.content_type;
         object.metadata = input.metadata.unwrap_or_default().into_iter().collect();
         let mut store = self.store();

@@ -151,7 +151,7 @@ pub enum Op {
 
 /// A fault, and the requests that meet it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rule {
+pub struct FaultRule {
     /// Only this operation.
     #[serde(default = "get_object")]
     pub op: Option<Op>,
@@ -180,47 +180,47 @@ fn always() -> f64 {
     1.0
 }
 
-impl Rule {
+impl FaultRule {
     /// Every GET of an object meets `fault`.
     #[must_use]
-    pub fn get(fault: Fault) -> Rule {
-        Rule { op: get_object(), key: None, skip: 0, times: None, rate: 1.0, fault }
+    pub fn get(fault: Fault) -> FaultRule {
+        FaultRule { op: get_object(), key: None, skip: 0, times: None, rate: 1.0, fault }
     }
 
     /// Every request meets `fault`.
     #[must_use]
-    pub fn any(fault: Fault) -> Rule {
-        Rule { op: None, ..Rule::get(fault) }
+    pub fn any(fault: Fault) -> FaultRule {
+        FaultRule { op: None, ..FaultRule::get(fault) }
     }
 
     /// Every request for `op` meets `fault`.
     #[must_use]
-    pub fn on(op: Op, fault: Fault) -> Rule {
-        Rule { op: Some(op), ..Rule::get(fault) }
+    pub fn on(op: Op, fault: Fault) -> FaultRule {
+        FaultRule { op: Some(op), ..FaultRule::get(fault) }
     }
 
     /// Only of this key; with a `*` at the end, of keys that begin so.
     #[must_use]
-    pub fn key(self, key: &str) -> Rule {
-        Rule { key: Some(key.to_owned()), ..self }
+    pub fn key(self, key: &str) -> FaultRule {
+        FaultRule { key: Some(key.to_owned()), ..self }
     }
 
     /// Only the `nth` of these requests, counted from 1.
     #[must_use]
-    pub fn nth(self, nth: u64) -> Rule {
-        Rule { skip: nth.saturating_sub(1), times: Some(1), ..self }
+    pub fn nth(self, nth: u64) -> FaultRule {
+        FaultRule { skip: nth.saturating_sub(1), times: Some(1), ..self }
     }
 
     /// Only so often.
     #[must_use]
-    pub fn times(self, times: u64) -> Rule {
-        Rule { times: Some(times), ..self }
+    pub fn times(self, times: u64) -> FaultRule {
+        FaultRule { times: Some(times), ..self }
     }
 
     /// Only with this probability.
     #[must_use]
-    pub fn rate(self, rate: f64) -> Rule {
-        Rule { rate, ..self }
+    pub fn rate(self, rate: f64) -> FaultRule {
+        FaultRule { rate, ..self }
     }
 
     fn is_about(&self, op: Op, key: &str) -> bool {
@@ -234,7 +234,7 @@ impl Rule {
 
 /// Faults at random, the same for the same seed: the nth GET meets the same one each time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seeded {
+pub struct SeededFaults {
     /// The probability that a GET meets a fault.
     pub rate: f64,
     /// Where the dice start.
@@ -254,11 +254,11 @@ fn two_seconds() -> u64 {
     2000
 }
 
-impl Seeded {
+impl SeededFaults {
     /// Everything that leaves the objects as they are and that any client can notice.
     #[must_use]
-    pub fn new(rate: f64, seed: u64) -> Seeded {
-        Seeded { rate, seed, stall_ms: two_seconds(), flip_bits: false, replace: false }
+    pub fn new(rate: f64, seed: u64) -> SeededFaults {
+        SeededFaults { rate, seed, stall_ms: two_seconds(), flip_bits: false, replace: false }
     }
 
     fn draw(&self, number: u64) -> Option<Fault> {
@@ -306,30 +306,30 @@ fn share(dice: u64) -> f64 {
 
 /// All that is to go wrong. The first rule that plays decides; then the dice.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct FaultPlan {
     /// In the order in which they are asked.
     #[serde(default)]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<FaultRule>,
     /// What happens to GETs that no rule caught.
     #[serde(default)]
-    pub seeded: Option<Seeded>,
+    pub seeded: Option<SeededFaults>,
 }
 
 /// A plan under way.
 #[derive(Default)]
-pub(crate) struct Play {
-    plan: Plan,
+pub(crate) struct FaultPlayer {
+    plan: FaultPlan,
     /// For each rule: the requests that it was about, and how often it played.
     counts: Vec<(u64, u64)>,
     gets: u64,
 }
 
-impl Play {
-    pub(crate) fn of(plan: Plan) -> Play {
-        Play { counts: vec![(0, 0); plan.rules.len()], gets: 0, plan }
+impl FaultPlayer {
+    pub(crate) fn of(plan: FaultPlan) -> FaultPlayer {
+        FaultPlayer { counts: vec![(0, 0); plan.rules.len()], gets: 0, plan }
     }
 
-    pub(crate) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> FaultPlan {
         self.plan.clone()
     }
 
@@ -366,35 +366,35 @@ impl Play {
 mod tests {
     use super::*;
 
-    fn played(plan: Plan, requests: u64) -> Vec<u64> {
-        let mut play = Play::of(plan);
+    fn played(plan: FaultPlan, requests: u64) -> Vec<u64> {
+        let mut play = FaultPlayer::of(plan);
         (1..=requests).filter(|_| play.decide(Op::GetObject, "a/b").is_some()).collect()
     }
 
     #[test]
     fn rules_choose_their_requests() {
-        let one = |rule: Rule| Plan { rules: vec![rule], seeded: None };
+        let one = |rule: FaultRule| FaultPlan { rules: vec![rule], seeded: None };
         let fault = Fault::Error500;
-        assert_eq!(played(one(Rule::get(fault)), 3), [1, 2, 3]);
-        assert_eq!(played(one(Rule::get(fault).nth(2)), 5), [2]);
-        assert_eq!(played(one(Rule::get(fault).times(2)), 5), [1, 2]);
-        assert_eq!(played(one(Rule::get(fault).key("a/*")), 1), [1]);
-        assert_eq!(played(one(Rule::any(fault).key("a/b")), 1), [1]);
-        assert!(played(one(Rule::get(fault).key("a")), 5).is_empty());
-        assert!(played(one(Rule::on(Op::HeadObject, fault)), 5).is_empty());
-        let half = played(one(Rule::get(fault).rate(0.5)), 1000).len();
+        assert_eq!(played(one(FaultRule::get(fault)), 3), [1, 2, 3]);
+        assert_eq!(played(one(FaultRule::get(fault).nth(2)), 5), [2]);
+        assert_eq!(played(one(FaultRule::get(fault).times(2)), 5), [1, 2]);
+        assert_eq!(played(one(FaultRule::get(fault).key("a/*")), 1), [1]);
+        assert_eq!(played(one(FaultRule::any(fault).key("a/b")), 1), [1]);
+        assert!(played(one(FaultRule::get(fault).key("a")), 5).is_empty());
+        assert!(played(one(FaultRule::on(Op::HeadObject, fault)), 5).is_empty());
+        let half = played(one(FaultRule::get(fault).rate(0.5)), 1000).len();
         assert!((400..600).contains(&half), "{half}");
     }
 
     #[test]
     fn the_dice_fall_the_same_way_for_the_same_seed() {
-        let plan = |seed| Plan { rules: Vec::new(), seeded: Some(Seeded::new(0.05, seed)) };
+        let plan = |seed| FaultPlan { rules: Vec::new(), seeded: Some(SeededFaults::new(0.05, seed)) };
         let first = played(plan(1), 10_000);
         assert_eq!(played(plan(1), 10_000), first);
         assert_ne!(played(plan(2), 10_000), first);
         assert!((400..600).contains(&first.len()), "{}", first.len());
         let mut names: Vec<&str> =
-            (0..10_000).filter_map(|n| Seeded::new(0.5, 1).draw(n)).map(Fault::name).collect();
+            (0..10_000).filter_map(|n| SeededFaults::new(0.5, 1).draw(n)).map(Fault::name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), 13, "{names:?}");
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_plan_can_be_written_by_hand() {
-        let plan: Plan = serde_json::from_str(
+        let plan: FaultPlan = serde_json::from_str(
             r#"{"rules": [{"fault": "reset", "at": 1000, "key": "a", "times": 1},
                           {"fault": "stall", "at": 0.5},
                           {"fault": "slow_down", "op": null}],
@@ -410,12 +410,12 @@ mod tests {
         )
         .unwrap();
         let rules = vec![
-            Rule::get(Fault::Reset { at: At::Byte(1000) }).key("a").times(1),
-            Rule::get(Fault::Stall { at: At::Share(0.5), ms: None }),
-            Rule::any(Fault::SlowDown { retry_after: None }),
+            FaultRule::get(Fault::Reset { at: At::Byte(1000) }).key("a").times(1),
+            FaultRule::get(Fault::Stall { at: At::Share(0.5), ms: None }),
+            FaultRule::any(Fault::SlowDown { retry_after: None }),
         ];
-        assert_eq!(plan, Plan { rules, seeded: Some(Seeded::new(0.05, 1)) });
+        assert_eq!(plan, FaultPlan { rules, seeded: Some(SeededFaults::new(0.05, 1)) });
         let text = serde_json::to_string(&plan).unwrap();
-        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        assert_eq!(serde_json::from_str::<FaultPlan>(&text).unwrap(), plan);
     }
 }

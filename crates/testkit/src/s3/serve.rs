@@ -17,19 +17,19 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
 use tokio::net::TcpListener;
 
-use crate::s3::double::{Active, Double, Opened, Shared, lock};
 use crate::s3::operations::{Operations, Orders};
 use crate::s3::plan::{Fault, Op};
 use crate::s3::request::meaning;
-use crate::s3::wire::{Ends, Played, Wire};
+use crate::s3::state::{ActiveRequest, DoubleState, OpenConnection};
+use crate::s3::wire::{ConnectionEnd, FaultyBody, FaultyConnection};
 
 /// Lets in whoever signed, and others if that is allowed.
-struct Access {
+struct SignatureCheck {
     anonymous: bool,
 }
 
 #[async_trait::async_trait]
-impl S3Access for Access {
+impl S3Access for SignatureCheck {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         match cx.credentials() {
             None if !self.anonymous => Err(s3_error!(AccessDenied, "Signature is required")),
@@ -39,11 +39,11 @@ impl S3Access for Access {
 }
 
 /// Accepts connections until the future is dropped.
-pub(crate) async fn serve(listener: StdListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(listener: StdListener, shared: Arc<DoubleState>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let mut builder = S3ServiceBuilder::new(Operations(Arc::clone(&shared.store)));
-    builder.set_auth(SimpleAuth::from_single(Double::ACCESS_KEY, Double::SECRET_KEY));
-    builder.set_access(Access { anonymous: shared.anonymous });
+    builder.set_auth(SimpleAuth::from_single(shared.credentials.0, shared.credentials.1));
+    builder.set_access(SignatureCheck { anonymous: shared.anonymous });
     let s3 = builder.build();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -52,8 +52,8 @@ pub(crate) async fn serve(listener: StdListener, shared: Arc<Shared>) {
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let ends = Arc::new(Ends::default());
-        let wire = Wire::new(stream, Arc::clone(&ends), Opened::new(Arc::clone(&shared)));
+        let ends = Arc::new(ConnectionEnd::default());
+        let wire = FaultyConnection::new(stream, Arc::clone(&ends), OpenConnection::new(Arc::clone(&shared)));
         let (s3, shared) = (s3.clone(), Arc::clone(&shared));
         let service =
             service_fn(move |request| answer(s3.clone(), Arc::clone(&shared), Arc::clone(&ends), request));
@@ -66,14 +66,14 @@ pub(crate) async fn serve(listener: StdListener, shared: Arc<Shared>) {
 /// One request. An error ends the connection without an answer.
 async fn answer(
     s3: S3Service,
-    shared: Arc<Shared>,
-    ends: Arc<Ends>,
+    shared: Arc<DoubleState>,
+    ends: Arc<ConnectionEnd>,
     mut request: Request<Incoming>,
-) -> Result<Response<Played>, StdError> {
+) -> Result<Response<FaultyBody>, StdError> {
     let (op, bucket, key) = meaning(request.method(), request.uri());
     let to_head = request.method() == Method::HEAD;
-    let mut active = Active::new(Arc::clone(&shared), op, &key);
-    let fault = lock(&shared.play).decide(op, &key);
+    let mut active = ActiveRequest::new(Arc::clone(&shared), op, &key);
+    let fault = shared.play.lock().decide(op, &key);
     let latency = shared.latency.load(Ordering::Relaxed);
     if latency > 0 {
         tokio::time::sleep(Duration::from_millis(latency)).await;
@@ -86,7 +86,7 @@ async fn answer(
         Some(error) => error.to_http_response().map_err(StdError::from)?,
         None => {
             if let Some(Fault::Replace | Fault::ReplaceAndLie) = fault {
-                lock(&shared.store).replace(&bucket, &key);
+                shared.store.lock().replace(&bucket, &key);
             }
             let orders = Orders {
                 ignore_range: fault == Some(Fault::WholeBody),
@@ -118,7 +118,7 @@ async fn answer(
     };
     let fault = fault.filter(|_| is_played);
     if let Some(fault) = fault {
-        *lock(&shared.stats).faults.entry(fault.name()).or_default() += 1;
+        *shared.stats.lock().faults.entry(fault.name()).or_default() += 1;
     }
     match fault {
         Some(Fault::Reset { .. }) if len == 0 => {
@@ -138,7 +138,7 @@ async fn answer(
         _ => {}
     }
     let rate = shared.bandwidth.load(Ordering::Relaxed);
-    Ok(Response::from_parts(head, Played::new(body, len, fault, rate, ends, active)))
+    Ok(Response::from_parts(head, FaultyBody::new(body, len, fault, rate, ends, active)))
 }
 
 async fn wait(ms: Option<u64>) {
@@ -163,7 +163,7 @@ fn refusal(fault: Fault) -> Option<S3Error> {
             retry_after,
         ),
         Fault::Expired => (403, S3ErrorCode::ExpiredToken, "The provided token has expired.", None),
-        Fault::Denied => (403, S3ErrorCode::AccessDenied, "Access Denied", None),
+        Fault::Denied => (403, S3ErrorCode::AccessDenied, "SignatureCheck Denied", None),
         _ => return None,
     };
     let mut error = S3Error::with_message(code, text);

@@ -1,182 +1,17 @@
-//! The buckets: objects, their versions, and uploads of several parts.
+//! The buckets: objects, their versions, and multipart uploads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use md5::{Digest as _, Md5};
-
-use crate::s3::body::{Body, mix};
 use crate::s3::multipart::Upload;
-
-/// An object as it is put.
-#[derive(Clone, Debug)]
-pub struct Object {
-    pub(crate) body: Body,
-    pub(crate) etag: String,
-    pub(crate) modified: SystemTime,
-    pub(crate) media_type: Option<String>,
-    pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) checksum: Option<Checksum>,
-    /// Of an object that was uploaded in parts; empty otherwise.
-    pub(crate) parts: Vec<Part>,
-    pub(crate) version: String,
-}
-
-/// The CRC-32 that an object was uploaded with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Checksum {
-    /// Of all bytes.
-    Full(u32),
-    /// Of the parts' CRC-32s, one after the other.
-    Composite(u32),
-}
-
-/// What remains known of a part.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
-    pub(crate) len: u64,
-    pub(crate) crc32: Option<u32>,
-}
-
-impl Object {
-    /// An object with these bytes, without a checksum, modified now.
-    #[must_use]
-    pub fn new(body: impl Into<Body>) -> Object {
-        let body = body.into();
-        let etag = match &body {
-            Body::Bytes(bytes) => hex(&Md5::digest(bytes)),
-            // Not the MD5, but as strong: it names what the bytes are made of.
-            Body::Pattern { seed, len } => format!("{:016x}{:016x}", mix(*seed), mix(*len)),
-            Body::File { file, len } => {
-                let modified = file.metadata().and_then(|metadata| metadata.modified());
-                hex(&Md5::digest(format!("{modified:?} {len}")))
-            }
-        };
-        Object {
-            body,
-            etag,
-            modified: SystemTime::now(),
-            media_type: None,
-            metadata: BTreeMap::new(),
-            checksum: None,
-            parts: Vec::new(),
-            version: "null".to_owned(),
-        }
-    }
-
-    /// `len` bytes that are computed when they are asked for, see [`crate::s3::pattern`].
-    #[must_use]
-    pub fn pattern(seed: u64, len: u64) -> Object {
-        Object::new(Body::Pattern { seed, len })
-    }
-
-    /// As if uploaded with its CRC-32 (FULL_OBJECT). All bytes are read or computed for it.
-    ///
-    /// # Errors
-    /// Those of reading the file.
-    pub fn with_crc32(mut self) -> std::io::Result<Object> {
-        self.checksum = Some(Checksum::Full(self.body.crc32()?));
-        Ok(self)
-    }
-
-    /// As if uploaded in parts of `part` bytes with a CRC-32 each (COMPOSITE).
-    ///
-    /// # Errors
-    /// Those of reading the file.
-    pub fn with_composite_crc32(mut self, part: u64) -> std::io::Result<Object> {
-        let part = part.max(1);
-        let mut at = 0;
-        self.parts.clear();
-        while at < self.body.len() || self.parts.is_empty() {
-            let len = part.min(self.body.len() - at);
-            let crc32 = crc32fast::hash(&self.body.read(at, len as usize)?);
-            self.parts.push(Part { len, crc32: Some(crc32) });
-            at += len;
-        }
-        self.checksum = Some(Checksum::composite(&self.parts));
-        self.etag = format!("{}-{}", self.etag, self.parts.len());
-        Ok(self)
-    }
-
-    /// With another modified time; the interface shows whole seconds.
-    #[must_use]
-    pub fn modified(mut self, time: SystemTime) -> Object {
-        self.modified = time;
-        self
-    }
-
-    /// With a `Content-Type`.
-    #[must_use]
-    pub fn media_type(mut self, media_type: &str) -> Object {
-        self.media_type = Some(media_type.to_owned());
-        self
-    }
-
-    /// With an ETag of the test's choice, without quotes.
-    #[must_use]
-    pub fn etag(mut self, etag: &str) -> Object {
-        self.etag = etag.to_owned();
-        self
-    }
-
-    /// Other bytes of the same size and kind of checksum, with another ETag.
-    fn other(&self) -> std::io::Result<Object> {
-        let other = Object::new(match &self.body {
-            Body::Bytes(bytes) => bytes.iter().map(|byte| !byte).collect::<Vec<u8>>().into(),
-            Body::Pattern { seed, len } => Body::Pattern { seed: mix(*seed), len: *len },
-            Body::File { len, .. } => Body::Pattern { seed: mix(*len), len: *len },
-        });
-        let other = match self.checksum {
-            None => other,
-            Some(Checksum::Full(_)) => other.with_crc32()?,
-            Some(Checksum::Composite(_)) => other.with_composite_crc32(self.parts[0].len)?,
-        };
-        Ok(Object { media_type: self.media_type.clone(), metadata: self.metadata.clone(), ..other })
-    }
-}
-
-impl Checksum {
-    /// Of parts that all have their CRC-32.
-    pub(crate) fn composite(parts: &[Part]) -> Checksum {
-        let all: Vec<u8> =
-            parts.iter().flat_map(|part| part.crc32.unwrap_or_default().to_be_bytes()).collect();
-        Checksum::Composite(crc32fast::hash(&all))
-    }
-
-    /// As the interface writes it, for an object of `parts` parts.
-    pub(crate) fn text(self, parts: usize) -> String {
-        match self {
-            Checksum::Full(crc32) => crc32_text(crc32),
-            Checksum::Composite(crc32) => format!("{}-{parts}", crc32_text(crc32)),
-        }
-    }
-
-    pub(crate) fn kind(self) -> &'static str {
-        match self {
-            Checksum::Full(_) => "FULL_OBJECT",
-            Checksum::Composite(_) => "COMPOSITE",
-        }
-    }
-}
-
-/// A CRC-32 as S3 writes it.
-pub(crate) fn crc32_text(crc32: u32) -> String {
-    BASE64_STANDARD.encode(crc32.to_be_bytes())
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::s3::object::StoredObject;
 
 /// Everything there is.
 #[derive(Default)]
-pub(crate) struct Store {
+pub(crate) struct Buckets {
     /// The versions of each key, the latest last.
-    buckets: BTreeMap<String, BTreeMap<String, Vec<Arc<Object>>>>,
+    buckets: BTreeMap<String, BTreeMap<String, Vec<Arc<StoredObject>>>>,
     pub(crate) uploads: BTreeMap<String, Upload>,
     /// Whether earlier versions stay.
     pub(crate) versioned: bool,
@@ -186,14 +21,14 @@ pub(crate) struct Store {
 }
 
 /// A page of a listing.
-pub(crate) struct Page {
-    pub(crate) objects: Vec<(String, Arc<Object>)>,
+pub(crate) struct ListingPage {
+    pub(crate) objects: Vec<(String, Arc<StoredObject>)>,
     pub(crate) prefixes: BTreeSet<String>,
     /// Where the next page goes on, if there is one.
     pub(crate) next: Option<String>,
 }
 
-impl Store {
+impl Buckets {
     pub(crate) fn create(&mut self, bucket: &str) {
         self.buckets.entry(bucket.to_owned()).or_default();
     }
@@ -213,7 +48,7 @@ impl Store {
     }
 
     /// Puts an object into a bucket, which is made if it is not there.
-    pub(crate) fn put(&mut self, bucket: &str, key: &str, mut object: Object) -> Arc<Object> {
+    pub(crate) fn put(&mut self, bucket: &str, key: &str, mut object: StoredObject) -> Arc<StoredObject> {
         if self.versioned {
             object.version = format!("v{:08}", self.fresh());
         }
@@ -226,7 +61,7 @@ impl Store {
         object
     }
 
-    pub(crate) fn get(&self, bucket: &str, key: &str, version: Option<&str>) -> Option<Arc<Object>> {
+    pub(crate) fn get(&self, bucket: &str, key: &str, version: Option<&str>) -> Option<Arc<StoredObject>> {
         let versions = self.buckets.get(bucket)?.get(key)?;
         match version {
             None => versions.last(),
@@ -240,15 +75,22 @@ impl Store {
     }
 
     /// Puts other bytes of the same size in an object's place.
-    pub(crate) fn replace(&mut self, bucket: &str, key: &str) -> Option<Arc<Object>> {
+    pub(crate) fn replace(&mut self, bucket: &str, key: &str) -> Option<Arc<StoredObject>> {
         let other = self.get(bucket, key, None)?.other().ok()?;
         Some(self.put(bucket, key, other))
     }
 
     /// The keys that begin with `prefix` and come after `after`, those with a `delimiter` behind the prefix
     /// gathered under the part up to it: at most `most` of both together.
-    pub(crate) fn list(&self, bucket: &str, prefix: &str, delimiter: &str, after: &str, most: usize) -> Page {
-        let mut page = Page { objects: Vec::new(), prefixes: BTreeSet::new(), next: None };
+    pub(crate) fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        delimiter: &str,
+        after: &str,
+        most: usize,
+    ) -> ListingPage {
+        let mut page = ListingPage { objects: Vec::new(), prefixes: BTreeSet::new(), next: None };
         let Some(keys) = self.buckets.get(bucket) else { return page };
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
         let mut last = after.to_owned();
@@ -284,9 +126,9 @@ mod tests {
 
     #[test]
     fn pages_of_a_listing_have_every_key_and_prefix_once() {
-        let mut store = Store::default();
+        let mut store = Buckets::default();
         for key in ["a", "b/1", "b/2", "b/3", "c", "d/1", "d/x/1", "e"] {
-            store.put("one", key, Object::new(key));
+            store.put("one", key, StoredObject::new(key));
         }
         for (prefix, delimiter, expected) in [
             ("", "/", &["a", "b/", "c", "d/", "e"][..]),
@@ -315,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_replaced_object_has_the_same_size_and_nothing_else_in_common() {
-        let mut store = Store::default();
+        let mut store = Buckets::default();
         for (key, object) in [
-            ("bytes", Object::new("some bytes").with_crc32().unwrap()),
-            ("pattern", Object::pattern(1, 100).with_composite_crc32(30).unwrap()),
+            ("bytes", StoredObject::new("some bytes").with_crc32().unwrap()),
+            ("pattern", StoredObject::pattern(1, 100).with_composite_crc32(30).unwrap()),
         ] {
             let before = store.put("one", key, object);
             let after = store.replace("one", key).unwrap();

@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::s3::double::{Active, Opened};
 use crate::s3::plan::Fault;
+use crate::s3::state::{ActiveRequest, OpenConnection};
 
 /// What a body tells its connection.
 #[derive(Default)]
-pub(crate) struct Ends {
+pub(crate) struct ConnectionEnd {
     /// Break instead of closing in good order.
     reset: AtomicBool,
     /// Bytes to send behind what the HTTP library sends.
@@ -28,26 +28,30 @@ pub(crate) struct Ends {
     flushed: AtomicBool,
 }
 
-impl Ends {
+impl ConnectionEnd {
     pub(crate) fn reset(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
 }
 
 /// A connection that can break.
-pub(crate) struct Wire {
+pub(crate) struct FaultyConnection {
     stream: TcpStream,
-    ends: Arc<Ends>,
-    _opened: Opened,
+    ends: Arc<ConnectionEnd>,
+    _opened: OpenConnection,
 }
 
-impl Wire {
-    pub(crate) fn new(stream: TcpStream, ends: Arc<Ends>, opened: Opened) -> Wire {
-        Wire { stream, ends, _opened: opened }
+impl FaultyConnection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        ends: Arc<ConnectionEnd>,
+        opened: OpenConnection,
+    ) -> FaultyConnection {
+        FaultyConnection { stream, ends, _opened: opened }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for FaultyConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +61,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for FaultyConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.ends.flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write(cx, buf)
@@ -97,7 +101,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for FaultyConnection {
     fn drop(&mut self) {
         if self.ends.reset.load(Ordering::Relaxed) {
             let _ = self.stream.set_zero_linger();
@@ -106,7 +110,7 @@ impl Drop for Wire {
 }
 
 /// What happens at a byte of a body.
-enum Event {
+enum FaultEvent {
     Reset,
     Close,
     Stall(Option<Duration>),
@@ -114,47 +118,47 @@ enum Event {
 }
 
 /// A response's body as it is played.
-pub(crate) struct Played {
+pub(crate) struct FaultyBody {
     inner: Pin<Box<s3s::Body>>,
     /// Taken from `inner`, and not yet sent.
     rest: Bytes,
     sent: u64,
     /// Bytes of the object to send; less than `inner` has if the end is to be missing.
     len: u64,
-    event: Option<(u64, Event)>,
+    event: Option<(u64, FaultEvent)>,
     /// Bytes to send when `inner` has ended.
     extra: u64,
     /// Bytes that come behind the body.
     junk: u64,
-    pace: Option<Pace>,
+    pace: Option<RateLimit>,
     timer: Option<Pin<Box<Sleep>>>,
-    ends: Arc<Ends>,
-    active: Active,
+    ends: Arc<ConnectionEnd>,
+    active: ActiveRequest,
 }
 
 /// A limit of the rate.
-struct Pace {
+struct RateLimit {
     start: Instant,
     rate: u64,
 }
 
-impl Played {
+impl FaultyBody {
     /// `len` bytes of `inner`, of which the connection may carry `rate` each second (0: as many as it can).
     pub(crate) fn new(
         inner: s3s::Body,
         len: u64,
         fault: Option<Fault>,
         rate: u64,
-        ends: Arc<Ends>,
-        active: Active,
-    ) -> Played {
+        ends: Arc<ConnectionEnd>,
+        active: ActiveRequest,
+    ) -> FaultyBody {
         let event = match fault {
-            Some(Fault::Reset { at }) => Some((at.within(len), Event::Reset)),
-            Some(Fault::Close { at }) => Some((at.within(len), Event::Close)),
+            Some(Fault::Reset { at }) => Some((at.within(len), FaultEvent::Reset)),
+            Some(Fault::Close { at }) => Some((at.within(len), FaultEvent::Close)),
             Some(Fault::Stall { at, ms }) => {
-                Some((at.within(len), Event::Stall(ms.map(Duration::from_millis))))
+                Some((at.within(len), FaultEvent::Stall(ms.map(Duration::from_millis))))
             }
-            Some(Fault::FlipBit { at }) => Some((at.within(len), Event::Flip)),
+            Some(Fault::FlipBit { at }) => Some((at.within(len), FaultEvent::Flip)),
             _ => None,
         };
         let (mut extra, mut missing, mut junk) = (0, 0, 0);
@@ -166,7 +170,7 @@ impl Played {
         }
         // The head has still to leave.
         ends.flushed.store(false, Ordering::Relaxed);
-        Played {
+        FaultyBody {
             inner: Box::pin(inner),
             rest: Bytes::new(),
             sent: 0,
@@ -174,7 +178,7 @@ impl Played {
             event: event.filter(|(at, _)| *at < len),
             extra,
             junk,
-            pace: (rate > 0).then(|| Pace { start: Instant::now(), rate }),
+            pace: (rate > 0).then(|| RateLimit { start: Instant::now(), rate }),
             timer: None,
             ends,
             active,
@@ -192,7 +196,7 @@ impl Played {
     fn room(&self) -> usize {
         let mut room = self.len - self.sent;
         match self.event {
-            Some((at, Event::Flip)) if at == self.sent => room = 1,
+            Some((at, FaultEvent::Flip)) if at == self.sent => room = 1,
             Some((at, _)) => room = room.min(at - self.sent),
             None => {}
         }
@@ -203,7 +207,7 @@ impl Played {
     }
 }
 
-impl http_body::Body for Played {
+impl http_body::Body for FaultyBody {
     type Data = Bytes;
     type Error = StdError;
 
@@ -221,25 +225,25 @@ impl http_body::Body for Played {
                 && *at == this.sent
             {
                 match event {
-                    Event::Reset | Event::Close if !this.ends.flushed.load(Ordering::Relaxed) => {
+                    FaultEvent::Reset | FaultEvent::Close if !this.ends.flushed.load(Ordering::Relaxed) => {
                         // What comes before has to leave first: it would be thrown away.
                         this.sleep(Duration::from_millis(2), cx);
                         continue;
                     }
-                    Event::Reset => {
+                    FaultEvent::Reset => {
                         this.ends.reset();
                         return Poll::Ready(Some(Err("a reset was asked for".into())));
                     }
-                    Event::Close => return Poll::Ready(None),
+                    FaultEvent::Close => return Poll::Ready(None),
                     // For ever: nobody wakes this up. The client's closing ends it.
-                    Event::Stall(None) => return Poll::Pending,
-                    Event::Stall(Some(time)) => {
+                    FaultEvent::Stall(None) => return Poll::Pending,
+                    FaultEvent::Stall(Some(time)) => {
                         let time = *time;
                         this.event = None;
                         this.sleep(time, cx);
                         continue;
                     }
-                    Event::Flip => {}
+                    FaultEvent::Flip => {}
                 }
             }
             if let Some(pace) = &this.pace {
@@ -266,7 +270,7 @@ impl http_body::Body for Played {
                 continue;
             }
             let mut piece = this.rest.split_to(this.room().min(this.rest.len()));
-            if let Some((at, Event::Flip)) = this.event
+            if let Some((at, FaultEvent::Flip)) = this.event
                 && at == this.sent
             {
                 let mut wrong = BytesMut::from(&piece[..]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
-use outflow_testkit::s3::{Double, Fault, Rule};
+use outflow_testkit::s3::{Double, Fault, FaultRule};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -132,7 +132,7 @@ fn put(double: &Double, id: &str, small: &[(&str, &str)]) -> Vec<u8> {
 
 /// What the store says from the file's second segment on.
 fn deny(double: &Double, id: &str) {
-    double.play([Rule { skip: 1, ..Rule::get(Fault::Denied).key(&format!("p/{id}/f")) }]);
+    double.play([FaultRule { skip: 1, ..FaultRule::get(Fault::Denied).key(&format!("p/{id}/f")) }]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use outflow_testkit::s3::{Double, Plan, Seeded};
+use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -141,8 +141,8 @@ fn many_connections_get_it_all_while_the_store_fails() {
     let (access, files) = (Access::of(&double), Tree::read(&tree().root()));
     put_transfer(&access.bucket(), "mine", &files, true);
     let server = access.serve(PREFIX).start();
-    let seeded = Seeded { stall_ms: 300, ..Seeded::new(0.2, 7) };
-    double.set_plan(Plan { rules: Vec::new(), seeded: Some(seeded) });
+    let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(0.2, 7) };
+    double.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(seeded) });
     let dir = TempDir::new().unwrap();
     for (path, name) in [("/t/mine/big.bin", "big.bin"), ("/t/mine/?zip", "a.zip")] {
         let mut aria2c = program("aria2c");

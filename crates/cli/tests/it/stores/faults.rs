@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use outflow_catalog::{Store, StoreOptions};
 use outflow_server::{Settings, StoreService};
-use outflow_testkit::s3::{At, Double, Fault, Object, Rule, pattern};
+use outflow_testkit::s3::{At, Double, Fault, FaultRule, StoredObject, pattern};
 use serde_json::{Value, json};
 
 use crate::support::{Access, Client, Random, Server, assert_same, noise, until};
@@ -95,9 +95,9 @@ fn access_that_ends_in_the_middle_cuts_the_download_and_one_that_comes_back_does
     let bytes = put_right(&double, "a");
     let server = Access::of(&double).serve("p").start();
     server.get("/t/a/?json").expect(200);
-    double.play([Rule::get(Fault::Expired).key("p/a/f").times(2)]);
+    double.play([FaultRule::get(Fault::Expired).key("p/a/f").times(2)]);
     assert_same(&server.get("/t/a/f").expect(200).body, &bytes, "f");
-    double.play([Rule { skip: 1, ..Rule::get(Fault::Denied).key("p/a/f") }]);
+    double.play([FaultRule { skip: 1, ..FaultRule::get(Fault::Denied).key("p/a/f") }]);
     let came = assert_fails(&server, "/t/a/f", "refuses access (403): AccessDenied");
     assert!((1..SIZE).contains(&came.len()), "{}", came.len());
     assert_same(&came, &bytes[..came.len()], "what came");
@@ -121,14 +121,14 @@ fn a_manifest_that_comes_wrong_once_is_read_again() {
         ("f", Fault::Close { at: At::Share(0.5) }),
     ] {
         let bytes = put_right(&double, id);
-        double.play([Rule::get(fault).key(&manifest(id)).times(1)]);
+        double.play([FaultRule::get(fault).key(&manifest(id)).times(1)]);
         assert_same(&server.get(&format!("/t/{id}/f")).expect(200).body, &bytes, id);
         assert_eq!(double.stats().all_faults(), 1, "{id}");
         double.reset_stats();
     }
     // Nor is it for ever if it comes wrong again and again: that the store says "not modified" does not help it.
     let bytes = put_right(&double, "g");
-    double.play([Rule::get(Fault::Long { extra: 100 }).key(&manifest("g"))]);
+    double.play([FaultRule::get(Fault::Long { extra: 100 }).key(&manifest("g"))]);
     server.get("/t/g/f").expect(502);
     double.calm();
     let reply = until("the manifest is read again", || {
@@ -143,7 +143,7 @@ fn a_store_that_falls_silent_is_asked_again() {
     let double = Double::start().unwrap();
     let bytes = put_right(&double, "a");
     let server = Access::of(&double).serve("p").start();
-    double.play([Rule::get(Fault::Stall { at: At::Share(0.5), ms: None }).key("p/a/f").nth(1)]);
+    double.play([FaultRule::get(Fault::Stall { at: At::Share(0.5), ms: None }).key("p/a/f").nth(1)]);
     assert_same(&server.get("/t/a/f").expect(200).body, &bytes, "f");
     assert!(double.stats().all_faults() >= 1);
 }
@@ -168,7 +168,7 @@ fn flipped_bits_never_pass_for_a_whole_file() {
     let (mut completed, mut cut) = (0, 0);
     for _ in 0..60 {
         let at = At::Byte(random.below(1 << 20));
-        double.play([Rule::get(Fault::FlipBit { at }).key("p/a/f").nth(1 + random.below(8))]);
+        double.play([FaultRule::get(Fault::FlipBit { at }).key("p/a/f").nth(1 + random.below(8))]);
         for path in ["/t/a/f", "/t/a/?zip"] {
             let (status, body, whole) = take(&server, path);
             if whole && status == 200 {
@@ -217,11 +217,11 @@ fn a_replaced_object_ends_its_download_and_the_next_one_gets_the_new_bytes() {
 fn what_nobody_has_to_see_is_spliced() {
     const LEN: u64 = 64 << 20;
     let double = Double::builder().anonymous().start().unwrap();
-    double.put("p/f", Object::pattern(3, LEN));
+    double.put("p/f", StoredObject::pattern(3, LEN));
     let manifest = json!({"version": 1, "id": "a", "created": "2026-11-01T09:30:00Z",
         "files": [{"name": "f", "key": "f", "size": LEN}]});
     double.put("p/a/manifest.json", manifest.to_string().into_bytes());
-    double.put("p/a/f", Object::pattern(3, LEN));
+    double.put("p/a/f", StoredObject::pattern(3, LEN));
     let store = Store::open(&format!("{}/{}/p", double.endpoint(), Double::BUCKET), &StoreOptions::default());
     let service = StoreService::new(store.unwrap(), &Settings::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use outflow_testkit::s3::{Double, Fault, Object, Op, Rule};
+use outflow_testkit::s3::{Double, Fault, StoredObject, Op, FaultRule};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -347,10 +347,10 @@ fn to_double(double: &Double, args: &[&str]) -> Command {
 fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
     let (double, tree) = (Double::start().unwrap(), tree());
     double.play([
-        Rule::on(Op::PutObject, Fault::Error500).nth(2),
-        Rule::on(Op::UploadPart, Fault::Error500).times(2),
-        Rule::on(Op::CreateMultipartUpload, Fault::Error500).nth(1),
-        Rule::on(Op::CompleteMultipartUpload, Fault::Error500).nth(1),
+        FaultRule::on(Op::PutObject, Fault::Error500).nth(2),
+        FaultRule::on(Op::UploadPart, Fault::Error500).times(2),
+        FaultRule::on(Op::CreateMultipartUpload, Fault::Error500).nth(1),
+        FaultRule::on(Op::CompleteMultipartUpload, Fault::Error500).nth(1),
     ]);
     let (root, address) = (tree.root(), format!("s3://{}/a b", Double::BUCKET));
     let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "mine"];
@@ -362,7 +362,7 @@ fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
     assert_eq!(double.stats().all_faults(), 5);
 
     // One that never recovers is given up, and nothing is left half.
-    double.play([Rule::on(Op::UploadPart, Fault::Error500)]);
+    double.play([FaultRule::on(Op::UploadPart, Fault::Error500)]);
     let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "other"];
     let (code, text) = failure(&mut to_double(&double, &publish));
     assert!(code == 1 && text.contains("\"big.bin\""), "{text}");
@@ -376,7 +376,7 @@ fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
 fn the_sums_of_parts_tell_that_an_object_is_there() {
     let (double, tree) = (Double::start().unwrap(), tree());
     let bytes = fs::read(tree.at("big.bin")).unwrap();
-    double.put("mine/files/big.bin", Object::new(bytes).with_composite_crc32(6 << 20).unwrap());
+    double.put("mine/files/big.bin", StoredObject::new(bytes).with_composite_crc32(6 << 20).unwrap());
     double.put("mine/publishing.json", "{\"objects\":{}}");
     let (root, address) = (tree.root(), format!("s3://{}", Double::BUCKET));
     let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "mine"];

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use outflow_testkit::s3::{Double, Plan, Seeded};
+use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use tempfile::TempDir;
 
 use super::downloads::{assert_extracted, escaped, fetch};
@@ -76,8 +76,8 @@ fn there_and_back(access: &Access, fail: impl FnOnce()) {
 fn a_published_tree_comes_back_from_a_store_that_fails() {
     let double = Double::start().unwrap();
     there_and_back(&Access::of(&double), || {
-        let seeded = Seeded { stall_ms: 300, ..Seeded::new(0.1, 3) };
-        double.set_plan(Plan { rules: Vec::new(), seeded: Some(seeded) });
+        let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(0.1, 3) };
+        double.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(seeded) });
     });
     assert!(double.stats().all_faults() > 20, "{:?}", double.stats().faults);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outflow_testkit::s3::{Double, Plan, Seeded};
+use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -245,8 +245,8 @@ fn no_byte_is_ever_wrong() {
     server.get("/t/t0-known/f00.bin").expect(200);
     let (sockets, others, resident) = held(server.pid());
     double.reset_stats();
-    let seeded = Seeded { stall_ms: 300, ..Seeded::new(FAULTS, 42) };
-    double.set_plan(Plan { rules: Vec::new(), seeded: Some(seeded) });
+    let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(FAULTS, 42) };
+    double.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(seeded) });
     let sums = Sums::default();
     let began = Instant::now();
     run(DOWNLOADS, CLIENTS, |number| {

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use outflow_testkit::s3::{At, Double, Fault, Op, Rule};
+use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op};
 use serde_json::Value;
 
 use crate::support::{Access, BUCKET, Client, Garage, Moto, Nginx, Tree, assert_same, noise, output, until};
@@ -70,13 +70,13 @@ fn a_tree_gets_into_a_store_that_fails_now_and_then() {
     let double = Double::start().unwrap();
     let (at, ms) = (At::Byte(0), Some(100));
     double.play([
-        Rule::on(Op::PutObject, Fault::SlowDown { retry_after: Some(1) }).nth(1),
-        Rule::on(Op::PutObject, Fault::Reset { at }).nth(3),
-        Rule::on(Op::UploadPart, Fault::Error500).nth(1),
-        Rule::on(Op::UploadPart, Fault::Close { at }).nth(3),
-        Rule::on(Op::CreateMultipartUpload, Fault::TooMany { retry_after: None }).nth(1),
-        Rule::on(Op::CompleteMultipartUpload, Fault::SlowHead { ms }).nth(1),
-        Rule::on(Op::HeadObject, Fault::Error500).nth(1),
+        FaultRule::on(Op::PutObject, Fault::SlowDown { retry_after: Some(1) }).nth(1),
+        FaultRule::on(Op::PutObject, Fault::Reset { at }).nth(3),
+        FaultRule::on(Op::UploadPart, Fault::Error500).nth(1),
+        FaultRule::on(Op::UploadPart, Fault::Close { at }).nth(3),
+        FaultRule::on(Op::CreateMultipartUpload, Fault::TooMany { retry_after: None }).nth(1),
+        FaultRule::on(Op::CompleteMultipartUpload, Fault::SlowHead { ms }).nth(1),
+        FaultRule::on(Op::HeadObject, Fault::Error500).nth(1),
     ]);
     in_and_out(&Access::of(&double));
     assert_eq!(double.open_uploads(), 0);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use outflow_testkit::s3::{At, Double, Fault, Object, Op, Rule, Stats, pattern};
+use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op, Stats, StoredObject, pattern};
 
 use super::raw::{Answer, End, ask, ask_for};
 
@@ -10,13 +10,13 @@ const LEN: usize = 3_000_000;
 
 fn double() -> Double {
     let double = Double::builder().anonymous().start().unwrap();
-    double.put("a", Object::pattern(1, LEN as u64).with_crc32().unwrap());
+    double.put("a", StoredObject::pattern(1, LEN as u64).with_crc32().unwrap());
     double
 }
 
 fn with(fault: Fault) -> Double {
     let double = double();
-    double.play([Rule::get(fault)]);
+    double.play([FaultRule::get(fault)]);
     double
 }
 
@@ -101,7 +101,7 @@ fn an_answer_without_a_body_does_not_come() {
         [(Fault::Reset { at: At::Byte(5) }, End::Reset), (Fault::Close { at: At::Byte(5) }, End::Closed)]
     {
         let double = double();
-        double.play([Rule::on(Op::HeadObject, fault), Rule::on(Op::PutObject, fault)]);
+        double.play([FaultRule::on(Op::HeadObject, fault), FaultRule::on(Op::PutObject, fault)]);
         let head = ask(&double, "HEAD", "a", "");
         assert_eq!((head.head.as_str(), head.end), ("", end));
         let put = ask(&double, "PUT", "b", "Content-Length: 0\r\n");
@@ -167,14 +167,14 @@ fn objects_change_and_some_stores_lie_about_it() {
     let double = double();
     let etag = double.etag("a").unwrap();
     let if_match = format!("If-Match: \"{etag}\"\r\n");
-    double.play([Rule::get(Fault::Replace).nth(2)]);
+    double.play([FaultRule::get(Fault::Replace).nth(2)]);
     assert_eq!(ask(&double, "GET", "a", &if_match).status(), "200");
     assert_eq!(ask(&double, "GET", "a", &if_match).status(), "412");
     assert_eq!(ask(&double, "GET", "a", &if_match).status(), "412");
 
     let etag = double.etag("a").unwrap();
     let if_match = format!("If-Match: \"{etag}\"\r\nRange: bytes=0-99\r\n");
-    double.play([Rule::get(Fault::ReplaceAndLie)]);
+    double.play([FaultRule::get(Fault::ReplaceAndLie)]);
     let lie = ask(&double, "GET", "a", &if_match);
     assert_eq!(lie.status(), "206");
     assert_ne!(lie.field("etag").unwrap(), format!("\"{etag}\""));
@@ -199,7 +199,7 @@ fn time_passes_as_it_is_told() {
 fn a_connection_serves_many_requests_until_it_breaks() {
     let double = double();
     let path = format!("/{}/a", Double::BUCKET);
-    double.play([Rule::get(Fault::Reset { at: At::Byte(7) }).nth(3)]);
+    double.play([FaultRule::get(Fault::Reset { at: At::Byte(7) }).nth(3)]);
     // Three requests in a row on one connection: the third breaks it.
     let again = format!("Range: bytes=0-9\r\n\r\nGET {path} HTTP/1.1\r\nHost: double\r\n");
     let lines = format!("{again}{again}Range: bytes=0-9\r\n");
@@ -215,9 +215,12 @@ fn a_connection_serves_many_requests_until_it_breaks() {
 fn dice_leave_every_object_as_it_was() {
     let double = double();
     let before = double.etag("a").unwrap();
-    double.set_plan(outflow_testkit::s3::Plan {
+    double.set_plan(outflow_testkit::s3::FaultPlan {
         rules: Vec::new(),
-        seeded: Some(outflow_testkit::s3::Seeded { stall_ms: 1, ..outflow_testkit::s3::Seeded::new(0.5, 9) }),
+        seeded: Some(outflow_testkit::s3::SeededFaults {
+            stall_ms: 1,
+            ..outflow_testkit::s3::SeededFaults::new(0.5, 9)
+        }),
     });
     let mut good = 0;
     for _ in 0..200 {

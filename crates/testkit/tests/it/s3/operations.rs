@@ -7,7 +7,7 @@ use object_store::signer::Signer as _;
 use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode,
 };
-use outflow_testkit::s3::{Double, Object, pattern};
+use outflow_testkit::s3::{Double, StoredObject, pattern};
 
 use super::raw::ask_for;
 use super::{builder, client, web};
@@ -24,7 +24,7 @@ async fn get(double: &Double, key: &str, options: GetOptions) -> Result<Vec<u8>,
 async fn ranges_and_conditions() {
     let double = Double::start().unwrap();
     // Far more than there is memory for.
-    double.put("big", Object::pattern(3, 100 << 30).media_type("video/mp4"));
+    double.put("big", StoredObject::pattern(3, 100 << 30).media_type("video/mp4"));
     let store = client(&double);
     let meta = store.head(&path("big")).await.unwrap();
     assert_eq!(meta.size, 100 << 30);
@@ -124,8 +124,8 @@ fn url_without_query(target: &str) -> &str {
 #[tokio::test]
 async fn checksums_come_when_they_are_asked_for() {
     let double = Double::builder().anonymous().start().unwrap();
-    double.put("full", Object::new("some bytes").with_crc32().unwrap());
-    double.put("composite", Object::pattern(1, 1000).with_composite_crc32(300).unwrap());
+    double.put("full", StoredObject::new("some bytes").with_crc32().unwrap());
+    double.put("composite", StoredObject::pattern(1, 1000).with_composite_crc32(300).unwrap());
     double.put("none", "some bytes");
     let client = web();
     let ask = async |method: Method, key: &str, fields: &[(&'static str, &str)]| {
@@ -154,7 +154,7 @@ async fn checksums_come_when_they_are_asked_for() {
     }
     assert_eq!(ask(Method::GET, "full", &[mode, ("range", "bytes=0-3")]).await.0, None);
 
-    let wanted = ("x-amz-object-attributes", "ObjectParts,Checksum,ObjectSize,ETag");
+    let wanted = ("x-amz-object-attributes", "ObjectParts,ObjectChecksum,ObjectSize,ETag");
     let most = ("x-amz-max-parts", "3");
     let (_, _, page) = ask(Method::GET, "composite?attributes", &[wanted, most]).await;
     for part in [
