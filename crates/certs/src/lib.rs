@@ -19,13 +19,13 @@
 //! use std::time::Duration;
 //!
 //! use outflow_certs::{CertificateFiles, HttpsOnly};
-//! use outflow_wire::{Listener, Tls, TlsOptions};
+//! use outflow_wire::{ListenSocket, Tls, TlsOptions};
 //!
 //! # fn run<S>(chain: &Path, key: &Path, service: S) -> Result<(), Box<dyn std::error::Error>> {
 //! let files = CertificateFiles::open(chain, key)?;
 //! files.watch()?;
 //! let tls = Arc::new(Tls::new(files, &TlsOptions::default())?);
-//! let https = Listener::with_tls(std::net::TcpListener::bind("127.0.0.1:0")?, tls);
+//! let https = ListenSocket::with_tls(std::net::TcpListener::bind("127.0.0.1:0")?, tls);
 //! // Requests without TLS are redirected to port 443; browsers remember to use HTTPS for a year.
 //! let service = HttpsOnly::new(service, 443, Some(Duration::from_secs(31_536_000)));
 //! # let _ = (https, service);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::outgoing::Slot;
+use crate::outgoing::OutgoingSlot;
 use crate::{Evidence, FeedSpan, Outgoing, Span, SpanError, Watch};
 
 /// The body of a response that [`crate::Content::respond`] made.
@@ -47,10 +47,10 @@ impl ContentBody {
 
     /// A body for `outgoing`, and the slot from which an engine may take it first.
     /// `encoding` is the content's own `Content-Encoding`.
-    pub(crate) fn new(outgoing: Outgoing, encoding: Option<HeaderValue>) -> (ContentBody, Slot) {
+    pub(crate) fn new(outgoing: Outgoing, encoding: Option<HeaderValue>) -> (ContentBody, OutgoingSlot) {
         let left = outgoing.len();
         let outgoing = Arc::new(Mutex::new(Some(outgoing)));
-        let slot = Slot { outgoing: Arc::clone(&outgoing), encoding };
+        let slot = OutgoingSlot { outgoing: Arc::clone(&outgoing), encoding };
         (ContentBody { slot: Some(outgoing), sending: None, left }, slot)
     }
 

@@ -12,19 +12,19 @@ use std::sync::Arc;
 pub struct BodyMap {
     len: u64,
     content_len: u64,
-    runs: Runs,
+    runs: BodyRuns,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Runs {
+enum BodyRuns {
     /// What most bodies have: needs no allocation.
-    One(Run),
-    Several(Arc<[Run]>),
+    One(BodyRun),
+    Several(Arc<[BodyRun]>),
 }
 
 /// A run of the content within the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Run {
+struct BodyRun {
     /// Where in the body it begins.
     at: u64,
     content: Range<u64>,
@@ -41,7 +41,7 @@ impl BodyMap {
     #[must_use]
     pub fn range(content_len: u64, range: Range<u64>) -> BodyMap {
         let len = range.end.saturating_sub(range.start);
-        BodyMap { len, content_len, runs: Runs::One(Run { at: 0, content: range }) }
+        BodyMap { len, content_len, runs: BodyRuns::One(BodyRun { at: 0, content: range }) }
     }
 
     /// The body of `len` bytes carries these ranges, each from so far into the body on, in the body's order.
@@ -50,11 +50,11 @@ impl BodyMap {
         let mut runs = parts
             .into_iter()
             .filter(|(_, content)| !content.is_empty())
-            .map(|(at, content)| Run { at, content });
+            .map(|(at, content)| BodyRun { at, content });
         let first = runs.next().unwrap_or_default();
         let runs = match runs.next() {
-            None => Runs::One(first),
-            Some(second) => Runs::Several([first, second].into_iter().chain(runs).collect()),
+            None => BodyRuns::One(first),
+            Some(second) => BodyRuns::Several([first, second].into_iter().chain(runs).collect()),
         };
         BodyMap { len, content_len, runs }
     }
@@ -92,10 +92,10 @@ impl BodyMap {
         })
     }
 
-    fn runs(&self) -> &[Run] {
+    fn runs(&self) -> &[BodyRun] {
         match &self.runs {
-            Runs::One(run) => std::slice::from_ref(run),
-            Runs::Several(runs) => runs,
+            BodyRuns::One(run) => std::slice::from_ref(run),
+            BodyRuns::Several(runs) => runs,
         }
     }
 }

@@ -147,7 +147,7 @@ impl Content {
     /// The same content once more, without an observer: for a content that is asked for again and again,
     /// whose description need not be made anew each time.
     #[must_use]
-    pub fn again(&self) -> Content {
+    pub fn clone_unobserved(&self) -> Content {
         Content {
             spans: Arc::clone(&self.spans),
             etag: self.etag.clone(),

@@ -22,10 +22,10 @@ mod etag;
 mod multipart;
 mod observer;
 mod outgoing;
+mod prebuilt;
 mod range;
 mod respond;
 mod span;
-mod written;
 
 pub use body::ContentBody;
 pub use body_map::BodyMap;
@@ -34,7 +34,7 @@ pub use content::Content;
 pub use etag::EntityTag;
 pub use observer::{AbortReason, Ending, Evidence, Observer, Transport, Watch};
 pub use outgoing::Outgoing;
+pub use prebuilt::{Prebuilt, PrebuiltAnswer};
 pub use span::{
     Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,
 };
-pub use written::{FieldLines, Written};

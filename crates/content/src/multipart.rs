@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
 
-use crate::outgoing::Piece;
+use crate::outgoing::OutgoingPiece;
 use crate::{EntityTag, Spans};
 
 /// `Content-Type` of the answer, and its body.
@@ -28,7 +28,7 @@ pub(crate) fn byteranges(
     etag: Option<&EntityTag>,
     media_type: Option<&HeaderValue>,
     ranges: &[Range<u64>],
-) -> (HeaderValue, Vec<Piece>) {
+) -> (HeaderValue, Vec<OutgoingPiece>) {
     let len = spans.len();
     let boundary = boundary(etag, len, ranges);
     let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
@@ -44,11 +44,11 @@ pub(crate) fn byteranges(
             frames.put_slice(b"\r\n");
         }
         let _ = write!(frames, "Content-Range: bytes {}-{}/{len}\r\n\r\n", range.start, range.end - 1);
-        pieces.push(Piece::Memory(frames.split().freeze()));
-        pieces.push(Piece::Content(Arc::clone(spans), range.clone()));
+        pieces.push(OutgoingPiece::Memory(frames.split().freeze()));
+        pieces.push(OutgoingPiece::Content(Arc::clone(spans), range.clone()));
     }
     let _ = write!(frames, "\r\n--{boundary}--\r\n");
-    pieces.push(Piece::Memory(frames.freeze()));
+    pieces.push(OutgoingPiece::Memory(frames.freeze()));
 
     let content_type = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}"))
         .expect("letters, digits and punctuation are valid in a field value");

@@ -129,11 +129,11 @@ pub struct Watch {
     acked: Option<u64>,
     /// Apart, because few have it.
     transport: Option<Box<Transport>>,
-    state: State,
+    state: WatchState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum WatchState {
     Waiting,
     Started,
     Ended,
@@ -143,7 +143,7 @@ impl Watch {
     /// A watch over the delivery of `body`.
     #[must_use]
     pub fn new(body: BodyMap, observer: Option<Box<dyn Observer>>) -> Watch {
-        Watch { observer, body, sent: 0, acked: None, transport: None, state: State::Waiting }
+        Watch { observer, body, sent: 0, acked: None, transport: None, state: WatchState::Waiting }
     }
 
     /// True when somebody is told: otherwise nothing need be found out.
@@ -172,8 +172,8 @@ impl Watch {
 
     /// The delivery begins. Further calls do nothing.
     pub fn started(&mut self) {
-        if self.state == State::Waiting {
-            self.state = State::Started;
+        if self.state == WatchState::Waiting {
+            self.state = WatchState::Started;
             if let Some(observer) = &mut self.observer {
                 observer.started(&self.body);
             }
@@ -234,11 +234,11 @@ impl Watch {
     }
 
     fn end(&mut self, evidence: Evidence, tell: impl FnOnce(&mut dyn Observer, &Ending)) {
-        if self.state == State::Ended {
+        if self.state == WatchState::Ended {
             return;
         }
         self.started();
-        self.state = State::Ended;
+        self.state = WatchState::Ended;
         if let Some(observer) = &mut self.observer {
             let all_acked = self.acked == Some(self.body.len());
             let evidence = if all_acked { evidence.max(Evidence::Acked) } else { evidence };

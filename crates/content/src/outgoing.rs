@@ -17,23 +17,23 @@ use crate::{BodyMap, Observer, Span, SpanError, Spans, Watch};
 pub struct Outgoing {
     /// The piece that is leaving. Apart from the rest, because most answers have but this one, which
     /// then needs no list.
-    current: Option<Piece>,
-    rest: VecDeque<Piece>,
+    current: Option<OutgoingPiece>,
+    rest: VecDeque<OutgoingPiece>,
     len: u64,
     content_len: u64,
     observer: Option<Box<dyn Observer>>,
 }
 
-pub(crate) enum Piece {
+pub(crate) enum OutgoingPiece {
     Memory(Bytes),
     Content(Arc<dyn Spans>, Range<u64>),
 }
 
-impl Piece {
+impl OutgoingPiece {
     fn len(&self) -> u64 {
         match self {
-            Piece::Memory(bytes) => bytes.len() as u64,
-            Piece::Content(_, range) => range.end - range.start,
+            OutgoingPiece::Memory(bytes) => bytes.len() as u64,
+            OutgoingPiece::Content(_, range) => range.end - range.start,
         }
     }
 }
@@ -42,13 +42,13 @@ impl Outgoing {
     /// Of a content of `content_len` bytes.
     pub(crate) fn new(
         content_len: u64,
-        pieces: impl IntoIterator<Item = Piece>,
+        pieces: impl IntoIterator<Item = OutgoingPiece>,
         observer: Option<Box<dyn Observer>>,
     ) -> Outgoing {
         let mut pieces = pieces.into_iter().filter(|piece| piece.len() > 0);
         let current = pieces.next();
-        let rest: VecDeque<Piece> = pieces.collect();
-        let len = current.iter().chain(&rest).map(Piece::len).sum();
+        let rest: VecDeque<OutgoingPiece> = pieces.collect();
+        let len = current.iter().chain(&rest).map(OutgoingPiece::len).sum();
         Outgoing { current, rest, len, content_len, observer }
     }
 
@@ -62,7 +62,7 @@ impl Outgoing {
     /// response, for one whose body has been polled, and for one whose framing a middleware changed
     /// (another `Content-Length`, another `Content-Encoding`): that one has to be sent by its body.
     pub fn take<B>(response: &mut Response<B>) -> Option<Outgoing> {
-        let slot = response.extensions_mut().remove::<Slot>()?;
+        let slot = response.extensions_mut().remove::<OutgoingSlot>()?;
         let headers = response.headers();
         if headers.get(http::header::CONTENT_ENCODING) != slot.encoding.as_ref() {
             return None;
@@ -91,8 +91,8 @@ impl Outgoing {
     pub fn next_span(&mut self) -> Option<Result<Span, SpanError>> {
         let piece = self.current.as_mut()?;
         let span = match piece {
-            Piece::Memory(bytes) => Span::Memory(std::mem::take(bytes)),
-            Piece::Content(spans, range) => match spans.span_at(range.start) {
+            OutgoingPiece::Memory(bytes) => Span::Memory(std::mem::take(bytes)),
+            OutgoingPiece::Content(spans, range) => match spans.span_at(range.start) {
                 Ok(span) if span.is_empty() => {
                     let (offset, missing) = (range.start, range.end - range.start);
                     return Some(Err(SpanError::Truncated {
@@ -124,13 +124,13 @@ impl Outgoing {
             return None;
         }
         match self.current.as_ref()? {
-            Piece::Memory(bytes) => Some(Span::Memory(bytes.clone())),
-            Piece::Content(spans, range) if spans.is_at_hand() => {
+            OutgoingPiece::Memory(bytes) => Some(Span::Memory(bytes.clone())),
+            OutgoingPiece::Content(spans, range) if spans.is_at_hand() => {
                 let mut span = spans.span_at(range.start).ok()?;
                 span.truncate(self.len);
                 (span.len() == self.len).then_some(span)
             }
-            Piece::Content(..) => None,
+            OutgoingPiece::Content(..) => None,
         }
     }
 
@@ -139,8 +139,8 @@ impl Outgoing {
         let n = n.min(self.len);
         match &mut self.current {
             // No more than there are, and these fit a usize.
-            Some(Piece::Memory(bytes)) => drop(bytes.split_to(n as usize)),
-            Some(Piece::Content(_, range)) => range.start += n,
+            Some(OutgoingPiece::Memory(bytes)) => drop(bytes.split_to(n as usize)),
+            Some(OutgoingPiece::Content(_, range)) => range.start += n,
             None => {}
         }
         self.len -= n;
@@ -167,8 +167,8 @@ impl Outgoing {
             let begins = at;
             at += piece.len();
             match piece {
-                Piece::Memory(_) => None,
-                Piece::Content(_, range) => Some((begins, range.clone())),
+                OutgoingPiece::Memory(_) => None,
+                OutgoingPiece::Content(_, range) => Some((begins, range.clone())),
             }
         });
         BodyMap::parts(self.len, self.content_len, parts)
@@ -186,7 +186,7 @@ impl fmt::Debug for Outgoing {
 
 /// Where a response and its body keep their common [`Outgoing`] until one of them takes it.
 #[derive(Clone)]
-pub(crate) struct Slot {
+pub(crate) struct OutgoingSlot {
     pub(crate) outgoing: Arc<Mutex<Option<Outgoing>>>,
     /// The content's own `Content-Encoding`: any other was added later, to other bytes.
     pub(crate) encoding: Option<HeaderValue>,

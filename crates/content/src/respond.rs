@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use crate::conditions::{self, Validators, Verdict};
 use crate::content::http_date;
 use crate::multipart::byteranges;
-use crate::outgoing::Piece;
+use crate::outgoing::OutgoingPiece;
 use crate::range::{self, Selection};
 use crate::{Content, ContentBody, Outgoing};
 
@@ -86,13 +86,13 @@ impl Content {
         self.not_in_the_future(now);
         match selection {
             Selection::Whole if is_get => {
-                let all = Piece::Content(Arc::clone(&self.spans), 0..self.len());
+                let all = OutgoingPiece::Content(Arc::clone(&self.spans), 0..self.len());
                 self.deliver(StatusCode::OK, [all])
             }
             Selection::Whole => self.without_body(StatusCode::OK),
             Selection::One(range) => {
                 self.headers.insert(CONTENT_RANGE, content_range(Some(&range), self.len()));
-                let piece = Piece::Content(Arc::clone(&self.spans), range);
+                let piece = OutgoingPiece::Content(Arc::clone(&self.spans), range);
                 self.deliver(StatusCode::PARTIAL_CONTENT, [piece])
             }
             Selection::Several(ranges) => {
@@ -118,7 +118,7 @@ impl Content {
     fn deliver(
         mut self,
         status: StatusCode,
-        pieces: impl IntoIterator<Item = Piece>,
+        pieces: impl IntoIterator<Item = OutgoingPiece>,
     ) -> Response<ContentBody> {
         let outgoing = Outgoing::new(self.len(), pieces, self.observer.take());
         if outgoing.len() != self.len() {

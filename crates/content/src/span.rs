@@ -255,12 +255,12 @@ impl SpanError {
 /// The counterpart of fast_send's `each_file`: several files leave as one content.
 #[derive(Debug, Default)]
 pub struct SpanList {
-    runs: Vec<(u64, Run)>,
+    runs: Vec<(u64, SpanRun)>,
     len: u64,
 }
 
 #[derive(Clone, Debug)]
-enum Run {
+enum SpanRun {
     Memory(Bytes),
     File(FileSpan),
     Source { source: Arc<dyn Source>, offset: u64, len: u64 },
@@ -277,21 +277,21 @@ impl SpanList {
     pub fn push_bytes(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         let len = bytes.len() as u64;
-        self.push(Run::Memory(bytes), len);
+        self.push(SpanRun::Memory(bytes), len);
     }
 
     /// Appends a run of a file.
     pub fn push_file(&mut self, file: FileSpan) {
         let len = file.len;
-        self.push(Run::File(file), len);
+        self.push(SpanRun::File(file), len);
     }
 
     /// Appends the run of `len` bytes from `offset` of a source.
     pub fn push_source(&mut self, source: Arc<dyn Source>, offset: u64, len: u64) {
-        self.push(Run::Source { source, offset, len }, len);
+        self.push(SpanRun::Source { source, offset, len }, len);
     }
 
-    fn push(&mut self, run: Run, len: u64) {
+    fn push(&mut self, run: SpanRun, len: u64) {
         if len > 0 {
             self.runs.push((self.len, run));
             self.len += len;
@@ -305,7 +305,7 @@ impl Spans for SpanList {
     }
 
     fn is_at_hand(&self) -> bool {
-        matches!(self.runs.as_slice(), [(_, Run::Memory(_) | Run::File(_))])
+        matches!(self.runs.as_slice(), [(_, SpanRun::Memory(_) | SpanRun::File(_))])
     }
 
     fn span_at(&self, offset: u64) -> Result<Span, SpanError> {
@@ -315,12 +315,12 @@ impl Spans for SpanList {
         };
         let skip = offset - start;
         Ok(match run {
-            Run::Memory(bytes) => Span::Memory(bytes.slice(skip.min(bytes.len() as u64) as usize..)),
-            Run::Source { source, offset, len } => {
+            SpanRun::Memory(bytes) => Span::Memory(bytes.slice(skip.min(bytes.len() as u64) as usize..)),
+            SpanRun::Source { source, offset, len } => {
                 let skip = skip.min(*len);
                 Arc::clone(source).span(offset + skip, len - skip)
             }
-            Run::File(file) => {
+            SpanRun::File(file) => {
                 let skip = skip.min(file.len);
                 Span::File(FileSpan {
                     file: Arc::clone(&file.file),

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use outflow_content::{Content, ContentBody};
-use outflow_wire::{Options, RequestBody, Server, serve};
+use outflow_wire::{RequestBody, Server, ServerOptions, serve};
 use tower_service::Service;
 
 #[derive(Clone)]
@@ -48,7 +48,7 @@ fn main() -> io::Result<()> {
         "dealt" => {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             announce(listener.local_addr()?);
-            Server::new(Options::default()).run([listener], threads, service)
+            Server::new(ServerOptions::default()).run([listener], threads, service)
         }
         "stealing" => {
             let runtime =

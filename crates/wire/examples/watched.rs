@@ -18,7 +18,7 @@ use http::{Request, Response};
 use outflow_content::{
     Content, ContentBody, Feed, FileSource, FileSpan, Observer, OpenFile, SpanError, Wait,
 };
-use outflow_wire::{Options, RequestBody, Server};
+use outflow_wire::{RequestBody, Server, ServerOptions};
 use tower_service::Service;
 
 /// Is told everything and wants nothing.
@@ -100,5 +100,5 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     let zeros = Bytes::from(vec![0; 1024 * 1024]);
-    Server::new(Options::default()).run([listener], 1, Serving { zeros, file, watched })
+    Server::new(ServerOptions::default()).run([listener], 1, Serving { zeros, file, watched })
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Running totals since the server was made. They say which path the bytes took.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ServerCounters {
     sendfile_bytes: AtomicU64,
     spliced_bytes: AtomicU64,
     copied_bytes: AtomicU64,
@@ -13,7 +13,7 @@ pub struct Counters {
     refused: AtomicU64,
 }
 
-impl Counters {
+impl ServerCounters {
     /// Body bytes that the kernel moved from a file to a socket.
     pub fn sendfile_bytes(&self) -> u64 {
         self.sendfile_bytes.load(Relaxed)

@@ -1,21 +1,19 @@
 //! An HTTP/1 and HTTP/2 server engine for sending.
 //!
 //! ```text
-//! server     accepts, spreads connections over threads, drains
-//!   service    what is asked of a service
-//!   exchange   one connection: wait, head, service, response, wait
-//!     proxy      who a proxy in front says that the client is
-//!     head       bytes -> request, strictly (RFC 9112)
-//!     request_body, chunked
-//!     encode     response head -> bytes
-//!     send       a content, span by span: sendfile, splice, or gathered in one buffer
-//!     copy       any other body
-//!   http2      one HTTP/2 connection: the same, on streams
-//!   tls        handshakes, and what is within them
-//!   connection one socket, one deadline
-//!     tails      deliveries that are sent, until it is known whether they arrived
-//!   upgrade    connections that stop being HTTP
-//!     websocket  frames for those who speak WebSocket on them
+//! listen       accepts connections, spreads them over threads, drains
+//! http1        one HTTP/1 connection: read a head, call the service, send the response
+//! http2        one HTTP/2 connection: the same, on streams
+//! message      what both share: request bodies, framing, dates
+//! send         bodies: sendfile, splice, gathered in one buffer, or copied
+//! upgrade      connections that stop being HTTP; WebSocket frames
+//! connection   one socket, one deadline
+//! delivery     bodies that are sent, until it is known whether they arrived
+//! tls          handshakes and records
+//!
+//! service      what the engine asks of a service
+//! extensions   what travels in the extensions of requests and responses
+//! options      limits; context: what the connections of one thread share
 //! ```
 //!
 //! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that
@@ -30,8 +28,10 @@
 //! ```
 
 mod connection;
+mod context;
 mod counters;
 mod delivery;
+pub mod extensions;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http1;
@@ -46,15 +46,15 @@ mod sys;
 mod tls;
 pub mod upgrade;
 
-pub use counters::Counters;
-
-pub use listen::proxy::ViaProxy;
-pub use listen::{Counted, Handle, Listener, Server, serve};
+pub use connection::permit::ConnectionPermit;
+pub use counters::ServerCounters;
+pub use extensions::{PeerAddr, ViaProxy};
+pub use listen::{ListenSocket, Server, ServerHandle, serve};
 pub use message::request_body::{BodyError, RequestBody};
-pub use options::Options;
-pub use service::{HttpService, PeerAddr};
+pub use options::ServerOptions;
+pub use service::{HttpService, PlainRequest};
 pub use tls::{ACME_TLS, Secure, Tls, TlsOptions};
 pub use upgrade::websocket;
 
-/// The TLS library, for whoever brings certificates.
+/// The TLS library, for programs that bring certificates.
 pub use rustls;

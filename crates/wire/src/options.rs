@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 /// Limits of the engine. Every one bounds either a client's claim on memory or its claim on time.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServerOptions {
     /// How long a request head may take from its first byte to its last.
     pub head_timeout: Duration,
     /// How long a connection may stay open without a request under way.
@@ -37,8 +37,15 @@ pub struct Options {
     pub max_connections: usize,
 }
 
-impl Options {
-    /// Whether a connection from there has to begin with a PROXY header.
+impl ServerOptions {
+    /// The time that progress of `bytes` buys a client, by [`ServerOptions::min_rate`].
+    pub(crate) fn time_for(&self, bytes: u64) -> Duration {
+        let seconds = bytes as f64 / f64::from(self.min_rate.max(1));
+        // At most a year: more seconds would not fit a Duration.
+        Duration::from_secs_f64(seconds.min(31_536_000.0))
+    }
+
+    /// Whether a connection from `peer` has to begin with a PROXY header.
     pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
         // What comes to a socket for both families has its IPv4 address within an IPv6 one.
         let peer = peer.to_canonical();
@@ -46,9 +53,9 @@ impl Options {
     }
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions {
             head_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(60),

@@ -1,26 +1,21 @@
-//! What an engine asks of a service.
+//! What the engine asks of a service.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use http::{Request, Response};
 use http_body::Body;
-use outflow_content::FieldLines;
+use outflow_content::PrebuiltAnswer;
 use tower_service::Service;
 
 use crate::message::request_body::RequestBody;
 
-/// The address a request came from, in its extensions: the client's, also behind a proxy that says so (see
-/// `Options::proxy_protocol`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
-
-/// What an engine asks of a service: a [`tower_service::Service`] of requests, cheap to clone.
+/// What the engine asks of a service: a [`tower_service::Service`] of requests, cheap to clone.
 ///
-/// Implemented for every service that fits, axum's `Router` among them. By hand only for the sake of
-/// [`HttpService::usual`].
+/// Implemented for every service that fits, axum's `Router` among them. Implement it by hand only for
+/// [`HttpService::prebuilt`].
 pub trait HttpService: Clone + Send + Sync + 'static {
-    /// What carries the bytes of a response that has no [`Outgoing`].
+    /// Carries the bytes of a response that has no [`outflow_content::Outgoing`].
     type Body: Body<Data: Send, Error: std::fmt::Display + Send> + Send + 'static;
 
     /// Answers one request. An error becomes a 500.
@@ -29,16 +24,64 @@ pub trait HttpService: Clone + Send + Sync + 'static {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Self::Body>, String>> + Send;
 
-    /// Whether [`HttpService::usual`] is worth asking.
-    const HAS_USUAL: bool = false;
+    /// Whether the engine calls [`HttpService::prebuilt`].
+    const HAS_PREBUILT: bool = false;
 
-    /// The answer to a request that says no more than where it goes, if it is written already: GET or HEAD in the clear, of
-    /// `target`, which is a path and maybe a query, and without a field that could make the answer another one
-    /// (`Range`, conditions, `Accept-Encoding`). Such a request takes no other memory than what it was read into.
-    /// `None`: [`HttpService::answer`] is asked.
-    fn usual(&self, target: &str) -> Option<FieldLines> {
-        let _ = target;
+    /// The answer to a request that asks for nothing but an address, if it is at hand. It must be the one that
+    /// [`HttpService::answer`] would give. Such a request takes no memory but what it was read into, and no
+    /// extensions. Called on the thread that serves, so it must not block.
+    ///
+    /// `None`: the engine calls [`HttpService::answer`].
+    fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
+        let _ = request;
         None
+    }
+}
+
+/// A request that asks for nothing but an address: GET or HEAD on HTTP/1.1 in the clear, without a body,
+/// conditions or ranges.
+pub struct PlainRequest<'a> {
+    pub(crate) is_head: bool,
+    pub(crate) target: &'a str,
+    pub(crate) fields: &'a [httparse::Header<'a>],
+    pub(crate) peer: SocketAddr,
+    pub(crate) via: Option<SocketAddr>,
+}
+
+impl<'a> PlainRequest<'a> {
+    /// True for HEAD, false for GET.
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Path and query, as they were sent.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The target without its query.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+    }
+
+    /// The client's address, as in [`crate::extensions::PeerAddr`].
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The proxy that named the client, as in [`crate::extensions::ViaProxy`].
+    #[must_use]
+    pub fn via_proxy(&self) -> Option<SocketAddr> {
+        self.via
+    }
+
+    /// The values of a field, one for each of its lines. `name` in any case.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use outflow_certs::{CertificateFiles, CertificatePaths};
 use outflow_server::single::{About, Offer, SingleService};
-use outflow_wire::{Listener, Server, Tls, TlsOptions};
+use outflow_wire::{ListenSocket, Server, Tls, TlsOptions};
 
 use self::input::{Input, Inputs, is_stdin};
 use self::reload::{ReloadReason, ReloadSignal};
@@ -71,12 +71,15 @@ fn serve(options: &FileArgs, tls: Option<CertificatePaths>, inputs: Inputs) -> a
     let (listener, scheme) = match &files {
         Some(files) => {
             let tls = Tls::new(Arc::<CertificateFiles>::clone(files), &TlsOptions::default());
-            (Listener::with_tls(listener, Arc::new(tls.context("cannot set up TLS")?)), "https")
+            (ListenSocket::with_tls(listener, Arc::new(tls.context("cannot set up TLS")?)), "https")
         }
         None => (listener.into(), "http"),
     };
     let max_connections = limits::max_connections(options.max_connections);
-    let server = Server::new(outflow_wire::Options { max_connections, ..outflow_wire::Options::default() });
+    let server = Server::new(outflow_wire::ServerOptions {
+        max_connections,
+        ..outflow_wire::ServerOptions::default()
+    });
     let signal = Arc::<ReloadSignal>::default();
     let on_hangup = Arc::clone(&signal);
     let hangup = Box::new(move || {

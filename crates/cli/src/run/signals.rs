@@ -16,7 +16,7 @@ pub(crate) trait Ends: Send + 'static {
     fn stop(&self);
 }
 
-impl Ends for outflow_wire::Handle {
+impl Ends for outflow_wire::ServerHandle {
     fn drain(&self, limit: Duration) {
         self.drain(limit);
     }

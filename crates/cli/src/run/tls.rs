@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use outflow_certs::{Acme, AcmeOptions, CertificateFiles, CertificatePaths, FilesAndAcme, LETS_ENCRYPT};
 use outflow_wire::rustls::server::ResolvesServerCert;
-use outflow_wire::{Listener, Tls, TlsOptions};
+use outflow_wire::{ListenSocket, Tls, TlsOptions};
 
 use crate::failure::Failure;
 use crate::run::folders;
@@ -77,7 +77,7 @@ fn is_requested(options: &TlsArgs) -> bool {
 
 /// The listeners of a server, with what the server needs for them.
 pub(crate) struct Listeners {
-    pub(crate) all: Vec<Listener>,
+    pub(crate) all: Vec<ListenSocket>,
     /// `http` or `https`, for the first of them.
     pub(crate) scheme: &'static str,
     /// `None` when clients are neither redirected nor given HSTS.
@@ -115,7 +115,7 @@ pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<L
         TlsOptions { http2: options.http2.unwrap_or(true), acme: acme.is_some(), ..TlsOptions::default() };
     let tls = Arc::new(Tls::new(certificates, &tls).context("cannot set up TLS")?);
     let port = listener.local_addr().context("the listening socket has no address")?.port();
-    let mut all = vec![Listener::with_tls(listener, tls)];
+    let mut all = vec![ListenSocket::with_tls(listener, tls)];
     if let Some(redirects) = redirects {
         let address = redirects.local_addr().context("the listening socket has no address")?;
         tracing::info!(%address, "redirecting clients without TLS");

@@ -12,7 +12,7 @@ use outflow_ledger::Ledger;
 use outflow_server::link::Links;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
-use outflow_wire::{HttpService, Listener, Server};
+use outflow_wire::{HttpService, ListenSocket, Server};
 
 use crate::args::size::SizeArg;
 use crate::failure::Failure;
@@ -58,7 +58,7 @@ pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
 }
 
 /// Runs a service on listeners with a number of threads until it ends.
-type Run = dyn FnOnce(Server, Vec<Listener>, usize) -> io::Result<()>;
+type Run = dyn FnOnce(Server, Vec<ListenSocket>, usize) -> io::Result<()>;
 
 /// What is served.
 enum Served {
@@ -154,12 +154,12 @@ fn serve(served: Served, tunnel: Option<tunnel::Settings>, options: ServeArgs) -
 
     let max_connections = limits::max_connections(options.max_connections);
     let sendfile = options.sendfile.unwrap_or(true);
-    let server = Server::new(outflow_wire::Options {
+    let server = Server::new(outflow_wire::ServerOptions {
         max_connections,
         sendfile,
         proxy_protocol,
         http2_cleartext: options.http2_cleartext.unwrap_or(false),
-        ..outflow_wire::Options::default()
+        ..outflow_wire::ServerOptions::default()
     });
     let drain = Duration::from_secs(options.drain.unwrap_or(limits::DEFAULT_DRAIN).into());
     signals::listen(server.handle(), drain, hangup)?;

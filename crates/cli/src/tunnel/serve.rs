@@ -83,10 +83,10 @@ fn serve(options: &TunnelServeArgs, tls: &TlsArgs, service: TunnelService<Nothin
     let address = listener.local_addr().context("the listening socket has no address")?;
     let Listeners { all: listeners, scheme, secured, hangup } = tls::open(tls, listener)?;
     let max_connections = limits::max_connections(options.max_connections);
-    let server = Server::new(outflow_wire::Options {
+    let server = Server::new(outflow_wire::ServerOptions {
         max_connections,
         http2_cleartext: options.http2_cleartext.unwrap_or(false),
-        ..outflow_wire::Options::default()
+        ..outflow_wire::ServerOptions::default()
     });
     let drain = Duration::from_secs(options.drain.unwrap_or(limits::DEFAULT_DRAIN).into());
     signals::listen(server.handle(), drain, hangup)?;

@@ -196,7 +196,7 @@ fn a_content_asked_for_again_answers_the_same() {
         .etag(EntityTag::strong("v1").unwrap())
         .last_modified(UNIX_EPOCH + Duration::from_secs(784_111_777))
         .attachment("hello.txt");
-    let (once, again) = (content.again(), content);
+    let (once, again) = (content.clone_unobserved(), content);
     let (once, again) =
         (once.respond(&Method::GET, &HeaderMap::new()), again.respond(&Method::GET, &HeaderMap::new()));
     assert_eq!(once.headers()["last-modified"], "Sun, 06 Nov 1994 08:49:37 GMT");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use outflow_wire::websocket::{Head, Opcode};
+use outflow_wire::websocket::{FrameHead, Opcode};
 use serde::Serialize;
 
 /// How a subscriber hears.
@@ -70,8 +70,8 @@ impl Event {
         let message = Message { id: id.map(|id| id.to_string()), event: name, data };
         // Texts are always JSON.
         let json = serde_json::to_vec(&message).unwrap_or_default();
-        let mut frame = Vec::with_capacity(json.len() + outflow_wire::websocket::LONGEST_HEAD);
-        Head::write(&mut frame, Opcode::Text, json.len() as u64, None);
+        let mut frame = Vec::with_capacity(json.len() + outflow_wire::websocket::MAX_FRAME_HEAD);
+        FrameHead::write(&mut frame, Opcode::Text, json.len() as u64, None);
         frame.extend_from_slice(&json);
         Event { sse: sse.into_bytes().into(), frame: frame.into() }
     }

@@ -1,12 +1,12 @@
 //! What WebSocket clients say: they may ping, answer and say farewell, and nothing else.
 
-use outflow_wire::websocket::{Head, LONGEST_CONTROL, LONGEST_HEAD, Opcode, Sender, mask};
+use outflow_wire::websocket::{FrameHead, FrameSender, MAX_CONTROL_PAYLOAD, MAX_FRAME_HEAD, Opcode, mask};
 
 use super::DATA;
 use super::words::Farewell;
 
 /// As much as it takes to read one frame, in bytes.
-pub(super) const ROOM: usize = LONGEST_HEAD + LONGEST_CONTROL as usize;
+pub(super) const ROOM: usize = MAX_FRAME_HEAD + MAX_CONTROL_PAYLOAD as usize;
 
 /// What a client has said.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Said<'a> {
 /// Reads the first frame in `bytes`, and unmasks it there.
 pub(super) fn said(bytes: &mut [u8]) -> Said<'_> {
     let refused = |code, why| Said::Over(Farewell::Refused(code, why));
-    let head = match Head::parse(bytes, Sender::Client) {
+    let head = match FrameHead::parse(bytes, FrameSender::Client) {
         Ok(Some(head)) => head,
         Ok(None) => return Said::Part,
         Err(_) if bytes.get(1).is_some_and(|second| second & 0x80 == 0) => {
@@ -57,7 +57,7 @@ pub(super) fn said(bytes: &mut [u8]) -> Said<'_> {
 /// The answer to a ping.
 pub(super) fn pong(payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(2 + payload.len());
-    Head::write(&mut frame, Opcode::Pong, payload.len() as u64, None);
+    FrameHead::write(&mut frame, Opcode::Pong, payload.len() as u64, None);
     frame.extend_from_slice(payload);
     frame
 }
@@ -68,7 +68,7 @@ mod tests {
 
     fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
         let (mut bytes, key) = (Vec::new(), [1, 2, 3, 4]);
-        Head::write(&mut bytes, opcode, payload.len() as u64, Some(key));
+        FrameHead::write(&mut bytes, opcode, payload.len() as u64, Some(key));
         let at = bytes.len();
         bytes.extend_from_slice(payload);
         mask(&mut bytes[at..], key, 0);
@@ -101,6 +101,6 @@ mod tests {
         assert_eq!(code(&mut frame(Opcode::Text, b"x")), 1003);
         assert_eq!(code(&mut frame(Opcode::Continuation, b"x")), 1003);
         // The head is enough.
-        assert_eq!(code(&mut frame(Opcode::Binary, &[0; DATA + 1])[..LONGEST_HEAD]), 1009);
+        assert_eq!(code(&mut frame(Opcode::Binary, &[0; DATA + 1])[..MAX_FRAME_HEAD]), 1009);
     }
 }

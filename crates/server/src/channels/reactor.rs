@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use outflow_wire::Counted;
+use outflow_wire::ConnectionPermit;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
@@ -34,7 +34,7 @@ pub(super) struct Newcomer {
     pub(super) cursor: u64,
     /// What it is told before.
     pub(super) first: Vec<u8>,
-    pub(super) counted: Counted,
+    pub(super) counted: ConnectionPermit,
 }
 
 /// What the thread is told.

@@ -273,12 +273,12 @@ enum Handshake {
 
 impl Handshake {
     fn of(head: &request::Parts) -> Handshake {
-        let protocol = head.extensions.get::<upgrade::Protocol>();
+        let protocol = head.extensions.get::<upgrade::ConnectProtocol>();
         match head.method {
             Method::CONNECT if protocol.is_some_and(|protocol| &*protocol.0 == "websocket") => {
                 Handshake::Stream
             }
-            Method::GET if websocket::is_asked(&head.headers) => Handshake::Upgrade,
+            Method::GET if websocket::is_requested(&head.headers) => Handshake::Upgrade,
             _ => Handshake::None,
         }
     }

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
-use outflow_wire::Counted;
+use outflow_wire::ConnectionPermit;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 
@@ -41,7 +41,7 @@ pub(super) struct Slot {
     form: Form,
     /// It did not take everything: it is told when it can take more.
     behind: bool,
-    _counted: Counted,
+    _counted: ConnectionPermit,
 }
 
 /// Why a slot is given up.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use outflow_wire::websocket::{Head, Opcode};
+use outflow_wire::websocket::{FrameHead, Opcode};
 
 use super::event::{Event, Form};
 use super::hub::Entry;
@@ -53,7 +53,7 @@ impl Farewell {
             Form::WebSocket => {
                 let (code, why) = self.code();
                 let mut frame = Vec::with_capacity(64);
-                Head::write(&mut frame, Opcode::Close, 2 + why.len() as u64, None);
+                FrameHead::write(&mut frame, Opcode::Close, 2 + why.len() as u64, None);
                 frame.extend_from_slice(&code.to_be_bytes());
                 frame.extend_from_slice(why.as_bytes());
                 frame

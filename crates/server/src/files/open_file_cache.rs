@@ -42,7 +42,7 @@ impl Hot {
     pub(crate) fn get(&self, root: &Root, path: &RelPath) -> Option<(Content, Arc<ContentInfo>)> {
         let Kept { file, content, info } = self.0.get(path)?;
         if root.still_names(path, &file) {
-            return Some((content.again(), info));
+            return Some((content.clone_unobserved(), info));
         }
         self.0.remove(path);
         None
@@ -63,7 +63,7 @@ impl Hot {
             Some(bytes) => content::content_in_memory(found, bytes),
             None => content,
         };
-        let again = content.again();
+        let again = content.clone_unobserved();
         let kept = Kept { content: Arc::new(content), info: Arc::clone(info), file };
         self.0.insert(found.path.clone(), kept);
         again

@@ -18,12 +18,12 @@ use std::future::{Ready, ready};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use http::header::VARY;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use outflow_content::FieldLines;
+use http::header::{ACCEPT_ENCODING, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use outflow_content::PrebuiltAnswer;
 use outflow_web::reply::options;
 use outflow_web::{Problem, ResponseBody};
-use outflow_wire::{HttpService, RequestBody};
+use outflow_wire::{HttpService, PlainRequest, RequestBody};
 use percent_encoding::percent_decode_str;
 
 pub use offer::{About, Offer};
@@ -70,8 +70,7 @@ impl SingleService {
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
     }
 
-    /// Answers; by what is written already if the engine `takes_lines` and there is something.
-    fn answer<B>(&self, request: &Request<B>, takes_lines: bool) -> Response<ResponseBody> {
+    fn answer<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
         let (method, headers) = (request.method(), request.headers());
         if !self.0.is_at(request.uri().path()) {
             return Problem::not_found().without_link_back().respond(method, headers);
@@ -83,11 +82,9 @@ impl SingleService {
         }
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         match current.choose(headers) {
-            // HTTP/2 writes its fields in another way.
-            Some(written) if takes_lines && request.version() <= Version::HTTP_11 => {
-                written.respond(method, headers).map(ResponseBody::Content)
+            Some(form) => {
+                form.content().clone_unobserved().respond(method, headers).map(ResponseBody::Content)
             }
-            Some(written) => written.content().again().respond(method, headers).map(ResponseBody::Content),
             None => {
                 let detail = "This is there only in encodings that Accept-Encoding excludes. Allow identity.";
                 let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
@@ -119,12 +116,12 @@ impl<B> tower_service::Service<Request<B>> for SingleService {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request, false)))
+        ready(Ok(self.answer(&request)))
     }
 }
 
-/// A [`SingleService`] on `outflow_wire` alone, which knows answers whose head is written already: most need no memory of
-/// their own.
+/// A [`SingleService`] for `outflow_wire` alone, which answers plain requests with prebuilt answers: most take no memory
+/// of their own.
 #[derive(Clone)]
 pub struct OnWire(SingleService);
 
@@ -132,18 +129,23 @@ impl HttpService for OnWire {
     type Body = ResponseBody;
 
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, String> {
-        Ok(self.0.answer(&request, true))
+        Ok(self.0.answer(&request))
     }
 
-    const HAS_USUAL: bool = true;
+    const HAS_PREBUILT: bool = true;
 
-    fn usual(&self, target: &str) -> Option<FieldLines> {
+    fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
         let inner = &self.0.0;
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
-        if !inner.is_at(path) {
+        if !inner.is_at(request.path()) {
             return None;
         }
-        inner.current.read().unwrap_or_else(PoisonError::into_inner).plain().usual()
+        let mut accepted = HeaderMap::new();
+        for value in request.values("accept-encoding") {
+            accepted.append(ACCEPT_ENCODING, HeaderValue::from_bytes(value).ok()?);
+        }
+        let current = inner.current.read().unwrap_or_else(PoisonError::into_inner);
+        let form = if accepted.is_empty() { current.plain() } else { current.choose(&accepted)? };
+        form.answer()
     }
 }
 
@@ -158,7 +160,7 @@ mod tests {
     }
 
     fn ask(service: &SingleService, method: &str, uri: &str) -> Response<ResponseBody> {
-        service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap(), false)
+        service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap())
     }
 
     #[test]

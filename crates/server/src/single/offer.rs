@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue};
-use outflow_content::{EntityTag, Written, mentions_etag};
+use outflow_content::{EntityTag, Prebuilt, mentions_etag};
 
 use super::coding::{ALL, Accepted, Coding};
 use super::sealed::Sealed;
@@ -55,7 +55,7 @@ pub struct Offer {
 
 /// One representation.
 struct Form {
-    content: Written,
+    content: Prebuilt,
     etag: EntityTag,
 }
 
@@ -117,13 +117,13 @@ impl Offer {
     }
 
     /// The content as it is.
-    pub(super) fn plain(&self) -> &Written {
+    pub(super) fn plain(&self) -> &Prebuilt {
         &self.identity.content
     }
 
     /// The form that a request gets: the one that it began with, if it says so; else the one that it likes best, and the
     /// smallest of these. `None` if it accepts none.
-    pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Written> {
+    pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Prebuilt> {
         if self.coded.is_empty() && !headers.contains_key(http::header::ACCEPT_ENCODING) {
             return Some(&self.identity.content);
         }
@@ -170,7 +170,7 @@ impl Form {
             (None, Some(modified)) => content = content.last_modified(modified),
             (None, None) => {}
         }
-        Form { content: Written::new(content), etag: tag }
+        Form { content: Prebuilt::new(content), etag: tag }
     }
 
     fn len(&self) -> u64 {
@@ -246,7 +246,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let response = offer.choose(&headers)?.content().again().respond(&Method::GET, &headers);
+        let response = offer.choose(&headers)?.content().clone_unobserved().respond(&Method::GET, &headers);
         let encoding = response.headers().get(CONTENT_ENCODING);
         Some(encoding.map_or("identity", |value| value.to_str().unwrap()).to_owned())
     }

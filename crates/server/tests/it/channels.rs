@@ -24,7 +24,7 @@ fn subscribed(path: &str, lines: &str) -> Vec<Vec<u8>> {
     let service = FolderService::new(root, &settings);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = outflow_wire::Server::new(outflow_wire::Options::default());
+    let server = outflow_wire::Server::new(outflow_wire::ServerOptions::default());
     let handle = server.handle();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| server.run([listener], 1, service));

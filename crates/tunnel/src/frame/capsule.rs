@@ -3,7 +3,7 @@
 //! Those of other types than the ones here are skipped, as that section demands. So it does not matter whether the
 //! other end knows PING, PONG, ACK, CLOSE and DONE, which nobody else has.
 
-use outflow_wire::websocket::LONGEST_CONTROL;
+use outflow_wire::websocket::MAX_CONTROL_PAYLOAD;
 
 use super::event::{Event, Malformed};
 use super::head::{Partial, part, read_close};
@@ -153,7 +153,9 @@ impl Decoder {
                 self.last = kind == FINAL_DATA;
                 State::Data { left, last: self.last }
             }
-            PING | PONG | ACK | CLOSE | DONE if left > LONGEST_CONTROL => return Err(Malformed::LongControl),
+            PING | PONG | ACK | CLOSE | DONE if left > MAX_CONTROL_PAYLOAD => {
+                return Err(Malformed::LongControl);
+            }
             PING | PONG | ACK | CLOSE | DONE => State::Control { kind, left },
             _ => State::Skip { left },
         };

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use outflow_wire::websocket::{self, Head, LONGEST_CONTROL, Opcode, mask};
+use outflow_wire::websocket::{self, FrameHead, MAX_CONTROL_PAYLOAD, Opcode, mask};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::capsule;
@@ -44,7 +44,7 @@ impl Encoder {
             }
             Framing::WebSocket => {
                 let key = self.masks.as_mut().map(Masks::next).transpose()?;
-                Head::write(&mut self.head, Opcode::Binary, payload.len() as u64, key);
+                FrameHead::write(&mut self.head, Opcode::Binary, payload.len() as u64, key);
                 if let Some(key) = key {
                     mask(&mut buffer[payload.clone()], key, 0);
                 }
@@ -100,7 +100,7 @@ impl Encoder {
     /// # Errors
     /// As those of [`Encoder::data`].
     pub fn close(&mut self, out: &mut Vec<u8>, status: u16, words: &str) -> io::Result<()> {
-        let end = words.floor_char_boundary(LONGEST_CONTROL as usize - 2);
+        let end = words.floor_char_boundary(MAX_CONTROL_PAYLOAD as usize - 2);
         let payload = [&status.to_be_bytes(), &words.as_bytes()[..end]].concat();
         self.control(out, capsule::CLOSE, Opcode::Close, &payload)
     }
@@ -123,7 +123,7 @@ impl Encoder {
 
     fn write_frame(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) -> io::Result<()> {
         let key = self.masks.as_mut().map(Masks::next).transpose()?;
-        Head::write(out, opcode, payload.len() as u64, key);
+        FrameHead::write(out, opcode, payload.len() as u64, key);
         let at = out.len();
         out.extend_from_slice(payload);
         if let Some(key) = key {

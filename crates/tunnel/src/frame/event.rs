@@ -24,10 +24,10 @@ pub enum Role {
 
 impl Role {
     /// As whom the other end sends.
-    pub(super) fn peer(self) -> wire::Sender {
+    pub(super) fn peer(self) -> wire::FrameSender {
         match self {
-            Role::Client => wire::Sender::Server,
-            Role::Server => wire::Sender::Client,
+            Role::Client => wire::FrameSender::Server,
+            Role::Server => wire::FrameSender::Client,
         }
     }
 }
@@ -74,5 +74,5 @@ pub enum Malformed {
     Close,
     /// A frame's head.
     #[error("{0}")]
-    Frame(wire::Malformed),
+    Frame(wire::WebSocketError),
 }

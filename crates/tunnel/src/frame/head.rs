@@ -1,13 +1,13 @@
 //! Heads of frames: the room for one, one that has come in part, and what the two decoders share.
 
-use outflow_wire::websocket::LONGEST_HEAD;
+use outflow_wire::websocket::MAX_FRAME_HEAD;
 
 use super::event::Malformed;
 
 /// Room in front of a payload that the head of any frame fits in, in bytes: 14 for WebSocket, 16 for a capsule.
 pub const HEAD_ROOM: usize = 16;
 
-const _: () = assert!(LONGEST_HEAD <= HEAD_ROOM);
+const _: () = assert!(MAX_FRAME_HEAD <= HEAD_ROOM);
 
 /// The head of a frame, as far as it has come.
 #[derive(Debug, Default)]

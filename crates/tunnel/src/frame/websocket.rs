@@ -1,6 +1,6 @@
 //! WebSocket frames (RFC 6455), of which only the bytes count: messages of any kind and length, in any fragments.
 
-use outflow_wire::websocket::{Head, Opcode, Sender, mask};
+use outflow_wire::websocket::{FrameHead, FrameSender, Opcode, mask};
 
 use super::event::{Event, Malformed};
 use super::head::{Partial, part, read_close};
@@ -10,7 +10,7 @@ pub(super) const NORMAL: u16 = 1000;
 
 #[derive(Debug)]
 pub(super) struct Decoder {
-    sender: Sender,
+    sender: FrameSender,
     head: Partial,
     /// The frame that is under way.
     frame: Option<Frame>,
@@ -30,7 +30,7 @@ struct Frame {
 }
 
 impl Decoder {
-    pub(super) fn new(sender: Sender) -> Decoder {
+    pub(super) fn new(sender: FrameSender) -> Decoder {
         Decoder {
             sender,
             head: Partial::default(),
@@ -71,7 +71,7 @@ impl Decoder {
                 }
                 None => {
                     let sender = self.sender;
-                    let parse = |head: &[u8]| Head::parse(head, sender).map_err(Malformed::Frame);
+                    let parse = |head: &[u8]| FrameHead::parse(head, sender).map_err(Malformed::Frame);
                     let (n, head) = self.head.take(rest, parse)?;
                     used += n;
                     if let Some(head) = head {
@@ -87,7 +87,7 @@ impl Decoder {
         self.frame.map_or(0, |frame| frame.left)
     }
 
-    fn begin(&mut self, head: &Head) -> Result<(), Malformed> {
+    fn begin(&mut self, head: &FrameHead) -> Result<(), Malformed> {
         if !head.opcode.is_control() {
             if self.ended {
                 return Err(Malformed::BehindEnd);

@@ -16,7 +16,7 @@
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Request};
-use outflow_wire::upgrade::Protocol;
+use outflow_wire::upgrade::ConnectProtocol;
 use percent_encoding::percent_decode_str;
 
 use super::access::allow::Target;
@@ -61,7 +61,7 @@ impl Ask {
     /// `None` if the request is no business of the tunnel's.
     pub(super) fn of<B>(request: &Request<B>) -> Option<Result<Ask, Refusal>> {
         let uri = request.uri();
-        let protocol = request.extensions().get::<Protocol>();
+        let protocol = request.extensions().get::<ConnectProtocol>();
         if request.method() == Method::CONNECT && protocol.is_none() {
             return Some(Ask::connect(uri.authority().map(http::uri::Authority::as_str)));
         }
@@ -102,7 +102,7 @@ fn target(rest: &str) -> Result<Target, Refusal> {
     target.ok_or_else(|| Refusal::wrong("the address has no host and port: …/tcp/HOST/PORT/"))
 }
 
-fn listen<B>(request: &Request<B>, protocol: Option<&Protocol>, rest: &str) -> Result<Ask, Refusal> {
+fn listen<B>(request: &Request<B>, protocol: Option<&ConnectProtocol>, rest: &str) -> Result<Ask, Refusal> {
     match carrier(request, protocol)? {
         Carrier::Capsules(_) => {}
         _ => {
@@ -118,7 +118,7 @@ fn listen<B>(request: &Request<B>, protocol: Option<&Protocol>, rest: &str) -> R
 }
 
 /// How the tunnel is to travel, by the protocol that is asked for.
-fn carrier<B>(request: &Request<B>, protocol: Option<&Protocol>) -> Result<Carrier, Refusal> {
+fn carrier<B>(request: &Request<B>, protocol: Option<&ConnectProtocol>) -> Result<Carrier, Refusal> {
     let headers = request.headers();
     if let Some(protocol) = protocol {
         return match &*protocol.0 {

@@ -1,21 +1,23 @@
-//! Buffers that are borrowed while there is something in them.
+//! Buffers that are borrowed from a pool while there is something in them.
 //!
-//! A connection that waits owns none. Each thread keeps a few spare ones; what is held at one time is
-//! bounded by the connections that are in the middle of a head or of a small answer.
+//! A waiting connection owns none. Each thread keeps a few spare ones. At any time there are as many as
+//! connections in the middle of a head or of a small answer.
 
 use std::cell::RefCell;
 
-/// Bytes of a fresh buffer. Most request heads and all small answers fit.
+/// Size of a pooled buffer in bytes. Most request heads and all small answers fit.
 pub(crate) const BUFFER_BYTES: usize = 48 * 1024;
 
-/// Spare buffers that a thread keeps: 8 x 48 KiB.
+/// Maximum number of spare buffers that a thread keeps, of 48 KiB each.
+///
+/// Bound: connections.
 const SPARES: usize = 8;
 
 thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE_BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A pooled block of bytes, filled from the front and consumed from the front.
+/// A pooled block of bytes, filled at the end and consumed from the front.
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
@@ -25,12 +27,13 @@ pub(crate) struct Buffer {
 impl Buffer {
     /// Borrows an empty buffer of [`BUFFER_BYTES`].
     pub(crate) fn borrow() -> Buffer {
-        let bytes =
-            POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        let bytes = SPARE_BUFFERS
+            .with_borrow_mut(Vec::pop)
+            .unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         Buffer { bytes, start: 0, end: 0 }
     }
 
-    /// A buffer of no size that was not borrowed.
+    /// A buffer without memory.
     pub(crate) fn none() -> Buffer {
         Buffer { bytes: Box::default(), start: 0, end: 0 }
     }
@@ -43,8 +46,8 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Room behind what is filled.
-    pub(crate) fn room(&self) -> usize {
+    /// Number of spare bytes behind the filled ones.
+    pub(crate) fn capacity_left(&self) -> usize {
         self.bytes.len() - self.end
     }
 
@@ -52,7 +55,7 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Says that `n` bytes of [`Buffer::spare`] have been filled.
+    /// `n` bytes of [`Buffer::spare`] have been filled.
     pub(crate) fn fill(&mut self, n: usize) {
         self.end = (self.end + n).min(self.bytes.len());
     }
@@ -66,22 +69,22 @@ impl Buffer {
         }
     }
 
-    /// Appends, growing if it has to: callers that append what others chose look at [`Buffer::room`].
+    /// Appends, growing if need be: callers that append what a client chose check [`Buffer::capacity_left`].
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        if self.room() < bytes.len() {
+        if self.capacity_left() < bytes.len() {
             self.grow_by(bytes.len());
         }
         self.spare()[..bytes.len()].copy_from_slice(bytes);
         self.fill(bytes.len());
     }
 
-    /// Makes room behind what is filled, up to `limit` bytes in all. False when there is none to be had.
+    /// Makes spare space behind the filled bytes, up to `limit` bytes in all. False if that is impossible.
     pub(crate) fn grow(&mut self, limit: usize) -> bool {
         self.compact();
-        if self.room() == 0 && self.bytes.len() < limit {
+        if self.capacity_left() == 0 && self.bytes.len() < limit {
             self.resize((self.bytes.len() * 2).clamp(BUFFER_BYTES, limit.max(BUFFER_BYTES)));
         }
-        self.room() > 0
+        self.capacity_left() > 0
     }
 
     #[cold]
@@ -107,8 +110,8 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if self.bytes.len() == BUFFER_BYTES {
             let bytes = std::mem::take(&mut self.bytes);
-            // The pool is gone when a thread ends; then the buffer is simply freed.
-            let _ = POOL.try_with(|pool| {
+            // The pool is gone when a thread ends: the buffer is freed then.
+            let _ = SPARE_BUFFERS.try_with(|pool| {
                 let mut pool = pool.borrow_mut();
                 if pool.len() < SPARES {
                     pool.push(bytes);
@@ -130,7 +133,7 @@ mod tests {
         assert_eq!(buffer.filled(), b"world");
         assert!(buffer.grow(BUFFER_BYTES));
         assert_eq!(buffer.filled(), b"world");
-        assert_eq!(buffer.room(), BUFFER_BYTES - 5);
+        assert_eq!(buffer.capacity_left(), BUFFER_BYTES - 5);
     }
 
     #[test]
@@ -138,9 +141,9 @@ mod tests {
         let mut buffer = Buffer::borrow();
         buffer.push(&[7; BUFFER_BYTES]);
         assert!(buffer.grow(64 * 1024));
-        assert_eq!(buffer.room(), 64 * 1024 - BUFFER_BYTES);
-        let room = buffer.room();
-        buffer.fill(room);
+        assert_eq!(buffer.capacity_left(), 64 * 1024 - BUFFER_BYTES);
+        let left = buffer.capacity_left();
+        buffer.fill(left);
         assert!(!buffer.grow(64 * 1024));
         assert_eq!(buffer.filled().len(), 64 * 1024);
     }
@@ -149,6 +152,6 @@ mod tests {
     fn a_thread_keeps_a_bounded_number_of_spares() {
         let many: Vec<Buffer> = (0..SPARES + 5).map(|_| Buffer::borrow()).collect();
         drop(many);
-        assert_eq!(POOL.with_borrow(Vec::len), SPARES);
+        assert_eq!(SPARE_BUFFERS.with_borrow(Vec::len), SPARES);
     }
 }

@@ -1,9 +1,9 @@
-//! One deadline per connection, and a timer only while somebody waits for it.
+//! One deadline per connection, and a runtime timer only while the connection waits for it.
 //!
-//! A busy connection changes its deadline with every request. Moving a runtime's timer each time would
-//! cost more than the request; so a later deadline is only noted, and the timer looks at the note when
-//! it fires. Only an earlier deadline moves it. A connection that never waits never has a timer, and one
-//! that rests has none either: rests are looked at from time to time, all together (`Shared::swept`).
+//! A busy connection changes its deadline with every request. Moving a runtime timer each time would cost
+//! more than the request; so a later deadline is only recorded, and the timer checks the record when it
+//! fires. Only an earlier deadline moves it. A connection that never waits has no timer, and neither has
+//! an idle one: these are checked from time to time, all together (`ThreadContext::swept`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,29 +12,35 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use crate::options::Options;
+use crate::options::ServerOptions;
 
-pub(crate) struct Timer {
+/// A deadline that progress postpones.
+pub(crate) struct DeadlineTimer {
     sleep: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
     /// Seconds that a byte buys.
     worth: f32,
-    /// What progress can buy at the most, from now, in milliseconds: every connection has one of these.
+    /// How far from now progress can move the deadline, in milliseconds: four bytes, because every connection has
+    /// a timer.
     cap: u32,
 }
 
-impl Timer {
-    pub(crate) fn new(after: Duration) -> Timer {
-        Timer { sleep: None, deadline: Instant::now() + after, worth: 0.0, cap: millis(after) }
+impl DeadlineTimer {
+    pub(crate) fn new(after: Duration) -> DeadlineTimer {
+        DeadlineTimer { sleep: None, deadline: Instant::now() + after, worth: 0.0, cap: millis(after) }
     }
 
-    /// A connection's: waits for a request at first, and knows what progress is worth.
-    pub(crate) fn paced(options: &Options) -> Timer {
+    /// For a connection: the first deadline is that of an idle one, and progress buys time by `min_rate`.
+    pub(crate) fn paced(options: &ServerOptions) -> DeadlineTimer {
         let worth = 1.0 / options.min_rate.max(1) as f32;
-        Timer { worth, cap: millis(options.stall_timeout), ..Timer::new(options.keep_alive_timeout) }
+        DeadlineTimer {
+            worth,
+            cap: millis(options.stall_timeout),
+            ..DeadlineTimer::new(options.keep_alive_timeout)
+        }
     }
 
-    /// The deadline is `after` from now.
+    /// Sets the deadline to `after` from now.
     pub(crate) fn set(&mut self, after: Duration) {
         self.deadline = Instant::now() + after;
     }
@@ -43,14 +49,14 @@ impl Timer {
         Duration::from_millis(self.cap.into())
     }
 
-    /// Whoever is waited for gets all of its time again.
+    /// Sets the deadline as far ahead as progress could.
     pub(crate) fn renew(&mut self) {
         self.set(self.cap());
     }
 
-    /// Progress of so many bytes was made, which buy time.
+    /// Progress of `bytes` bytes postpones the deadline.
     pub(crate) fn progress(&mut self, bytes: u64) {
-        // At the most a year: seconds beyond that would not fit a Duration.
+        // At most a year: more seconds would not fit a Duration.
         let credit = (bytes as f64 * f64::from(self.worth)).min(31_536_000.0);
         self.deadline = (self.deadline + Duration::from_secs_f64(credit)).min(Instant::now() + self.cap());
     }
@@ -60,7 +66,7 @@ impl Timer {
         Instant::now() >= self.deadline
     }
 
-    /// Gives back what waiting for the deadline took.
+    /// Frees the runtime timer.
     pub(crate) fn rest(&mut self) {
         self.sleep = None;
     }
@@ -82,7 +88,7 @@ impl Timer {
     }
 }
 
-/// No longer than 49 days.
+/// At most 49 days.
 fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
@@ -94,7 +100,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_later_deadline_is_noticed_when_the_old_one_fires() {
         let start = Instant::now();
-        let mut timer = Timer::new(Duration::from_secs(5));
+        let mut timer = DeadlineTimer::new(Duration::from_secs(5));
         timer.set(Duration::from_secs(30));
         std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 30);
@@ -103,7 +109,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_earlier_deadline_moves_the_timer() {
         let start = Instant::now();
-        let mut timer = Timer::new(Duration::from_secs(50));
+        let mut timer = DeadlineTimer::new(Duration::from_secs(50));
         timer.set(Duration::from_secs(3));
         std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 3);
@@ -112,13 +118,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn credit_is_capped() {
         let start = Instant::now();
-        let options = Options {
+        let options = ServerOptions {
             keep_alive_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(20),
             min_rate: 1,
-            ..Options::default()
+            ..ServerOptions::default()
         };
-        let mut timer = Timer::paced(&options);
+        let mut timer = DeadlineTimer::paced(&options);
         timer.progress(1_000);
         std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 20);

@@ -5,19 +5,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use crate::connection::buffer::Buffer;
 use crate::message::date;
-
-/// How a response's body is delimited (RFC 9112 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyFraming {
-    /// There is none, and nothing is said of its length: 1xx, 204, and 2xx to CONNECT.
-    None,
-    /// A Content-Length. For HEAD and 304 it speaks of a body that does not follow.
-    Length(u64),
-    /// The chunked transfer coding.
-    Chunked,
-    /// The end of the connection: HTTP/1.0 and a length that nobody knows.
-    UntilClose,
-}
+use crate::message::framing::ResponseFraming;
 
 /// What becomes of the connection after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +20,7 @@ pub(crate) fn head(
     out: &mut Buffer,
     status: StatusCode,
     headers: &HeaderMap,
-    framing: BodyFraming,
+    framing: ResponseFraming,
     persistence: Persistence,
 ) {
     head_with(out, status, &[], headers, framing, persistence);
@@ -45,7 +33,7 @@ pub(crate) fn head_with(
     status: StatusCode,
     lines: &[u8],
     headers: &HeaderMap,
-    framing: BodyFraming,
+    framing: ResponseFraming,
     persistence: Persistence,
 ) {
     if status == StatusCode::OK {
@@ -75,13 +63,13 @@ pub(crate) fn head_with(
         out.push(b"\r\n");
     }
     match framing {
-        BodyFraming::Length(length) => {
+        ResponseFraming::Length(length) => {
             out.push(b"content-length: ");
             out.push(Digits::new(length).as_bytes());
             out.push(b"\r\n");
         }
-        BodyFraming::Chunked => out.push(b"transfer-encoding: chunked\r\n"),
-        BodyFraming::None | BodyFraming::UntilClose => {}
+        ResponseFraming::Chunked => out.push(b"transfer-encoding: chunked\r\n"),
+        ResponseFraming::None | ResponseFraming::UntilClose => {}
     }
     match persistence {
         _ if switches => {}

@@ -11,65 +11,51 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
+use super::refusal::RequestRefusal;
+use crate::message::framing::RequestFraming;
+
 /// Header fields that a request may have.
 const MAX_FIELDS: usize = 100;
 
 /// A request's head and what follows from it for the connection.
-pub(crate) struct Head {
+pub(crate) struct RequestHead {
     pub(crate) request: Request<()>,
     /// Bytes of the head, the empty line included.
     pub(crate) len: usize,
-    pub(crate) framing: Framing,
+    pub(crate) framing: RequestFraming,
     pub(crate) keep_alive: bool,
     pub(crate) expect_continue: bool,
     pub(crate) upgrade: bool,
 }
 
-/// How the request's body is delimited (RFC 9112 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    Length(u64),
-    Chunked,
-}
-
-/// Why a head was refused: the status to answer with, and the reason for log and client.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    pub(crate) reason: &'static str,
-}
-
-impl Refusal {
-    pub(crate) const fn new(status: StatusCode, reason: &'static str) -> Refusal {
-        Refusal { status, reason }
-    }
-}
-
-const fn bad(reason: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, reason)
+const fn bad(reason: &'static str) -> RequestRefusal {
+    RequestRefusal::new(StatusCode::BAD_REQUEST, reason)
 }
 
 /// Reads the head at the start of `bytes`. `None`: it is not complete yet.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<RequestHead>, RequestRefusal> {
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let len = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => return line_ends(bytes).map(|()| None),
+        Ok(httparse::Status::Partial) => return check_line_ends(bytes).map(|()| None),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refusal::new(
+            return Err(RequestRefusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "more than 100 header fields",
             ));
         }
         Err(httparse::Error::Version) => {
-            return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "not HTTP/1.0 or HTTP/1.1"));
+            return Err(RequestRefusal::new(
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "not HTTP/1.0 or HTTP/1.1",
+            ));
         }
         Err(httparse::Error::HeaderName) => return Err(bad("malformed header field name")),
         Err(httparse::Error::HeaderValue) => return Err(bad("malformed header field value")),
         Err(_) => return Err(bad("malformed request line")),
     };
-    line_ends(&bytes[..len])?;
+    check_line_ends(&bytes[..len])?;
 
     // One copy of the head; all names and values of the request are slices of it.
     let text = Bytes::copy_from_slice(&bytes[..len]);
@@ -103,82 +89,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = version;
-    Ok(Some(Head { request, len, framing, keep_alive, expect_continue, upgrade }))
+    Ok(Some(RequestHead { request, len, framing, keep_alive, expect_continue, upgrade }))
 }
-
-/// A request that says no more than where it goes.
-pub(crate) struct Plain<'a> {
-    /// Length of the head in bytes.
-    pub(crate) len: usize,
-    /// HEAD; else it is GET.
-    pub(crate) is_head: bool,
-    /// Path and query.
-    pub(crate) target: &'a str,
-}
-
-/// Fields of a plain head at the most.
-const PLAIN_FIELDS: usize = 16;
-
-/// The head at the front of `bytes`, if it is complete and plain: GET or HEAD in HTTP/1.1, no body, no end of the connection,
-/// and no field that could make the answer another one. It is held to the same rules as any; `None` says only that
-/// [`parse`] has to look.
-pub(crate) fn plain(bytes: &[u8]) -> Option<Plain<'_>> {
-    let mut fields = [const { MaybeUninit::uninit() }; PLAIN_FIELDS];
-    let mut parsed = httparse::Request::new(&mut []);
-    let Ok(httparse::Status::Complete(len)) = parsed.parse_with_uninit_headers(bytes, &mut fields) else {
-        return None;
-    };
-    let is_head = match parsed.method? {
-        "GET" => false,
-        "HEAD" => true,
-        _ => return None,
-    };
-    let is_common = |byte: u8| COMMON[usize::from(byte)];
-    let target = parsed.path.filter(|target| target.starts_with('/') && target.bytes().all(is_common))?;
-    if parsed.version != Some(1) || line_ends(&bytes[..len]).is_err() {
-        return None;
-    }
-    let mut hosts = 0;
-    for field in parsed.headers.iter() {
-        if field.name.eq_ignore_ascii_case("host") {
-            hosts += 1;
-            if !field.value.iter().all(in_host) {
-                return None;
-            }
-        } else if DECISIVE.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
-            return None;
-        }
-    }
-    (hosts == 1).then_some(Plain { len, is_head, target })
-}
-
-/// Fields that decide what is answered, or what becomes of the connection.
-const DECISIVE: [&str; 12] = [
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "expect",
-    "upgrade",
-    "range",
-    "if-range",
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-    "accept-encoding",
-];
-
-/// What most targets consist of, and every reader takes for the same.
-static COMMON: [bool; 256] = letters_digits_and(b"/-._~!$&'()*+,;=:@%?");
 
 /// What may be in a Host.
 static HOST_BYTES: [bool; 256] = letters_digits_and(b"-._~!$&'()*+;=:[]%");
 
-fn in_host(byte: &u8) -> bool {
+pub(super) fn in_host(byte: &u8) -> bool {
     HOST_BYTES[usize::from(*byte)]
 }
 
-const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
+/// A table of the letters, the digits and `others`.
+pub(super) const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128 {
@@ -200,7 +122,7 @@ fn offset_in(whole: &[u8], part: &[u8]) -> usize {
 
 /// Every line ends in CR LF; neither stands alone (RFC 9112 section 2.2 lets us refuse, and a proxy
 /// in front of us may see another message otherwise).
-fn line_ends(bytes: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check_line_ends(bytes: &[u8]) -> Result<(), RequestRefusal> {
     let mut previous = 0;
     for &byte in bytes {
         if (byte == b'\n') != (previous == b'\r') {
@@ -211,7 +133,7 @@ fn line_ends(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_target(method: &Method, uri: &Uri) -> Result<(), Refusal> {
+fn check_target(method: &Method, uri: &Uri) -> Result<(), RequestRefusal> {
     if *method == Method::CONNECT {
         // authority-form: RFC 9112 section 3.2.3
         return if uri.authority().is_some() && uri.scheme().is_none() {
@@ -243,7 +165,7 @@ struct Meaning<'a> {
 }
 
 impl<'a> Meaning<'a> {
-    fn note(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), Refusal> {
+    fn note(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), RequestRefusal> {
         if *name == HOST {
             self.hosts += 1;
             if !value.iter().all(in_host) {
@@ -273,7 +195,7 @@ impl<'a> Meaning<'a> {
     }
 
     /// RFC 9112 section 3.2: exactly one Host in HTTP/1.1, at most one before.
-    fn check_host(&self, version: Version) -> Result<(), Refusal> {
+    fn check_host(&self, version: Version) -> Result<(), RequestRefusal> {
         match self.hosts {
             0 if version == Version::HTTP_11 => Err(bad("no Host")),
             0 | 1 => Ok(()),
@@ -282,7 +204,7 @@ impl<'a> Meaning<'a> {
     }
 
     /// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
-    fn framing(&self, version: Version) -> Result<Framing, Refusal> {
+    fn framing(&self, version: Version) -> Result<RequestFraming, RequestRefusal> {
         if let Some(coding) = self.coding {
             if self.length.is_some() {
                 return Err(bad("Transfer-Encoding beside Content-Length"));
@@ -291,31 +213,32 @@ impl<'a> Meaning<'a> {
                 return Err(bad("Transfer-Encoding in HTTP/1.0"));
             }
             if !coding.eq_ignore_ascii_case(b"chunked") {
-                return Err(Refusal::new(
+                return Err(RequestRefusal::new(
                     StatusCode::NOT_IMPLEMENTED,
                     "a transfer coding other than chunked",
                 ));
             }
-            return Ok(Framing::Chunked);
+            return Ok(RequestFraming::Chunked);
         }
-        let Some(digits) = self.length else { return Ok(Framing::Length(0)) };
+        let Some(digits) = self.length else { return Ok(RequestFraming::Length(0)) };
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Err(bad("malformed Content-Length"));
         }
         let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
         number
-            .map(Framing::Length)
-            .ok_or(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Content-Length beyond 2^64"))
+            .map(RequestFraming::Length)
+            .ok_or(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Content-Length beyond 2^64"))
     }
 
     /// RFC 9110 section 10.1.1. HTTP/1.0 clients cannot expect anything.
-    fn expects_continue(&self, version: Version) -> Result<bool, Refusal> {
+    fn expects_continue(&self, version: Version) -> Result<bool, RequestRefusal> {
         match self.expect {
             Some(_) if version == Version::HTTP_10 => Ok(false),
             Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
-            Some(_) => {
-                Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "an expectation other than 100-continue"))
-            }
+            Some(_) => Err(RequestRefusal::new(
+                StatusCode::EXPECTATION_FAILED,
+                "an expectation other than 100-continue",
+            )),
             None => Ok(false),
         }
     }
@@ -333,7 +256,7 @@ mod tests {
         }
     }
 
-    fn accepted(head: &str) -> Head {
+    fn accepted(head: &str) -> RequestHead {
         parse(head.as_bytes()).expect("accepted").expect("complete")
     }
 
@@ -358,7 +281,7 @@ mod tests {
         for len in 0..head.len() {
             assert!(matches!(parse(&head.as_bytes()[..len]), Ok(None)), "prefix of {len} bytes");
         }
-        assert_eq!(accepted(head).framing, Framing::Chunked);
+        assert_eq!(accepted(head).framing, RequestFraming::Chunked);
     }
 
     #[test]
@@ -390,41 +313,6 @@ mod tests {
         ] {
             assert_eq!(refused(head), 400, "{head:?}");
         }
-    }
-
-    #[test]
-    fn what_is_plain_is_accepted_as_well_and_means_the_same() {
-        for (head, is_plain) in [
-            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
-            ("HEAD /a/b.txt?c=d%20 HTTP/1.1\r\nHost: x:1\r\nAccept: */*\r\nUser-Agent: y\r\n\r\nGET ", true),
-            ("\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\nHost: x\r\n", false),
-            ("POST / HTTP/1.1\r\nHost: x\r\n\r\n", false),
-            ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", false),
-            ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", false),
-            ("GET /\u{e4} HTTP/1.1\r\nHost: x\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=0-\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\r\nCONNECTION: close\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\n\r\n", false),
-        ] {
-            let plain = plain(head.as_bytes());
-            assert_eq!(plain.is_some(), is_plain, "{head:?}");
-            if let Some(plain) = plain {
-                let full = accepted(head);
-                assert_eq!(plain.len, full.len);
-                assert_eq!(plain.target, full.request.uri().to_string());
-                assert_eq!(plain.is_head, full.request.method() == Method::HEAD);
-                assert!(full.keep_alive && full.framing == Framing::Length(0) && !full.expect_continue);
-            }
-        }
-        let many = "A: b\r\n".repeat(PLAIN_FIELDS);
-        assert!(plain(format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes()).is_none());
     }
 
     #[test]

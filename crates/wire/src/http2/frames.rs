@@ -1,4 +1,8 @@
-//! Follows the frames that leave a connection (RFC 9113, 4.1), to know which bytes of which stream have left.
+//! Follows the frames on a connection (RFC 9113, 4.1): which bytes of which stream leave, and which streams the client
+//! resets.
+
+/// What a client that speaks HTTP/2 begins with (RFC 9113, 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEAD: usize = 9;
 const DATA: u8 = 0;
@@ -6,25 +10,25 @@ const END_STREAM: u8 = 1;
 
 /// Reads frames' heads in a stream of bytes that comes in pieces of any size.
 #[derive(Default)]
-pub(crate) struct Scanner {
+pub(crate) struct FrameScanner {
     head: [u8; HEAD],
     have: usize,
     /// Bytes of the frame's payload that are still to come.
     left: usize,
 }
 
-/// Some of a stream's body.
+/// A piece of a stream's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct DataPart {
     pub(crate) stream: u32,
     pub(crate) bytes: usize,
-    /// It is the last one.
+    /// The stream ends with it.
     pub(crate) last: bool,
 }
 
-impl Scanner {
-    /// Tells of the parts in the next `bytes` that leave.
-    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Part)) {
+impl FrameScanner {
+    /// Calls `report` for each part in the next `bytes` that leave.
+    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut report: impl FnMut(DataPart)) {
         while !bytes.is_empty() {
             if self.have < HEAD {
                 let n = bytes.len().min(HEAD - self.have);
@@ -43,7 +47,7 @@ impl Scanner {
             let [_, _, _, kind, flags, stream @ ..] = self.head;
             let last = self.left == 0 && flags & END_STREAM != 0;
             if kind == DATA && (n > 0 || last) {
-                tell(Part { stream: u32::from_be_bytes(stream) & 0x7fff_ffff, bytes: n, last });
+                report(DataPart { stream: u32::from_be_bytes(stream) & 0x7fff_ffff, bytes: n, last });
             }
             if self.left == 0 {
                 self.have = 0;
@@ -54,27 +58,24 @@ impl Scanner {
 
 const RST_STREAM: u8 = 3;
 
-/// Bytes of a connection's preface, which come before its first frame (RFC 9113, 3.4).
-const PREFACE: usize = super::PREFACE.len();
-
-/// Follows the frames that arrive, to know which streams the client has reset: of one that has ended on this side, h2
-/// tells nobody.
-pub(crate) struct Resets {
+/// Follows the frames that arrive, to know which streams the client has reset: h2 does not report that for streams that
+/// have ended on our side.
+pub(crate) struct ResetScanner {
     /// Bytes before the next frame.
     skip: usize,
-    /// A frame's head, and the error code if it is one that has it.
+    /// A frame's head, and the error code of a RST_STREAM.
     head: [u8; HEAD + 4],
     have: usize,
 }
 
-impl Resets {
-    /// From a connection's first byte on.
-    pub(crate) fn new() -> Resets {
-        Resets { skip: PREFACE, head: [0; HEAD + 4], have: 0 }
+impl ResetScanner {
+    /// Starts at a connection's first byte.
+    pub(crate) fn new() -> ResetScanner {
+        ResetScanner { skip: PREFACE.len(), head: [0; HEAD + 4], have: 0 }
     }
 
-    /// Tells of the streams that the next `bytes` reset, and of the codes why (RFC 9113, 7).
-    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut tell: impl FnMut(u32, u32)) {
+    /// Calls `report` for each stream that the next `bytes` reset, with the error code (RFC 9113, 7).
+    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut report: impl FnMut(u32, u32)) {
         while !bytes.is_empty() {
             let n = bytes.len().min(self.skip);
             self.skip -= n;
@@ -97,7 +98,7 @@ impl Resets {
                 continue;
             }
             if resets {
-                tell(u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff, u32::from_be_bytes(code));
+                report(u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff, u32::from_be_bytes(code));
             } else {
                 self.skip = length;
             }
@@ -127,7 +128,7 @@ mod tests {
         bytes.extend(frame(6, 1, 0, 8));
         bytes.extend(frame(DATA, END_STREAM, 3, 33));
         for size in 1..bytes.len() {
-            let (mut scanner, mut sums, mut ends) = (Scanner::default(), [0; 6], Vec::new());
+            let (mut scanner, mut sums, mut ends) = (FrameScanner::default(), [0; 6], Vec::new());
             for piece in bytes.chunks(size) {
                 scanner.scan(piece, |part| {
                     sums[part.stream as usize] += part.bytes;
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn resets_are_told_of_however_the_bytes_are_cut() {
-        let mut bytes = super::super::PREFACE.to_vec();
+        let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, 0));
         bytes.extend(frame(RST_STREAM, 0, 7, 4));
         bytes.extend(frame(1, 5, 9, 40));
@@ -151,7 +152,7 @@ mod tests {
         bytes.extend(frame(RST_STREAM, 0, 0x8000_0005, 4));
         bytes.extend(frame(DATA, 0, 9, 4));
         for size in 1..bytes.len() {
-            let (mut resets, mut told) = (Resets::new(), Vec::new());
+            let (mut resets, mut told) = (ResetScanner::new(), Vec::new());
             for piece in bytes.chunks(size) {
                 resets.scan(piece, |stream, code| told.push((stream, code)));
             }

@@ -7,24 +7,24 @@ use bytes::Bytes;
 use outflow_content::{OpenFile, Outgoing, Span, SpanError};
 
 use crate::connection::buffer::Buffer;
-use crate::send::feeding::{Feeding, Next};
+use crate::send::feeding::{Feeding, NextBytes};
 use crate::send::file;
 
-/// What is to be sent, and how far it is.
-pub(crate) struct Pieces {
+/// The bytes to be sent, and the position in them.
+pub(crate) struct BodyPieces {
     outgoing: Outgoing,
-    current: Current,
+    current: CurrentSpan,
 }
 
-enum Current {
-    Nothing,
+enum CurrentSpan {
+    None,
     Memory(Bytes),
     File {
         file: Arc<dyn OpenFile>,
         at: u64,
         left: u64,
     },
-    /// What has come of a feed and did not fit waits in `chunk`.
+    /// `chunk` holds what came from the feed and did not fit.
     Feed {
         feeding: Box<Feeding>,
         left: u64,
@@ -32,52 +32,53 @@ enum Current {
     },
 }
 
-/// A filled buffer, given back to its pool when the last of its bytes have left.
-struct Filled(Buffer);
+/// A filled buffer, returned to its pool when its last bytes have left.
+struct FilledBuffer(Buffer);
 
-impl AsRef<[u8]> for Filled {
+impl AsRef<[u8]> for FilledBuffer {
     fn as_ref(&self) -> &[u8] {
         self.0.filled()
     }
 }
 
-impl Pieces {
-    pub(crate) fn new(outgoing: Outgoing) -> Pieces {
-        Pieces { outgoing, current: Current::Nothing }
+impl BodyPieces {
+    pub(crate) fn new(outgoing: Outgoing) -> BodyPieces {
+        BodyPieces { outgoing, current: CurrentSpan::None }
     }
 
-    /// The next bytes, `most` of them at the most and never none; `None` at the end. The last bytes of a file come when
-    /// it has been looked at once more behind reading them.
-    pub(crate) async fn next(&mut self, most: usize) -> Result<Option<Bytes>, SpanError> {
+    /// The next bytes, at most `limit` and never none; `None` at the end. The last bytes of a file come after it has been
+    /// checked again.
+    pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, SpanError> {
         loop {
             match &mut self.current {
-                Current::Nothing => match self.outgoing.next_span() {
+                CurrentSpan::None => match self.outgoing.next_span() {
                     None => return Ok(None),
                     Some(Err(error)) => return Err(error),
-                    Some(Ok(Span::Memory(bytes))) => self.current = Current::Memory(bytes),
+                    Some(Ok(Span::Memory(bytes))) => self.current = CurrentSpan::Memory(bytes),
                     Some(Ok(Span::File(span))) => {
                         let file = file::open(&span).await?;
-                        self.current = Current::File { file, at: span.offset, left: span.len };
+                        self.current = CurrentSpan::File { file, at: span.offset, left: span.len };
                     }
                     Some(Ok(Span::Feed(span))) => {
                         let mut feeding = Box::<Feeding>::default();
                         feeding.begin(span.feed);
-                        self.current = Current::Feed { feeding, left: span.len, chunk: Bytes::new() };
+                        self.current = CurrentSpan::Feed { feeding, left: span.len, chunk: Bytes::new() };
                     }
                 },
-                Current::Memory(bytes) => {
-                    let piece = bytes.split_to(bytes.len().min(most));
+                CurrentSpan::Memory(bytes) => {
+                    let piece = bytes.split_to(bytes.len().min(limit));
                     if bytes.is_empty() {
-                        self.current = Current::Nothing;
+                        self.current = CurrentSpan::None;
                     }
                     if !piece.is_empty() {
                         return Ok(Some(piece));
                     }
                 }
-                Current::File { file, at, left } => {
+                CurrentSpan::File { file, at, left } => {
                     let mut buffer = Buffer::borrow();
-                    let room = buffer.room().min(most).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    let n = file::read(file, *at, &mut buffer.spare()[..room]).await?;
+                    let len =
+                        buffer.capacity_left().min(limit).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let n = file::read(file, *at, &mut buffer.spare()[..len]).await?;
                     if n == 0 {
                         return Err(SpanError::Truncated { name: file.name(), offset: *at, missing: *left });
                     }
@@ -86,17 +87,17 @@ impl Pieces {
                     *left -= n as u64;
                     if *left == 0 {
                         file.verify()?;
-                        self.current = Current::Nothing;
+                        self.current = CurrentSpan::None;
                     }
-                    return Ok(Some(Bytes::from_owner(Filled(buffer))));
+                    return Ok(Some(Bytes::from_owner(FilledBuffer(buffer))));
                 }
-                Current::Feed { feeding, left, chunk } => {
+                CurrentSpan::Feed { feeding, left, chunk } => {
                     if chunk.is_empty() {
                         if *left == 0 {
-                            self.current = Current::Nothing;
+                            self.current = CurrentSpan::None;
                             continue;
                         }
-                        let Next::Chunk(next) = poll_fn(|cx| feeding.poll_next(cx, false)).await? else {
+                        let NextBytes::Chunk(next) = poll_fn(|cx| feeding.poll_next(cx, false)).await? else {
                             let source = format!("ended {left} bytes early").into();
                             return Err(SpanError::Other { name: "a feed".to_owned(), source });
                         };
@@ -104,16 +105,16 @@ impl Pieces {
                         chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
                         *left -= chunk.len() as u64;
                     }
-                    return Ok(Some(chunk.split_to(chunk.len().min(most))));
+                    return Ok(Some(chunk.split_to(chunk.len().min(limit))));
                 }
             }
         }
     }
 
-    /// Waits for the client, by `waiting`. A feed is told if that takes long.
-    pub(crate) async fn during<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+    /// Waits for the client by `waiting`. A feed is notified if that takes long.
+    pub(crate) async fn with_backpressure<T>(&mut self, waiting: impl Future<Output = T>) -> T {
         match &mut self.current {
-            Current::Feed { feeding, .. } => feeding.during(waiting).await,
+            CurrentSpan::Feed { feeding, .. } => feeding.with_backpressure(waiting).await,
             _ => waiting.await,
         }
     }

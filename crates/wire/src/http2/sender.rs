@@ -1,6 +1,7 @@
-//! Handing one body over to its stream.
+//! One body, handed over to its stream.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -9,26 +10,27 @@ use h2::{Reason, SendStream};
 use http_body::Body;
 use outflow_content::{AbortReason, Watch};
 
-use super::deliveries::Place;
-use super::line::Line;
-use super::pieces::Pieces;
-use super::stream::Client;
+use super::deliveries::DeliveryPermit;
+use super::pieces::BodyPieces;
+use super::transport::Http2Transport;
 use crate::connection::buffer::BUFFER_BYTES;
-use crate::connection::timer::Timer;
-use crate::listen::Shared;
+use crate::connection::timer::DeadlineTimer;
+use crate::context::ThreadContext;
 
-/// What is handed over at a time.
+/// Maximum number of bytes handed over at a time.
+///
+/// Bound: HTTP/2.
 pub(crate) const PIECE: usize = BUFFER_BYTES;
 
 /// How a stream ended.
-pub(crate) enum Outcome {
+pub(crate) enum StreamOutcome {
     Done,
-    /// The client did not want it any more.
+    /// The client has reset it.
     Reset,
 }
 
 /// Why a body did not leave whole.
-pub(crate) enum Failure {
+pub(crate) enum StreamFailure {
     /// The client has reset the stream, or the connection is gone.
     Gone(Option<Reason>),
     /// The client took nothing for too long.
@@ -37,18 +39,17 @@ pub(crate) enum Failure {
     Content(Option<outflow_content::SpanError>),
 }
 
-/// Hands one body over, as fast as the client's windows and the line take it.
-pub(crate) struct Sender<'a> {
-    line: &'a Line,
+/// Hands one body over, as fast as the client's windows and the transport take it.
+pub(crate) struct StreamSender<'a> {
+    transport: &'a Http2Transport,
     body: SendStream<Bytes>,
     stream: u32,
     left: Option<tokio::sync::oneshot::Receiver<()>>,
-    timer: Timer,
-    /// It is known how it ended.
-    over: bool,
+    timer: DeadlineTimer,
+    has_ended: bool,
 }
 
-/// Why a delivery ended whose client has reset its stream, or is gone.
+/// Why a delivery ended: the client has reset the stream, or is gone.
 pub(crate) fn gone(reason: Option<Reason>) -> AbortReason {
     AbortReason::Disconnected(match reason {
         Some(reason) => format!("stream reset: {reason}"),
@@ -56,40 +57,40 @@ pub(crate) fn gone(reason: Option<Reason>) -> AbortReason {
     })
 }
 
-impl<'a> Sender<'a> {
+impl<'a> StreamSender<'a> {
     pub(crate) fn new<S>(
-        shared: &Shared<S>,
-        line: &'a Line,
+        context: &ThreadContext<S>,
+        transport: &'a Http2Transport,
         body: SendStream<Bytes>,
-        watch: Option<(Watch, Place)>,
-    ) -> Sender<'a> {
+        watch: Option<(Watch, DeliveryPermit)>,
+    ) -> StreamSender<'a> {
         let stream = body.stream_id().as_u32();
-        let left = Some(line.begin(stream, watch));
-        let mut timer = Timer::paced(&shared.options);
-        timer.set(shared.options.stall_timeout);
-        Sender { line, body, stream, left, timer, over: false }
+        let left = Some(transport.begin(stream, watch));
+        let mut timer = DeadlineTimer::paced(&context.options);
+        timer.set(context.options.stall_timeout);
+        StreamSender { transport, body, stream, left, timer, has_ended: false }
     }
 
     pub(crate) async fn pieces(
         &mut self,
-        pieces: &mut Pieces,
+        pieces: &mut BodyPieces,
         first: Bytes,
         length: u64,
         mut count: impl FnMut(u64),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StreamFailure> {
         let (mut piece, mut left) = (first, length);
         loop {
             left = left.saturating_sub(piece.len() as u64);
             count(piece.len() as u64);
             let sending = self.data(piece, left == 0);
-            pieces.during(sending).await?;
+            pieces.with_backpressure(sending).await?;
             if left == 0 {
                 return self.last_left().await;
             }
             piece = match self.unless_gone(pieces.next(PIECE)).await? {
                 Ok(Some(piece)) => piece,
-                Ok(None) => return Err(Failure::Content(None)),
-                Err(error) => return Err(Failure::Content(Some(error))),
+                Ok(None) => return Err(StreamFailure::Content(None)),
+                Err(error) => return Err(StreamFailure::Content(Some(error))),
             };
         }
     }
@@ -98,18 +99,18 @@ impl<'a> Sender<'a> {
         &mut self,
         mut body: std::pin::Pin<&mut B>,
         length: Option<u64>,
-        client: &Client,
+        peer: SocketAddr,
         mut count: impl FnMut(u64),
-    ) -> Result<(), Failure>
+    ) -> Result<(), StreamFailure>
     where
         B: Body<Error: std::fmt::Display>,
     {
         let mut left = length;
         let failed = |why: &dyn std::fmt::Display| {
-            tracing::warn!(client = %client.peer(), error = %why, "response cut: its body failed");
-            Failure::Content(None)
+            tracing::warn!(client = %peer, error = %why, "response cut: its body failed");
+            StreamFailure::Content(None)
         };
-        // One piece is held back, so that the last one says that it is. What fails behind it must not look whole.
+        // One piece is held back, so that the last one ends the stream. A body that fails behind it must not look whole.
         let mut held = Bytes::new();
         loop {
             let next = {
@@ -122,7 +123,7 @@ impl<'a> Sender<'a> {
                 match at_once.await {
                     Some(frame) => frame,
                     None => {
-                        // What there is goes out while the body makes more.
+                        // The bytes held leave while the body makes more.
                         if !held.is_empty() && left != Some(0) {
                             self.data(std::mem::take(&mut held), false).await?;
                         }
@@ -161,74 +162,78 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Hands `bytes` over when the client's windows and the line have room.
-    async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Failure> {
-        let room = self.line.room();
+    /// Hands `bytes` over when the client's windows and the transport have capacity.
+    async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), StreamFailure> {
+        let capacity = self.transport.capacity();
         loop {
-            let most = if bytes.is_empty() { 0 } else { self.window(bytes.len().min(PIECE)).await? };
-            let piece = bytes.split_to(most);
-            let count = u32::try_from(most).unwrap_or(u32::MAX);
-            let permits = self.in_time(room.acquire_many(count)).await?;
+            let len = if bytes.is_empty() { 0 } else { self.window(bytes.len().min(PIECE)).await? };
+            let piece = bytes.split_to(len);
+            let count = u32::try_from(len).unwrap_or(u32::MAX);
+            let permits = self.in_time(capacity.acquire_many(count)).await?;
             // The semaphore is never closed.
             if let Ok(permits) = permits {
                 permits.forget();
-                self.line.queue(self.stream, most);
+                self.transport.queue(self.stream, len);
             }
             let ends = last && bytes.is_empty();
-            self.body.send_data(piece, ends).map_err(|_| Failure::Gone(None))?;
-            self.timer.progress(most as u64);
+            self.body.send_data(piece, ends).map_err(|_| StreamFailure::Gone(None))?;
+            self.timer.progress(len as u64);
             if bytes.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// Waits for the client's windows to have room for some of so many bytes.
-    async fn window(&mut self, bytes: usize) -> Result<usize, Failure> {
+    /// Waits until the client's windows have capacity for some of `bytes` bytes.
+    async fn window(&mut self, bytes: usize) -> Result<usize, StreamFailure> {
         self.body.reserve_capacity(bytes);
         poll_fn(|cx| {
-            let room = self.body.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room.min(bytes)));
+            let capacity = self.body.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Ok(capacity.min(bytes)));
             }
             match self.body.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(room))) if room > 0 => return Poll::Ready(Ok(room.min(bytes))),
+                Poll::Ready(Some(Ok(capacity))) if capacity > 0 => {
+                    return Poll::Ready(Ok(capacity.min(bytes)));
+                }
                 Poll::Ready(Some(Ok(_))) => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Gone(error.reason()))),
-                Poll::Ready(None) => return Poll::Ready(Err(Failure::Gone(None))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(StreamFailure::Gone(error.reason())));
+                }
+                Poll::Ready(None) => return Poll::Ready(Err(StreamFailure::Gone(None))),
                 Poll::Pending => {}
             }
-            self.timer.poll_expired(cx).map(|()| Err(Failure::Stalled))
+            self.timer.poll_expired(cx).map(|()| Err(StreamFailure::Stalled))
         })
         .await
     }
 
-    /// Waits for what the client has to make room for.
-    async fn in_time<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+    /// Waits for `work` that depends on the client, until the deadline.
+    async fn in_time<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StreamFailure> {
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
             if let Poll::Ready(reset) = self.body.poll_reset(cx) {
-                return Poll::Ready(Err(Failure::Gone(reset.ok())));
+                return Poll::Ready(Err(StreamFailure::Gone(reset.ok())));
             }
-            self.timer.poll_expired(cx).map(|()| Err(Failure::Stalled))
+            self.timer.poll_expired(cx).map(|()| Err(StreamFailure::Stalled))
         })
         .await
     }
 
-    /// Waits for what the client waits for, too.
-    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+    /// Waits for `work` that the client waits for, too.
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StreamFailure> {
         let mut work = pin!(work);
         let done = poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            self.body.poll_reset(cx).map(|reset| Err(Failure::Gone(reset.ok())))
+            self.body.poll_reset(cx).map(|reset| Err(StreamFailure::Gone(reset.ok())))
         })
         .await;
         // The client was not to blame for this wait.
@@ -236,53 +241,53 @@ impl<'a> Sender<'a> {
         done
     }
 
-    /// Waits until the last byte has left; from there on the line follows it.
-    async fn last_left(&mut self) -> Result<(), Failure> {
+    /// Waits until the last byte has left; from there on the transport follows it.
+    async fn last_left(&mut self) -> Result<(), StreamFailure> {
         let Some(left) = self.left.take() else { return Ok(()) };
         self.in_time(left).await.map(|_| ())
     }
 
-    pub(crate) fn end(mut self, sent: Result<(), Failure>) -> Outcome {
-        self.over = true;
-        let Err(failure) = sent else { return Outcome::Done };
-        let watch = self.line.give_up(self.stream);
-        let tell = |watch: Option<Watch>, reason: &AbortReason| {
+    pub(crate) fn end(mut self, sent: Result<(), StreamFailure>) -> StreamOutcome {
+        self.has_ended = true;
+        let Err(failure) = sent else { return StreamOutcome::Done };
+        let watch = self.transport.give_up(self.stream);
+        let abort = |watch: Option<Watch>, reason: &AbortReason| {
             if let Some(watch) = watch {
                 watch.aborted(reason);
             }
         };
         match failure {
-            Failure::Gone(reason) => {
-                tell(watch, &gone(reason));
-                Outcome::Reset
+            StreamFailure::Gone(reason) => {
+                abort(watch, &gone(reason));
+                StreamOutcome::Reset
             }
-            Failure::Stalled => {
+            StreamFailure::Stalled => {
                 self.body.send_reset(Reason::CANCEL);
-                tell(watch, &AbortReason::Stalled);
-                Outcome::Done
+                abort(watch, &AbortReason::Stalled);
+                StreamOutcome::Done
             }
-            Failure::Content(error) => {
+            StreamFailure::Content(error) => {
                 // A body that was cut can never pass for a complete one.
                 self.body.send_reset(Reason::INTERNAL_ERROR);
                 match (watch, error) {
                     (Some(watch), Some(error)) => watch.failed(&error),
-                    (watch, _) => tell(watch, &AbortReason::Dropped),
+                    (watch, _) => abort(watch, &AbortReason::Dropped),
                 }
-                Outcome::Done
+                StreamOutcome::Done
             }
         }
     }
 }
 
-/// Dropped before the end: the service's body panics, or nobody wants the stream any more. What waits on the line for a
-/// body that does not come would keep the connection for ever.
-impl Drop for Sender<'_> {
+/// Dropped before the end: the service's body panics, or the stream is gone. A delivery that waited on the transport for
+/// the rest of its body would keep the connection forever.
+impl Drop for StreamSender<'_> {
     fn drop(&mut self) {
-        if self.over {
+        if self.has_ended {
             return;
         }
-        // Unlike what a dropped stream says by itself, this is an error to every client.
+        // Unlike the code of a dropped stream, this one is an error to every client.
         self.body.send_reset(Reason::INTERNAL_ERROR);
-        self.line.forsake(self.stream);
+        self.transport.abandon(self.stream);
     }
 }

@@ -14,63 +14,62 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 use outflow_content::{Evidence, Outgoing, Watch};
 
-use super::line::Line;
-use super::pieces::Pieces;
-use super::sender::{Outcome, PIECE, Sender, gone};
-use crate::http1::exchange::{body_length, may_have_body};
-use crate::listen::Shared;
-use crate::listen::proxy::ViaProxy;
+use super::pieces::BodyPieces;
+use super::sender::{PIECE, StreamOutcome, StreamSender, gone};
+use super::transport::Http2Transport;
+use crate::context::ThreadContext;
+use crate::extensions::{PeerAddr, ViaProxy};
 use crate::message::date;
+use crate::message::framing::{announced_length, may_have_body};
 use crate::message::request_body::RequestBody;
-use crate::service::{HttpService, PeerAddr};
+use crate::service::HttpService;
 use crate::tls::{Secure, Session};
-use crate::upgrade::duplex::Duplex;
-use crate::upgrade::{Handoff, Promise, Protocol, Upgraded};
+use crate::upgrade::{ConnectProtocol, Handoff, StreamDuplex, UpgradePromise, Upgraded};
 
-/// Who sends requests on this connection.
+/// The client of a connection, as its requests see it.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct StreamClient {
     peer: SocketAddr,
     via: Option<SocketAddr>,
     secure: Option<Secure>,
 }
 
-impl Client {
-    pub(crate) fn of(line: &Line) -> Client {
-        line.describe(|connection| Client {
+impl StreamClient {
+    pub(crate) fn of(transport: &Http2Transport) -> StreamClient {
+        transport.describe(|connection| StreamClient {
             peer: connection.peer,
             via: connection.via(),
             secure: connection.session().map(Session::secure),
         })
     }
 
-    pub(crate) fn peer(&self) -> SocketAddr {
+    pub(super) fn peer(&self) -> SocketAddr {
         self.peer
     }
 }
 
 /// Answers one request.
 pub(crate) async fn answer<S: HttpService>(
-    shared: Arc<Shared<S>>,
-    line: Line,
-    client: Client,
+    context: Arc<ThreadContext<S>>,
+    transport: Http2Transport,
+    client: StreamClient,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) -> Outcome {
+) -> StreamOutcome {
     let is_head = request.method() == Method::HEAD;
-    let (request, tunnel) = match accepted(request, &client, shared.options.stall_timeout) {
+    let (request, tunnel) = match accepted(request, &client, context.options.stall_timeout) {
         Ok(accepted) => accepted,
         Err(refusal) => {
-            shared.counters.add_refused();
+            context.counters.add_refused();
             let (status, reason) = *refusal;
             tracing::info!(client = %client.peer, status = status.as_u16(), reason, "request refused");
             let _ = plain(&mut respond, status, reason, is_head);
-            return Outcome::Done;
+            return StreamOutcome::Done;
         }
     };
-    // A client that does not want the answer any more is not worth the work.
+    // The work ends when the client resets the stream.
     let answering = {
-        let mut answering = pin!(shared.service.answer(request));
+        let mut answering = pin!(context.service.answer(request));
         poll_fn(|cx| {
             if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
                 return Poll::Ready(Some(answer));
@@ -80,42 +79,42 @@ pub(crate) async fn answer<S: HttpService>(
         .await
     };
     let response = match answering {
-        None => return Outcome::Reset,
+        None => return StreamOutcome::Reset,
         Some(Ok(response)) if !response.status().is_informational() => response,
         Some(Ok(response)) => {
             let status = response.status();
             tracing::error!(client = %client.peer, %status, "the service's final response is an interim one");
             let text = "the service gave no final response";
             let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
-            return Outcome::Done;
+            return StreamOutcome::Done;
         }
         Some(Err(error)) => {
             tracing::error!(client = %client.peer, error, "the service failed");
             let text = "the service failed; see the server's log";
             let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
-            return Outcome::Done;
+            return StreamOutcome::Done;
         }
     };
     if let Some((read, promise)) = tunnel.filter(|_| response.status().is_success()) {
-        let duplex = |write| Duplex::new(Some(read), write);
-        return let_go(&shared, response, respond, duplex, |stream| promise.keep(stream));
+        let duplex = |write| StreamDuplex::new(Some(read), write);
+        return release(&context, response, respond, duplex, |stream| promise.keep(stream));
     }
-    send(&shared, &line, &client, response, respond, is_head).await
+    send(&context, &transport, &client, response, respond, is_head).await
 }
 
-/// What a `CONNECT` becomes if the service agrees: its stream's reading side, and whom it is promised to.
-type Tunnel = Option<(RecvStream, Promise)>;
+/// The reading side of a `CONNECT`'s stream, and the promise of the whole to the service.
+type TunnelPromise = Option<(RecvStream, UpgradePromise)>;
 
-/// Why the engine itself does not pass a request on.
-type Refused = Box<(StatusCode, &'static str)>;
+/// Why the engine refuses a request.
+type StreamRefusal = Box<(StatusCode, &'static str)>;
 
-/// The request as services know them, from any version: a path in the target, the host in `Host`. That of a `CONNECT`
-/// without a protocol is an authority, as on HTTP/1.1 (RFC 9113, 8.5); with one (RFC 8441), it has a path.
+/// The request as services know it from HTTP/1.1: a path in the target, the host in `Host`. The target of a `CONNECT`
+/// without a protocol is an authority (RFC 9113, 8.5); with one (RFC 8441), it has a path.
 fn accepted(
     request: Request<RecvStream>,
-    client: &Client,
+    client: &StreamClient,
     stall: std::time::Duration,
-) -> Result<(Request<RequestBody>, Tunnel), Refused> {
+) -> Result<(Request<RequestBody>, TunnelPromise), StreamRefusal> {
     let refused = |status, reason| Err(Box::new((status, reason)));
     let (mut head, body) = request.into_parts();
     if let Some(authority) = head.uri.authority() {
@@ -149,9 +148,9 @@ fn accepted(
         (RequestBody::of_stream(body, length, stall), None)
     };
     let mut request = Request::from_parts(head, body);
-    let tunnel = read.map(|read| (read, Promise::put(&mut request)));
+    let tunnel = read.map(|read| (read, UpgradePromise::put(&mut request)));
     if let Some(protocol) = protocol {
-        request.extensions_mut().insert(Protocol(protocol.as_str().into()));
+        request.extensions_mut().insert(ConnectProtocol(protocol.as_str().into()));
     }
     request.extensions_mut().insert(PeerAddr(client.peer));
     if let Some(secure) = &client.secure {
@@ -181,7 +180,7 @@ fn plain(
     if is_head {
         return Ok(());
     }
-    // Too short to be worth a place in line.
+    // Too short to be worth following.
     body.send_data(text, true)
 }
 
@@ -193,7 +192,7 @@ fn put_date(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out what only HTTP/1 knows (RFC 9113, 8.2.2), and says how long the body is.
+/// Removes the fields of HTTP/1 (RFC 9113, 8.2.2), and announces the body's length.
 fn prepare(headers: &mut HeaderMap, length: Option<u64>) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -218,35 +217,35 @@ fn prepare(headers: &mut HeaderMap, length: Option<u64>) {
 }
 
 async fn send<S: HttpService>(
-    shared: &Arc<Shared<S>>,
-    line: &Line,
-    client: &Client,
+    context: &Arc<ThreadContext<S>>,
+    transport: &Http2Transport,
+    client: &StreamClient,
     mut response: Response<S::Body>,
     mut respond: SendResponse<Bytes>,
     is_head: bool,
-) -> Outcome {
+) -> StreamOutcome {
     if let Some(handoff) = response.extensions_mut().remove::<Handoff>()
         && response.status().is_success()
         && !is_head
     {
-        let duplex = |write| Duplex::new(None, write);
-        return let_go(shared, response, respond, duplex, |stream| handoff.take(stream));
+        let duplex = |write| StreamDuplex::new(None, write);
+        return release(context, response, respond, duplex, |stream| handoff.take(stream));
     }
     let outgoing = if is_head { None } else { Outgoing::take(&mut response) };
     let Some(mut outgoing) = outgoing else {
-        return copy(shared, line, client, response, respond, is_head).await;
+        return copy(context, transport, client, response, respond, is_head).await;
     };
     let length = outgoing.len();
     let mut watch = outgoing.watch();
     watch.started();
-    let (watched, mut early) = (watch.is_watched(), Early { watch: Some(watch), line });
-    let mut pieces = Pieces::new(outgoing);
-    // The first bytes are had before the head leaves: as long as they are not there, another answer can be given.
+    let (watched, mut early) = (watch.is_watched(), UnsentDelivery { watch: Some(watch), transport });
+    let mut pieces = BodyPieces::new(outgoing);
+    // The first bytes are obtained before the head leaves: until they are there, another answer can be given.
     let first = {
         let mut first = pin!(pieces.next(PIECE));
         poll_fn(|cx| match first.as_mut().poll(cx) {
             Poll::Ready(first) => Poll::Ready(Ok(first)),
-            // What nobody waits for any more must not be waited for here.
+            // A stream that the client has reset needs no bytes.
             Poll::Pending => respond.poll_reset(cx).map(Err),
         })
         .await
@@ -255,14 +254,14 @@ async fn send<S: HttpService>(
         Ok(Ok(first)) => first,
         Err(reset) => {
             early.end(|watch| watch.aborted(&gone(reset.ok())));
-            return Outcome::Reset;
+            return StreamOutcome::Reset;
         }
         Ok(Err(error)) => {
             tracing::debug!(client = %client.peer, %error, "content failed before its first byte");
             early.end(|watch| watch.failed(&error));
             let text = "the file cannot be read; see the server's log";
             let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, false);
-            return Outcome::Done;
+            return StreamOutcome::Done;
         }
     };
     let head = response.map(|_| ());
@@ -271,21 +270,21 @@ async fn send<S: HttpService>(
     let Some(first) = first else {
         early.end(|watch| watch.completed(Evidence::Sent));
         let _ = respond.send_response(Response::from_parts(head, ()), true);
-        return Outcome::Done;
+        return StreamOutcome::Done;
     };
-    // What is acknowledged before this body has left may make room for it.
-    let place = match watched {
+    // Deliveries acknowledged meanwhile may free a permit for this one.
+    let permit = match watched {
         true => {
-            let mut place = pin!(line.place());
-            let placed = poll_fn(|cx| match place.as_mut().poll(cx) {
-                Poll::Ready(place) => Poll::Ready(Ok(place)),
+            let mut acquiring = pin!(transport.delivery_permit());
+            let acquired = poll_fn(|cx| match acquiring.as_mut().poll(cx) {
+                Poll::Ready(permit) => Poll::Ready(Ok(permit)),
                 Poll::Pending => respond.poll_reset(cx).map(Err),
             });
-            match placed.await {
-                Ok(place) => place,
+            match acquired.await {
+                Ok(permit) => permit,
                 Err(reset) => {
                     early.end(|watch| watch.aborted(&gone(reset.ok())));
-                    return Outcome::Reset;
+                    return StreamOutcome::Reset;
                 }
             }
         }
@@ -295,76 +294,76 @@ async fn send<S: HttpService>(
         Ok(body) => body,
         Err(_) => {
             early.end(|watch| watch.aborted(&gone(None)));
-            return Outcome::Reset;
+            return StreamOutcome::Reset;
         }
     };
-    let watched = early.watch.take().map(|watch| (watch, place));
-    let mut sender = Sender::new(shared, line, body, watched);
-    let sent = sender.pieces(&mut pieces, first, length, |n| shared.counters.add_copied(n)).await;
+    let watched = early.watch.take().map(|watch| (watch, permit));
+    let mut sender = StreamSender::new(context, transport, body, watched);
+    let sent = sender.pieces(&mut pieces, first, length, |n| context.counters.add_copied(n)).await;
     sender.end(sent)
 }
 
 /// Sends a body that is not made of spans.
 async fn copy<S: HttpService>(
-    shared: &Arc<Shared<S>>,
-    line: &Line,
-    client: &Client,
+    context: &Arc<ThreadContext<S>>,
+    transport: &Http2Transport,
+    client: &StreamClient,
     response: Response<S::Body>,
     mut respond: SendResponse<Bytes>,
     is_head: bool,
-) -> Outcome {
+) -> StreamOutcome {
     let status = response.status();
-    let length = body_length(&response, is_head);
+    let length = announced_length(&response, is_head);
     let (mut head, body) = response.into_parts();
     prepare(&mut head.headers, length);
-    // A body that says it is empty is looked at, too, if it does not know by itself: it may break its word.
+    // A body that announces no bytes is polled all the same, unless it is at its end: it may break its word.
     let empty = length.is_none_or(|length| length == 0) && body.is_end_stream();
     let without = is_head || !may_have_body(status) || empty;
     let Ok(writer) = respond.send_response(Response::from_parts(head, ()), without) else {
-        return Outcome::Reset;
+        return StreamOutcome::Reset;
     };
     if without {
-        return Outcome::Done;
+        return StreamOutcome::Done;
     }
-    let mut sender = Sender::new(shared, line, writer, None);
-    let sent = sender.frames(pin!(body), length, client, |n| shared.counters.add_copied(n)).await;
+    let mut sender = StreamSender::new(context, transport, writer, None);
+    let sent = sender.frames(pin!(body), length, client.peer, |n| context.counters.add_copied(n)).await;
     sender.end(sent)
 }
 
-/// The service has the stream from here on.
-fn let_go<S: HttpService>(
-    shared: &Arc<Shared<S>>,
+/// Gives the stream to the service.
+fn release<S: HttpService>(
+    context: &Arc<ThreadContext<S>>,
     response: Response<S::Body>,
     mut respond: SendResponse<Bytes>,
-    duplex: impl FnOnce(SendStream<Bytes>) -> Duplex,
+    duplex: impl FnOnce(SendStream<Bytes>) -> StreamDuplex,
     give: impl FnOnce(Upgraded),
-) -> Outcome {
+) -> StreamOutcome {
     let (mut head, _) = response.into_parts();
     prepare(&mut head.headers, None);
     if let Ok(write) = respond.send_response(Response::from_parts(head, ()), false) {
-        give(Upgraded::of_stream(duplex(write), shared.ending.subscribe()));
+        give(Upgraded::of_stream(duplex(write), context.ending.subscribe()));
     }
-    Outcome::Done
+    StreamOutcome::Done
 }
 
 /// A delivery before its first byte.
-struct Early<'a> {
+struct UnsentDelivery<'a> {
     watch: Option<Watch>,
-    line: &'a Line,
+    transport: &'a Http2Transport,
 }
 
-impl Early<'_> {
-    fn end(&mut self, tell: impl FnOnce(Watch)) {
+impl UnsentDelivery<'_> {
+    fn end(&mut self, report: impl FnOnce(Watch)) {
         if let Some(watch) = self.watch.take() {
-            tell(watch);
+            report(watch);
         }
     }
 }
 
-/// Dropped there, with the connection.
-impl Drop for Early<'_> {
+/// Dropped there: the connection is gone.
+impl Drop for UnsentDelivery<'_> {
     fn drop(&mut self) {
-        let line = self.line;
-        self.end(|watch| watch.aborted(&line.forsaken()));
+        let transport = self.transport;
+        self.end(|watch| watch.aborted(&transport.abandon_reason()));
     }
 }

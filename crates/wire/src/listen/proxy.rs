@@ -1,6 +1,6 @@
 //! The PROXY protocol on a new connection: reads the header from the socket, and not one byte beyond it.
 //!
-//! A connection of a trusted proxy (`Options::proxy_protocol`) without a header is closed: a proxy that may leave it out
+//! A connection of a trusted proxy (`ServerOptions::proxy_protocol`) without a header is closed: a proxy that may leave it out
 //! could hide its clients, and a peer that may send one without being trusted could claim any address.
 
 use std::future::poll_fn;
@@ -14,27 +14,21 @@ use tokio::io::Interest;
 
 use crate::connection::Connection;
 use crate::connection::buffer::Buffer;
-use crate::options::Options;
-
-/// The proxy through which a request came, in its extensions beside [`crate::PeerAddr`], which is the client's
-/// address then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ViaProxy(pub SocketAddr);
+use crate::options::ServerOptions;
 
 /// Reads the header that a new connection begins with, not one byte beyond it, and takes the client's address
 /// from it. False when the connection is to be closed; the log says why.
-pub(crate) async fn accept(connection: &mut Connection, options: &Options) -> bool {
+pub(crate) async fn accept(connection: &mut Connection, options: &ServerOptions) -> bool {
     connection.timer().set(options.head_timeout);
     let refused: &dyn std::fmt::Display = match read_header(connection).await {
         Ok(Ok(client)) => {
             connection.timer().set(options.keep_alive_timeout);
             if let Some(client) = client {
-                let proxy = std::mem::replace(&mut connection.peer, client);
-                connection.set_via(proxy);
+                connection.set_client(client);
             }
             return true;
         }
-        // As a proxy does that looks whether anybody is there.
+        // A proxy's health check connects and leaves.
         Ok(Err("")) => return false,
         Ok(Err(reason)) => &{ reason },
         Err(error) if error.kind() == io::ErrorKind::TimedOut => &"its PROXY header did not come in time",
@@ -44,7 +38,7 @@ pub(crate) async fn accept(connection: &mut Connection, options: &Options) -> bo
     false
 }
 
-/// The client's address, or what is wrong with the header; nothing is said of a connection that says nothing.
+/// The client's address, or what is wrong with the header: an empty reason for a connection without a byte.
 async fn read_header(connection: &mut Connection) -> io::Result<Result<Option<SocketAddr>, &'static str>> {
     let mut buffer = Buffer::borrow();
     loop {
@@ -65,7 +59,7 @@ async fn read_header(connection: &mut Connection) -> io::Result<Result<Option<So
     }
 }
 
-/// Waits for more bytes and copies them behind what is there; they stay in the socket.
+/// Waits for more bytes and appends them to `buffer`. They stay in the socket.
 async fn peek(connection: &mut Connection, buffer: &mut Buffer) -> io::Result<usize> {
     let n = poll_fn(|cx| {
         loop {
@@ -74,9 +68,9 @@ async fn peek(connection: &mut Connection, buffer: &mut Buffer) -> io::Result<us
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             let stream = connection.stream();
-            let room = &mut buffer.spare()[..MAX_HEADER_BYTES];
+            let space = &mut buffer.spare()[..MAX_HEADER_BYTES];
             match stream
-                .try_io(Interest::READABLE, || Ok(rustix::net::recv(stream, room, RecvFlags::PEEK)?.0))
+                .try_io(Interest::READABLE, || Ok(rustix::net::recv(stream, space, RecvFlags::PEEK)?.0))
             {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -89,12 +83,12 @@ async fn peek(connection: &mut Connection, buffer: &mut Buffer) -> io::Result<us
     Ok(n)
 }
 
-/// Takes `n` bytes that are there out of the socket.
+/// Takes `n` bytes that have arrived out of the socket.
 fn discard(connection: &Connection, mut n: usize) -> io::Result<()> {
     let mut piece = [0_u8; 512];
     while n > 0 {
-        let most = n.min(piece.len());
-        n -= rustix::net::recv(connection.stream(), &mut piece[..most], RecvFlags::DONTWAIT)?.0;
+        let len = n.min(piece.len());
+        n -= rustix::net::recv(connection.stream(), &mut piece[..len], RecvFlags::DONTWAIT)?.0;
     }
     Ok(())
 }

@@ -1,52 +1,53 @@
-//! A request's body, read from the socket as the service asks for it.
+//! A request's body, read as the service polls it.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use rustix::net::SendFlags;
 use tokio::io::{Interest, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::connection::buffer::Buffer;
-use crate::http1::head::Framing;
 use crate::message::chunked::{Chunked, Step};
-use crate::tls::Reader;
+use crate::message::framing::RequestFraming;
+use crate::tls::TransportReader;
 
-/// The body of a request. Nothing is read from the client before the service polls for it; a client that
-/// sent `Expect: 100-continue` is told to go on at that moment.
+/// The body of a request. The engine reads nothing of it before the service polls; a client that sent
+/// `Expect: 100-continue` gets its `100 Continue` at that moment.
 ///
-/// A body that was not read to its end by the time the response has left costs the connection.
+/// If the body has not been read to its end when the response has left, the connection is closed.
 #[derive(Default)]
 pub struct RequestBody {
-    from: From,
+    source: BodySource,
     length: Option<u64>,
 }
 
-/// Where a body comes from.
+/// What a body is read from.
 #[derive(Default)]
-enum From {
-    /// There is none.
+enum BodySource {
+    /// The body is empty.
     #[default]
-    Nowhere,
-    Connection(Arc<Mutex<Incoming>>),
-    Stream(Box<Stream>),
+    Empty,
+    Connection(Arc<Mutex<BodyReader>>),
+    Stream(Box<BodyStream>),
 }
 
 /// A stream's reading side (RFC 9113).
-struct Stream {
+struct BodyStream {
     read: RecvStream,
     stall_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-/// Why a request's body ended before its end.
+/// Why a request's body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The connection failed or ended.
@@ -55,7 +56,7 @@ pub enum BodyError {
     /// The chunked framing is malformed.
     #[error("malformed chunked body: {0}")]
     Malformed(&'static str),
-    /// The client has reset the stream, or broken its rules.
+    /// The client has reset the stream, or violated the protocol.
     #[error("the client's stream failed within the request's body: {0}")]
     Stream(String),
     /// The client sent nothing for longer than the stall timeout.
@@ -64,86 +65,89 @@ pub enum BodyError {
 }
 
 /// The socket's reading side while a request's body is on its way.
-pub(crate) struct Incoming {
-    read: Reader,
+pub(crate) struct BodyReader {
+    read: TransportReader,
     buffer: Buffer,
-    state: Reading,
+    progress: BodyProgress,
     expect_continue: bool,
-    /// Bytes that were written to the connection from here.
+    /// Bytes written to the connection from here: `100 Continue`.
     written: u64,
     stall_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-enum Reading {
+/// How far the body has been read.
+enum BodyProgress {
     Length(u64),
     Chunked(Chunked),
     Done,
     Failed,
 }
 
-/// The connection's handle on the body: gives the reading side back when the response has left.
-pub(crate) struct BodyHandle(Arc<Mutex<Incoming>>);
+/// The connection's handle on the body. Returns the reading side when the response has left.
+pub(crate) struct BodyHandle(Arc<Mutex<BodyReader>>);
 
 impl RequestBody {
-    /// A body of nothing.
+    /// An empty body.
     #[must_use]
     pub fn empty() -> RequestBody {
         RequestBody::default()
     }
 
-    /// `length`: what its head announces, which h2 watches over.
+    /// The body of a stream. Its head announces `length`, which h2 enforces.
     pub(crate) fn of_stream(read: RecvStream, length: Option<u64>, stall_timeout: Duration) -> RequestBody {
         if read.is_end_stream() {
             return RequestBody::empty();
         }
-        RequestBody { from: From::Stream(Box::new(Stream { read, stall_timeout, stall: None })), length }
+        RequestBody {
+            source: BodySource::Stream(Box::new(BodyStream { read, stall_timeout, stall: None })),
+            length,
+        }
     }
 
     pub(crate) fn new(
-        read: Reader,
+        read: TransportReader,
         buffer: Buffer,
-        framing: Framing,
+        framing: RequestFraming,
         expect_continue: bool,
         stall_timeout: Duration,
     ) -> (RequestBody, BodyHandle) {
-        let (state, length) = match framing {
-            Framing::Length(0) => (Reading::Done, Some(0)),
-            Framing::Length(n) => (Reading::Length(n), Some(n)),
-            Framing::Chunked => (Reading::Chunked(Chunked::new()), None),
+        let (progress, length) = match framing {
+            RequestFraming::Length(0) => (BodyProgress::Done, Some(0)),
+            RequestFraming::Length(n) => (BodyProgress::Length(n), Some(n)),
+            RequestFraming::Chunked => (BodyProgress::Chunked(Chunked::new()), None),
         };
         let incoming =
-            Incoming { read, buffer, state, expect_continue, written: 0, stall_timeout, stall: None };
+            BodyReader { read, buffer, progress, expect_continue, written: 0, stall_timeout, stall: None };
         let incoming = Arc::new(Mutex::new(incoming));
-        (RequestBody { from: From::Connection(Arc::clone(&incoming)), length }, BodyHandle(incoming))
+        (RequestBody { source: BodySource::Connection(Arc::clone(&incoming)), length }, BodyHandle(incoming))
     }
 }
 
 impl BodyHandle {
     /// True when the body has been read to its end.
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self.0.lock().unwrap_or_else(PoisonError::into_inner).state, Reading::Done)
+        matches!(self.0.lock().progress, BodyProgress::Done)
     }
 
-    /// The final response begins: a client that was not told to go on is not told any more, for the words
-    /// would stand in the middle of that response.
-    /// Gives back how many bytes were written to the connection until now.
+    /// The final response begins: from now on no `100 Continue` is sent, which would end up in the middle of it.
+    /// Gives the number of bytes written to the connection until now.
     pub(crate) fn response_begins(&self) -> u64 {
-        let mut incoming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut incoming = self.0.lock();
         incoming.expect_continue = false;
         incoming.written
     }
 
-    /// The reading side and what was read beyond the body; `None` for the second when the body was not
-    /// read to its end. `None` altogether when the service still holds the body.
-    pub(crate) fn finish(self) -> Option<(Reader, Option<Buffer>)> {
-        let incoming = Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let rest = matches!(incoming.state, Reading::Done).then_some(incoming.buffer);
+    /// The reading side and what was read beyond the body, `None` for the second if the body was not read to its
+    /// end. `None` altogether if the service still holds the body.
+    pub(crate) fn finish(self) -> Option<(TransportReader, Option<Buffer>)> {
+        let incoming = Arc::into_inner(self.0)?.into_inner();
+        let rest = matches!(incoming.progress, BodyProgress::Done).then_some(incoming.buffer);
         Some((incoming.read, rest))
     }
 }
 
-impl Incoming {
+impl BodyReader {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             if !self.buffer.is_empty() {
@@ -151,19 +155,19 @@ impl Incoming {
                     Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
                     Ok(None) => {}
                     Err(reason) => {
-                        self.state = Reading::Failed;
+                        self.progress = BodyProgress::Failed;
                         return Poll::Ready(Some(Err(BodyError::Malformed(reason))));
                     }
                 }
             }
-            if matches!(self.state, Reading::Done | Reading::Failed) {
+            if matches!(self.progress, BodyProgress::Done | BodyProgress::Failed) {
                 return Poll::Ready(None);
             }
             if !self.buffer.is_empty() {
                 continue;
             }
             if let Err(error) = ready!(self.poll_fill(cx)) {
-                self.state = Reading::Failed;
+                self.progress = BodyProgress::Failed;
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -172,14 +176,14 @@ impl Incoming {
     /// Data from the buffer, or progress in the framing.
     fn take_data(&mut self) -> Result<Option<Bytes>, &'static str> {
         let filled = self.buffer.filled();
-        let n = match &mut self.state {
-            Reading::Done | Reading::Failed => return Ok(None),
-            Reading::Length(left) => {
+        let n = match &mut self.progress {
+            BodyProgress::Done | BodyProgress::Failed => return Ok(None),
+            BodyProgress::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(filled.len());
                 *left -= n as u64;
                 n
             }
-            Reading::Chunked(decoder) => match decoder.step(filled)? {
+            BodyProgress::Chunked(decoder) => match decoder.step(filled)? {
                 Step::Data(n) => n,
                 Step::Skip(n) => {
                     self.buffer.consume(n);
@@ -187,13 +191,13 @@ impl Incoming {
                 }
                 Step::End(n) => {
                     self.buffer.consume(n);
-                    self.state = Reading::Done;
+                    self.progress = BodyProgress::Done;
                     return Ok(None);
                 }
             },
         };
-        if matches!(self.state, Reading::Length(0)) {
-            self.state = Reading::Done;
+        if matches!(self.progress, BodyProgress::Length(0)) {
+            self.progress = BodyProgress::Done;
         }
         let data = Bytes::copy_from_slice(&self.buffer.filled()[..n]);
         self.buffer.consume(n);
@@ -205,7 +209,7 @@ impl Incoming {
             ready!(self.poll_continue(cx))?;
             self.expect_continue = false;
         }
-        if self.buffer.room() == 0 {
+        if self.buffer.capacity_left() == 0 {
             self.buffer = Buffer::borrow();
         }
         let mut room = ReadBuf::new(self.buffer.spare());
@@ -228,8 +232,8 @@ impl Incoming {
         }
     }
 
-    /// 25 bytes into a socket to which nothing has been written for this request: taken whole or, when an
-    /// earlier response still fills the queue, waited for.
+    /// Sends 25 bytes to a socket to which nothing has been written for this request: the kernel takes them whole
+    /// or, while an earlier response fills the queue, not at all.
     fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
         let stream = self.read.stream();
@@ -257,7 +261,7 @@ impl Incoming {
     }
 }
 
-impl Stream {
+impl BodyStream {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let failed = |error: h2::Error| BodyError::Stream(error.to_string());
         match self.read.poll_data(cx) {
@@ -265,7 +269,7 @@ impl Stream {
                 self.stall = None;
                 let data = data.map(|data| data.map_err(failed));
                 if let Some(Ok(data)) = &data {
-                    // What the service has, the client may send again.
+                    // The client may send as much again as the service has read.
                     let _ = self.read.flow_control().release_capacity(data.len());
                 }
                 Poll::Ready(data)
@@ -289,13 +293,13 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let data = match &mut this.from {
-            From::Nowhere => return Poll::Ready(None),
-            From::Connection(incoming) => {
-                let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = match &mut this.source {
+            BodySource::Empty => return Poll::Ready(None),
+            BodySource::Connection(incoming) => {
+                let mut incoming = incoming.lock();
                 ready!(incoming.poll_data(cx))
             }
-            From::Stream(stream) => ready!(stream.poll_data(cx)),
+            BodySource::Stream(stream) => ready!(stream.poll_data(cx)),
         };
         if let (Some(Ok(data)), Some(left)) = (&data, &mut this.length) {
             *left = left.saturating_sub(data.len() as u64);
@@ -304,17 +308,17 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.from {
-            From::Nowhere => true,
-            From::Connection(_) => self.length == Some(0),
-            From::Stream(stream) => stream.read.is_end_stream(),
+        match &self.source {
+            BodySource::Empty => true,
+            BodySource::Connection(_) => self.length == Some(0),
+            BodySource::Stream(stream) => stream.read.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
             Some(left) => SizeHint::with_exact(left),
-            None if matches!(self.from, From::Nowhere) => SizeHint::with_exact(0),
+            None if matches!(self.source, BodySource::Empty) => SizeHint::with_exact(0),
             None => SizeHint::default(),
         }
     }

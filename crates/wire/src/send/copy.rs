@@ -1,5 +1,5 @@
-//! Sending any `http_body::Body`, by copying: for bodies that are not made of spans. They have no observer, so nobody asks
-//! what becomes of them behind the kernel.
+//! Sending any `http_body::Body` by copying: for bodies that are not made of spans. They have no observer, so that
+//! nothing is followed beyond the kernel.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,48 +10,48 @@ use http_body::Body;
 
 use crate::connection::Connection;
 use crate::connection::buffer::Buffer;
-use crate::counters::Counters;
-use crate::http1::encode::BodyFraming;
-use crate::options::Options;
+use crate::counters::ServerCounters;
+use crate::message::framing::ResponseFraming;
+use crate::options::ServerOptions;
 
-/// Why a body could not be sent to its end; the connection has to be cut.
+/// Why a body could not be sent to its end. The connection has to be reset.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CopyFailure {
     /// The connection failed, or the client stalled.
     Client,
     /// The body failed, or it was longer or shorter than it had announced.
     Body(String),
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(_: std::io::Error) -> Failure {
-        Failure::Client
+impl From<std::io::Error> for CopyFailure {
+    fn from(_: std::io::Error) -> CopyFailure {
+        CopyFailure::Client
     }
 }
 
 /// Sends `head` (already encoded) and then all of `body`, framed as the head says.
 pub(crate) async fn body<B>(
     connection: &mut Connection,
-    options: &Options,
-    counters: &Counters,
+    options: &ServerOptions,
+    counters: &ServerCounters,
     head: Buffer,
     body: B,
-    framing: BodyFraming,
-) -> Result<(), Failure>
+    framing: ResponseFraming,
+) -> Result<(), CopyFailure>
 where
     B: Body,
     B::Error: std::fmt::Display,
 {
     connection.timer().set(options.stall_timeout);
-    let mut writer = Writer { connection, out: head, chunked: framing == BodyFraming::Chunked };
+    let mut writer = CopyWriter { connection, out: head, chunked: framing == ResponseFraming::Chunked };
     let mut left = match framing {
-        BodyFraming::Length(length) => length,
-        BodyFraming::None => 0,
-        BodyFraming::Chunked | BodyFraming::UntilClose => u64::MAX,
+        ResponseFraming::Length(length) => length,
+        ResponseFraming::None => 0,
+        ResponseFraming::Chunked | ResponseFraming::UntilClose => u64::MAX,
     };
     let mut body = pin!(body);
-    if framing == BodyFraming::Length(0) {
-        ends_here(body.as_mut()).await?;
+    if framing == ResponseFraming::Length(0) {
+        check_end(body.as_mut()).await?;
     }
     while left > 0 {
         let at_once = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
@@ -61,7 +61,7 @@ where
         let frame = match at_once.await {
             Some(frame) => frame,
             None => {
-                // What there is goes out while the body makes more.
+                // The bytes gathered so far leave while the body makes more.
                 writer.flush(false).await?;
                 writer.out = Buffer::none();
                 let frame = writer.connection.unless_broken(|cx| body.as_mut().poll_frame(cx)).await?;
@@ -70,22 +70,22 @@ where
             }
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| Failure::Body(error.to_string()))?;
-        // Trailers are dropped: nobody asked for them (RFC 9110 section 6.5.1).
+        let frame = frame.map_err(|error| CopyFailure::Body(error.to_string()))?;
+        // Trailers are dropped: no client asked for them (RFC 9110 section 6.5.1).
         let Ok(mut data) = frame.into_data() else { continue };
         let len = data.remaining() as u64;
         if len == 0 {
             continue;
         }
         if len > left {
-            return Err(Failure::Body(format!("{} bytes longer than announced", len - left)));
+            return Err(CopyFailure::Body(format!("{} bytes longer than announced", len - left)));
         }
         if len == left {
-            ends_here(body.as_mut()).await?;
+            check_end(body.as_mut()).await?;
         }
-        if framing == BodyFraming::Chunked {
+        if framing == ResponseFraming::Chunked {
             writer.bytes(format!("{len:x}\r\n").as_bytes()).await?;
-        } else if framing != BodyFraming::UntilClose {
+        } else if framing != ResponseFraming::UntilClose {
             left -= len;
         }
         while data.has_remaining() {
@@ -93,24 +93,24 @@ where
             writer.bytes(data.chunk()).await?;
             data.advance(n);
         }
-        if framing == BodyFraming::Chunked {
+        if framing == ResponseFraming::Chunked {
             writer.bytes(b"\r\n").await?;
         }
         counters.add_copied(len);
     }
     match framing {
-        BodyFraming::Length(_) if left > 0 => {
-            return Err(Failure::Body(format!("{left} bytes shorter than announced")));
+        ResponseFraming::Length(_) if left > 0 => {
+            return Err(CopyFailure::Body(format!("{left} bytes shorter than announced")));
         }
-        BodyFraming::Chunked => writer.bytes(b"0\r\n\r\n").await?,
+        ResponseFraming::Chunked => writer.bytes(b"0\r\n\r\n").await?,
         _ => {}
     }
     writer.flush(false).await
 }
 
-/// Looks, before the last announced byte leaves, whether the body has anything more to say: what is longer
-/// than announced, or fails at its end, must not look whole. Does not wait: the client need not, either.
-async fn ends_here<B>(mut body: Pin<&mut B>) -> Result<(), Failure>
+/// Checks, before the last announced byte leaves, that the body ends there: one that is longer than announced,
+/// or fails at its end, must not look whole. Does not wait for the body, so that the client need not, either.
+async fn check_end<B>(mut body: Pin<&mut B>) -> Result<(), CopyFailure>
 where
     B: Body,
     B::Error: std::fmt::Display,
@@ -119,12 +119,14 @@ where
         while !body.is_end_stream() {
             match body.as_mut().poll_frame(cx) {
                 Poll::Pending | Poll::Ready(None) => break,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Body(error.to_string()))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(CopyFailure::Body(error.to_string())));
+                }
                 Poll::Ready(Some(Ok(frame))) => {
                     let more = frame.data_ref().map_or(0, Buf::remaining);
                     if more > 0 {
                         let why = format!("{more} bytes longer than announced");
-                        return Poll::Ready(Err(Failure::Body(why)));
+                        return Poll::Ready(Err(CopyFailure::Body(why)));
                     }
                 }
             }
@@ -134,23 +136,24 @@ where
     .await
 }
 
-struct Writer<'a> {
+/// Gathers small runs of bytes and sends large ones.
+struct CopyWriter<'a> {
     connection: &'a mut Connection,
     out: Buffer,
-    /// A line's end follows each run of data.
+    /// A line end follows each run of data.
     chunked: bool,
 }
 
-impl Writer<'_> {
-    /// Gathers what fits into the buffer and sends what does not.
-    async fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        if bytes.len() > self.out.room() {
+impl CopyWriter<'_> {
+    /// Gathers `bytes` if they fit into the buffer, else sends them.
+    async fn bytes(&mut self, bytes: &[u8]) -> Result<(), CopyFailure> {
+        if bytes.len() > self.out.capacity_left() {
             self.flush(true).await?;
-            if self.out.room() == 0 {
+            if self.out.capacity_left() == 0 {
                 self.out = Buffer::borrow();
             }
         }
-        if bytes.len() <= self.out.room() {
+        if bytes.len() <= self.out.capacity_left() {
             self.out.push(bytes);
             return Ok(());
         }
@@ -163,7 +166,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn flush(&mut self, more: bool) -> Result<(), Failure> {
+    async fn flush(&mut self, more: bool) -> Result<(), CopyFailure> {
         while !self.out.is_empty() {
             let n = self.connection.send(self.out.filled(), more).await?;
             self.connection.credit(n as u64);

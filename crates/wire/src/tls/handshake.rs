@@ -1,21 +1,21 @@
-//! The handshake: from a new connection to one that is within TLS, or to its end.
+//! The handshake: from a new connection to one within TLS, or to its end.
 
 use std::future::poll_fn;
 use std::io;
 
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::{ACME_TLS, Session, Tls};
-use crate::connection::Connection;
-use crate::listen::Shared;
 
-/// What is spoken within TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Http1,
-    Http2,
+/// What a client speaks on a listener with TLS.
+pub(crate) enum NegotiatedProtocol {
+    /// HTTP/1 within TLS.
+    Http1(Session),
+    /// HTTP/2 within TLS.
+    Http2(Session),
     /// HTTP without TLS, by mistake.
     Clear,
     /// Nothing: the connection is over.
@@ -23,65 +23,64 @@ pub(crate) enum Protocol {
 }
 
 impl Tls {
-    /// Shakes hands. What fails is logged, for whoever looks for it: on the open net, most of it is noise.
-    pub(crate) async fn accept<S>(&self, connection: &mut Connection, shared: &Shared<S>) -> Protocol {
-        // Not the connection's own deadline: bytes buy no time here.
-        let shaking = self.shake(connection, shared.ending.subscribe());
-        let shaken = match tokio::time::timeout(self.handshake_timeout, shaking).await {
-            Ok(shaken) => shaken,
+    /// Negotiates TLS on a new connection, within the handshake timeout. A server that is `ending` does not wait
+    /// for a client that sends nothing.
+    ///
+    /// # Errors
+    /// Whatever ended the handshake.
+    pub(crate) async fn accept(
+        &self,
+        stream: &TcpStream,
+        ending: watch::Receiver<bool>,
+    ) -> io::Result<NegotiatedProtocol> {
+        match tokio::time::timeout(self.handshake_timeout, self.negotiate(stream, ending)).await {
+            Ok(negotiated) => negotiated,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        connection.timer().set(shared.options.keep_alive_timeout);
-        shaken.unwrap_or_else(|error| {
-            tracing::debug!(client = %connection.peer, %error, "no TLS connection came about");
-            Protocol::None
-        })
+        }
     }
 
-    async fn shake(
+    async fn negotiate(
         &self,
-        connection: &mut Connection,
+        stream: &TcpStream,
         mut ending: watch::Receiver<bool>,
-    ) -> io::Result<Protocol> {
-        // A client that says nothing takes no place from others, and no memory; a server that drains does not wait
-        // for it.
+    ) -> io::Result<NegotiatedProtocol> {
+        // A client that sends nothing takes no permit from others, and no memory.
         let first = tokio::select! {
             biased;
-            said = first_byte(connection) => said?,
-            _ = ending.wait_for(|ending| *ending) => return Ok(Protocol::None),
+            first = first_byte(stream) => first?,
+            _ = ending.wait_for(|ending| *ending) => return Ok(NegotiatedProtocol::None),
         };
-        // A letter: a method's, where a handshake has the number 22.
+        // A letter begins a method, where a handshake has the number 22.
         if first.is_ascii_uppercase() {
-            return Ok(Protocol::Clear);
+            return Ok(NegotiatedProtocol::Clear);
         }
         // The semaphore is never closed.
-        let _place = self.handshakes.acquire().await.map_err(io::Error::other)?;
+        let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
         let session = Session::new(self).map_err(io::Error::other)?;
-        connection.secure(session.clone());
         loop {
-            connection.flush_sealed(&session).await?;
+            poll_fn(|cx| session.poll_write_out(cx, stream, &mut 0)).await?;
             if !session.is_handshaking() {
                 break;
             }
-            if poll_fn(|cx| session.poll_records(cx, connection.stream())).await? == 0 {
+            if poll_fn(|cx| session.poll_records(cx, stream)).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
         Ok(match session.begin().as_deref() {
-            Some(b"h2") => Protocol::Http2,
-            Some(ACME_TLS) => Protocol::None,
-            _ => Protocol::Http1,
+            Some(b"h2") => NegotiatedProtocol::Http2(session),
+            Some(ACME_TLS) => NegotiatedProtocol::None,
+            _ => NegotiatedProtocol::Http1(session),
         })
     }
 }
 
-/// Waits for the first byte, and leaves it where it is.
-async fn first_byte(connection: &Connection) -> io::Result<u8> {
-    let (stream, mut first) = (connection.stream(), [0]);
+/// Waits for the first byte, and leaves it in the socket.
+async fn first_byte(stream: &TcpStream) -> io::Result<u8> {
+    let mut first = [0];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     loop {
         poll_fn(|cx| stream.poll_read_ready(cx)).await?;
-        // A new socket looks readable once before it is.
+        // A new socket reports readable once before it is.
         let peek = || Ok(rustix::net::recv(stream, &mut first[..], flags)?);
         match stream.try_io(Interest::READABLE, peek) {
             Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -1,4 +1,10 @@
-//! TLS on a listener: how connections are accepted, and what is said about them.
+//! TLS on a listening socket.
+//!
+//! ```text
+//! mod         versions, certificates, tickets, limits
+//! handshake   from a new connection to one within TLS
+//! session     bytes in, bytes out
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +16,10 @@ use tokio::sync::Semaphore;
 mod handshake;
 mod session;
 
-pub(crate) use handshake::Protocol;
-pub(crate) use session::{Reader, Session};
+pub(crate) use handshake::NegotiatedProtocol;
+pub(crate) use session::{Session, TransportReader};
 
-/// The protocol that proves to a certificate authority who answers here (RFC 8737).
+/// The protocol by which a certificate authority validates a domain (RFC 8737).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// How TLS connections begin.
@@ -21,11 +27,16 @@ pub const ACME_TLS: &[u8] = b"acme-tls/1";
 pub struct TlsOptions {
     /// Whether HTTP/2 is offered (ALPN `h2`), beside HTTP/1.1.
     pub http2: bool,
-    /// Whether [`ACME_TLS`] is offered: for certificates that prove a domain. Such connections end behind their handshake.
+    /// Whether [`ACME_TLS`] is offered, for certificates that prove a domain. Such connections end after their
+    /// handshake.
     pub acme: bool,
     /// How long a connection may take from its beginning to the end of its handshake.
+    ///
+    /// Bound: TLS and certificates. 10 s
     pub handshake_timeout: Duration,
-    /// Handshakes under way at the same time. Further ones wait, within their time.
+    /// Maximum number of handshakes under way at the same time. Further ones wait, within their time.
+    ///
+    /// Bound: TLS and certificates. 4,096
     pub max_handshakes: usize,
 }
 
@@ -40,25 +51,26 @@ impl Default for TlsOptions {
     }
 }
 
-/// TLS as it is spoken on one listener or several: versions 1.2 and 1.3, sessions resumed by tickets.
+/// TLS for one listening socket or several: versions 1.2 and 1.3, sessions resumed by tickets.
 pub struct Tls {
     config: Arc<ServerConfig>,
     handshake_timeout: Duration,
     handshakes: Semaphore,
 }
 
-/// In the extensions of a request that came within TLS.
+/// TLS of the connection that a request came on, in its extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secure {
-    /// The host that the client asked for (SNI, RFC 6066), in lower case.
+    /// The host name that the client requested (SNI, RFC 6066), in lower case.
     pub host: Option<Arc<str>>,
 }
 
 impl Tls {
-    /// `certificates` are asked for one at each full handshake, so that what they give may change at any time.
+    /// TLS with the certificates of a resolver, which is called at each full handshake: they may change at any
+    /// time.
     ///
     /// # Errors
-    /// When the random numbers that the tickets' keys need cannot be had.
+    /// When the system gives no random numbers for the tickets' keys.
     pub fn new(
         certificates: Arc<dyn ResolvesServerCert>,
         options: &TlsOptions,

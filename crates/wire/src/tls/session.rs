@@ -1,12 +1,14 @@
 //! One connection's TLS: bytes in, bytes out, nothing of HTTP.
 //!
-//! What is sealed is handed to the kernel before more is sealed; so at most one batch waits here for a slow client.
+//! Sealed bytes are handed to the kernel before more are sealed, so that at most one batch waits here for a slow
+//! client.
 
 use std::io::{self, BufRead as _, IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use rustix::net::SendFlags;
 use rustls::ServerConnection;
 use tokio::io::{Interest, ReadBuf};
@@ -15,14 +17,17 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use super::{Secure, Tls};
 
-/// So much is sealed at a time: whole records (RFC 8446, 5.1), and few enough to be forgotten by a slow client.
+/// Maximum number of bytes sealed at a time: whole records (RFC 8446, 5.1), and few enough to be kept for a slow
+/// client.
+///
+/// Bound: TLS and certificates.
 const BATCH: usize = 3 * 16 * 1024;
 
-/// The state of one TLS connection. Shared, because a request's body reads while its answer may be written.
+/// One TLS connection. Shared, because a request's body reads while its answer may be written.
 #[derive(Clone)]
-pub(crate) struct Session(Arc<Mutex<Inner>>);
+pub(crate) struct Session(Arc<Mutex<SessionState>>);
 
-struct Inner {
+struct SessionState {
     tls: ServerConnection,
     secure: Secure,
 }
@@ -31,58 +36,55 @@ impl Session {
     /// A session that has not begun.
     pub(crate) fn new(tls: &Tls) -> Result<Session, rustls::Error> {
         let mut tls = ServerConnection::new(Arc::clone(&tls.config))?;
-        // Whoever seals flushes: the bound is BATCH.
+        // Every caller that seals flushes, so that BATCH is the limit.
         tls.set_buffer_limit(None);
-        Ok(Session(Arc::new(Mutex::new(Inner { tls, secure: Secure { host: None } }))))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Session(Arc::new(Mutex::new(SessionState { tls, secure: Secure { host: None } }))))
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.lock().tls.is_handshaking()
+        self.0.lock().tls.is_handshaking()
     }
 
-    /// The handshake is over: what it said about the client's wishes.
+    /// The handshake is over. Gives the protocol that the client chose by ALPN.
     pub(crate) fn begin(&self) -> Option<Vec<u8>> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let host = inner.tls.server_name().map(|name| Arc::from(name.to_ascii_lowercase()));
         inner.secure = Secure { host };
         inner.tls.alpn_protocol().map(<[u8]>::to_vec)
     }
 
     pub(crate) fn secure(&self) -> Secure {
-        self.lock().secure.clone()
+        self.0.lock().secure.clone()
     }
 
-    /// True when there is something to read that the socket does not know of any more.
+    /// True when there is something to read that the socket has handed over already.
     pub(crate) fn has_plaintext(&self) -> bool {
-        // An end is something, too.
-        !matches!(self.lock().tls.reader().fill_buf(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        // An end counts, too.
+        !matches!(self.0.lock().tls.reader().fill_buf(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads records from the socket, as many as one call gives, and opens them. `Pending` when there are none.
     pub(crate) fn poll_records(&self, cx: &mut Context<'_>, stream: &TcpStream) -> Poll<io::Result<usize>> {
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let mut inner = self.lock();
-            let read = stream.try_io(Interest::READABLE, || inner.tls.read_tls(&mut Raw(stream.as_fd())));
+            let mut inner = self.0.lock();
+            let read =
+                stream.try_io(Interest::READABLE, || inner.tls.read_tls(&mut RawSocket(stream.as_fd())));
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(n) => {
                     let opened = inner.tls.process_new_packets();
-                    // An alert, or the answer to a change of keys. What the socket does not take leaves with the
-                    // next bytes.
+                    // An alert, or the answer to a change of keys. Bytes that the socket does not take leave with
+                    // the next ones.
                     let mut written = Ok(0);
                     while inner.tls.wants_write() && written.is_ok() {
-                        written = inner.tls.write_tls(&mut Raw(stream.as_fd()));
+                        written = inner.tls.write_tls(&mut RawSocket(stream.as_fd()));
                     }
                     opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                     return match written {
-                        // Said once only: whoever reads on would find an end in good order.
+                        // Reported only once: a caller that read on would find an orderly end.
                         Err(error)
                             if !matches!(
                                 error.kind(),
@@ -98,18 +100,18 @@ impl Session {
         }
     }
 
-    /// Reads what the client says; nothing is its end, with or without an alert that says so.
+    /// Reads what the client sends; nothing is its end, with or without an alert that announces it.
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
         stream: &TcpStream,
-        room: &mut ReadBuf<'_>,
+        space: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let read = self.lock().tls.reader().read(room.initialize_unfilled());
+            let read = self.0.lock().tls.reader().read(space.initialize_unfilled());
             match read {
                 Ok(n) => {
-                    room.advance(n);
+                    space.advance(n);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(())),
@@ -120,9 +122,10 @@ impl Session {
         }
     }
 
-    /// Seals some of these runs, the first ones first; how many bytes of them. They leave by [`Session::write_out`].
+    /// Seals some of these runs, the first ones first, and gives the number of bytes sealed. They leave by
+    /// [`Session::write_out`].
     pub(crate) fn seal(&self, runs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let mut sealed = 0;
         for run in runs {
             let run = &run[..run.len().min(BATCH - sealed)];
@@ -133,12 +136,12 @@ impl Session {
 
     /// True when sealed bytes wait for the socket.
     pub(crate) fn wants_write(&self) -> bool {
-        self.lock().tls.wants_write()
+        self.0.lock().tls.wants_write()
     }
 
     /// One call that hands sealed bytes to the kernel.
     pub(crate) fn write_out(&self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.lock().tls.write_tls(&mut Raw(socket))
+        self.0.lock().tls.write_tls(&mut RawSocket(socket))
     }
 
     /// Hands all sealed bytes to the kernel, and counts them.
@@ -160,22 +163,22 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Says that nothing follows (RFC 8446, 6.1); leaves by [`Session::write_out`].
+    /// Announces that nothing follows (RFC 8446, 6.1); the alert leaves by [`Session::write_out`].
     pub(crate) fn close(&self) {
-        self.lock().tls.send_close_notify();
+        self.0.lock().tls.send_close_notify();
     }
 }
 
 /// A socket without tokio's readiness, for calls within `try_io`.
-struct Raw<'a>(BorrowedFd<'a>);
+struct RawSocket<'a>(BorrowedFd<'a>);
 
-impl io::Read for Raw<'_> {
+impl io::Read for RawSocket<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(self.0, into)?)
     }
 }
 
-impl io::Write for Raw<'_> {
+impl io::Write for RawSocket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL)?)
     }
@@ -191,17 +194,17 @@ impl io::Write for Raw<'_> {
 }
 
 /// The reading side of a connection, in the clear or within TLS.
-pub(crate) struct Reader {
+pub(crate) struct TransportReader {
     half: OwnedReadHalf,
     session: Option<Session>,
 }
 
-impl Reader {
-    pub(crate) fn new(half: OwnedReadHalf) -> Reader {
-        Reader { half, session: None }
+impl TransportReader {
+    pub(crate) fn new(half: OwnedReadHalf) -> TransportReader {
+        TransportReader { half, session: None }
     }
 
-    /// From here on what is read is within TLS.
+    /// From here on, what is read is within TLS.
     pub(crate) fn secure(&mut self, session: Session) {
         self.session = Some(session);
     }
@@ -214,10 +217,14 @@ impl Reader {
         self.session.as_ref()
     }
 
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &self.session {
-            None => tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.half), cx, room),
-            Some(session) => session.poll_read(cx, self.half.as_ref(), room),
+            None => tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.half), cx, space),
+            Some(session) => session.poll_read(cx, self.half.as_ref(), space),
         }
     }
 

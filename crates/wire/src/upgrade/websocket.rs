@@ -1,6 +1,6 @@
-//! WebSocket frames (RFC 6455), for whoever takes a connection over: the handshake's key, frame heads, masks.
+//! WebSocket frames (RFC 6455) for services that take a connection over: the handshake's key, frame heads, masks.
 //!
-//! No messages and no state: what a fragment belongs to, what an end means, when to ping, is up to the user.
+//! No messages and no state: assembling fragments, closing and pinging are the caller's.
 
 use std::fmt;
 
@@ -9,25 +9,25 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
-/// What a key is hashed with (RFC 6455, 1.3).
+/// Hashed behind the handshake's key (RFC 6455, 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The longest head of a frame, in bytes.
-pub const LONGEST_HEAD: usize = 14;
+/// Maximum length of a frame's head, in bytes.
+pub const MAX_FRAME_HEAD: usize = 14;
 
-/// The longest payload of a control frame (RFC 6455, 5.5), in bytes.
-pub const LONGEST_CONTROL: u64 = 125;
+/// Maximum payload of a control frame (RFC 6455, 5.5), in bytes.
+pub const MAX_CONTROL_PAYLOAD: u64 = 125;
 
-/// What a frame is (RFC 6455, 5.2).
+/// The kind of a frame (RFC 6455, 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
-    /// Goes on with the message before.
+    /// Continues the message before it.
     Continuation,
     /// UTF-8.
     Text,
     /// Bytes.
     Binary,
-    /// The end, with a status and words.
+    /// The end, with a status and a reason.
     Close,
     /// To be answered by a pong with the same payload.
     Ping,
@@ -66,23 +66,23 @@ impl Opcode {
     }
 }
 
-/// Who sent a frame: clients mask what they send, servers do not (RFC 6455, 5.1).
+/// The side that sent a frame: clients mask what they send, servers do not (RFC 6455, 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// Whoever connected.
+pub enum FrameSender {
+    /// The side that connected.
     Client,
-    /// Whoever answered 101.
+    /// The side that answered 101.
     Server,
 }
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct FrameHead {
     /// The last of its message.
     pub fin: bool,
-    /// What it is.
+    /// The kind of frame.
     pub opcode: Opcode,
-    /// What its payload is masked with.
+    /// The key that the payload is masked with.
     pub mask: Option<[u8; 4]>,
     /// Length of the payload, in bytes.
     pub payload: u64,
@@ -90,35 +90,35 @@ pub struct Head {
     pub len: usize,
 }
 
-/// What no peer may send.
+/// Why a frame or a handshake breaks RFC 6455.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(&'static str);
+pub struct WebSocketError(&'static str);
 
-impl fmt::Display for Malformed {
+impl fmt::Display for WebSocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for WebSocketError {}
 
-impl Head {
+impl FrameHead {
     /// Reads the head that `bytes` begin with; `None` if there is not all of it yet.
     ///
     /// # Errors
-    /// What RFC 6455 forbids `sender`: reserved bits and opcodes, a missing or needless mask, a control frame in parts
+    /// A head that RFC 6455 forbids `sender`: reserved bits and opcodes, a missing or needless mask, a control frame in parts
     /// or with more than 125 bytes, a length that is not written in the shortest form, one of 2^63 or more.
-    pub fn parse(bytes: &[u8], sender: Sender) -> Result<Option<Head>, Malformed> {
+    pub fn parse(bytes: &[u8], sender: FrameSender) -> Result<Option<FrameHead>, WebSocketError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         if first & 0x70 != 0 {
-            return Err(Malformed("a frame uses an extension that was not agreed on"));
+            return Err(WebSocketError("a frame uses an extension that was not negotiated"));
         }
-        let opcode = Opcode::of(first & 0x0f).ok_or(Malformed("a frame of an unknown kind"))?;
+        let opcode = Opcode::of(first & 0x0f).ok_or(WebSocketError("a frame of an unknown kind"))?;
         let fin = first & 0x80 != 0;
-        if (second & 0x80 != 0) != (sender == Sender::Client) {
-            return Err(Malformed(match sender {
-                Sender::Client => "a client's frame is not masked",
-                Sender::Server => "a server's frame is masked",
+        if (second & 0x80 != 0) != (sender == FrameSender::Client) {
+            return Err(WebSocketError(match sender {
+                FrameSender::Client => "a client's frame is not masked",
+                FrameSender::Server => "a server's frame is masked",
             }));
         }
         let (payload, rest) = match second & 0x7f {
@@ -138,19 +138,19 @@ impl Head {
             _ => true,
         };
         if !shortest {
-            return Err(Malformed("a frame's length is not written as it has to be"));
+            return Err(WebSocketError("a frame's length is not in the shortest form"));
         }
-        if opcode.is_control() && (!fin || payload > LONGEST_CONTROL) {
-            return Err(Malformed("a control frame is in parts, or too long"));
+        if opcode.is_control() && (!fin || payload > MAX_CONTROL_PAYLOAD) {
+            return Err(WebSocketError("a control frame is fragmented or too long"));
         }
         let (mask, rest) = match sender {
-            Sender::Client => {
+            FrameSender::Client => {
                 let Some((mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 (Some(*mask), rest)
             }
-            Sender::Server => (None, rest),
+            FrameSender::Server => (None, rest),
         };
-        Ok(Some(Head { fin, opcode, mask, payload, len: bytes.len() - rest.len() }))
+        Ok(Some(FrameHead { fin, opcode, mask, payload, len: bytes.len() - rest.len() }))
     }
 
     /// Appends the head of a whole message, or of a control frame, with `payload` bytes to follow.
@@ -158,7 +158,7 @@ impl Head {
         out.push(0x80 | opcode.code());
         let masked = if mask.is_some() { 0x80 } else { 0 };
         match payload {
-            // The numbers fit: that is what is asked.
+            // The casts fit their ranges.
             0..=125 => out.push(masked | payload as u8),
             126..=0xffff => {
                 out.push(masked | 126);
@@ -193,7 +193,7 @@ pub fn mask(bytes: &mut [u8], key: [u8; 4], at: u64) {
     }
 }
 
-/// What a server answers to a client's `Sec-WebSocket-Key` (RFC 6455, 4.2.2), and what a client expects.
+/// The `Sec-WebSocket-Accept` for a client's `Sec-WebSocket-Key` (RFC 6455, 4.2.2).
 #[must_use]
 pub fn accept_key(key: &[u8]) -> String {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
@@ -202,9 +202,9 @@ pub fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(hash.finish())
 }
 
-/// Whether a request asks for WebSocket by HTTP/1.1's upgrade; on HTTP/2 it is the `:protocol` that says so (RFC 8441).
+/// Whether a request asks for WebSocket by HTTP/1.1's upgrade. On HTTP/2, [`super::ConnectProtocol`] does (RFC 8441).
 #[must_use]
-pub fn is_asked(headers: &HeaderMap) -> bool {
+pub fn is_requested(headers: &HeaderMap) -> bool {
     let has = |name, word: &[u8]| {
         headers
             .get_all(name)
@@ -218,17 +218,17 @@ pub fn is_asked(headers: &HeaderMap) -> bool {
 /// The value of `Sec-WebSocket-Accept` for a request that asks for WebSocket.
 ///
 /// # Errors
-/// What is wrong with it, to be said with a 400, or for the version with a 426 (RFC 6455, 4.2.1 and 4.4).
-pub fn accept(headers: &HeaderMap) -> Result<HeaderValue, Malformed> {
+/// What is wrong with the request: answer 400, or for the version 426 (RFC 6455, 4.2.1 and 4.4).
+pub fn accept(headers: &HeaderMap) -> Result<HeaderValue, WebSocketError> {
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(Malformed("Sec-WebSocket-Version has to be 13"));
+        return Err(WebSocketError("Sec-WebSocket-Version has to be 13"));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if STANDARD.decode(key).map_or(true, |nonce| nonce.len() != 16) {
-        return Err(Malformed("Sec-WebSocket-Key has to be 16 bytes in Base64"));
+        return Err(WebSocketError("Sec-WebSocket-Key has to be 16 bytes in Base64"));
     }
-    // Base64 has no bytes that a field could not have.
-    HeaderValue::try_from(accept_key(key)).map_err(|_| Malformed("Sec-WebSocket-Key cannot be answered"))
+    // Base64 is valid in a field's value.
+    HeaderValue::try_from(accept_key(key)).map_err(|_| WebSocketError("Sec-WebSocket-Key cannot be answered"))
 }
 
 #[cfg(test)]
@@ -250,16 +250,16 @@ mod tests {
     #[test]
     fn heads_come_back_as_they_were_written_and_only_whole() {
         for payload in [0, 1, 125, 126, 127, 65_535, 65_536, (1 << 63) - 1] {
-            for (mask, sender) in [(None, Sender::Server), (Some([1, 2, 3, 4]), Sender::Client)] {
+            for (mask, sender) in [(None, FrameSender::Server), (Some([1, 2, 3, 4]), FrameSender::Client)] {
                 let mut bytes = Vec::new();
-                Head::write(&mut bytes, Opcode::Binary, payload, mask);
-                let head = Head { fin: true, opcode: Opcode::Binary, mask, payload, len: bytes.len() };
-                assert!(bytes.len() <= LONGEST_HEAD);
+                FrameHead::write(&mut bytes, Opcode::Binary, payload, mask);
+                let head = FrameHead { fin: true, opcode: Opcode::Binary, mask, payload, len: bytes.len() };
+                assert!(bytes.len() <= MAX_FRAME_HEAD);
                 for end in 0..bytes.len() {
-                    assert_eq!(Head::parse(&bytes[..end], sender), Ok(None), "{payload} {end}");
+                    assert_eq!(FrameHead::parse(&bytes[..end], sender), Ok(None), "{payload} {end}");
                 }
                 bytes.push(7);
-                assert_eq!(Head::parse(&bytes, sender), Ok(Some(head)), "{payload}");
+                assert_eq!(FrameHead::parse(&bytes, sender), Ok(Some(head)), "{payload}");
             }
         }
     }
@@ -279,9 +279,9 @@ mod tests {
             (&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], "2^63"),
         ] {
             let bytes = [bytes, &client].concat();
-            assert!(Head::parse(&bytes, Sender::Client).is_err(), "{why}");
+            assert!(FrameHead::parse(&bytes, FrameSender::Client).is_err(), "{why}");
         }
-        assert!(Head::parse(&[0x82, 0x81, 0, 0, 0, 0], Sender::Server).is_err());
+        assert!(FrameHead::parse(&[0x82, 0x81, 0, 0, 0, 0], FrameSender::Server).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outflow_content::{Content, Feed, FileSource, FileSpan, OpenFile, SpanError, SpanList, Wait};
 
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 
 use crate::support::{
     Client, Event, TestFile, assert_same, pattern, serve_content, serve_content_with, temp, watcher,
@@ -215,14 +215,14 @@ fn a_span_beyond_the_end_of_its_file_never_looks_complete() {
     }
 }
 
-/// `sendfile` hands over pages by reference; `Options::sendfile` off is for those who overwrite in place.
+/// `sendfile` hands over pages by reference; `ServerOptions::sendfile` off is for those who overwrite in place.
 #[test]
 fn without_sendfile_a_file_overwritten_before_it_arrives_arrives_as_it_was() {
     let bytes = pattern(300_000, 53);
     let (_folder, path) = temp("file", &bytes);
     let (observer, events) = watcher();
     let slot = std::sync::Mutex::new(Some((TestFile::open(&path), observer)));
-    let options = Options { sendfile: false, ..Options::default() };
+    let options = ServerOptions { sendfile: false, ..ServerOptions::default() };
     let server = serve_content_with(options, move |_| {
         let (file, observer) = crate::support::locked(&slot).take().expect("one request");
         file.content().observer(observer)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Ending, Evidence};
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 
 use crate::support::{
     Client, Event, Events, Running, TestFile, locked, pattern, serve_content_with, temp, watcher,
@@ -20,7 +20,7 @@ const NEVER: Duration = Duration::from_secs(600);
 /// A server that gives each delivery the next of so many watchers.
 fn watched(
     n: usize,
-    options: Options,
+    options: ServerOptions,
     content: impl Fn() -> Content + Send + Sync + 'static,
 ) -> (Running, Vec<Events>) {
     let (observers, events): (Vec<_>, Vec<_>) = (0..n).map(|_| watcher()).unzip();
@@ -37,8 +37,8 @@ fn memory(len: usize) -> impl Fn() -> Content + Send + Sync + 'static {
 }
 
 /// With a confirmation that is waited for for ever: what ends, ends by what the client does.
-fn patient() -> Options {
-    Options { confirm_timeout: NEVER, ..Options::default() }
+fn patient() -> ServerOptions {
+    ServerOptions { confirm_timeout: NEVER, ..ServerOptions::default() }
 }
 
 fn one(mut events: Vec<Events>, total: usize) -> (Event, Ending) {
@@ -131,7 +131,8 @@ fn requests_one_after_the_other_confirm_each_other_in_order() {
 #[test]
 fn a_connection_that_stays_open_and_says_nothing_is_acknowledged_in_time() {
     for total in [10_000, MEDIUM] {
-        let options = Options { confirm_timeout: Duration::from_millis(100), ..Options::default() };
+        let options =
+            ServerOptions { confirm_timeout: Duration::from_millis(100), ..ServerOptions::default() };
         let (server, events) = watched(1, options, memory(total));
         let mut client = Client::connect(server.addr);
         assert_eq!(client.get("/", "").reply().body.len(), total);
@@ -142,7 +143,7 @@ fn a_connection_that_stays_open_and_says_nothing_is_acknowledged_in_time() {
 
 #[test]
 fn a_closing_response_to_a_client_that_stays_is_acknowledged_in_time() {
-    let options = Options { confirm_timeout: Duration::from_millis(100), ..Options::default() };
+    let options = ServerOptions { confirm_timeout: Duration::from_millis(100), ..ServerOptions::default() };
     let (server, events) = watched(1, options, memory(MEDIUM));
     let mut client = Client::connect(server.addr);
     assert_eq!(client.get("/", "Connection: close\r\n").reply().body.len(), MEDIUM);
@@ -241,8 +242,11 @@ fn what_is_acknowledged_but_never_read_is_not_complete_when_the_client_leaves() 
 
 #[test]
 fn a_reader_that_stops_for_ever_is_aborted_as_stalled() {
-    let options =
-        Options { stall_timeout: Duration::from_millis(300), min_rate: u32::MAX, ..Options::default() };
+    let options = ServerOptions {
+        stall_timeout: Duration::from_millis(300),
+        min_rate: u32::MAX,
+        ..ServerOptions::default()
+    };
     for lines in ["", "Connection: close\r\n"] {
         let (server, events) = watched(1, options.clone(), memory(MEDIUM));
         let mut client = Client::connect_narrow(server.addr, 16 * 1024);
@@ -309,7 +313,7 @@ fn a_long_delivery_is_told_what_has_arrived_and_not_too_often() {
 
 #[test]
 fn a_server_that_drains_waits_for_what_has_been_sent() {
-    let (server, events) = watched(1, Options::default(), memory(MEDIUM));
+    let (server, events) = watched(1, ServerOptions::default(), memory(MEDIUM));
     let mut client = Client::connect_narrow(server.addr, 16 * 1024);
     client.get("/", "").take_until(b"\r\n\r\n").expect("a head");
     client.take_exactly(100_000);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use outflow_content::AbortReason;
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 
 use crate::support::{
     Client, Event, Events, PATIENCE, Running, TestFile, assert_same, frames, locked, pattern, serve,
@@ -60,7 +60,7 @@ fn draining_lets_a_download_finish_and_closes_all_else() {
 
 #[test]
 fn draining_closes_idle_connections_of_every_thread() {
-    let server = serve_with(Options::default(), 4, |_| async { Ok(text("hello")) });
+    let server = serve_with(ServerOptions::default(), 4, |_| async { Ok(text("hello")) });
     let mut clients: Vec<Client> = (0..12).map(|_| Client::connect(server.addr)).collect();
     for client in &mut clients {
         assert_eq!(client.get("/", "").reply().text(), "hello");
@@ -174,7 +174,7 @@ fn pending_behind(frame: &'static str) -> crate::support::AnyBody {
 
 #[test]
 fn one_more_than_may_come_in_waits_until_another_leaves() {
-    let options = Options { max_connections: 2, ..Options::default() };
+    let options = ServerOptions { max_connections: 2, ..ServerOptions::default() };
     let server = serve_with(options, 2, |request| {
         let path = request.uri().path().to_owned();
         async move { Ok(text(path)) }

@@ -17,7 +17,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use outflow_content::{AbortReason, Content, EntityTag, Feed, FeedSpan, Span, SpanError, SpanList, Spans};
 use outflow_wire::rustls::ClientConfig;
-use outflow_wire::{Options, PeerAddr, RequestBody, Secure, TlsOptions, ViaProxy, upgrade};
+use outflow_wire::{PeerAddr, RequestBody, Secure, ServerOptions, TlsOptions, ViaProxy, upgrade};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::sending::Fed;
@@ -45,7 +45,7 @@ impl At {
 }
 
 /// The same test in the clear and within TLS.
-fn everywhere<F, A>(options: Options, service: F, test: impl AsyncFn(At))
+fn everywhere<F, A>(options: ServerOptions, service: F, test: impl AsyncFn(At))
 where
     F: Fn(Request<RequestBody>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
@@ -85,7 +85,7 @@ fn contents_of_every_kind_arrive_equal() {
         };
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         let fed = [&want[..want.len() - 3], b"end"].concat();
         let mixed = [b"before", &want[..], b"behind"].concat();
@@ -152,7 +152,7 @@ fn copied_bodies_arrive_and_those_that_break_their_word_never_look_whole() {
         };
         async move { Ok(response) }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         assert_same(&client.get("/large", &[]).await.body, &want, "known");
         for (path, want, length) in
@@ -215,7 +215,7 @@ impl Body for Panics {
 fn bodies_that_panic_keep_neither_the_room_nor_the_connection() {
     let large = Bytes::from(pattern(1_000_000, 7));
     let want = large.clone();
-    let options = Options { keep_alive_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() };
     let service = move |request: Request<RequestBody>| {
         let response = match request.uri().path() {
             "/large" => text(large.clone()),
@@ -245,7 +245,7 @@ fn a_content_that_fails_is_a_500_before_its_first_byte_and_a_reset_later() {
         let answer = content(&request, Content::new(Arc::new(Fed(fed.slice(..have), 1_000_000))));
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         let got = client.get("/at-once", &[]).await;
         assert_eq!(got.status(), 500);
@@ -279,7 +279,7 @@ fn a_file_that_changes_under_way_is_cut() {
         let answer = content(&request, TestFile::open(&service_path).content().observer(observer));
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let (observer, events) = watcher();
         *locked(&slot) = Some(observer);
         let mut client = at.connect().await;
@@ -311,7 +311,7 @@ fn a_service_that_fails_is_a_500_and_to_head_without_a_body() {
             _ => Ok(text("fine")),
         }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         for path in ["/fire", "/early"] {
             let got = client.get(path, &[]).await;
@@ -343,7 +343,7 @@ fn what_only_http_1_knows_is_taken_out_of_answers() {
         }
         Ok(response)
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let got = at.connect().await.get("/", &[]).await;
         assert_eq!((got.text(), got.header("x-kept")), ("hello", Some("yes")));
         for name in ["connection", "x-hop", "keep-alive", "proxy-connection", "upgrade", "transfer-encoding"]
@@ -379,7 +379,7 @@ async fn send_body(mut to: h2::SendStream<Bytes>, mut body: Bytes) {
 
 #[test]
 fn request_bodies_are_read_as_the_service_asks_for_them() {
-    everywhere(Options::default(), echo, async |at| {
+    everywhere(ServerOptions::default(), echo, async |at| {
         let mut client = at.connect().await;
         for len in [0, 1, 100_000, 3_000_000] {
             let body = Bytes::from(pattern(len, 13));
@@ -405,7 +405,7 @@ fn request_bodies_are_read_as_the_service_asks_for_them() {
 
 #[test]
 fn a_request_body_that_stalls_or_is_reset_is_an_error_to_the_service() {
-    let options = Options { stall_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { stall_timeout: SHORT, ..ServerOptions::default() };
     let (told, heard) = channel();
     let service = move |request: Request<RequestBody>| {
         let told = told.clone();
@@ -445,7 +445,7 @@ fn a_hundred_streams_at_the_same_time_get_their_own_bytes() {
         };
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         let mut waiting = Vec::new();
         for n in 0..100_usize {
@@ -481,7 +481,7 @@ fn one_big_download_does_not_starve_small_ones() {
         };
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(8 << 20).initial_connection_window_size(16 << 20);
         let mut client = H2::with(at.server.addr, at.config.as_ref(), &builder).await;
@@ -516,7 +516,7 @@ fn one_big_download_does_not_starve_small_ones() {
 
 #[test]
 fn a_stream_without_a_window_stalls_and_its_neighbours_do_not() {
-    let options = Options { stall_timeout: SHORT, min_rate: u32::MAX, ..Options::default() };
+    let options = ServerOptions { stall_timeout: SHORT, min_rate: u32::MAX, ..ServerOptions::default() };
     let (observer, events) = watcher();
     let observer = Mutex::new(Some(observer));
     let server = serve_h2(options, move |request| {
@@ -596,7 +596,7 @@ fn what_the_client_gives_up_is_dropped() {
             let (asked, heard) = channel();
             let (observer, events) = watcher();
             let slot = Mutex::new(Some((Guard(guard), observer)));
-            let server = serve_h2(Options::default(), move |request| {
+            let server = serve_h2(ServerOptions::default(), move |request| {
                 if request.uri().path() == "/other" {
                     return Box::pin(async { Ok(text("fine")) })
                         as Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -659,7 +659,7 @@ fn draining_lets_streams_finish_and_says_so() {
         };
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         // Of three that are quiet, one has asked for something, one has shaken hands only, one has said nothing.
         let mut idle = at.connect().await;
         assert_eq!(idle.get("/", &[]).await.text(), "small");
@@ -688,7 +688,7 @@ fn draining_lets_streams_finish_and_says_so() {
 
 #[test]
 fn an_idle_connection_is_closed_with_a_word_and_a_busy_one_is_not() {
-    let options = Options { keep_alive_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() };
     let (go, wait) = tokio::sync::watch::channel(false);
     let service = move |_| {
         let mut wait = wait.clone();
@@ -715,7 +715,7 @@ fn an_idle_connection_is_closed_with_a_word_and_a_busy_one_is_not() {
 #[test]
 fn more_streams_than_may_be_open_wait_or_are_refused() {
     let (go, wait) = tokio::sync::watch::channel(false);
-    let server = serve_h2(Options::default(), move |_| {
+    let server = serve_h2(ServerOptions::default(), move |_| {
         let mut wait = wait.clone();
         async move {
             wait.wait_for(|go| *go).await.map_err(|error| error.to_string())?;
@@ -742,7 +742,7 @@ fn more_streams_than_may_be_open_wait_or_are_refused() {
 
 #[test]
 fn there_is_one_host_and_it_is_the_authority() {
-    let server = serve_h2(Options::default(), |request| async move {
+    let server = serve_h2(ServerOptions::default(), |request| async move {
         assert!(request.uri().authority().is_none() && request.uri().scheme().is_none());
         assert_eq!(request.version(), http::Version::HTTP_2);
         let hosts: Vec<_> = request.headers().get_all("host").iter().collect();
@@ -781,15 +781,15 @@ fn the_client_is_known_by_address_proxy_and_tls() {
         let host = extensions.get::<Secure>().map(|secure| secure.host.clone());
         Ok(text(format!("{peer} {via:?} {host:?}")))
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let got = at.connect().await.get("/", &[]).await;
         let want = if at.config.is_some() { "None Some(Some(\"localhost\"))" } else { "None None" };
         assert!(got.text().starts_with("127.0.0.1:") && got.text().ends_with(want), "{}", got.text());
     });
-    let behind = Options {
+    let behind = ServerOptions {
         proxy_protocol: vec!["127.0.0.1/32".parse().expect("a network")],
         http2_cleartext: true,
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let identity = Identity::new();
     let tls = identity.tls(&TlsOptions::default());
@@ -821,7 +821,7 @@ fn requests_and_bytes_are_counted() {
         };
         async move { answer }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         client.get("/copied", &[]).await;
         client.get("/content", &[]).await;
@@ -834,7 +834,7 @@ fn requests_and_bytes_are_counted() {
 
 #[test]
 fn http_1_goes_on_where_http_2_is_understood_in_the_clear() {
-    let server = serve_h2(Options::default(), |request| async move {
+    let server = serve_h2(ServerOptions::default(), |request| async move {
         Ok(text(format!("{} {:?}", request.method(), request.version())))
     });
     let mut client = Client::connect(server.addr);
@@ -887,7 +887,7 @@ fn a_stream_that_is_handed_over_carries_what_the_service_writes_until_it_ends() 
             Ok(response)
         }
     };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         let head = client.ask(request(Method::HEAD, "/events", &[])).await;
         assert_eq!(whole(head).await.expect("a head").status(), 200);
@@ -947,7 +947,7 @@ fn a_stream_that_is_handed_over_carries_what_the_service_writes_until_it_ends() 
 #[test]
 fn a_server_that_stops_never_makes_half_a_body_look_whole() {
     let service = |_| async { Ok(text("").map(|_| Half(Some("half of it")).boxed_unsync())) };
-    everywhere(Options::default(), service, async |at| {
+    everywhere(ServerOptions::default(), service, async |at| {
         let mut client = at.connect().await;
         let mut body = client.ask(request(Method::GET, "/", &[])).await.await.expect("a head").into_body();
         assert_eq!(body.data().await.expect("data").expect("data"), "half of it");
@@ -981,7 +981,7 @@ fn what_is_on_its_way_when_a_connection_ends_arrives() {
     const LEN: usize = 1_000_000;
     let bytes = pattern(LEN, 29);
     let sent = Bytes::from(bytes.clone());
-    let server = serve_h2(Options::default(), move |_| {
+    let server = serve_h2(ServerOptions::default(), move |_| {
         let response = text(sent.clone());
         async move { Ok(response) }
     });
@@ -1011,7 +1011,7 @@ fn what_is_on_its_way_when_a_connection_ends_arrives() {
 /// What a client is told that does not answer any more, over a connection that has been closed on it.
 #[test]
 fn a_connection_that_is_closed_says_goodbye() {
-    let options = Options { keep_alive_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() };
     let server = serve_h2(options, |_| async { Ok(text("small")) });
     let mut client = Framed::wide(Client::connect(server.addr));
     client.get(1, "/").body(1);

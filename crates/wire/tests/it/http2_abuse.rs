@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use outflow_wire::{Options, TlsOptions};
+use outflow_wire::{ServerOptions, TlsOptions};
 
 use crate::support::frames::{
     CANCEL, CONTINUATION, DATA, END, END_HEADERS, ENHANCE_YOUR_CALM, Framed, GOAWAY, HEADERS, PING, PREFACE,
@@ -28,11 +28,11 @@ struct Attacked {
 }
 
 fn attacked() -> Attacked {
-    attacked_with(Options::default())
+    attacked_with(ServerOptions::default())
 }
 
 /// Answers `/large` with a megabyte, `/never` never, all else with `fine`.
-fn attacked_with(options: Options) -> Attacked {
+fn attacked_with(options: ServerOptions) -> Attacked {
     let large = bytes::Bytes::from(pattern(1_000_000, 3));
     let server = serve_h2(options, move |request| {
         let large = large.clone();
@@ -129,7 +129,7 @@ fn a_preface_that_is_none_is_no_http_2() {
     }
     // One that stops within it is waited for no longer than a head.
     drop(attacked);
-    let mut attacked = attacked_with(Options { head_timeout: SHORT, ..Options::default() });
+    let mut attacked = attacked_with(ServerOptions { head_timeout: SHORT, ..ServerOptions::default() });
     let mut client = Client::connect(attacked.server.addr);
     client.send(&PREFACE[..10]);
     assert_eq!(client.read_to_end().unwrap_or_default(), b"");
@@ -139,7 +139,7 @@ fn a_preface_that_is_none_is_no_http_2() {
 #[test]
 fn within_tls_a_client_that_chose_http_2_has_to_speak_it() {
     let identity = Identity::new();
-    let options = Options { head_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { head_timeout: SHORT, ..ServerOptions::default() };
     let server = serve_tls(options, identity.tls(&TlsOptions::default()), |_| async { Ok(text("fine")) });
     let config = identity.client(outflow_wire::rustls::ALL_VERSIONS, &[b"h2"]);
     let connect = || Client::connect(server.addr).secure(&config).expect("a handshake");
@@ -366,7 +366,7 @@ fn more_data_than_there_is_room_for_ends_the_connection() {
 #[test]
 fn a_head_too_large_is_refused_and_takes_no_memory() {
     alone("http2_abuse::a_head_too_large_is_refused_and_takes_no_memory", || {
-        let options = Options { max_head_bytes: 8 * 1024, ..Options::default() };
+        let options = ServerOptions { max_head_bytes: 8 * 1024, ..ServerOptions::default() };
         let mut attacked = attacked_with(options);
         let base = [(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", "/")];
         // One field that is too long by itself, and many that are together.
@@ -571,7 +571,8 @@ fn windows_that_shrink_and_grow_lose_no_byte() {
 
 #[test]
 fn connections_that_stop_in_the_middle_of_a_frame_end_in_time() {
-    let options = Options { keep_alive_timeout: SHORT, stall_timeout: SHORT, ..Options::default() };
+    let options =
+        ServerOptions { keep_alive_timeout: SHORT, stall_timeout: SHORT, ..ServerOptions::default() };
     let server = serve_h2(options, |_| async { Ok(text("fine")) });
     let request = frame(HEADERS, END | END_HEADERS, 1, &get("/"));
     let open = frame(HEADERS, END, 1, &get("/"));
@@ -596,7 +597,7 @@ fn connections_that_stop_in_the_middle_of_a_frame_end_in_time() {
 /// They may break off, too.
 #[test]
 fn connections_that_break_off_anywhere_leave_nothing_behind() {
-    let options = Options { max_connections: 4, ..Options::default() };
+    let options = ServerOptions { max_connections: 4, ..ServerOptions::default() };
     let server = serve_h2(options, |_| async { Ok(text(vec![7; 100_000])) });
     let request = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, 5, 1, &get("/"))].concat();
     for end in 0..request.len() {
@@ -614,7 +615,7 @@ fn connections_that_break_off_anywhere_leave_nothing_behind() {
 #[test]
 fn a_client_that_takes_nothing_holds_no_more_than_its_share() {
     alone("http2_abuse::a_client_that_takes_nothing_holds_no_more_than_its_share", || {
-        let options = Options { stall_timeout: SHORT, min_rate: u32::MAX, ..Options::default() };
+        let options = ServerOptions { stall_timeout: SHORT, min_rate: u32::MAX, ..ServerOptions::default() };
         let mut attacked = attacked_with(options);
         let before = memory();
         let mut clients = Vec::new();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::{Reason, SendStream};
 use http::{Method, Request, StatusCode};
-use outflow_wire::{Options, RequestBody, upgrade};
+use outflow_wire::{RequestBody, ServerOptions, upgrade};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::h2::{H2, collect, request, run, whole};
@@ -20,7 +20,7 @@ async fn shout(mut request: Request<RequestBody>) -> Answer {
         request.method(),
         request.uri(),
         request.headers().get("host").map(|host| host.to_str().expect("text")),
-        request.extensions().get::<upgrade::Protocol>().map(|protocol| protocol.0.to_string()),
+        request.extensions().get::<upgrade::ConnectProtocol>().map(|protocol| protocol.0.to_string()),
     );
     let Some(promise) = upgrade::on(&mut request) else { return Ok(text("plain")) };
     if asked.contains("refused") {
@@ -48,7 +48,7 @@ async fn shout(mut request: Request<RequestBody>) -> Answer {
 }
 
 fn server() -> Running {
-    serve_h2(Options::default(), shout)
+    serve_h2(ServerOptions::default(), shout)
 }
 
 /// A `CONNECT` to `authority`.
@@ -113,7 +113,7 @@ fn a_tunnel_that_the_service_refuses_stays_http() {
 #[test]
 fn a_tunnel_that_breaks_on_one_side_is_reset_on_the_other() {
     let (sender, receiver) = channel();
-    let server = serve_h2(Options::default(), move |mut request| {
+    let server = serve_h2(ServerOptions::default(), move |mut request| {
         let (promise, sender) = (upgrade::on(&mut request), sender.clone());
         async move {
             let promise = promise.expect("a promise");

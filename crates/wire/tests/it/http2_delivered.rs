@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Ending, Evidence};
-use outflow_wire::{Options, TlsOptions};
+use outflow_wire::{ServerOptions, TlsOptions};
 
 use crate::support::frames::{CANCEL, DATA, Framed, GOAWAY, HEADERS, PING};
 use crate::support::{
@@ -28,7 +28,7 @@ const BUFFER: u64 = 2 * 16 * 1024;
 const COARSE: u64 = 2 * SEGMENT + 48 * 1024;
 
 /// A server that answers with `total` bytes and gives each delivery the next of so many watchers.
-fn watched(n: usize, options: Options, total: usize) -> (Running, Vec<Events>) {
+fn watched(n: usize, options: ServerOptions, total: usize) -> (Running, Vec<Events>) {
     let (observers, events): (Vec<_>, Vec<_>) = (0..n).map(|_| watcher()).unzip();
     let observers = Mutex::new(observers.into_iter());
     let bytes = Bytes::from(pattern(total, 91));
@@ -42,8 +42,8 @@ fn watched(n: usize, options: Options, total: usize) -> (Running, Vec<Events>) {
 }
 
 /// With a confirmation that is waited for for ever: what ends, ends by what the client does.
-fn patient() -> Options {
-    Options { confirm_timeout: NEVER, ..Options::default() }
+fn patient() -> ServerOptions {
+    ServerOptions { confirm_timeout: NEVER, ..ServerOptions::default() }
 }
 
 fn one(mut events: Vec<Events>, total: usize) -> (Event, Ending) {
@@ -135,7 +135,7 @@ fn a_ping_within_tls_that_is_answered_confirms() {
 fn a_client_that_never_answers_pings_is_acknowledged_in_time() {
     for total in [10_000, MEDIUM] {
         // Longer than it takes to ask.
-        let options = Options { confirm_timeout: Duration::from_secs(1), ..Options::default() };
+        let options = ServerOptions { confirm_timeout: Duration::from_secs(1), ..ServerOptions::default() };
         let (server, events) = watched(1, options, total);
         let mut client = Framed::wide(Client::connect(server.addr));
         client.get(1, "/").body(1);
@@ -319,7 +319,8 @@ fn a_connection_that_breaks_says_how_far_each_stream_got() {
 #[test]
 fn a_reader_that_stops_for_ever_is_aborted_as_stalled() {
     for total in [300_000, MEDIUM] {
-        let options = Options { stall_timeout: Duration::from_millis(300), min_rate: u32::MAX, ..patient() };
+        let options =
+            ServerOptions { stall_timeout: Duration::from_millis(300), min_rate: u32::MAX, ..patient() };
         let (server, events) = watched(1, options, total);
         let mut client = Framed::wide(Client::connect_narrow(server.addr, 16 * 1024));
         let read = client.get(1, "/").bytes(100_000);
@@ -364,7 +365,7 @@ fn answer_to_the_end(client: &mut Framed) {
 
 #[test]
 fn a_server_that_drains_waits_for_what_has_been_sent() {
-    let (server, events) = watched(1, Options::default(), MEDIUM);
+    let (server, events) = watched(1, ServerOptions::default(), MEDIUM);
     let mut client = Framed::wide(Client::connect_narrow(server.addr, 16 * 1024));
     let read = client.get(1, "/").bytes(100_000);
     server.handle.drain(NEVER);

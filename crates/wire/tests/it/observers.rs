@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use outflow_content::{AbortReason, Content, Ending, EntityTag, Observer, SpanError};
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 
 use crate::support::{
     Client, Event, Events, Running, TestFile, locked, pattern, serve_content, serve_content_with, serve_with,
@@ -16,7 +16,7 @@ use crate::support::{
 /// A server that answers with `content` and gives each delivery the next of so many watchers.
 fn watched(
     n: usize,
-    options: Options,
+    options: ServerOptions,
     content: impl Fn() -> Content + Send + Sync + 'static,
 ) -> (Running, Vec<Events>) {
     let (observers, events): (Vec<_>, Vec<_>) = (0..n).map(|_| watcher()).unzip();
@@ -45,7 +45,7 @@ fn a_delivery_is_told_from_start_to_cleanup() {
         (1000, Box::new(|| Content::bytes(vec![0; 1000]))),
         (100_000, Box::new(|| Content::bytes(vec![0; 100_000]))),
     ] {
-        let (server, mut events) = watched(1, Options::default(), content);
+        let (server, mut events) = watched(1, ServerOptions::default(), content);
         assert_eq!(Client::connect(server.addr).get("/", "").reply().body.len() as u64, total);
         assert_eq!(events.remove(0).ending(total), Event::Completed(total));
     }
@@ -53,7 +53,7 @@ fn a_delivery_is_told_from_start_to_cleanup() {
 
 #[test]
 fn a_small_delivery_is_told_in_four_words() {
-    let (server, events) = watched(1, Options::default(), || Content::bytes("hello"));
+    let (server, events) = watched(1, ServerOptions::default(), || Content::bytes("hello"));
     assert_eq!(Client::connect(server.addr).get("/", "").reply().text(), "hello");
     let told: Vec<Event> = std::iter::from_fn(|| events[0].next()).collect();
     assert_eq!(told, [Event::Started(5), Event::Sent(5, 5), Event::Completed(5), Event::Cleanup]);
@@ -61,7 +61,7 @@ fn a_small_delivery_is_told_in_four_words() {
 
 #[test]
 fn an_empty_content_is_delivered_too() {
-    let (server, events) = watched(1, Options::default(), || Content::bytes(""));
+    let (server, events) = watched(1, ServerOptions::default(), || Content::bytes(""));
     assert_eq!(Client::connect(server.addr).get("/", "").reply().body, b"");
     let told: Vec<Event> = std::iter::from_fn(|| events[0].next()).collect();
     assert_eq!(told, [Event::Started(0), Event::Completed(0), Event::Cleanup]);
@@ -69,7 +69,7 @@ fn an_empty_content_is_delivered_too() {
 
 #[test]
 fn a_multipart_answer_is_told_with_its_frames() {
-    let (server, mut events) = watched(1, Options::default(), || Content::bytes(vec![7; 10_000]));
+    let (server, mut events) = watched(1, ServerOptions::default(), || Content::bytes(vec![7; 10_000]));
     let reply = Client::connect(server.addr).get("/", "Range: bytes=0-0,5000-5000\r\n").reply();
     let total = reply.body.len() as u64;
     assert!(reply.status == 206 && total > 100, "{reply:?}");
@@ -78,7 +78,7 @@ fn a_multipart_answer_is_told_with_its_frames() {
 
 #[test]
 fn pipelined_deliveries_are_told_one_by_one() {
-    let (server, events) = watched(3, Options::default(), || Content::bytes(vec![0; 100]));
+    let (server, events) = watched(3, ServerOptions::default(), || Content::bytes(vec![0; 100]));
     let mut client = Client::connect(server.addr);
     client.get("/", "").get("/", "").get("/", "");
     for events in events {
@@ -111,7 +111,7 @@ fn answers_without_a_body_of_the_content_tell_nothing() {
 fn head_tells_nothing_even_when_the_service_answers_it_like_a_get() {
     let (observer, events) = watcher();
     let observer = Mutex::new(Some(observer));
-    let server = serve_with(Options::default(), 1, move |request| {
+    let server = serve_with(ServerOptions::default(), 1, move |request| {
         let observer = locked(&observer).take().expect("one request");
         let content = Content::bytes("hello").observer(observer);
         let response = crate::support::respond(content, &Method::GET, request.headers());
@@ -128,7 +128,7 @@ fn head_tells_nothing_even_when_the_service_answers_it_like_a_get() {
 fn a_client_that_breaks_the_connection_aborts_the_delivery() {
     let (_folder, file) = large();
     let total = file.len();
-    let (server, mut events) = watched(1, Options::default(), move || file.content());
+    let (server, mut events) = watched(1, ServerOptions::default(), move || file.content());
     let mut client = Client::connect_narrow(server.addr, 16 * 1024);
     client.get("/", "").take(100_000).expect("the first bytes");
     client.reset();
@@ -142,7 +142,7 @@ fn a_client_that_breaks_the_connection_aborts_the_delivery() {
 fn a_client_that_closes_early_aborts_the_delivery() {
     let (_folder, file) = large();
     let total = file.len();
-    let (server, mut events) = watched(1, Options::default(), move || file.content());
+    let (server, mut events) = watched(1, ServerOptions::default(), move || file.content());
     let mut client = Client::connect_narrow(server.addr, 16 * 1024);
     client.get("/", "").take(100_000).expect("the first bytes");
     drop(client);
@@ -152,7 +152,7 @@ fn a_client_that_closes_early_aborts_the_delivery() {
 
 #[test]
 fn a_client_that_half_closes_behind_its_request_still_gets_the_answer() {
-    let (server, mut events) = watched(1, Options::default(), || Content::bytes(vec![1; 1_000_000]));
+    let (server, mut events) = watched(1, ServerOptions::default(), || Content::bytes(vec![1; 1_000_000]));
     let mut client = Client::connect(server.addr);
     assert_eq!(client.get("/", "").finish().reply().body.len(), 1_000_000);
     assert_eq!(events.remove(0).ending(1_000_000), Event::Completed(1_000_000));
@@ -160,7 +160,7 @@ fn a_client_that_half_closes_behind_its_request_still_gets_the_answer() {
 
 #[test]
 fn a_client_that_takes_nothing_is_cut_off_as_stalled() {
-    let options = Options { stall_timeout: Duration::from_millis(150), ..Options::default() };
+    let options = ServerOptions { stall_timeout: Duration::from_millis(150), ..ServerOptions::default() };
     let (_folder, file) = large();
     let total = file.len();
     let memory = Bytes::from(vec![0; total as usize]);

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use outflow_wire::{Options, PeerAddr, ViaProxy};
+use outflow_wire::{PeerAddr, ServerOptions, ViaProxy};
 
 use crate::support::{Client, Running, serve_with, text};
 
 /// Tells the client's address and the proxy's.
 fn behind(networks: &[&str]) -> Running {
     let networks = networks.iter().map(|network| network.parse().expect("a network")).collect();
-    telling(Options { proxy_protocol: networks, ..Options::default() })
+    telling(ServerOptions { proxy_protocol: networks, ..ServerOptions::default() })
 }
 
-fn telling(options: Options) -> Running {
+fn telling(options: ServerOptions) -> Running {
     serve_with(options, 1, |request| {
         let peer = request.extensions().get::<PeerAddr>().expect("always there").0;
         let via = request.extensions().get::<ViaProxy>().map(|via| via.0);
@@ -101,10 +101,10 @@ fn a_proxy_without_a_good_header_is_closed_and_served_nothing() {
 
 #[test]
 fn a_header_that_does_not_come_is_waited_for_no_longer_than_a_head() {
-    let server = telling(Options {
+    let server = telling(ServerOptions {
         proxy_protocol: vec!["127.0.0.1/32".parse().expect("a network")],
         head_timeout: Duration::from_millis(100),
-        ..Options::default()
+        ..ServerOptions::default()
     });
     for bytes in ["", "PROXY TCP4 "] {
         let mut client = Client::connect(server.addr);

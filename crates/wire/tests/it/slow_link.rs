@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 use rustix::net::sockopt;
 
 use crate::support::{Client, TestFile, pattern, serve_content_with, temp};
@@ -72,7 +72,7 @@ fn over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read() {
     let (read, (sender, told)) = (Arc::new(AtomicU64::new(0)), channel());
     let seen = Arc::clone(&read);
     // Nothing but the last acknowledgement is waited for.
-    let options = Options { confirm_timeout: Duration::from_millis(1), ..Options::default() };
+    let options = ServerOptions { confirm_timeout: Duration::from_millis(1), ..ServerOptions::default() };
     let server = serve_content_with(options, move |_| {
         file.content().observer(Witness { read: Arc::clone(&seen), told: sender.clone() })
     });

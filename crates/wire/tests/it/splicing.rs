@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Feed, FeedSpan, Span, SpanError, Spans};
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 use rustix::pipe::SpliceFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
@@ -262,7 +262,7 @@ struct Served {
 }
 
 /// Answers each request with the spans that `spans` makes.
-fn serve(options: Options, spans: impl Fn(&Maker) -> Vec<Span> + Send + Sync + 'static) -> Served {
+fn serve(options: ServerOptions, spans: impl Fn(&Maker) -> Vec<Span> + Send + Sync + 'static) -> Served {
     let (told, behind) = channel();
     let asked = Arc::<Asked>::default();
     let maker = Mutex::new(Maker { asked: Arc::clone(&asked), behind: told });
@@ -302,7 +302,7 @@ fn what_can_be_spliced_is_spliced_to_the_last_byte() {
     for len in [1, 1000, 64 * KIB, MIB, MIB + 1, 2 * MIB, 9 * MIB + 77] {
         let bytes = pattern(len, 101);
         let far = bytes.clone();
-        let served = serve(Options::default(), move |maker| vec![maker.far(&far)]);
+        let served = serve(ServerOptions::default(), move |maker| vec![maker.far(&far)]);
         assert_eq!(served.get(&bytes), (len as u64, 0), "spliced, copied");
     }
 }
@@ -311,7 +311,7 @@ fn what_can_be_spliced_is_spliced_to_the_last_byte() {
 fn without_leave_to_use_the_kernel_everything_is_copied() {
     let bytes = pattern(3 * MIB, 103);
     let far = bytes.clone();
-    let options = Options { sendfile: false, ..Options::default() };
+    let options = ServerOptions { sendfile: false, ..ServerOptions::default() };
     let served = serve(options, move |maker| vec![maker.far(&far)]);
     let asked = Arc::clone(&served.asked);
     assert_eq!(served.get(&bytes), (0, bytes.len() as u64), "spliced, copied");
@@ -322,7 +322,7 @@ fn without_leave_to_use_the_kernel_everything_is_copied() {
 fn spliced_and_copied_bytes_take_turns_within_a_span() {
     let bytes = Bytes::from(pattern(6 * MIB, 107));
     let want = bytes.clone();
-    let served = serve(Options::default(), move |maker| {
+    let served = serve(ServerOptions::default(), move |maker| {
         // Far, memory, far, and so on: small and large ones of both.
         let (mut far, mut parts, mut at, mut len) = (Vec::new(), Vec::new(), 0, 7);
         while at < bytes.len() {
@@ -359,7 +359,7 @@ fn an_archive_of_far_bodies_arrives_as_it_is() {
         want.extend_from_slice(body);
     }
     want.extend_from_slice(&directory);
-    let served = serve(Options::default(), move |maker| {
+    let served = serve(ServerOptions::default(), move |maker| {
         let mut spans = Vec::new();
         for (header, body) in &entries {
             spans.push(Span::Memory(header.clone()));
@@ -378,7 +378,7 @@ fn an_archive_of_far_bodies_arrives_as_it_is() {
 fn no_more_leaves_than_belongs_to_the_span() {
     let bytes = pattern(2 * MIB, 113);
     let far = bytes.clone();
-    let served = serve(Options::default(), move |maker| {
+    let served = serve(ServerOptions::default(), move |maker| {
         let more = || vec![Part::Far(far.len())];
         vec![maker.span(&far, more(), MIB + 1), maker.span(&far, more(), 10)]
     });
@@ -395,7 +395,7 @@ fn no_more_leaves_than_belongs_to_the_span() {
 fn the_rest_comes_from_memory_when_the_client_falls_behind() {
     let bytes = pattern(LARGE, 127);
     let far = bytes.clone();
-    let served = serve(Options::default(), move |maker| vec![maker.far_until_behind(&far)]);
+    let served = serve(ServerOptions::default(), move |maker| vec![maker.far_until_behind(&far)]);
     let mut client = Client::connect_narrow(served.server.addr, 16 * KIB);
     client.get("/", "Connection: close\r\n").take_until(b"\r\n\r\n").expect("a head");
     served.behind.recv_timeout(PATIENCE).expect("to fall behind");
@@ -409,7 +409,7 @@ fn the_rest_comes_from_memory_when_the_client_falls_behind() {
 
 #[test]
 fn a_client_that_takes_nothing_more_is_cut_off_as_stalled() {
-    let options = Options { stall_timeout: Duration::from_millis(300), ..Options::default() };
+    let options = ServerOptions { stall_timeout: Duration::from_millis(300), ..ServerOptions::default() };
     let far = pattern(LARGE, 131);
     let served = serve(options, move |maker| vec![maker.far(&far)]);
     let mut client = Client::connect_narrow(served.server.addr, 16 * KIB);
@@ -424,7 +424,7 @@ fn a_client_that_takes_nothing_more_is_cut_off_as_stalled() {
 /// GETs what such a span yields, the first `sent` of `bytes`, and wants the connection cut behind them.
 #[track_caller]
 fn assert_fails(bytes: &[u8], sent: usize, why: &str, span: impl Fn(&Maker) -> Span + Send + Sync + 'static) {
-    let served = serve(Options::default(), move |maker| vec![span(maker), maker.far(b"behind it")]);
+    let served = serve(ServerOptions::default(), move |maker| vec![span(maker), maker.far(b"behind it")]);
     let mut client = Client::connect(served.server.addr);
     let received = client.get("/", "").expect_cut(usize::MAX);
     // What waited for more when the connection was cut has not even left, the head perhaps included.
@@ -462,7 +462,7 @@ fn a_feed_that_fails_midway_costs_the_connection() {
 #[test]
 fn a_feed_that_fails_before_anything_has_left_is_a_500() {
     for parts in [|| vec![Part::Failure], || vec![Part::LateFailure]] {
-        let served = serve(Options::default(), move |maker| vec![maker.span(b"", parts(), 100)]);
+        let served = serve(ServerOptions::default(), move |maker| vec![maker.span(b"", parts(), 100)]);
         let mut client = Client::connect(served.server.addr);
         assert_eq!(client.get("/", "").reply().status, 500);
         client.expect_closed();
@@ -476,11 +476,11 @@ fn a_feed_that_miscounts_costs_its_own_connection_only() {
     assert_fails(bytes, 5, "moved fewer bytes than it said", |maker| {
         maker.span(b"", vec![Part::Lie(bytes, 6)], 100)
     });
-    assert_fails(bytes, 5, "moved 96 bytes where 95 were asked for", |maker| {
+    assert_fails(bytes, 5, "moved 96 bytes where 95 were requested", |maker| {
         maker.span(b"", vec![Part::Lie(bytes, 5), Part::Lie(bytes, 96)], 100)
     });
     // Bytes that were not counted stay behind in the pipe: nobody else may get them.
-    let served = serve(Options::default(), |maker| {
+    let served = serve(ServerOptions::default(), |maker| {
         vec![maker.span(b"", vec![Part::Lie(b"okay", 2), Part::Memory(Bytes::from_static(b"!"))], 3)]
     });
     let mut client = Client::connect(served.server.addr);
@@ -491,7 +491,7 @@ fn a_feed_that_miscounts_costs_its_own_connection_only() {
 
 #[test]
 fn a_feed_that_announces_in_vain_is_asked_again() {
-    let served = serve(Options::default(), |maker| {
+    let served = serve(ServerOptions::default(), |maker| {
         let parts = vec![Part::Vain(1), Part::Far(3), Part::Vain(1000), Part::Far(2)];
         vec![maker.span(b"hello", parts, 5)]
     });
@@ -503,7 +503,7 @@ fn serve_silence() -> (Served, Receiver<()>, usize) {
     let (told, silent) = channel();
     let bytes = pattern(100_000, 149);
     let len = bytes.len();
-    let served = serve(Options::default(), move |maker| {
+    let served = serve(ServerOptions::default(), move |maker| {
         let parts = vec![Part::Far(len), Part::Silence(told.clone())];
         vec![maker.span(&bytes, parts, len + 1)]
     });
@@ -529,7 +529,7 @@ fn a_client_that_half_closes_while_the_feed_makes_it_wait_gets_the_rest() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("an address");
     let len = want.len();
-    let served = serve(Options::default(), move |maker| {
+    let served = serve(ServerOptions::default(), move |maker| {
         let here = StdStream::connect(addr).expect("connected");
         here.set_nonblocking(true).expect("a socket");
         vec![span(maker.feed(here, vec![Part::Far(len)]), len)]
@@ -549,7 +549,7 @@ fn a_client_that_half_closes_while_the_feed_makes_it_wait_gets_the_rest() {
 #[test]
 fn a_client_that_resets_while_bytes_are_spliced_aborts_the_delivery() {
     let far = pattern(LARGE, 139);
-    let served = serve(Options::default(), move |maker| vec![maker.far(&far)]);
+    let served = serve(ServerOptions::default(), move |maker| vec![maker.far(&far)]);
     let mut client = Client::connect_narrow(served.server.addr, 16 * KIB);
     client.get("/", "").take(100_000).expect("the first bytes");
     client.reset();
@@ -592,7 +592,7 @@ fn pipes_are_given_back() {
         let (silent, silence) = channel();
         let large = pattern(LARGE, 167);
         let requests = AtomicU64::new(0);
-        let served = serve(Options::default(), move |maker| {
+        let served = serve(ServerOptions::default(), move |maker| {
             match requests.fetch_add(1, Relaxed) {
                 // The first delivery waits for ever, and the last one for its client.
                 0 => vec![maker.span(&far, vec![Part::Far(100), Part::Silence(silent.clone())], 101)],
@@ -630,11 +630,11 @@ fn without_a_descriptor_to_spare_the_bytes_are_copied() {
         let bytes = pattern(MIB, 173);
         // Once with descriptors, on a thread whose spare pipes end with it.
         let far = bytes.clone();
-        let served = serve(Options::default(), move |maker| vec![maker.far(&far)]);
+        let served = serve(ServerOptions::default(), move |maker| vec![maker.far(&far)]);
         assert_eq!(served.get(&bytes), (MIB as u64, 0), "spliced, copied");
 
         let far = bytes.clone();
-        let served = serve(Options::default(), move |maker| vec![maker.far_without_descriptors(&far)]);
+        let served = serve(ServerOptions::default(), move |maker| vec![maker.far_without_descriptors(&far)]);
         let asked = Arc::clone(&served.asked);
         let (spliced, copied) = served.get(&bytes);
         assert_eq!(spliced + copied, MIB as u64);

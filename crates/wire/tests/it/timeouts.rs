@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use outflow_content::AbortReason;
-use outflow_wire::Options;
+use outflow_wire::ServerOptions;
 
 use crate::support::{
     Client, Event, TestFile, locked, pattern, serve_content_with, serve_with, temp, text, watcher,
@@ -13,13 +13,13 @@ use crate::support::{
 
 const SHORT: Duration = Duration::from_millis(200);
 
-fn server(options: Options) -> crate::support::Running {
+fn server(options: ServerOptions) -> crate::support::Running {
     serve_with(options, 1, |_| async { Ok(text("hello")) })
 }
 
 #[test]
 fn a_head_that_does_not_come_to_its_end_is_408() {
-    let server = server(Options { head_timeout: SHORT, ..Options::default() });
+    let server = server(ServerOptions { head_timeout: SHORT, ..ServerOptions::default() });
     for head in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
         let begun = Instant::now();
         let mut client = Client::connect(server.addr);
@@ -32,7 +32,7 @@ fn a_head_that_does_not_come_to_its_end_is_408() {
 
 #[test]
 fn a_second_head_on_a_connection_is_timed_as_the_first() {
-    let server = server(Options { head_timeout: SHORT, ..Options::default() });
+    let server = server(ServerOptions { head_timeout: SHORT, ..ServerOptions::default() });
     let mut client = Client::connect(server.addr);
     // Its beginning comes right behind the first request, and later.
     assert_eq!(client.get("/", "").send("GET / HT").reply().status, 200);
@@ -44,7 +44,7 @@ fn a_second_head_on_a_connection_is_timed_as_the_first() {
 
 #[test]
 fn a_head_that_trickles_in_has_no_more_time_than_another() {
-    let server = server(Options { head_timeout: SHORT, ..Options::default() });
+    let server = server(ServerOptions { head_timeout: SHORT, ..ServerOptions::default() });
     let mut client = Client::connect(server.addr);
     // One byte at a time, with a rest between that is far shorter than the timeout.
     client.stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
@@ -67,7 +67,7 @@ fn a_head_that_trickles_in_has_no_more_time_than_another() {
 
 #[test]
 fn an_idle_connection_is_closed_without_a_word() {
-    let server = server(Options { keep_alive_timeout: SHORT, ..Options::default() });
+    let server = server(ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() });
     let begun = Instant::now();
     let mut silent = Client::connect(server.addr);
     silent.expect_closed();
@@ -80,7 +80,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 
 #[test]
 fn a_request_gives_an_idle_connection_its_time_anew() {
-    let server = server(Options { keep_alive_timeout: SHORT, ..Options::default() });
+    let server = server(ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() });
     let mut client = Client::connect(server.addr);
     let answered = loop {
         // The answers come for longer than the timeout altogether.
@@ -99,7 +99,7 @@ fn a_request_gives_an_idle_connection_its_time_anew() {
 
 #[test]
 fn a_request_body_that_stalls_is_an_error_to_the_service() {
-    let options = Options { stall_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { stall_timeout: SHORT, ..ServerOptions::default() };
     let server = serve_with(options, 1, |request| async move {
         let error = request.into_body().collect().await.map(|_| ()).expect_err("a whole body");
         Ok(text(error.to_string()))
@@ -113,7 +113,8 @@ fn a_request_body_that_stalls_is_an_error_to_the_service() {
 
 /// Reads a little, rests a little, until the delivery ends; how it ended.
 fn read_slowly(min_rate: u32, len: usize) -> Event {
-    let options = Options { stall_timeout: Duration::from_millis(500), min_rate, ..Options::default() };
+    let options =
+        ServerOptions { stall_timeout: Duration::from_millis(500), min_rate, ..ServerOptions::default() };
     let (_folder, path) = temp("file", &pattern(len, 79));
     let file = TestFile::open(&path);
     let (observer, events) = watcher();

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use outflow_content::{AbortReason, Content, Ending, Evidence};
 use outflow_wire::rustls::version::{TLS12, TLS13};
 use outflow_wire::rustls::{ALL_VERSIONS, ClientConfig, HandshakeKind, ProtocolVersion};
-use outflow_wire::{ACME_TLS, Options, Secure, TlsOptions, upgrade};
+use outflow_wire::{ACME_TLS, Secure, ServerOptions, TlsOptions, upgrade};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::sending::Fed;
@@ -26,7 +26,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// A server within TLS that answers with its requests' paths, and the client's side of its certificate.
 fn paths(options: &TlsOptions) -> (Running, Identity) {
     let identity = Identity::new();
-    let server = serve_tls(Options::default(), identity.tls(options), |request| async move {
+    let server = serve_tls(ServerOptions::default(), identity.tls(options), |request| async move {
         Ok(text(request.uri().path().to_owned()))
     });
     (server, identity)
@@ -44,7 +44,7 @@ fn files_arrive_equal_within_both_versions() {
     let file = TestFile::open(&path);
     let identity = Identity::new();
     let tls = identity.tls(&TlsOptions::default());
-    let server = serve_tls(Options::default(), tls, move |request| {
+    let server = serve_tls(ServerOptions::default(), tls, move |request| {
         assert!(request.extensions().get::<Secure>().is_some());
         let response = respond(file.content(), request.method(), request.headers());
         async move { Ok(response) }
@@ -410,7 +410,7 @@ fn broken_silent_and_slow_handshakes_by_the_hundred_hold_up_no_download() {
         let file = TestFile::open(&path);
         let identity = Identity::new();
         let options = TlsOptions { handshake_timeout: SHORT, max_handshakes: 16, ..TlsOptions::default() };
-        let server = serve_tls(Options::default(), identity.tls(&options), move |request| {
+        let server = serve_tls(ServerOptions::default(), identity.tls(&options), move |request| {
             let response = respond(file.content(), request.method(), request.headers());
             async move { Ok(response) }
         });
@@ -531,7 +531,7 @@ fn handshakes_beyond_the_limit_wait_for_their_turn() {
 #[test]
 fn ends_that_are_meant_are_announced() {
     let identity = Identity::new();
-    let options = Options { keep_alive_timeout: SHORT, ..Options::default() };
+    let options = ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() };
     let server = serve_tls(options, identity.tls(&TlsOptions::default()), |request| async move {
         match request.uri().path() {
             "/fails" => Err("as the test wants it".to_owned()),
@@ -597,7 +597,7 @@ fn bodies_that_are_cut_never_end_as_if_they_were_whole() {
     let fed = Bytes::from(pattern(300_000, 11));
     let identity = Identity::new();
     let opened = path.clone();
-    let server = serve_tls(Options::default(), identity.tls(&TlsOptions::default()), move |request| {
+    let server = serve_tls(ServerOptions::default(), identity.tls(&TlsOptions::default()), move |request| {
         let response = match request.uri().path() {
             "/file" => respond(TestFile::open(&opened).content(), request.method(), request.headers()),
             "/feed" => {
@@ -638,7 +638,7 @@ fn a_client_that_ends_its_side_still_gets_the_answer() {
     let identity = Identity::new();
     let bytes = Bytes::from(pattern(2_000_000, 13));
     let want = bytes.clone();
-    let server = serve_tls(Options::default(), identity.tls(&TlsOptions::default()), move |_| {
+    let server = serve_tls(ServerOptions::default(), identity.tls(&TlsOptions::default()), move |_| {
         let response = text(bytes.clone());
         async move { Ok(response) }
     });
@@ -660,13 +660,14 @@ fn a_client_that_ends_its_side_still_gets_the_answer() {
 #[test]
 fn requests_follow_each_other_with_and_without_bodies() {
     let identity = Identity::new();
-    let server = serve_tls(Options::default(), identity.tls(&TlsOptions::default()), |request| async move {
-        if request.uri().path() == "/unread" {
-            return Ok(text("not interested"));
-        }
-        let body = request.into_body().collect().await.map_err(|error| error.to_string())?;
-        Ok(text(body.to_bytes()))
-    });
+    let server =
+        serve_tls(ServerOptions::default(), identity.tls(&TlsOptions::default()), |request| async move {
+            if request.uri().path() == "/unread" {
+                return Ok(text("not interested"));
+            }
+            let body = request.into_body().collect().await.map_err(|error| error.to_string())?;
+            Ok(text(body.to_bytes()))
+        });
     for version in [&TLS12, &TLS13] {
         let mut client = connect(&server, &identity.client(&[version], &[]));
         let body = pattern(1_000_000, 15);
@@ -704,29 +705,30 @@ fn requests_follow_each_other_with_and_without_bodies() {
 fn upgraded_connections_carry_bytes_both_ways() {
     let large = pattern(3_000_000, 17);
     let (sent, identity) = (large.clone(), Identity::new());
-    let server = serve_tls(Options::default(), identity.tls(&TlsOptions::default()), move |mut request| {
-        let promise = upgrade::on(&mut request).expect("an upgrade");
-        let sent = sent.clone();
-        tokio::spawn(async move {
-            let raw = promise.await.expect("the connection");
-            let mut raw = raw.into_parts().err().expect("a socket that is of no use alone");
-            let mut piece = [0; 1000];
-            loop {
-                let n = raw.read(&mut piece).await.expect("read");
-                if n == 0 {
-                    break;
+    let server =
+        serve_tls(ServerOptions::default(), identity.tls(&TlsOptions::default()), move |mut request| {
+            let promise = upgrade::on(&mut request).expect("an upgrade");
+            let sent = sent.clone();
+            tokio::spawn(async move {
+                let raw = promise.await.expect("the connection");
+                let mut raw = raw.into_parts().err().expect("a socket that is of no use alone");
+                let mut piece = [0; 1000];
+                loop {
+                    let n = raw.read(&mut piece).await.expect("read");
+                    if n == 0 {
+                        break;
+                    }
+                    piece[..n].make_ascii_uppercase();
+                    // Nobody flushes: bytes in the clear leave without, too.
+                    raw.write_all(&piece[..n]).await.expect("written");
                 }
-                piece[..n].make_ascii_uppercase();
-                // Nobody flushes: bytes in the clear leave without, too.
-                raw.write_all(&piece[..n]).await.expect("written");
-            }
-            raw.write_all(&sent).await.expect("written");
-            raw.shutdown().await.expect("shut down");
+                raw.write_all(&sent).await.expect("written");
+                raw.shutdown().await.expect("shut down");
+            });
+            let mut response = text("");
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            async move { Ok(response) }
         });
-        let mut response = text("");
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        async move { Ok(response) }
-    });
     for version in [&TLS12, &TLS13] {
         let mut client = connect(&server, &identity.client(&[version], &[]));
         client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nearly");
@@ -745,24 +747,25 @@ fn upgraded_connections_carry_bytes_both_ways() {
 fn an_upgraded_connection_that_is_split_goes_on_in_both_directions() {
     let large = pattern(3_000_000, 19);
     let (want, identity) = (large.clone(), Identity::new());
-    let server = serve_tls(Options::default(), identity.tls(&TlsOptions::default()), move |mut request| {
-        let promise = upgrade::on(&mut request).expect("an upgrade");
-        let large = large.clone();
-        tokio::spawn(async move {
-            let (mut read, mut write) = tokio::io::split(promise.await.expect("the connection"));
-            let writing = tokio::spawn(async move {
-                write.write_all(&large).await.expect("written");
-                write.shutdown().await.expect("shut down");
+    let server =
+        serve_tls(ServerOptions::default(), identity.tls(&TlsOptions::default()), move |mut request| {
+            let promise = upgrade::on(&mut request).expect("an upgrade");
+            let large = large.clone();
+            tokio::spawn(async move {
+                let (mut read, mut write) = tokio::io::split(promise.await.expect("the connection"));
+                let writing = tokio::spawn(async move {
+                    write.write_all(&large).await.expect("written");
+                    write.shutdown().await.expect("shut down");
+                });
+                let mut all = Vec::new();
+                read.read_to_end(&mut all).await.expect("read");
+                assert_eq!(all.len(), 1_000_000);
+                writing.await.expect("written");
             });
-            let mut all = Vec::new();
-            read.read_to_end(&mut all).await.expect("read");
-            assert_eq!(all.len(), 1_000_000);
-            writing.await.expect("written");
+            let mut response = text("");
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            async move { Ok(response) }
         });
-        let mut response = text("");
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        async move { Ok(response) }
-    });
     let mut client = Client::connect_narrow(server.addr, 16 * 1024);
     client = client.secure(&identity.client(ALL_VERSIONS, &[])).expect("a handshake");
     client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: both\r\n\r\n");
@@ -777,7 +780,7 @@ fn an_upgraded_connection_that_is_split_goes_on_in_both_directions() {
 }
 
 /// A server within TLS that gives each delivery the next of so many watchers.
-fn watched(n: usize, options: Options, total: usize) -> (Running, Vec<Events>, Arc<ClientConfig>) {
+fn watched(n: usize, options: ServerOptions, total: usize) -> (Running, Vec<Events>, Arc<ClientConfig>) {
     let (observers, events): (Vec<_>, Vec<_>) = (0..n).map(|_| watcher()).unzip();
     let observers = Mutex::new(observers.into_iter());
     let bytes = Bytes::from(pattern(total, 91));
@@ -791,8 +794,8 @@ fn watched(n: usize, options: Options, total: usize) -> (Running, Vec<Events>, A
     (server, events, identity.client(ALL_VERSIONS, &[]))
 }
 
-fn patient() -> Options {
-    Options { confirm_timeout: NEVER, ..Options::default() }
+fn patient() -> ServerOptions {
+    ServerOptions { confirm_timeout: NEVER, ..ServerOptions::default() }
 }
 
 const MEDIUM: usize = 1_000_000;
@@ -828,7 +831,7 @@ fn deliveries_within_tls_are_confirmed_by_a_next_request_and_by_an_orderly_end()
 
 #[test]
 fn a_client_within_tls_that_says_nothing_more_is_acknowledged_in_time() {
-    let options = Options { confirm_timeout: Duration::from_millis(100), ..Options::default() };
+    let options = ServerOptions { confirm_timeout: Duration::from_millis(100), ..ServerOptions::default() };
     let (server, mut events, config) = watched(1, options, MEDIUM);
     let mut client = connect(&server, &config);
     assert_eq!(client.get("/", "").reply().body.len(), MEDIUM);
@@ -856,7 +859,7 @@ fn a_client_within_tls_that_leaves_has_acknowledged_no_more_than_it_got() {
 
 #[test]
 fn a_client_within_tls_that_stops_is_aborted_as_stalled() {
-    let options = Options { stall_timeout: SHORT, min_rate: u32::MAX, ..patient() };
+    let options = ServerOptions { stall_timeout: SHORT, min_rate: u32::MAX, ..patient() };
     for total in [300_000, MEDIUM, 32 * MEDIUM] {
         let (server, mut events, config) = watched(1, options.clone(), total);
         let client = Client::connect_narrow(server.addr, 16 * 1024);

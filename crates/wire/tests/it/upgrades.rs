@@ -106,7 +106,9 @@ fn only_who_asks_for_an_upgrade_is_promised_one() {
 }
 
 /// Hands every connection over to whoever receives.
-fn handing_over(options: outflow_wire::Options) -> (Running, std::sync::mpsc::Receiver<upgrade::Upgraded>) {
+fn handing_over(
+    options: outflow_wire::ServerOptions,
+) -> (Running, std::sync::mpsc::Receiver<upgrade::Upgraded>) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let server = crate::support::serve_with(options, 1, move |request| {
         let sender = sender.clone();
@@ -124,7 +126,7 @@ fn handing_over(options: outflow_wire::Options) -> (Running, std::sync::mpsc::Re
 
 #[test]
 fn a_connection_that_is_handed_over_carries_what_the_service_writes_until_it_closes() {
-    let (server, receiver) = handing_over(outflow_wire::Options::default());
+    let (server, receiver) = handing_over(outflow_wire::ServerOptions::default());
     let mut client = Client::connect(server.addr);
     assert_eq!(client.get("/plain", "").reply().text(), "plain");
     client.get("/", "").send("early");
@@ -145,7 +147,8 @@ fn a_connection_that_is_handed_over_carries_what_the_service_writes_until_it_clo
 
 #[test]
 fn a_connection_that_is_handed_over_still_counts() {
-    let options = outflow_wire::Options { max_connections: 1, ..outflow_wire::Options::default() };
+    let options =
+        outflow_wire::ServerOptions { max_connections: 1, ..outflow_wire::ServerOptions::default() };
     let (server, receiver) = handing_over(options);
     let mut first = Client::connect(server.addr);
     first.get("/", "").take_until(b"\r\n\r\n").expect("a head");
@@ -160,7 +163,7 @@ fn a_connection_that_is_handed_over_still_counts() {
 
 #[test]
 fn what_is_answered_to_head_or_with_an_error_is_not_handed_over() {
-    let (server, receiver) = handing_over(outflow_wire::Options::default());
+    let (server, receiver) = handing_over(outflow_wire::ServerOptions::default());
     let mut client = Client::connect(server.addr);
     client.send("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(client.reply_to_head().status, 200);

@@ -1,4 +1,4 @@
-//! Answers that are written already: the same as any others, only sooner.
+//! Answers built beforehand: the same as any others, only sooner.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Request, Response};
 use outflow_content::{
-    Content, ContentBody, EntityTag, Feed, FieldLines, FileSource, FileSpan, OpenFile, SpanError, Wait,
-    Written,
+    Content, ContentBody, EntityTag, Feed, FileSource, FileSpan, OpenFile, Prebuilt, PrebuiltAnswer,
+    SpanError, Wait,
 };
-use outflow_wire::{HttpService, RequestBody};
+use outflow_wire::{HttpService, PlainRequest, RequestBody};
 
 use crate::support::{Client, PATIENCE, assert_same, pattern, serve_service};
 
@@ -61,7 +61,7 @@ impl FileSource for Sealed {
 struct Service(Arc<Inner>);
 
 struct Inner {
-    contents: Vec<(String, Written)>,
+    contents: Vec<(String, Prebuilt)>,
     answered: AtomicUsize,
 }
 
@@ -77,7 +77,7 @@ impl Service {
         let describe = |content: Content, tag: &str| {
             let tag = EntityTag::strong(tag).expect("a tag");
             let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-            Written::new(content.etag(tag).last_modified(modified))
+            Prebuilt::new(content.etag(tag).last_modified(modified))
         };
         let contents = LENGTHS.iter().flat_map(|&len| {
             let in_memory = describe(Content::bytes(bytes.slice(..len)), &format!("m{len}"));
@@ -89,8 +89,8 @@ impl Service {
         Service(Arc::new(Inner { contents: contents.collect(), answered: AtomicUsize::new(0) }))
     }
 
-    fn find(&self, path: &str) -> Option<&Written> {
-        self.0.contents.iter().find(|(at, _)| at == path).map(|(_, written)| written)
+    fn find(&self, path: &str) -> Option<&Prebuilt> {
+        self.0.contents.iter().find(|(at, _)| at == path).map(|(_, prebuilt)| prebuilt)
     }
 
     /// How many requests were answered in the ordinary way.
@@ -104,18 +104,14 @@ impl HttpService for Service {
 
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ContentBody>, String> {
         self.0.answered.fetch_add(1, Ordering::SeqCst);
-        let written = self.find(request.uri().path()).ok_or("nothing there")?;
-        Ok(if request.headers().contains_key("x-lines") {
-            written.respond(request.method(), request.headers())
-        } else {
-            written.content().again().respond(request.method(), request.headers())
-        })
+        let prebuilt = self.find(request.uri().path()).ok_or("nothing there")?;
+        Ok(prebuilt.content().clone_unobserved().respond(request.method(), request.headers()))
     }
 
-    const HAS_USUAL: bool = true;
+    const HAS_PREBUILT: bool = true;
 
-    fn usual(&self, target: &str) -> Option<FieldLines> {
-        self.find(target)?.usual()
+    fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
+        self.find(request.target())?.answer()
     }
 }
 
@@ -140,10 +136,12 @@ fn they_are_the_same_as_others_whatever_their_length() {
             let head = client.send(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n")).reply_to_head();
             assert_eq!(service.answered(), before, "{path}");
             // A field that may decide something leads the long way round.
-            let long = client.get(&path, "Accept-Encoding: identity\r\n").reply();
-            let lines = client.get(&path, "Accept-Encoding: identity\r\nX-Lines: 1\r\n").reply();
-            assert_eq!(service.answered(), before + 2, "{path}");
-            for (what, reply) in [("usual", &usual), ("long", &long), ("lines", &lines)] {
+            let long = client.get(&path, "If-None-Match: \"other\"\r\n").reply();
+            assert_eq!(service.answered(), before + 1, "{path}");
+            // These decide nothing here.
+            let browser = client.get(&path, "Accept-Encoding: gzip\r\nConnection: keep-alive\r\n").reply();
+            assert_eq!(service.answered(), before + 1, "{path}");
+            for (what, reply) in [("usual", &usual), ("long", &long), ("browser", &browser)] {
                 assert_eq!(reply.status, 200, "{what} {path}");
                 assert_same(&reply.body, &bytes[..len], &format!("{what} {path}"));
                 assert_eq!(fields(&reply.headers), fields(&long.headers), "{what} {path}");
@@ -167,7 +165,7 @@ fn requests_that_come_together_are_answered_in_their_order() {
     let asked: Vec<(&str, usize, bool)> = (0..60)
         .map(|n| (["memory", "sealed"][n % 2], LENGTHS[n % 6], n % 5 == 0))
         .inspect(|(kind, len, long)| {
-            let line = if *long { "Accept-Encoding: gzip\r\n" } else { "" };
+            let line = if *long { "If-None-Match: \"other\"\r\n" } else { "" };
             requests.push_str(&format!("GET /{kind}/{len} HTTP/1.1\r\nHost: x\r\n{line}\r\n"));
         })
         .collect();

@@ -226,7 +226,7 @@ fn what_nobody_has_to_see_is_spliced() {
     let service = StoreService::new(store.unwrap(), &Settings::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let server = outflow_wire::Server::new(outflow_wire::Options::default());
+    let server = outflow_wire::Server::new(outflow_wire::ServerOptions::default());
     let (counters, handle) = (server.counters(), server.handle());
     let serving = std::thread::spawn(move || server.run([listener], 1, service));
     let mut client = Client::connect(addr);

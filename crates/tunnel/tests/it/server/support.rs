@@ -7,14 +7,14 @@ use std::time::Duration;
 use outflow_tunnel::server::Allow;
 use outflow_tunnel::server::{Nothing, Settings, TunnelService};
 use outflow_tunnel::server::{Secret, User, Users};
-use outflow_wire::{Handle, Listener, Options, Server};
+use outflow_wire::{ListenSocket, Server, ServerHandle, ServerOptions};
 
 pub(crate) use super::legs::*;
 
 /// A server that runs until it is dropped.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
-    handle: Handle,
+    handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -22,10 +22,10 @@ impl Running {
     pub(crate) fn with(settings: Settings) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let server = Server::new(Options { http2_cleartext: true, ..Options::default() });
+        let server = Server::new(ServerOptions { http2_cleartext: true, ..ServerOptions::default() });
         let handle = server.handle();
         let thread = std::thread::spawn(move || {
-            server.run([Listener::from(listener)], 2, TunnelService::new(Nothing, settings)).unwrap();
+            server.run([ListenSocket::from(listener)], 2, TunnelService::new(Nothing, settings)).unwrap();
         });
         Running { addr, handle, thread: Some(thread) }
     }

@@ -22,7 +22,9 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use outflow_content::Content;
-use outflow_wire::{Counters, Handle, HttpService, Listener, Options, RequestBody, Server, Tls};
+use outflow_wire::{
+    HttpService, ListenSocket, RequestBody, Server, ServerCounters, ServerHandle, ServerOptions, Tls,
+};
 use tower_service::Service;
 
 pub(crate) use client::Client;
@@ -40,14 +42,14 @@ pub(crate) type Answer = Result<Response<AnyBody>, String>;
 /// A server that runs until it is dropped.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) handle: Handle,
+    pub(crate) counters: Arc<ServerCounters>,
+    pub(crate) handle: ServerHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Running {
     /// Lets the connections end, and counts when nothing can be added any more.
-    pub(crate) fn counted(self) -> Arc<Counters> {
+    pub(crate) fn counted(self) -> Arc<ServerCounters> {
         let counters = Arc::clone(&self.counters);
         self.handle.drain(PATIENCE);
         self.join();
@@ -79,31 +81,31 @@ where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
-    serve_with(Options::default(), 1, service)
+    serve_with(ServerOptions::default(), 1, service)
 }
 
 /// Runs `service` with these options on so many threads.
-pub(crate) fn serve_with<F, A>(options: Options, threads: usize, service: F) -> Running
+pub(crate) fn serve_with<F, A>(options: ServerOptions, threads: usize, service: F) -> Running
 where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
-    run(options, threads, Listener::from, service)
+    run(options, threads, ListenSocket::from, service)
 }
 
 /// Runs `service` within TLS on one thread.
-pub(crate) fn serve_tls<F, A>(options: Options, tls: Arc<Tls>, service: F) -> Running
+pub(crate) fn serve_tls<F, A>(options: ServerOptions, tls: Arc<Tls>, service: F) -> Running
 where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
-    run(options, 1, |socket| Listener::with_tls(socket, tls), service)
+    run(options, 1, |socket| ListenSocket::with_tls(socket, tls), service)
 }
 
 fn run<F, A>(
-    options: Options,
+    options: ServerOptions,
     threads: usize,
-    listener: impl FnOnce(TcpListener) -> Listener,
+    listener: impl FnOnce(TcpListener) -> ListenSocket,
     service: F,
 ) -> Running
 where
@@ -115,13 +117,13 @@ where
 
 /// Runs a service that is not a tower `Service`, on one thread.
 pub(crate) fn serve_service(service: impl HttpService) -> Running {
-    run_service(Options::default(), 1, Listener::from, service)
+    run_service(ServerOptions::default(), 1, ListenSocket::from, service)
 }
 
 fn run_service(
-    options: Options,
+    options: ServerOptions,
     threads: usize,
-    listener: impl FnOnce(TcpListener) -> Listener,
+    listener: impl FnOnce(TcpListener) -> ListenSocket,
     service: impl HttpService,
 ) -> Running {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -134,12 +136,12 @@ fn run_service(
 }
 
 /// Runs `service` with HTTP/2 understood in the clear, on one thread.
-pub(crate) fn serve_h2<F, A>(options: Options, service: F) -> Running
+pub(crate) fn serve_h2<F, A>(options: ServerOptions, service: F) -> Running
 where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
-    serve_with(Options { http2_cleartext: true, ..options }, 1, service)
+    serve_with(ServerOptions { http2_cleartext: true, ..options }, 1, service)
 }
 
 /// Runs a server that answers every request with the content that `content` makes.
@@ -147,11 +149,11 @@ pub(crate) fn serve_content<F>(content: F) -> Running
 where
     F: Fn(&Request<RequestBody>) -> Content + Send + Sync + 'static,
 {
-    serve_content_with(Options::default(), content)
+    serve_content_with(ServerOptions::default(), content)
 }
 
 /// The same with these options.
-pub(crate) fn serve_content_with<F>(options: Options, content: F) -> Running
+pub(crate) fn serve_content_with<F>(options: ServerOptions, content: F) -> Running
 where
     F: Fn(&Request<RequestBody>) -> Content + Send + Sync + 'static,
 {

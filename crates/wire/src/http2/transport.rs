@@ -1,52 +1,57 @@
-//! The connection below the frames: what h2 writes is gathered, followed, sealed if need be, and sent.
+//! The connection below the frames: gathers what h2 writes, follows it, seals it if need be, and sends it.
 
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::Reason;
 use outflow_content::{AbortReason, Evidence, Watch};
+use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::CLOSING;
-use super::deliveries::{Deliveries, Place};
-use super::frames::{Resets, Scanner};
+use super::deliveries::{DeliveryPermit, StreamDeliveries};
+use super::frames::{FrameScanner, ResetScanner};
 use crate::connection::Connection;
 use crate::connection::buffer::Buffer;
-use crate::options::Options;
+use crate::options::ServerOptions;
 use crate::sys;
+
+/// How long a client has to close a connection on which nothing happens any more.
+///
+/// Bound: HTTP/2.
+pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Shared by h2, which reads and writes, by the streams' tasks, and by the connection's own.
 #[derive(Clone)]
-pub(crate) struct Line(Arc<Mutex<State>>);
+pub(crate) struct Http2Transport(Arc<Mutex<TransportState>>);
 
-struct State {
+struct TransportState {
     connection: Connection,
-    /// Read before it was known that this is HTTP/2.
+    /// Read before the version of HTTP was known.
     input: Buffer,
     /// Gathered: frames' heads are small, and a call or a record for each would cost more than copying.
     out: Buffer,
-    scanner: Scanner,
-    resets: Resets,
-    deliveries: Deliveries,
-    /// Since when the client has taken nothing of what is to be sent.
+    scanner: FrameScanner,
+    resets: ResetScanner,
+    deliveries: StreamDeliveries,
+    /// Since when the client has taken nothing.
     blocked: Option<Instant>,
     /// The client has ended its side in an orderly way.
     ended: bool,
     /// The socket has failed.
     failed: bool,
-    /// Why the connection is over, if it is.
-    over: Option<AbortReason>,
+    /// Why the connection ended, if it has.
+    end_reason: Option<AbortReason>,
 }
 
-impl State {
+impl TransportState {
     /// Hands everything that is gathered to the kernel.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.poll_sending(cx);
@@ -58,19 +63,19 @@ impl State {
                 self.blocked = None;
                 self.out = Buffer::none();
                 let position = self.connection.written();
-                self.deliveries.left(position);
+                self.deliveries.on_left(position);
             }
             Poll::Ready(Err(error)) => {
                 let kind = error.kind();
-                self.fails(kind);
+                self.on_error(kind);
             }
         }
         result
     }
 
-    /// A call has failed. If the first one does by EPIPE, the client had ended its side in good order before it answered by
-    /// RST what we said later: otherwise, Linux says ECONNRESET.
-    fn fails(&mut self, kind: io::ErrorKind) {
+    /// A call has failed. If the first one fails by EPIPE, the client had ended its side in an orderly way before it answered
+    /// later bytes by RST; otherwise, Linux gives ECONNRESET.
+    fn on_error(&mut self, kind: io::ErrorKind) {
         self.ended |= !self.failed && kind == io::ErrorKind::BrokenPipe;
         self.failed = true;
     }
@@ -114,13 +119,13 @@ impl State {
         self.connection.acked()
     }
 
-    /// The client has said `bytes`.
-    fn heard(&mut self, bytes: &[u8]) {
-        let State { resets, deliveries, connection, .. } = self;
+    /// `bytes` came from the client.
+    fn on_input(&mut self, bytes: &[u8]) {
+        let TransportState { resets, deliveries, connection, .. } = self;
         resets.scan(bytes, |stream, code| {
             let code = Reason::from(code);
-            // Who wants no more, but says that nothing is wrong, has got what was to be had. So has who takes the stream for
-            // closed already: curl does as soon as it has counted the body's bytes.
+            // A client that resets without an error has received all it needs. So has one that considers the stream closed:
+            // curl does once it has counted the body's bytes.
             if code != Reason::NO_ERROR && code != Reason::STREAM_CLOSED {
                 let why = AbortReason::Disconnected(format!("stream reset: {code}"));
                 deliveries.reset(stream, connection.acked(), &why);
@@ -130,90 +135,94 @@ impl State {
 }
 
 /// Dropped before the end: the server is stopping.
-impl Drop for State {
+impl Drop for TransportState {
     fn drop(&mut self) {
         if self.deliveries.is_pending() && !std::thread::panicking() {
-            let (acked, reason) = (self.acked(), self.connection.dropped());
-            let State { deliveries, connection, .. } = self;
-            deliveries.lose(acked, || sys::transport(connection.stream()).ok()).tell(&reason);
+            let (acked, reason) = (self.acked(), self.connection.drop_reason());
+            let TransportState { deliveries, connection, .. } = self;
+            deliveries.take_lost(acked, || sys::transport(connection.stream()).ok()).abort(&reason);
         }
     }
 }
 
-impl Line {
-    pub(crate) fn new(mut connection: Connection, input: Buffer) -> Line {
-        // Every byte is counted, since it is not known yet which of them will matter.
-        connection.track();
-        Line(Arc::new(Mutex::new(State {
+impl Http2Transport {
+    pub(crate) fn new(mut connection: Connection, input: Buffer) -> Http2Transport {
+        // Every byte is counted, because it is not known yet which ones will be observed.
+        connection.count_written();
+        Http2Transport(Arc::new(Mutex::new(TransportState {
             connection,
             input,
             out: Buffer::none(),
-            scanner: Scanner::default(),
-            resets: Resets::new(),
-            deliveries: Deliveries::new(),
+            scanner: FrameScanner::default(),
+            resets: ResetScanner::new(),
+            deliveries: StreamDeliveries::new(),
             blocked: None,
             ended: false,
             failed: false,
-            over: None,
+            end_reason: None,
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, TransportState> {
+        self.0.lock()
     }
 
-    /// What the connection says of itself, for its requests.
+    /// Reads properties of the connection, for its requests.
     pub(crate) fn describe<T>(&self, with: impl FnOnce(&Connection) -> T) -> T {
         with(&self.lock().connection)
     }
 
-    /// A body begins on `stream`; hears when its last byte has left.
-    pub(crate) fn begin(&self, stream: u32, watched: Option<(Watch, Place)>) -> oneshot::Receiver<()> {
+    /// A body begins on `stream`. The receiver resolves when its last byte has left.
+    pub(crate) fn begin(
+        &self,
+        stream: u32,
+        watched: Option<(Watch, DeliveryPermit)>,
+    ) -> oneshot::Receiver<()> {
         self.lock().deliveries.begin(stream, watched)
     }
 
-    /// A place among the deliveries that are pending.
-    pub(crate) async fn place(&self) -> Place {
-        let places = {
+    /// Waits for a share of the deliveries that may be pending.
+    pub(crate) async fn delivery_permit(&self) -> DeliveryPermit {
+        let permits = {
             let mut state = self.lock();
-            if state.deliveries.places.available_permits() == 0 {
-                // Whoever asks for so much need not be asked what has arrived. If there is nothing, the next answer to a
-                // ping makes room, or the clock.
+            if state.deliveries.permits.available_permits() == 0 {
+                // A client that requests so much need not confirm what has arrived. If nothing has, the next PONG or tick
+                // frees a permit.
                 let acked = state.acked();
-                let State { deliveries, connection, .. } = &mut *state;
-                deliveries.arrived(acked, || sys::transport(connection.stream()).ok());
+                let TransportState { deliveries, connection, .. } = &mut *state;
+                deliveries.complete_arrived(acked, || sys::transport(connection.stream()).ok());
                 deliveries.crowded.notify_one();
             }
-            Arc::clone(&state.deliveries.places)
+            Arc::clone(&state.deliveries.permits)
         };
         // The semaphore is never closed.
-        places.acquire_owned().await.ok()
+        permits.acquire_owned().await.ok()
     }
 
-    /// The body on `stream` does not go on, and nobody can say why.
-    pub(crate) fn forsake(&self, stream: u32) {
+    /// The body on `stream` does not go on, for an unknown reason.
+    pub(crate) fn abandon(&self, stream: u32) {
         let mut state = self.lock();
         let acked = state.acked();
         let Some(watch) = state.deliveries.give_up(stream, acked) else { return };
         drop(state);
-        watch.aborted(&self.forsaken());
+        watch.aborted(&self.abandon_reason());
     }
 
     /// Why a stream's task is dropped before its end.
-    pub(crate) fn forsaken(&self) -> AbortReason {
+    pub(crate) fn abandon_reason(&self) -> AbortReason {
         if std::thread::panicking() {
             return AbortReason::Dropped;
         }
         let state = self.lock();
-        state.over.clone().unwrap_or_else(|| state.connection.dropped())
+        state.end_reason.clone().unwrap_or_else(|| state.connection.drop_reason())
     }
 
     /// A permit for each byte that may be handed over.
-    pub(crate) fn room(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.lock().deliveries.room)
+    pub(crate) fn capacity(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.lock().deliveries.capacity)
     }
 
-    /// So many bytes were handed over, for as many permits.
+    /// `bytes` were handed over, for as many permits.
     pub(crate) fn queue(&self, stream: u32, bytes: usize) {
         self.lock().deliveries.queue(stream, bytes);
     }
@@ -225,43 +234,43 @@ impl Line {
         state.deliveries.give_up(stream, acked)
     }
 
-    /// Told when somebody waits for a place among the deliveries that are pending.
+    /// Notified when a delivery waits for a permit.
     pub(crate) fn crowded(&self) -> Arc<Notify> {
         Arc::clone(&self.lock().deliveries.crowded)
     }
 
-    /// True when there is no such place.
+    /// True when no permit is free.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.lock().deliveries.places.available_permits() == 0
+        self.lock().deliveries.permits.available_permits() == 0
     }
 
-    /// True while it is not known of some body whether it has arrived.
+    /// True while some body is not known to have arrived.
     pub(crate) fn is_pending(&self) -> bool {
         self.lock().deliveries.is_pending()
     }
 
-    /// Whether the client's program is to be asked now what has arrived, and how much had left. About what was
-    /// acknowledged so long ago, unless it is `urgent`.
-    pub(crate) fn ask(&self, after: Duration, urgent: bool) -> Option<u64> {
+    /// The number of bytes that have left, if a PING is to be sent now: for bodies acknowledged at least `after` ago, or for
+    /// any if it is `urgent`.
+    pub(crate) fn wants_ping(&self, after: Duration, urgent: bool) -> Option<u64> {
         let mut state = self.lock();
-        let asks = state.deliveries.ask(after) || (urgent && state.deliveries.wants_word());
-        asks.then(|| state.connection.written())
+        let wanted = state.deliveries.wants_ping(after) || (urgent && state.deliveries.has_unconfirmed());
+        wanted.then(|| state.connection.written())
     }
 
-    /// Looks how much has arrived. The reason if the client takes nothing any more.
-    pub(crate) fn look(&self, options: &Options) -> Result<(), AbortReason> {
+    /// Asks the kernel how much has arrived. The reason if the client takes nothing any more.
+    pub(crate) fn check_acks(&self, options: &ServerOptions) -> Result<(), AbortReason> {
         let mut state = self.lock();
         if state.blocked.is_some_and(|since| since.elapsed() >= options.stall_timeout) {
             return Err(AbortReason::Stalled);
         }
         if state.deliveries.is_pending() {
             let acked = state.acked();
-            let State { deliveries, connection, .. } = &mut *state;
+            let TransportState { deliveries, connection, .. } = &mut *state;
             let transport = || sys::transport(connection.stream()).ok();
-            if deliveries.places.available_permits() == 0 {
-                deliveries.arrived(acked, transport);
+            if deliveries.permits.available_permits() == 0 {
+                deliveries.complete_arrived(acked, transport);
             }
-            return deliveries.look(acked, options, transport);
+            return deliveries.on_acked(acked, options, transport);
         }
         Ok(())
     }
@@ -269,20 +278,20 @@ impl Line {
     /// The client's program has read what had left by `position`.
     pub(crate) fn confirm(&self, position: u64) {
         let mut state = self.lock();
-        let State { deliveries, connection, .. } = &mut *state;
+        let TransportState { deliveries, connection, .. } = &mut *state;
         deliveries.confirm(position, || sys::transport(connection.stream()).ok());
     }
 
     /// The connection has ended, in whatever way: settles what is known. If the end was an orderly one of ours, what has
     /// left is waited for, and then, for a while, the client's own end: closing at once would make the kernel send RST for
     /// what the client still says, which can destroy what is on its way to it.
-    pub(crate) async fn end(&self, reason: Option<AbortReason>, options: &Options) {
+    pub(crate) async fn end(&self, reason: Option<AbortReason>, options: &ServerOptions) {
         let ended = || AbortReason::Disconnected("the connection ended".to_owned());
-        self.lock().over = Some(reason.clone().unwrap_or_else(ended));
+        self.lock().end_reason = Some(reason.clone().unwrap_or_else(ended));
         if reason.is_none() {
             let mut pause = Duration::from_millis(1);
             let mut progress = (None, Instant::now());
-            while self.look(options).is_ok() {
+            while self.check_acks(options).is_ok() {
                 let (acked, written) = {
                     let state = self.lock();
                     (state.acked(), state.connection.written())
@@ -290,38 +299,41 @@ impl Line {
                 if progress.0 != acked {
                     progress = (acked, Instant::now());
                 }
-                let patience =
-                    if acked.is_none_or(|acked| acked >= written) { CLOSING } else { options.stall_timeout };
-                let waits = acked.is_some() && self.lock().deliveries.wants_word();
+                let patience = if acked.is_none_or(|acked| acked >= written) {
+                    CLOSE_TIME
+                } else {
+                    options.stall_timeout
+                };
+                let waits = acked.is_some() && self.lock().deliveries.has_unconfirmed();
                 if !waits && progress.1.elapsed() >= patience {
                     break;
                 }
-                if tokio::time::timeout(pause, poll_fn(|cx| self.poll_over(cx))).await.is_ok() {
+                if tokio::time::timeout(pause, poll_fn(|cx| self.poll_client_end(cx))).await.is_ok() {
                     break;
                 }
                 pause = (pause * 2).min(Duration::from_millis(250));
             }
         }
-        let _ = self.look(options);
+        let _ = self.check_acks(options);
         let mut state = self.lock();
         let acked = state.acked();
-        let State { deliveries, connection, ended, .. } = &mut *state;
+        let TransportState { deliveries, connection, ended, .. } = &mut *state;
         if *ended {
             // An orderly end of the client's confirms what it has acknowledged.
             deliveries.complete_acked(Evidence::Confirmed);
         }
-        let reason = reason.unwrap_or_else(|| connection.dropped());
-        deliveries.lose(acked, || sys::transport(connection.stream()).ok()).tell(&reason);
+        let reason = reason.unwrap_or_else(|| connection.drop_reason());
+        deliveries.take_lost(acked, || sys::transport(connection.stream()).ok()).abort(&reason);
     }
 
-    /// Reads on, for nobody, until the client has ended or broken the connection.
-    fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads and discards until the client has ended or broken the connection.
+    fn poll_client_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        let mut room = [0; 4096];
+        let mut space = [0; 4096];
         loop {
-            let mut room = ReadBuf::new(&mut room);
-            match ready!(state.connection.poll_read(cx, &mut room)) {
-                Ok(()) if room.filled().is_empty() => {
+            let mut space = ReadBuf::new(&mut space);
+            match ready!(state.connection.poll_read(cx, &mut space)) {
+                Ok(()) if space.filled().is_empty() => {
                     state.ended = true;
                     return Poll::Ready(());
                 }
@@ -331,61 +343,65 @@ impl Line {
         }
     }
 
-    /// Ends our side in an orderly way, as far as the kernel takes it at once: for a client that does not answer.
+    /// Ends our side in an orderly way, as far as the kernel takes it at once: for clients that do not answer.
     pub(crate) fn close(&self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = Pin::new(&mut self.clone()).poll_shutdown(&mut cx);
     }
 
-    /// Ends the connection at once and without order.
-    pub(crate) fn cut(&self, reason: &AbortReason) {
+    /// Resets the connection.
+    pub(crate) fn reset(&self, reason: &AbortReason) {
         let mut state = self.lock();
-        state.over = Some(reason.clone());
+        state.end_reason = Some(reason.clone());
         let acked = state.acked();
-        let State { deliveries, connection, .. } = &mut *state;
-        let lost = deliveries.lose(acked, || sys::transport(connection.stream()).ok());
-        state.connection.cut(reason);
-        lost.tell(reason);
+        let TransportState { deliveries, connection, .. } = &mut *state;
+        let lost = deliveries.take_lost(acked, || sys::transport(connection.stream()).ok());
+        state.connection.reset(reason);
+        lost.abort(reason);
     }
 }
 
-impl AsyncRead for Line {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for Http2Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         if !state.input.is_empty() {
-            let n = state.input.filled().len().min(room.remaining());
-            let before = room.filled().len();
-            room.put_slice(&state.input.filled()[..n]);
-            state.heard(&room.filled()[before..]);
+            let n = state.input.filled().len().min(space.remaining());
+            let before = space.filled().len();
+            space.put_slice(&state.input.filled()[..n]);
+            state.on_input(&space.filled()[before..]);
             state.input.consume(n);
             if state.input.is_empty() {
                 state.input = Buffer::none();
             }
             return Poll::Ready(Ok(()));
         }
-        let before = room.filled().len();
-        if let Err(error) = ready!(state.connection.poll_read(cx, room)) {
-            state.fails(error.kind());
+        let before = space.filled().len();
+        if let Err(error) = ready!(state.connection.poll_read(cx, space)) {
+            state.on_error(error.kind());
             return Poll::Ready(Err(error));
         }
-        state.ended |= room.filled().len() == before;
-        state.heard(&room.filled()[before..]);
+        state.ended |= space.filled().len() == before;
+        state.on_input(&space.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Http2Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
         let state = &mut *state;
-        if state.out.room() == 0 {
+        if state.out.capacity_left() == 0 {
             ready!(state.poll_out(cx))?;
             state.out = Buffer::borrow();
         }
-        let n = bytes.len().min(state.out.room());
+        let n = bytes.len().min(state.out.capacity_left());
         state.out.push(&bytes[..n]);
-        let State { scanner, deliveries, .. } = state;
-        scanner.scan(&bytes[..n], |part| deliveries.leaving(part));
+        let TransportState { scanner, deliveries, .. } = state;
+        scanner.scan(&bytes[..n], |part| deliveries.add_leaving(part));
         Poll::Ready(Ok(n))
     }
 
@@ -400,7 +416,7 @@ impl AsyncWrite for Line {
         }
         ready!(state.poll_out(cx))?;
         rustix::net::shutdown(state.connection.stream(), Shutdown::Write)?;
-        // Our end counts as one byte (tails).
+        // Our FIN counts as one byte (`delivery`).
         state.connection.wrote(1);
         Poll::Ready(Ok(()))
     }
