@@ -1,4 +1,5 @@
-//! The example as its users see it: what the client gets and what the program prints, on either server.
+//! The example as its users see it: what the client gets and what the program prints, on either
+//! server.
 
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::TcpStream;
@@ -45,8 +46,8 @@ impl Program {
         (String::from_utf8(answer).expect("text").to_lowercase(), body)
     }
 
-    /// What is printed about one delivery of `total` bytes: checks the order and the sums, and gives back the
-    /// line that says how it ended.
+    /// What is printed about one delivery of `total` bytes: checks the order and the sums, and
+    /// gives back the line that says how it ended.
     fn ending(&mut self, total: u64) -> String {
         let mut next = || self.lines.next().expect("a line").expect("text");
         assert_eq!(next(), format!("started: {total} bytes to send"));

@@ -1,5 +1,5 @@
-//! Any bytes as a request's head, PROXY header and chunked body: never a panic, and what was read does not depend on
-//! how the bytes were cut.
+//! Any bytes as a request's head, PROXY header and chunked body: never a panic, and what was read
+//! does not depend on how the bytes were cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

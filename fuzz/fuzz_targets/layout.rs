@@ -1,5 +1,5 @@
-//! Any entries as an archive: the layout's length is the sum of its spans, and the bytes from any offset
-//! are the same as those of the whole from there.
+//! Any entries as an archive: the layout's length is the sum of its spans, and the bytes from any
+//! offset are the same as those of the whole from there.
 #![no_main]
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use outflow_content::{Span, SpanError, Spans};
-use outflow_zip::{Archive, Bodies, File, LayoutBuilder};
+use outflow_zip::{Archive, ArchiveFile, Bodies, LayoutBuilder};
 
 #[derive(arbitrary::Arbitrary, Debug)]
 struct Input {
@@ -51,7 +51,7 @@ fuzz_target!(|input: Input| {
     let mut sizes = Vec::new();
     for entry in input.entries.iter().take(64) {
         let added = match entry {
-            Entry::File { name, size, modified, known, executable } => builder.file(File {
+            Entry::File { name, size, modified, known, executable } => builder.file(ArchiveFile {
                 name,
                 size: u64::from(*size),
                 modified: *modified,
@@ -61,7 +61,7 @@ fuzz_target!(|input: Input| {
             }),
             Entry::Huge { name, size, known } => {
                 small = false;
-                builder.file(File {
+                builder.file(ArchiveFile {
                     name,
                     size: *size,
                     modified: None,

@@ -1,5 +1,5 @@
-//! Any `Range` and conditional fields: the answer is framed exactly, and each part is the slice that it
-//! says it is.
+//! Any `Range` and conditional fields: the answer is framed exactly, and each part is the slice
+//! that it says it is.
 #![no_main]
 
 use bytes::Bytes;

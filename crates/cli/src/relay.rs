@@ -52,7 +52,8 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
 
-    /// Maximum number of clients of one target; when all targets are full, clients are refused [default: no limit]
+    /// Maximum number of clients of one target; when all targets are full, clients are refused
+    /// [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_per_target: Option<u32>,
 
@@ -164,7 +165,8 @@ fn serve(options: &RelayArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The requested number of clients, or as many as there are descriptors for: each needs one, and its target another.
+/// The requested number of clients, or as many as there are descriptors for: each needs one, and
+/// its target another.
 fn max_connections(asked: Option<u32>) -> usize {
     let limit = (limits::max_connections(None) / 2).saturating_sub(OWN_DESCRIPTOR_PAIRS).max(1);
     let asked = asked.map_or(limit, |n| n as usize);

@@ -1,4 +1,5 @@
-//! Prints what a plan of a million entries costs: `cargo run --release -p outflow-zip --example million`.
+//! Prints what a plan of a million entries costs: `cargo run --release -p outflow-zip --example
+//! million`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use outflow_content::{Span, SpanError, Spans};
-use outflow_zip::{Archive, Bodies, File, LayoutBuilder};
+use outflow_zip::{Archive, ArchiveFile, Bodies, LayoutBuilder};
 
 const ENTRIES: usize = 1_000_000;
 
@@ -41,8 +42,13 @@ fn main() {
         let mut builder = LayoutBuilder::with_capacity(ENTRIES, 40 * ENTRIES);
         for i in 0..ENTRIES {
             let name = name(i * order % ENTRIES);
-            let file =
-                File { name, size: 1_000_000, modified: Some(i as i64), crc32: Some(1), ..File::default() };
+            let file = ArchiveFile {
+                name,
+                size: 1_000_000,
+                modified: Some(i as i64),
+                crc32: Some(1),
+                ..ArchiveFile::default()
+            };
             builder.file(file).expect("safe and short");
         }
         let layout = Arc::new(builder.finish().expect("a terabyte is no trouble"));

@@ -9,48 +9,53 @@ use bytes::Bytes;
 use outflow_content::{FeedSpan, Span, SpanError, Spans};
 
 use crate::feed::{CentralFeed, EntryFeed};
-use crate::layout::Place;
+use crate::layout::LayoutPosition;
 use crate::record::CENTRAL_CRC_END;
 use crate::{Form, Layout};
 
-/// About how many bytes of headers are made at once.
-pub(crate) const HEADERS: u64 = 64 * 1024;
-
-/// Where an archive gets its entries' bytes from, and the CRCs that its layout did not know.
+/// Bytes of headers that one span encodes, approximately.
 ///
-/// It is never asked about folders, nor about files without bytes.
+/// Bound: archives.
+pub(crate) const HEADER_BATCH: u64 = 64 * 1024;
+
+/// Provides the bytes of an archive's entries, and CRCs that the layout does not know.
+///
+/// Never called for folders, nor for files without bytes.
 pub trait Bodies: Send + Sync + 'static {
-    /// The run of `len` bytes from `offset` of the file of `entry`, or the first part of it (never empty; then
-    /// it is asked for the rest). In the stored form it leaves as it is: a file span goes by `sendfile`.
+    /// Returns `len` bytes from `offset` of the file of `entry`, or a first part of them, which is
+    /// never empty; another call asks for the rest. A span of a stored entry is sent unchanged: a
+    /// file span by `sendfile`.
     ///
     /// # Errors
-    /// [`SpanError`] when the bytes cannot be had. The delivery is cut then.
+    /// [`SpanError`] when the bytes cannot be read. It ends the delivery.
     fn body(&self, entry: usize, offset: u64, len: u64) -> Result<Span, SpanError>;
 
-    /// The CRC-32 of `entry` if it is known by now. Never waits. Asked for [`Form::Streamed`] only.
+    /// The CRC-32 of `entry` if it is known by now. Never waits. Called for [`Form::Streamed`]
+    /// only.
     fn crc32(&self, entry: usize) -> Option<u32>;
 
-    /// Computes the CRC-32 of `entry` by reading all of it: for a Range that needs it before the bytes have
-    /// flowed. It should be remembered for [`Bodies::crc32`].
+    /// Computes the CRC-32 of `entry` by reading the whole file, for a Range that needs it before
+    /// the bytes were sent. The implementation should store it for [`Bodies::crc32`].
     fn compute_crc32(&self, entry: usize) -> Pin<Box<dyn Future<Output = Result<u32, SpanError>> + Send>>;
 
-    /// The CRC-32 of `entry` was learned because all its bytes flowed, from the first to the last. Not
-    /// told when [`Bodies::crc32`] knew it. Should be remembered, or it will be computed for the central directory.
+    /// Reports the CRC-32 of `entry` after all of its bytes were sent in order, unless
+    /// [`Bodies::crc32`] knew it. An implementation that does not store it computes it again for
+    /// the central directory.
     fn learned_crc32(&self, entry: usize, crc32: u32);
 }
 
 /// A layout and the bodies of its entries: the spans of an archive.
 ///
-/// A header says what a reader will check the bytes against, and more than one delivery may send a part of
-/// them. So there is one CRC for each entry: bytes that turn out to have another one than was promised end in an
-/// error instead of a descriptor. Nobody ever holds a wrong archive that looks complete.
+/// Readers check the bytes against the CRC in the headers, and several deliveries may each send a
+/// part of an archive. So every entry has one CRC: bytes with another CRC end in an error instead
+/// of a descriptor, and no client holds a wrong archive that looks complete.
 pub struct Archive<B: ?Sized> {
     layout: Arc<Layout>,
     bodies: Arc<B>,
 }
 
 impl<B: Bodies + ?Sized> Archive<B> {
-    /// An archive of this layout, whose entries' bytes come from `bodies`.
+    /// Joins a layout with the bytes of its entries.
     #[must_use]
     pub fn new(layout: Arc<Layout>, bodies: Arc<B>) -> Archive<B> {
         Archive { layout, bodies }
@@ -71,8 +76,8 @@ impl<B: Bodies + ?Sized> Archive<B> {
         self.layout.crc32(entry).or_else(|| self.bodies.crc32(entry))
     }
 
-    /// Asks the bodies once more whether `crc32` is the one CRC of the entry.
-    pub(crate) fn agreed(&self, entry: usize, crc32: u32) -> Result<u32, SpanError> {
+    /// Compares `crc32` with the CRC that [`Bodies::crc32`] reports by now.
+    pub(crate) fn confirm_crc32(&self, entry: usize, crc32: u32) -> Result<u32, SpanError> {
         match self.bodies.crc32(entry) {
             Some(promised) if promised != crc32 => Err(SpanError::Changed {
                 name: self.layout.name(entry).to_owned(),
@@ -111,8 +116,8 @@ impl<B: Bodies + ?Sized> Archive<B> {
         }
     }
 
-    /// The local header of a stored entry from its `at`th byte on, and those after it as long as nothing but
-    /// headers comes: folders and files without bytes.
+    /// The local header of a stored entry from its `at`th byte, with the headers that follow
+    /// directly: those of folders and of files without bytes.
     fn local_headers(&self, first: usize, at: u64) -> Bytes {
         let mut out = Vec::new();
         for entry in first..self.layout.entries() {
@@ -120,7 +125,7 @@ impl<B: Bodies + ?Sized> Archive<B> {
                 break;
             }
             self.layout.entry(entry).put_local(&mut out);
-            if self.layout.size(entry) > 0 || out.len() as u64 >= HEADERS {
+            if self.layout.size(entry) > 0 || out.len() as u64 >= HEADER_BATCH {
                 break;
             }
         }
@@ -143,18 +148,18 @@ impl<B: Bodies + ?Sized> Archive<B> {
         self.layout.entry(entry).with_crc32(crc32).put_central(out);
     }
 
-    /// The CRC-32 for an entry's central record from its `at`th byte on, if that can be had at once.
+    /// The CRC-32 for an entry's central record from its `at`th byte, if no computation is needed.
     pub(crate) fn central_crc32(&self, entry: usize, at: u64) -> Option<u32> {
         if at >= CENTRAL_CRC_END { Some(0) } else { self.known_crc32(entry) }
     }
 
-    /// The central directory from the `at`th byte of the record of `first` on: as much as can be made at once, or
-    /// a feed that computes what is missing.
+    /// The central directory from the `at`th byte of the record of `first`: the records whose CRC
+    /// is known, or a feed that computes missing CRCs.
     fn central_span(&self, first: usize, at: u64) -> Span {
         let entries = self.layout.entries();
         let mut out = Vec::new();
         let mut entry = first;
-        while entry < entries && (out.len() as u64) < HEADERS + at {
+        while entry < entries && (out.len() as u64) < HEADER_BATCH + at {
             let at = if entry == first { at } else { 0 };
             let Some(crc32) = self.central_crc32(entry, at) else { break };
             self.put_central(entry, crc32, &mut out);
@@ -167,7 +172,7 @@ impl<B: Bodies + ?Sized> Archive<B> {
             return Span::Memory(Bytes::from(out).slice(at as usize..));
         }
         let mut len = 0;
-        while entry < entries && len < HEADERS + at {
+        while entry < entries && len < HEADER_BATCH + at {
             len += self.layout.entry(entry).central_len();
             entry += 1;
         }
@@ -189,17 +194,17 @@ impl<B: Bodies + ?Sized> Spans for Archive<B> {
         self.layout.len()
     }
 
-    /// A binary search, and the encoding of what lies there: never a walk over the entries.
+    /// A binary search, and the encoding of the bytes there. Never iterates over all entries.
     fn span_at(&self, offset: u64) -> Result<Span, SpanError> {
-        match self.layout.place(offset) {
-            Place::Entry { entry, at } => self.entry_span(entry, at),
-            Place::Central { entry, at } => Ok(self.central_span(entry, at)),
-            Place::End { at } => {
+        match self.layout.position(offset) {
+            LayoutPosition::Entry { entry, at } => self.entry_span(entry, at),
+            LayoutPosition::Central { entry, at } => Ok(self.central_span(entry, at)),
+            LayoutPosition::End { at } => {
                 let mut out = Vec::new();
                 self.layout.end().put(&mut out);
                 Ok(Span::Memory(Bytes::from(out).slice(at as usize..)))
             }
-            Place::Beyond => Ok(Span::Memory(Bytes::new())),
+            LayoutPosition::Beyond => Ok(Span::Memory(Bytes::new())),
         }
     }
 }

@@ -1,40 +1,41 @@
-//! Turns a list of files into a layout, in one pass and in the order in which they come.
+//! Turns a list of files into a layout, in one pass and in their order.
 
-use crate::layout::{MAX_LEN, Record};
-use crate::name::{Kind, MAX_NAME, Names, Place};
-use crate::record::{Entry, framed_len};
+use crate::layout::{LayoutRecord, MAX_LEN};
+use crate::name::{MAX_NAME, NamePlacement, NameSet, NamedKind};
+use crate::record::{EntryHeader, framed_len};
 use crate::{Form, Layout};
 
-/// Changes whenever the same files would make other bytes: an ETag of before must not match then.
+/// Part of the ETag. Change it whenever the same files would give other bytes: older ETags must not
+/// match.
 const LAYOUT_VERSION: &[u8] = b"outflow-zip 1\n";
 
 /// One file of an archive.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct File<'a> {
+pub struct ArchiveFile<'a> {
     /// Path inside the archive, separated by `/`. The builder makes it safe and unique.
     pub name: &'a str,
     /// Length in bytes.
     pub size: u64,
-    /// Seconds since 1970-01-01T00:00:00Z, if known. Without it there is no timestamp, and 1980-01-01 where
-    /// the format must have a date.
+    /// Seconds since 1970-01-01T00:00:00Z, if known. Without it there is no timestamp, and
+    /// 1980-01-01 where the format must have a date.
     pub modified: Option<i64>,
-    /// The CRC-32 if it is known: such a file is [`Form::Stored`], any other [`Form::Streamed`]. A file without
-    /// bytes is always stored, whatever this says.
+    /// The CRC-32 if it is known. With it a file is [`Form::Stored`], without [`Form::Streamed`]. A
+    /// file without bytes is always stored.
     pub crc32: Option<u32>,
     /// Mode 0755 instead of 0644.
     pub executable: bool,
-    /// Any number that changes whenever the bytes may have changed. It is part of the ETag and nothing else.
+    /// A number that changes whenever the bytes may have changed. Only the ETag depends on it.
     pub version: u64,
 }
 
 /// Collects files and folders for a [`Layout`].
 ///
 /// ```
-/// use outflow_zip::{File, LayoutBuilder};
+/// use outflow_zip::{ArchiveFile, LayoutBuilder};
 ///
 /// let mut builder = LayoutBuilder::new();
-/// let a = builder.file(File { name: "docs/a.txt", size: 10, ..File::default() })?;
-/// let b = builder.file(File { name: "docs/a.txt", size: 20, ..File::default() })?;
+/// let a = builder.file(ArchiveFile { name: "docs/a.txt", size: 10, ..ArchiveFile::default() })?;
+/// let b = builder.file(ArchiveFile { name: "docs/a.txt", size: 20, ..ArchiveFile::default() })?;
 /// builder.directory("empty", None)?;
 /// let layout = builder.finish()?;
 /// assert_eq!(layout.name(a), "docs/a.txt");
@@ -43,11 +44,11 @@ pub struct File<'a> {
 /// ```
 #[derive(Debug)]
 pub struct LayoutBuilder {
-    records: Vec<Record>,
-    names: Names,
-    /// Where the next entry begins.
+    records: Vec<LayoutRecord>,
+    names: NameSet,
+    /// Offset of the next entry.
     offset: u64,
-    digest: Digest,
+    digest: LayoutDigest,
 }
 
 impl Default for LayoutBuilder {
@@ -63,34 +64,35 @@ impl LayoutBuilder {
         LayoutBuilder::with_capacity(0, 0)
     }
 
-    /// A builder with room for `entries` entries whose names have `name_bytes` bytes together.
+    /// A builder with capacity for `entries` entries whose names have `name_bytes` bytes in total.
     #[must_use]
     pub fn with_capacity(entries: usize, name_bytes: usize) -> LayoutBuilder {
         LayoutBuilder {
             records: Vec::with_capacity(entries),
-            names: Names::with_capacity(entries, name_bytes),
+            names: NameSet::with_capacity(entries, name_bytes),
             offset: 0,
-            digest: Digest::new(),
+            digest: LayoutDigest::new(),
         }
     }
 
     /// Adds a file and returns its index: 0 for the first entry, 1 for the second and so on.
     ///
-    /// What the name has in it that some system cannot store becomes `_`; empty, `.` and `..` parts go; parts of
-    /// more than 255 bytes are shortened; a name that is taken gets a number. [`Layout::name`] has the result.
+    /// Characters that a system cannot store become `_`; empty, `.` and `..` parts are removed;
+    /// parts of more than 255 bytes are shortened; a name that is taken gets a number.
+    /// [`Layout::name`] has the result.
     ///
     /// # Errors
-    /// [`LayoutError`]. The builder is as before then, and can go on without that file.
-    pub fn file(&mut self, file: File<'_>) -> Result<usize, LayoutError> {
+    /// [`LayoutError`]. The builder is unchanged then, and can continue without that file.
+    pub fn file(&mut self, file: ArchiveFile<'_>) -> Result<usize, LayoutError> {
         let (form, crc32) = match (file.size, file.crc32) {
-            // Never deflated: some readers stumble over a deflated nothing (sharpcompress PR #452).
+            // Never deflated: some readers fail on an empty deflated entry (sharpcompress PR #452).
             (0, _) => (Form::Stored, 0),
             (_, Some(crc32)) => (Form::Stored, crc32),
             (_, None) => (Form::Streamed, 0),
         };
-        self.names.place(file.name, Kind::File)?;
+        self.names.place(file.name, NamedKind::File)?;
         let Some(framed) = framed_len(form, file.size) else { return Err(self.too_large(file.size)) };
-        let entry = Entry {
+        let entry = EntryHeader {
             name: "",
             offset: self.offset,
             size: file.size,
@@ -104,18 +106,18 @@ impl LayoutBuilder {
         self.push(entry, file.version)
     }
 
-    /// Adds a folder of its own, for one that would be missing because nothing is in it, or for its time. Returns
-    /// its index, and that of the first if the folder has been added before.
+    /// Adds an entry for a folder, which an empty folder needs, and one whose time matters. Returns its
+    /// index, or the first index if the folder was added before.
     ///
     /// The name is made safe like a file's.
     ///
     /// # Errors
-    /// [`LayoutError`]. The builder can go on without that folder then.
+    /// [`LayoutError`]. The builder can continue without that folder then.
     pub fn directory(&mut self, name: &str, modified: Option<i64>) -> Result<usize, LayoutError> {
-        if let Place::Known(start) = self.names.place(name, Kind::Directory)? {
+        if let NamePlacement::Known(start) = self.names.place(name, NamedKind::Directory)? {
             return Ok(self.records.partition_point(|record| record.name_end() <= start));
         }
-        let entry = Entry {
+        let entry = EntryHeader {
             name: "",
             offset: self.offset,
             size: 0,
@@ -129,7 +131,7 @@ impl LayoutBuilder {
         self.push(entry, 0)
     }
 
-    /// The layout of all that was added.
+    /// Returns the layout of all entries.
     ///
     /// # Errors
     /// [`LayoutError::TooLarge`].
@@ -140,15 +142,15 @@ impl LayoutBuilder {
         Layout::new(records, names, offset, digest.finish()).ok_or(LayoutError::TooLarge)
     }
 
-    /// Takes the name that was found, for an entry that is complete but for it.
-    fn push(&mut self, entry: Entry<'_>, version: u64) -> Result<usize, LayoutError> {
-        let entry = Entry { name: self.names.placed(), ..entry };
+    /// Completes an entry by the name that was found, and adds it.
+    fn push(&mut self, entry: EntryHeader<'_>, version: u64) -> Result<usize, LayoutError> {
+        let entry = EntryHeader { name: self.names.placed(), ..entry };
         let Some(end) = entry.end().filter(|end| *end <= MAX_LEN) else {
             return Err(self.too_large(entry.size));
         };
         self.digest.entry(&entry, version);
         // A name that was found ends within 32 bits.
-        self.records.push(Record::new(&entry, self.names.placed_end() as u32));
+        self.records.push(LayoutRecord::new(&entry, self.names.placed_end() as u32));
         self.names.commit();
         self.offset = end;
         Ok(self.records.len() - 1)
@@ -159,38 +161,41 @@ impl LayoutBuilder {
     }
 }
 
-/// The hash behind the ETag: of everything that decides about a byte, and of the versions.
+/// The hash behind the ETag: of everything that determines a byte, and of the versions.
 #[derive(Debug)]
-struct Digest {
+struct LayoutDigest {
     hasher: blake3::Hasher,
     /// Hashing is several times faster in large pieces.
     buffer: Vec<u8>,
 }
 
-impl Digest {
+impl LayoutDigest {
     const PIECE: usize = 64 * 1024;
 
-    fn new() -> Digest {
-        Digest { hasher: blake3::Hasher::new(), buffer: LAYOUT_VERSION.to_vec() }
+    fn new() -> LayoutDigest {
+        LayoutDigest { hasher: blake3::Hasher::new(), buffer: LAYOUT_VERSION.to_vec() }
     }
 
-    /// Each entry says how long its name is, so that no two lists of entries read alike.
-    fn entry(&mut self, entry: &Entry<'_>, version: u64) {
+    /// The length of each name is part of it, so that different lists of entries never hash the same bytes.
+    /// Destructured in full: a new field of the header has to be hashed or left out on purpose.
+    fn entry(&mut self, entry: &EntryHeader<'_>, version: u64) {
+        let EntryHeader { name, offset: _, size, framed: _, crc32, modified, form, directory, executable } =
+            *entry;
         let flags = [
-            u8::from(entry.form == Form::Streamed),
-            u8::from(entry.directory),
-            u8::from(entry.executable),
-            u8::from(entry.modified.is_some()),
+            u8::from(form == Form::Streamed),
+            u8::from(directory),
+            u8::from(executable),
+            u8::from(modified.is_some()),
         ];
         let out = &mut self.buffer;
-        out.extend_from_slice(&(entry.name.len() as u64).to_le_bytes());
-        out.extend_from_slice(entry.name.as_bytes());
-        out.extend_from_slice(&entry.size.to_le_bytes());
-        out.extend_from_slice(&entry.modified.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&(name.len() as u64).to_le_bytes());
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&modified.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&flags);
-        out.extend_from_slice(&entry.crc32.to_le_bytes());
+        out.extend_from_slice(&crc32.to_le_bytes());
         out.extend_from_slice(&version.to_le_bytes());
-        if out.len() >= Digest::PIECE {
+        if out.len() >= LayoutDigest::PIECE {
             self.hasher.update(out);
             out.clear();
         }
@@ -210,19 +215,19 @@ impl Digest {
 pub enum LayoutError {
     /// A name is longer than 4,096 bytes even after its parts were shortened.
     #[error(
-        "the name {name:?}... has more than {MAX_NAME} bytes, which no system can unpack: \
+        "the name {name:?}... has more than {MAX_NAME} bytes, which no system can extract; \
         leave the file out or use a shorter path"
     )]
     NameTooLong {
-        /// How the name begins.
+        /// The first characters of the name.
         name: String,
     },
     /// All names together have more than 4 GiB.
-    #[error("the names of all files have more than 4 GiB: take fewer files into one archive")]
+    #[error("the names of all files have more than 4 GiB; select fewer files for one archive")]
     NamesTooLong,
     /// With this file the archive would be longer than a file can be.
     #[error(
-        "{name} of {size} bytes would make the archive longer than {MAX_LEN} bytes: \
+        "{name} of {size} bytes would make the archive longer than {MAX_LEN} bytes; \
         leave it out or make several archives"
     )]
     FileTooLarge {
@@ -232,7 +237,7 @@ pub enum LayoutError {
         size: u64,
     },
     /// With the central directory the archive would be longer than a file can be.
-    #[error("the archive would be longer than {MAX_LEN} bytes: make several archives")]
+    #[error("the archive would be longer than {MAX_LEN} bytes; make several archives")]
     TooLarge,
 }
 

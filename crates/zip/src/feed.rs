@@ -1,4 +1,4 @@
-//! Bytes of an archive that have to wait for something: framed files, and records that need a CRC.
+//! Bytes of an archive that need reading or computing: framed files, and records without a CRC.
 
 use std::future::Future;
 use std::ops::Range;
@@ -11,15 +11,18 @@ use outflow_content::{Feed, FeedSpan, Span, SpanError};
 use crate::framing::{FRAMED_BLOCK, Framer};
 use crate::{Archive, Bodies};
 
-/// Most bytes in a chunk: two blocks.
-const CHUNK: u64 = 2 * FRAMED_BLOCK;
-/// A chunk of this size leaves although more would fit, when the next bytes are not there yet.
-const WORTHWHILE: usize = 64 * 1024;
+/// Maximum size of a chunk of a streamed entry: two blocks.
+///
+/// Bound: archives.
+const MAX_CHUNK: u64 = 2 * FRAMED_BLOCK;
+/// A chunk of this size is returned when the next bytes have not arrived.
+const MIN_EARLY_CHUNK: usize = 64 * 1024;
 
-type Chunk = Option<Result<Bytes, SpanError>>;
+type FeedItem = Option<Result<Bytes, SpanError>>;
 type ComputedCrc32 = Pin<Box<dyn Future<Output = Result<u32, SpanError>> + Send>>;
 
-/// A streamed entry from any offset to its end: local header, blocks, descriptor. A small file is one chunk.
+/// A streamed entry from any offset to its end: local header, blocks, descriptor. A small file fits
+/// in one chunk.
 pub(crate) struct EntryFeed<B: ?Sized> {
     archive: Archive<B>,
     entry: usize,
@@ -28,7 +31,7 @@ pub(crate) struct EntryFeed<B: ?Sized> {
     header_len: u64,
     len: u64,
     framer: Framer,
-    /// Bytes of the file that are not framed yet, and where more come from.
+    /// Bytes of the file that are not framed yet, and their source.
     raw: Bytes,
     source: Option<FeedSpan>,
     out: Vec<u8>,
@@ -36,7 +39,7 @@ pub(crate) struct EntryFeed<B: ?Sized> {
 }
 
 impl<B: Bodies + ?Sized> EntryFeed<B> {
-    /// From the `at`th byte of the entry on.
+    /// Starts at the `at`th byte of the entry.
     pub(crate) fn new(archive: Archive<B>, entry: usize, at: u64) -> EntryFeed<B> {
         let range = archive.layout().entry_range(entry);
         let body = archive.layout().body_range(entry);
@@ -58,37 +61,37 @@ impl<B: Bodies + ?Sized> EntryFeed<B> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<FeedItem> {
         if self.at >= self.len {
             return Poll::Ready(None);
         }
         if self.out.capacity() == 0 {
-            self.out.reserve_exact(CHUNK.min(self.len - self.at) as usize);
+            self.out.reserve_exact(MAX_CHUNK.min(self.len - self.at) as usize);
         }
         if self.at < self.header_len {
-            // A header has less than 4,200 bytes: it fits into any chunk that goes on after it.
+            // A header has less than 4,200 bytes, so it fits into a chunk that continues after it.
             self.out.extend_from_slice(&self.archive.local_header(self.entry)[self.at as usize..]);
             self.at = self.header_len;
         }
         while !self.framer.is_done() {
             let before = self.out.len();
-            self.framer.frame(&mut self.raw, &mut self.out, CHUNK as usize);
+            self.framer.frame(&mut self.raw, &mut self.out, MAX_CHUNK as usize);
             self.at += (self.out.len() - before) as u64;
             if self.framer.is_done() {
                 break;
             }
-            if self.out.len() as u64 >= CHUNK {
+            if self.out.len() as u64 >= MAX_CHUNK {
                 return self.flush();
             }
             match self.poll_raw(cx)? {
                 Poll::Ready(raw) => self.raw = raw,
-                Poll::Pending if self.out.len() >= WORTHWHILE => return self.flush(),
+                Poll::Pending if self.out.len() >= MIN_EARLY_CHUNK => return self.flush(),
                 Poll::Pending => return Poll::Pending,
             }
         }
         let known = self.framer.crc32().or_else(|| self.archive.known_crc32(self.entry)).is_some();
         if !known && !self.out.is_empty() {
-            // It may take reading the whole file: not for a reader who wants no descriptor.
+            // Computing it may read the whole file, and the client may not want the descriptor.
             return self.flush();
         }
         let crc32 = ready!(self.poll_crc32(cx))?;
@@ -99,7 +102,7 @@ impl<B: Bodies + ?Sized> EntryFeed<B> {
         self.flush()
     }
 
-    fn flush(&mut self) -> Poll<Chunk> {
+    fn flush(&mut self) -> Poll<FeedItem> {
         Poll::Ready(Some(Ok(Bytes::from(std::mem::take(&mut self.out)))))
     }
 
@@ -133,8 +136,8 @@ impl<B: Bodies + ?Sized> EntryFeed<B> {
         }
     }
 
-    /// The CRC-32 for the descriptor: that of the bytes if all of them flowed here, or else the one that the
-    /// bodies know or compute.
+    /// The CRC-32 for the descriptor: that of the bytes if all of them flowed here, or else the one
+    /// that the bodies know or compute.
     fn poll_crc32(&mut self, cx: &mut Context<'_>) -> Poll<Result<u32, SpanError>> {
         let Some(crc32) = self.framer.crc32() else {
             return poll_crc32(&self.archive, self.entry, &mut self.computing, cx);
@@ -142,13 +145,14 @@ impl<B: Bodies + ?Sized> EntryFeed<B> {
         if self.archive.bodies().crc32(self.entry).is_none() {
             self.archive.bodies().learned_crc32(self.entry, crc32);
         }
-        // Asked after it was told: of two deliveries that saw different bytes at the same time, one fails.
-        Poll::Ready(self.archive.agreed(self.entry, crc32))
+        // Checked after reporting: of two deliveries that saw different bytes at the same time, one
+        // fails.
+        Poll::Ready(self.archive.confirm_crc32(self.entry, crc32))
     }
 }
 
 impl<B: Bodies + ?Sized> Feed for EntryFeed<B> {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<FeedItem> {
         let chunk = ready!(self.poll(cx));
         if matches!(chunk, Some(Err(_))) {
             self.at = self.len;
@@ -157,23 +161,24 @@ impl<B: Bodies + ?Sized> Feed for EntryFeed<B> {
     }
 }
 
-/// Records of the central directory whose CRCs may have to be computed. What is before such a record leaves
-/// first, so that nothing is computed for a reader who wants no more.
+/// Records of the central directory whose CRCs may have to be computed. Records before such a one
+/// are returned first, so that nothing is computed for a client that stops there.
 pub(crate) struct CentralFeed<B: ?Sized> {
     archive: Archive<B>,
     entries: Range<usize>,
-    /// Bytes of the first record that are not wanted.
+    /// Bytes of the first record to leave out.
     skip: u64,
     computing: Option<ComputedCrc32>,
 }
 
 impl<B: Bodies + ?Sized> CentralFeed<B> {
-    /// The records of `entries`, but for the first `skip` bytes, which all belong to the first.
+    /// The records of `entries` without the first `skip` bytes, all of which belong to the first
+    /// record.
     pub(crate) fn new(archive: Archive<B>, entries: Range<usize>, skip: u64) -> CentralFeed<B> {
         CentralFeed { archive, entries, skip, computing: None }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<FeedItem> {
         let mut out = Vec::new();
         while !self.entries.is_empty() {
             let entry = self.entries.start;
@@ -196,7 +201,7 @@ impl<B: Bodies + ?Sized> CentralFeed<B> {
 }
 
 impl<B: Bodies + ?Sized> Feed for CentralFeed<B> {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<FeedItem> {
         let chunk = ready!(self.poll(cx));
         if matches!(chunk, Some(Err(_))) {
             self.entries.start = self.entries.end;
@@ -217,5 +222,5 @@ fn poll_crc32<B: Bodies + ?Sized>(
     }
     let future = computing.get_or_insert_with(|| archive.bodies().compute_crc32(entry));
     let crc32 = ready!(future.as_mut().poll(cx))?;
-    Poll::Ready(archive.agreed(entry, crc32))
+    Poll::Ready(archive.confirm_crc32(entry, crc32))
 }

@@ -1,4 +1,4 @@
-//! "Stored" deflate blocks: bytes that every inflater reads, at a length known before the first of them.
+//! "Stored" deflate blocks: every inflater reads them, and their length is known in advance.
 //!
 //! ```text
 //! +----------+----------+----------+-----------------------+
@@ -7,29 +7,30 @@
 //! +----------+----------+----------+-----------------------+
 //! ```
 //!
-//! A block's header begins on a byte boundary, because what precedes it ends on one: so the three header
-//! bits (BFINAL, BTYPE = 00) and the padding are one byte. A file without bytes is one empty last block.
+//! A block's header begins on a byte boundary, because what precedes it ends on one: so the three
+//! header bits (BFINAL, BTYPE = 00) and the padding are one byte. A file without bytes is one empty
+//! last block.
 
 use bytes::{Buf, Bytes};
 
-/// Most bytes in one block (RFC 1951, section 3.2.4: LEN has 16 bits).
+/// Maximum size of a block (RFC 1951, section 3.2.4: LEN has 16 bits).
 pub(crate) const BLOCK: u64 = 65_535;
 const HEADER: u64 = 5;
 /// A full block with its header.
 pub(crate) const FRAMED_BLOCK: u64 = HEADER + BLOCK;
 
-/// Length of `size` bytes in their blocks, or `None` when that is no number of 64 bits.
+/// Length of `size` bytes in blocks, or `None` when it exceeds 64 bits.
 pub(crate) fn framed_len(size: u64) -> Option<u64> {
     size.checked_add(HEADER * size.div_ceil(BLOCK).max(1))
 }
 
-/// Frames a file's bytes, beginning at any offset of the framed ones.
+/// Frames the bytes of a file from any offset of the framed bytes.
 #[derive(Debug)]
 pub(crate) struct Framer {
     size: u64,
     end: u64,
     at: u64,
-    /// Of all bytes so far; `None` when the first of them did not pass here.
+    /// The CRC-32 of all bytes so far; `None` when framing did not start with the first byte.
     crc32: Option<crc32fast::Hasher>,
 }
 
@@ -41,7 +42,7 @@ impl Framer {
         framer
     }
 
-    /// The file's next byte that is needed: all before it are framed or were not asked for.
+    /// Offset in the file of the next byte to frame.
     pub(crate) fn raw_offset(&self) -> u64 {
         let (block, within) = (self.at / FRAMED_BLOCK, self.at % FRAMED_BLOCK);
         (block * BLOCK + within.saturating_sub(HEADER)).min(self.size)
@@ -52,7 +53,7 @@ impl Framer {
         self.at >= self.end
     }
 
-    /// The CRC-32 of the file, if all of it passed here.
+    /// The CRC-32 of the file, if all of it was framed here.
     pub(crate) fn crc32(&self) -> Option<u32> {
         if !self.is_done() {
             return None;
@@ -60,8 +61,8 @@ impl Framer {
         self.crc32.clone().map(crc32fast::Hasher::finalize)
     }
 
-    /// Moves bytes from `raw` to `out`, with the headers between them, until one of them is exhausted:
-    /// `out` is not grown beyond `limit` bytes.
+    /// Moves bytes from `raw` to `out`, with block headers between them, until `raw` is empty or
+    /// `out` has `limit` bytes.
     pub(crate) fn frame(&mut self, raw: &mut Bytes, out: &mut Vec<u8>, limit: usize) {
         while !self.is_done() && out.len() < limit {
             let room = (limit - out.len()) as u64;

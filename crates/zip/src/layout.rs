@@ -1,17 +1,17 @@
-//! The layout of an archive: where each byte lies. Everything else is asked of it.
+//! The layout of an archive: where each byte lies. Length, ETag, ranges and bytes all come from it.
 
 use std::ops::Range;
 
-use crate::record::{self, End, Entry};
+use crate::record::{self, EndRecord, EntryHeader};
 
-/// How an entry's bytes are framed.
+/// How the bytes of an entry are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// The CRC-32 is known: the file's bytes as they are, CRC and sizes in the local header, no data
-    /// descriptor. Every reader takes it, and the bytes can go by `sendfile`.
+    /// The CRC-32 is known: the file's bytes unchanged, CRC and sizes in the local header, no data
+    /// descriptor. Every reader accepts it, and `sendfile` can send the bytes.
     Stored,
-    /// The CRC-32 is not known yet: method 8 with "stored" deflate blocks and a data descriptor. The length is
-    /// exact all the same: `n + 5 * max(1, ceil(n / 65535))` bytes for a file of `n`.
+    /// The CRC-32 is not known yet: method 8 with "stored" deflate blocks and a data descriptor.
+    /// The length is still exact: `n + 5 * max(1, ceil(n / 65535))` bytes for a file of `n`.
     Streamed,
 }
 
@@ -20,9 +20,9 @@ pub enum Form {
 /// Functions that take an `entry` panic when there is no entry of that index.
 #[derive(Debug)]
 pub struct Layout {
-    records: Vec<Record>,
+    records: Vec<LayoutRecord>,
     names: String,
-    /// Where each [`STEP`]th record of the central directory begins, from the directory's start.
+    /// Offset in the central directory of each [`STEP`]th record.
     milestones: Vec<u64>,
     directory: u64,
     directory_len: u64,
@@ -30,15 +30,15 @@ pub struct Layout {
     etag: [u8; 16],
 }
 
-/// How many records of the central directory lie between two milestones.
+/// Records of the central directory between two milestones.
 const STEP: usize = 64;
 
-/// An entry in 32 bytes. A million of them are 32 MB, and that is most of what a layout needs.
+/// An entry in 32 bytes. Records are most of a layout's memory: 32 MB for a million.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct LayoutRecord {
     offset: u64,
     size: u64,
-    /// Where its name ends in [`Layout::names`]; it begins where the one before ends.
+    /// End of its name in [`Layout::names`]; it starts at the end of the one before.
     name_end: u32,
     crc32: u32,
     modified_low: u32,
@@ -51,13 +51,13 @@ const DIRECTORY: u8 = 2;
 const EXECUTABLE: u8 = 4;
 const DATED: u8 = 8;
 
-impl Record {
-    /// The record of an entry whose name ends at `name_end` of all names. Times beyond 48 bits of seconds,
-    /// four million years from now, are clamped.
-    pub(crate) fn new(entry: &Entry<'_>, name_end: u32) -> Record {
+impl LayoutRecord {
+    /// The record of an entry whose name ends at `name_end` of all names. Times beyond 48 bits of
+    /// seconds, four million years from now, are clamped.
+    pub(crate) fn new(entry: &EntryHeader<'_>, name_end: u32) -> LayoutRecord {
         let modified = entry.modified.unwrap_or(0).clamp(-1 << 47, (1 << 47) - 1);
         let flag = |condition: bool, bit: u8| if condition { bit } else { 0 };
-        Record {
+        LayoutRecord {
             offset: entry.offset,
             size: entry.size,
             name_end,
@@ -89,23 +89,28 @@ impl Record {
     }
 }
 
-/// What lies at an offset.
+/// The part of an archive at an offset.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum LayoutPosition {
     /// The `at`th byte of an entry, from its local header to its descriptor.
     Entry { entry: usize, at: u64 },
     /// The `at`th byte of the record of `entry` in the central directory.
     Central { entry: usize, at: u64 },
     /// The `at`th byte of the records after it.
     End { at: u64 },
-    /// Nothing: the archive has ended.
+    /// Past the end of the archive.
     Beyond,
 }
 
 impl Layout {
-    /// Completes a layout from its records, the first of which begins at 0 and the last of which ends at
-    /// `directory`. `None` when the archive would be longer than [`MAX_LEN`] bytes.
-    pub(crate) fn new(records: Vec<Record>, names: String, directory: u64, etag: [u8; 16]) -> Option<Layout> {
+    /// Completes a layout from its records, the first of which begins at 0 and the last of which
+    /// ends at `directory`. `None` when the archive would be longer than [`MAX_LEN`] bytes.
+    pub(crate) fn new(
+        records: Vec<LayoutRecord>,
+        names: String,
+        directory: u64,
+        etag: [u8; 16],
+    ) -> Option<Layout> {
         let mut layout = Layout {
             milestones: Vec::with_capacity(records.len().div_ceil(STEP)),
             records,
@@ -115,7 +120,8 @@ impl Layout {
             len: 0,
             etag,
         };
-        // Names are bounded by 4 GiB and entries by their names, so that this sum stays far below 2^64.
+        // Names are bounded by 4 GiB and entries by their names, so that this sum stays far below
+        // 2^64.
         for entry in 0..layout.entries() {
             if entry.is_multiple_of(STEP) {
                 layout.milestones.push(layout.directory_len);
@@ -139,8 +145,9 @@ impl Layout {
         self.len == 0
     }
 
-    /// The opaque part of a strong ETag: 32 hexadecimal digits that depend on every byte of the archive, by way
-    /// of names, sizes, times, modes, forms, CRCs and versions. Equal on every machine.
+    /// The opaque part of a strong ETag: 32 hexadecimal digits that depend on every byte of the
+    /// archive, by way of names, sizes, times, modes, forms, CRCs and versions. Equal on every
+    /// machine.
     #[must_use]
     pub fn etag(&self) -> String {
         self.etag.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -183,7 +190,8 @@ impl Layout {
         self.records[entry].modified()
     }
 
-    /// The entry's CRC-32, if it was known when the layout was made. 0 for folders and files without bytes.
+    /// The entry's CRC-32, if it was known when the layout was made. 0 for folders and files
+    /// without bytes.
     #[must_use]
     pub fn crc32(&self, entry: usize) -> Option<u32> {
         let record = &self.records[entry];
@@ -193,21 +201,22 @@ impl Layout {
     /// Memory of the layout on the heap, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.records.capacity() * size_of::<Record>()
+        self.records.capacity() * size_of::<LayoutRecord>()
             + self.names.capacity()
             + self.milestones.capacity() * size_of::<u64>()
     }
 
-    /// The entry that the byte at `offset` belongs to (its headers included). `None` from the central directory on.
+    /// The entry that contains the byte at `offset`, headers included. `None` from the central
+    /// directory on.
     #[must_use]
     pub fn entry_at(&self, offset: u64) -> Option<usize> {
-        match self.place(offset) {
-            Place::Entry { entry, .. } => Some(entry),
+        match self.position(offset) {
+            LayoutPosition::Entry { entry, .. } => Some(entry),
             _ => None,
         }
     }
 
-    /// Where the entry's bytes lie in the archive, in their framing, without header and descriptor.
+    /// The range of the entry's framed bytes in the archive, without header and descriptor.
     #[must_use]
     pub fn body_range(&self, entry: usize) -> Range<u64> {
         let entry = self.entry(entry);
@@ -215,21 +224,21 @@ impl Layout {
         start..start + entry.framed
     }
 
-    /// Where the entry lies in the archive, from the first byte of its header to the last of its descriptor.
+    /// The range of the entry in the archive, from its header to its descriptor.
     #[must_use]
     pub fn entry_range(&self, entry: usize) -> Range<u64> {
         let end = self.records.get(entry + 1).map_or(self.directory, |next| next.offset);
         self.records[entry].offset..end
     }
 
-    /// What the records of an entry say.
-    pub(crate) fn entry(&self, entry: usize) -> Entry<'_> {
+    /// The values in the headers of an entry.
+    pub(crate) fn entry(&self, entry: usize) -> EntryHeader<'_> {
         let record = &self.records[entry];
-        Entry {
+        EntryHeader {
             name: self.name(entry),
             offset: record.offset,
             size: record.size,
-            // The builder refused every file whose framed length is no number.
+            // The builder refuses files whose framed length overflows.
             framed: record::framed_len(record.form(), record.size).unwrap_or(u64::MAX),
             crc32: record.crc32,
             modified: record.modified(),
@@ -239,23 +248,24 @@ impl Layout {
         }
     }
 
-    /// What the records at the end say.
-    pub(crate) fn end(&self) -> End {
-        End { entries: self.records.len() as u64, offset: self.directory, len: self.directory_len }
+    /// The values in the records at the end.
+    pub(crate) fn end(&self) -> EndRecord {
+        EndRecord { entries: self.records.len() as u64, offset: self.directory, len: self.directory_len }
     }
 
-    /// Finds what lies at `offset`: a binary search, and fewer than [`STEP`] steps in the central directory.
-    pub(crate) fn place(&self, offset: u64) -> Place {
+    /// Finds the part at `offset`: a binary search, and fewer than [`STEP`] steps in the central
+    /// directory.
+    pub(crate) fn position(&self, offset: u64) -> LayoutPosition {
         let Some(at) = offset.checked_sub(self.directory) else {
             // The first entry begins at 0, so that at least one begins at or before any offset.
             let entry = self.records.partition_point(|record| record.offset <= offset) - 1;
-            return Place::Entry { entry, at: offset - self.records[entry].offset };
+            return LayoutPosition::Entry { entry, at: offset - self.records[entry].offset };
         };
         if offset >= self.len {
-            return Place::Beyond;
+            return LayoutPosition::Beyond;
         }
         if at >= self.directory_len {
-            return Place::End { at: at - self.directory_len };
+            return LayoutPosition::End { at: at - self.directory_len };
         }
         // The first milestone is at 0.
         let milestone = self.milestones.partition_point(|start| *start <= at) - 1;
@@ -263,7 +273,7 @@ impl Layout {
         loop {
             let len = self.entry(entry).central_len();
             if at < len {
-                return Place::Central { entry, at };
+                return LayoutPosition::Central { entry, at };
             }
             at -= len;
             entry += 1;
@@ -271,5 +281,7 @@ impl Layout {
     }
 }
 
-/// The longest archive: file offsets of every system have 63 bits.
+/// Maximum length of an archive, in bytes: file offsets have 63 bits.
+///
+/// Bound: archives.
 pub(crate) const MAX_LEN: u64 = i64::MAX as u64;

@@ -1,9 +1,9 @@
-//! Names that open everywhere: made safe, and unique without ever comparing one with all others.
+//! Names that open everywhere: made safe, and unique without comparing each with all others.
 //!
-//! Safe: `/` between parts, nothing absolute, no drive, no `.` or `..`, none of the characters that Windows
-//! cannot store. Unique: not even a file and a folder may share a name, because macOS stops there with
-//! "error -21". Who comes later gets a number: `a (1).txt`; a folder in the way of a file moves with all that
-//! is in it.
+//! Safe: `/` between parts, nothing absolute, no drive, no `.` or `..`, none of the characters that
+//! Windows cannot store. Unique: not even a file and a folder may share a name, because macOS stops
+//! there with "error -21". A later name gets a number: `a (1).txt`; a folder in the way of a file
+//! moves with all that is in it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,47 +11,50 @@ use std::fmt::Write;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use crate::LayoutError;
-use crate::table::{By, Table, Taken};
+use crate::table::{NameTable, TakenBy, TakenName};
 
-/// Longest name in bytes. The format has room for 65,535 (APPNOTE 4.4.10), file systems for 4,096 at the most.
+/// Maximum length of a name, in bytes. The format allows 65,535 (APPNOTE 4.4.10), file systems
+/// 4,096.
+///
+/// Bound: archives.
 pub(crate) const MAX_NAME: usize = 4096;
-/// Longest part of a name between two slashes, in bytes. What most file systems take.
+/// Maximum length of a part between two slashes, in bytes, as most file systems have it.
 const MAX_PART: usize = 255;
-/// Longest extension that is kept when a part is shortened or numbered.
+/// Maximum length of an extension that is kept when a part is shortened or numbered, in bytes.
 const MAX_EXTENSION: usize = 32;
-/// Room for a number in a part: ` (4294967295)`.
+/// Maximum length of a number in a part: ` (4294967295)`.
 const NUMBER: usize = 13;
-/// What a name becomes when nothing of it can stay.
+/// The name for a part of which nothing remains.
 const NAMELESS: &str = "_";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum NamedKind {
     File,
     Directory,
 }
 
-/// All names of an archive while it is being built: [`Names::place`] finds the place for a name, and
-/// [`Names::commit`] takes it.
+/// All names of an archive while it is being built: [`NameSet::place`] finds the place for a name,
+/// and [`NameSet::commit`] takes it.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct NameSet {
     /// All committed names, one after the other.
     all: String,
-    table: Table,
-    /// Random keys, so that nobody can make names collide. They decide about speed, never about names.
+    table: NameTable,
+    /// Random keys, so that names cannot be made to collide. They affect speed, never names.
     keys: RandomState,
-    /// For names that were taken: the next number to try. Without it, 40,000 files of one name would take
-    /// minutes (zip_tricks PR #14). The key is a hash, to be of one size.
+    /// The next number to try for names that were taken. Without it, 40,000 files of one name take
+    /// minutes (zip_tricks PR #14). The keys are hashes, for a fixed size.
     next: HashMap<[u8; 16], u64>,
-    /// For folders in the way of a file: the whole path, and what its last part is called instead.
+    /// For folders that a file's name displaces: the whole path, and the new name of its last part.
     moved: HashMap<String, String>,
-    /// The folder of the last name: most names are in the same as the one before.
+    /// The folder of the last name: most names share it with the one before.
     parent: Parent,
-    found: Found,
-    /// Kept for its memory only.
+    found: NameLookup,
+    /// A buffer, kept to be reused.
     wished: String,
 }
 
-/// A folder as it was asked for, as it is in the archive, and the hasher as it is after its parts.
+/// A folder as requested and as in the archive, and the state of the hasher after its parts.
 #[derive(Debug)]
 struct Parent {
     wished: String,
@@ -59,41 +62,41 @@ struct Parent {
     hasher: DefaultHasher,
 }
 
-/// The place that was found for a name.
+/// The safe and unique name that was found.
 #[derive(Debug)]
-struct Found {
+struct NameLookup {
     placed: String,
     hash: u64,
-    kind: Kind,
-    /// Folders that come into being with it: each one's length as a part of `placed`, and its hash.
+    kind: NamedKind,
+    /// Folders that it creates: the length of each as a prefix of `placed`, and its hash.
     parents: Vec<(u16, u64)>,
-    /// Not committed, so that [`Names::parent`] may be a folder that is not in the table.
+    /// Not committed: [`NameSet::parent`] may be a folder that is not in the table.
     open: bool,
 }
 
-/// What has become of a name.
+/// The result of [`NameSet::place`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// It has a place, and waits for [`Names::commit`].
+pub(crate) enum NamePlacement {
+    /// The name is free; [`NameSet::commit`] takes it.
     Free,
     /// The folder has an entry already; its name begins here in all names.
     Known(u32),
 }
 
-impl Names {
-    pub(crate) fn with_capacity(entries: usize, bytes: usize) -> Names {
+impl NameSet {
+    pub(crate) fn with_capacity(entries: usize, bytes: usize) -> NameSet {
         let keys = RandomState::new();
-        Names {
+        NameSet {
             all: String::with_capacity(bytes),
-            table: Table::with_capacity(entries),
+            table: NameTable::with_capacity(entries),
             next: HashMap::new(),
             moved: HashMap::new(),
             parent: Parent::root(&keys),
             keys,
-            found: Found {
+            found: NameLookup {
                 placed: String::new(),
                 hash: 0,
-                kind: Kind::File,
+                kind: NamedKind::File,
                 parents: Vec::new(),
                 open: false,
             },
@@ -101,8 +104,8 @@ impl Names {
         }
     }
 
-    /// Finds the safe and unique name for `name`; [`Names::placed`] tells it.
-    pub(crate) fn place(&mut self, name: &str, kind: Kind) -> Result<Place, LayoutError> {
+    /// Finds the safe and unique name for `name`; [`NameSet::placed`] returns it.
+    pub(crate) fn place(&mut self, name: &str, kind: NamedKind) -> Result<NamePlacement, LayoutError> {
         if std::mem::take(&mut self.found.open) {
             self.parent = Parent::root(&self.keys);
         }
@@ -115,7 +118,7 @@ impl Names {
         };
         self.wished = wished;
         let place = place.ok_or_else(|| LayoutError::name_too_long(name))?;
-        if place == Place::Free && u32::try_from(self.placed_end()).is_err() {
+        if place == NamePlacement::Free && u32::try_from(self.placed_end()).is_err() {
             return Err(LayoutError::NamesTooLong);
         }
         Ok(place)
@@ -133,32 +136,34 @@ impl Names {
 
     /// Takes the name that was found.
     pub(crate) fn commit(&mut self) {
-        let Names { all, table, keys, found, .. } = self;
+        let NameSet { all, table, keys, found, .. } = self;
         // `place` has checked that all names end within 32 bits, and this one within 16.
         let start = all.len() as u32;
         let len = found.placed.trim_end_matches('/').len() as u16;
         all.push_str(&found.placed);
         for (len, hash) in found.parents.drain(..) {
-            table.put(hash, Taken { start, len, by: By::Parent }, all, |taken| hash_of(keys, all, taken));
+            table.put(hash, TakenName { start, len, by: TakenBy::Parent }, all, |taken| {
+                hash_of(keys, all, taken)
+            });
         }
-        let by = if found.kind == Kind::File { By::File } else { By::Directory };
-        table.put(found.hash, Taken { start, len, by }, all, |taken| hash_of(keys, all, taken));
+        let by = if found.kind == NamedKind::File { TakenBy::File } else { TakenBy::Directory };
+        table.put(found.hash, TakenName { start, len, by }, all, |taken| hash_of(keys, all, taken));
         found.open = false;
     }
 
-    /// All names, without what was needed to find them.
+    /// Returns all names and frees the table.
     pub(crate) fn into_all(self) -> String {
-        let Names { mut all, table, .. } = self;
+        let NameSet { mut all, table, .. } = self;
         drop(table);
         all.shrink_to_fit();
         all
     }
 
     /// `None` when the name becomes too long.
-    fn place_safe(&mut self, wished: &str, kind: Kind) -> Option<Place> {
+    fn place_safe(&mut self, wished: &str, kind: NamedKind) -> Option<NamePlacement> {
         let folder_len = match kind {
-            Kind::File => wished.rfind('/').unwrap_or(0),
-            Kind::Directory => wished.len(),
+            NamedKind::File => wished.rfind('/').unwrap_or(0),
+            NamedKind::Directory => wished.len(),
         };
         let folder = &wished[..folder_len];
         self.found.open = true;
@@ -168,20 +173,20 @@ impl Names {
         self.found.kind = kind;
         self.found.placed.clone_from(&self.parent.placed);
         match kind {
-            Kind::Directory => {
+            NamedKind::Directory => {
                 self.found.hash = self.parent.hasher.finish();
                 match self.find(&self.found.placed, self.found.hash) {
-                    Some(Taken { by: By::Directory, start, .. }) => {
+                    Some(TakenName { by: TakenBy::Directory, start, .. }) => {
                         self.found.open = false;
-                        return Some(Place::Known(start));
+                        return Some(NamePlacement::Known(start));
                     }
                     Some(_) => {}
-                    // The last of the folders that come into being is this one.
+                    // The last folder to create is the entry itself.
                     None => drop(self.found.parents.pop()),
                 }
                 self.found.placed.push('/');
             }
-            Kind::File => {
+            NamedKind::File => {
                 let part = wished[folder_len..].trim_start_matches('/');
                 push_part(&mut self.found.placed, part);
                 self.found.hash = with_part(&self.parent.hasher, part).finish();
@@ -195,10 +200,10 @@ impl Names {
                 }
             }
         }
-        (self.found.placed.len() <= MAX_NAME).then_some(Place::Free)
+        (self.found.placed.len() <= MAX_NAME).then_some(NamePlacement::Free)
     }
 
-    /// Makes `folder` the current one, past files that are in its way.
+    /// Makes `folder` the current one, renamed where a file has its name.
     fn enter(&mut self, folder: &str) {
         let mut placed = String::with_capacity(folder.len());
         let mut hasher = self.keys.build_hasher();
@@ -210,12 +215,12 @@ impl Names {
                 push_part(&mut placed, &part);
                 let after = with_part(&hasher, &part);
                 match self.find(&placed, after.finish()) {
-                    Some(Taken { by: By::File, .. }) => {
-                        part = Cow::Owned(self.detour(&placed, base, &hasher, &part))
+                    Some(TakenName { by: TakenBy::File, .. }) => {
+                        part = Cow::Owned(self.renamed_folder(&placed, base, &hasher, &part))
                     }
                     Some(_) => break after,
                     None => {
-                        // Too long for 16 bits is too long for a name: nothing of it will be committed.
+                        // Longer than 16 bits is longer than MAX_NAME, so this is never committed.
                         let len = u16::try_from(placed.len()).unwrap_or(u16::MAX);
                         self.found.parents.push((len, after.finish()));
                         break after;
@@ -226,8 +231,9 @@ impl Names {
         self.parent = Parent { wished: folder.to_owned(), placed, hasher };
     }
 
-    /// What to call the last part of the folder `path` (after `base` bytes), because a file has its name.
-    fn detour(&mut self, path: &str, base: usize, hasher: &DefaultHasher, part: &str) -> String {
+    /// The new name of the last part of the folder `path` (after `base` bytes), whose name a file
+    /// has.
+    fn renamed_folder(&mut self, path: &str, base: usize, hasher: &DefaultHasher, part: &str) -> String {
         if let Some(other) = self.moved.get(path) {
             return other.clone();
         }
@@ -238,10 +244,10 @@ impl Names {
 
     /// A part that is free in `folder`: the stem, a number, the extension.
     fn numbered(&mut self, folder: &str, hasher: &DefaultHasher, (stem, extension): (&str, &str)) -> String {
-        // Shortened before the number is looked up: two long names that become one are numbered as one.
+        // Shortened before the lookup: two long names that become equal share their numbers.
         let stem = cut(stem, MAX_PART - NUMBER - extension.len());
         let mut key = blake3::Hasher::new();
-        // No safe name has a NUL in it.
+        // A safe name contains no NUL.
         for text in [folder, "\0", stem, "\0", extension] {
             key.update(text.as_bytes());
         }
@@ -252,7 +258,7 @@ impl Names {
         let mut part = String::new();
         loop {
             part.clear();
-            // Writing to a string cannot fail.
+            // Writing to a String cannot fail.
             let _ = write!(part, "{stem} ({number}){extension}");
             number += 1;
             let mut path = String::with_capacity(folder.len() + 1 + part.len());
@@ -265,7 +271,7 @@ impl Names {
         }
     }
 
-    fn find(&self, path: &str, hash: u64) -> Option<Taken> {
+    fn find(&self, path: &str, hash: u64) -> Option<TakenName> {
         self.table.get(hash, path, &self.all)
     }
 }
@@ -276,12 +282,12 @@ impl Parent {
     }
 }
 
-fn hash_of(keys: &RandomState, all: &str, taken: Taken) -> u64 {
+fn hash_of(keys: &RandomState, all: &str, taken: TakenName) -> u64 {
     let parts = all[taken.range()].split('/');
     parts.fold(keys.build_hasher(), |hasher, part| with_part(&hasher, part)).finish()
 }
 
-/// Names are hashed part by part, so that a folder's hasher goes on to what is in it.
+/// Names are hashed part by part, so that the hasher of a folder continues with its contents.
 fn with_part(hasher: &DefaultHasher, part: &str) -> DefaultHasher {
     let mut hasher = hasher.clone();
     hasher.write(part.as_bytes());
@@ -296,7 +302,7 @@ fn push_part(path: &mut String, part: &str) {
     path.push_str(part);
 }
 
-/// Writes the safe form of `name` to `safe`, which is empty. False when that is too long for an archive.
+/// Writes the safe form of `name` to `safe`, which is empty. Returns false when it is too long.
 fn make_safe(name: &str, safe: &mut String) -> bool {
     for part in name.split('/').filter(|part| !matches!(*part, "" | "." | "..")) {
         if !safe.is_empty() {
@@ -304,7 +310,7 @@ fn make_safe(name: &str, safe: &mut String) -> bool {
         }
         let start = safe.len();
         if part.bytes().all(|byte| PLAIN[usize::from(byte)]) {
-            safe.push_str(part); // nearly always, and several times faster
+            safe.push_str(part); // the usual case, several times faster
         } else {
             safe.extend(part.chars().map(|c| if is_safe(c) { c } else { '_' }));
         }
@@ -328,13 +334,13 @@ fn is_safe(c: char) -> bool {
     !c.is_control() && !is_special(c)
 }
 
-/// What Windows cannot store. The colon goes with its drives and alternate streams, the backslash because some
-/// readers take it for a slash.
+/// Characters that Windows cannot store. The colon marks drives and alternate streams; some readers
+/// take the backslash for a slash.
 const fn is_special(c: char) -> bool {
     matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
 }
 
-/// The bytes of ASCII that are safe.
+/// ASCII bytes that are safe.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = b' ';
@@ -345,7 +351,8 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// `a.txt` is `a` and `.txt`, `a.tar.gz` is `a` and `.tar.gz`; `.bashrc` and `Dr. No` have no extension.
+/// `a.txt` is `a` and `.txt`, `a.tar.gz` is `a` and `.tar.gz`; `.bashrc` and `Dr. No` have no
+/// extension.
 fn split_extension(part: &str) -> (&str, &str) {
     let is_extension =
         |dot: &usize| *dot > 0 && part.len() - dot <= MAX_EXTENSION && !part[*dot..].contains(' ');
@@ -356,7 +363,7 @@ fn split_extension(part: &str) -> (&str, &str) {
     part.split_at(pair.unwrap_or(dot))
 }
 
-/// The first `max` bytes at the most, in whole characters.
+/// At most the first `max` bytes, in whole characters.
 fn cut(text: &str, max: usize) -> &str {
     let mut end = max.min(text.len());
     while !text.is_char_boundary(end) {

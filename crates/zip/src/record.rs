@@ -1,8 +1,9 @@
 //! Every byte of an archive that is not a file's: the five records, all encoding on one screen.
 //!
-//! The functions here depend on their arguments only. Sections are those of PKWARE's APPNOTE 6.3.10.
-//! All numbers are little-endian. A value of exactly 0xFFFFFFFF (0xFFFF for the count) goes to Zip64 as a
-//! larger one does: bare, it is the mark that sends readers looking for a Zip64 field.
+//! The functions here depend on their arguments only. Sections are those of PKWARE's APPNOTE
+//! 6.3.10. All numbers are little-endian. A value of exactly 0xFFFFFFFF (0xFFFF for the count) goes
+//! to Zip64 as a larger one does: bare, it is the mark that sends readers looking for a Zip64
+//! field.
 
 use crate::{Form, framing, time};
 
@@ -27,7 +28,7 @@ const UT: u64 = 9;
 
 /// What the records of one entry say.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct EntryHeader<'a> {
     /// As in the archive; folders end in `/`.
     pub(crate) name: &'a str,
     /// Where the local header begins, in bytes from the archive's start.
@@ -45,10 +46,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) executable: bool,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> EntryHeader<'a> {
     /// The same entry with its CRC-32.
-    pub(crate) fn with_crc32(self, crc32: u32) -> Entry<'a> {
-        Entry { crc32, ..self }
+    pub(crate) fn with_crc32(self, crc32: u32) -> EntryHeader<'a> {
+        EntryHeader { crc32, ..self }
     }
 
     /// The framed size is never less than the size, so it decides for both.
@@ -68,7 +69,8 @@ impl<'a> Entry<'a> {
         descriptor | utf8
     }
 
-    /// 0 stored, 8 deflated (4.4.5). Java's ZipInputStream takes descriptors after deflated entries only.
+    /// 0 stored, 8 deflated (4.4.5). Java's ZipInputStream takes descriptors after deflated entries
+    /// only.
     fn method(&self) -> u16 {
         if self.streamed() { 8 } else { 0 }
     }
@@ -132,8 +134,8 @@ impl<'a> Entry<'a> {
         let (time, date) = time::dos(self.modified);
         // With bit 3, CRC and sizes are zero here (4.4.4)...
         let known = |value: u64| if self.streamed() { 0 } else { value };
-        // ...except that marks and a Zip64 field of zeros announce a 64-bit descriptor; without the field,
-        // macOS and Java read a 32-bit one, and with it on small entries Java 17 fails.
+        // ...except that marks and a Zip64 field of zeros announce a 64-bit descriptor; without the
+        // field, macOS and Java read a 32-bit one, and with it on small entries Java 17 fails.
         let size32 = |value: u64| if self.zip64() { u32::MAX } else { low32(known(value)) };
 
         put32(out, 0x0403_4b50); // 4.3.7 signature
@@ -149,7 +151,8 @@ impl<'a> Entry<'a> {
         put16(out, low16(self.local_extra_len())); // 4.4.11
         out.extend_from_slice(self.name.as_bytes()); // 4.4.17
         if self.zip64() {
-            // 4.5.3: a local header has both sizes or none. First of the extra fields, for Windows 7.
+            // 4.5.3: a local header has both sizes or none. First of the extra fields, for Windows
+            // 7.
             put16(out, 0x0001);
             put16(out, 16);
             put64(out, known(self.size));
@@ -203,7 +206,8 @@ impl<'a> Entry<'a> {
         self.put_ut(out); // 4.4.28
     }
 
-    /// Info-ZIP's extended timestamp (4.6.1: 0x5455), the same nine bytes in both headers: modified only.
+    /// Info-ZIP's extended timestamp (4.6.1: 0x5455), the same nine bytes in both headers: modified
+    /// only.
     fn put_ut(&self, out: &mut Vec<u8>) {
         if let Some(modified) = self.modified {
             put16(out, 0x5455);
@@ -216,7 +220,7 @@ impl<'a> Entry<'a> {
 
 /// What the records at an archive's end say.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct End {
+pub(crate) struct EndRecord {
     /// Entries in the central directory.
     pub(crate) entries: u64,
     /// Where the central directory begins.
@@ -225,8 +229,9 @@ pub(crate) struct End {
     pub(crate) len: u64,
 }
 
-impl End {
-    /// An entry that needs Zip64 pushes the directory's offset over the limit, so this covers entries too.
+impl EndRecord {
+    /// An entry that needs Zip64 pushes the directory's offset over the limit, so this covers
+    /// entries too.
     fn zip64(&self) -> bool {
         self.entries >= MARK16 || self.len >= MARK32 || self.offset >= MARK32
     }
@@ -236,7 +241,8 @@ impl End {
         if self.zip64() { 56 + 20 + 22 } else { 22 }
     }
 
-    /// 4.3.14, 4.3.15 and 4.3.16: the end of central directory, after its Zip64 form where one is needed.
+    /// 4.3.14, 4.3.15 and 4.3.16: the end of central directory, after its Zip64 form where one is
+    /// needed.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         if self.zip64() {
             put32(out, 0x0606_4b50); // 4.3.14 signature of the Zip64 end of central directory
@@ -276,7 +282,8 @@ pub(crate) fn framed_len(form: Form, size: u64) -> Option<u64> {
     }
 }
 
-/// Bytes of a central record that come before its CRC and with it; the rest can be had without knowing it.
+/// Bytes of a central record that come before its CRC and with it; the rest can be had without
+/// knowing it.
 pub(crate) const CENTRAL_CRC_END: u64 = 20;
 
 fn or_mark32(value: u64) -> u32 {

@@ -8,14 +8,17 @@ const FIRST: i64 = 315_532_800;
 const LAST: i64 = 4_354_819_198;
 
 const DAY: i64 = 86_400;
-/// Days from 1980-01-01 to 2100-03-01. 2100 is the one year of the range that breaks the rule of four.
+/// Days from 1980-01-01 to 2100-03-01. 2100 is the one year of the range that breaks the rule of
+/// four.
 const MARCH_2100: i64 = 43_889;
 
-/// DOS time and date (APPNOTE 4.4.6) in UTC, clamped to what they can say; 1980-01-01 for an unknown time.
+/// DOS time and date (APPNOTE 4.4.6) in UTC, clamped to what they can say; 1980-01-01 for an
+/// unknown time.
 pub(crate) fn dos(modified: Option<i64>) -> (u16, u16) {
     let seconds = modified.unwrap_or(FIRST).clamp(FIRST, LAST) - FIRST;
     let (days, second) = (seconds / DAY, seconds % DAY);
-    // As if 2100 had a 29 February, so that every four years are alike and begin with the leap year.
+    // As if 2100 had a 29 February, so that every four years are alike and begin with the leap
+    // year.
     let days = if days >= MARCH_2100 { days + 1 } else { days };
     let (cycle, day) = (days / 1461, days % 1461);
     let (year, day) = if day < 366 { (0, day) } else { ((day - 366) / 365 + 1, (day - 366) % 365) };

@@ -4,9 +4,9 @@
 //! several_files [--plain] [ADDRESS [FILE]...]
 //! ```
 //!
-//! Under Outflow's engine the kernel moves the files from the page cache to the socket. With `--plain`, the same
-//! app runs under `axum::serve`, which copies them. The bytes are the same, and so is what is printed about
-//! each delivery: started, sent, and completed or aborted, and cleanup.
+//! Under Outflow's engine the kernel moves the files from the page cache to the socket. With
+//! `--plain`, the same app runs under `axum::serve`, which copies them. The bytes are the same, and
+//! so is what is printed about each delivery: started, sent, and completed or aborted, and cleanup.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,8 +74,8 @@ impl Observer for Printer {
     }
 }
 
-/// Whether to run under `axum::serve`, where to listen, and what to send: this example's own files, if none
-/// are named.
+/// Whether to run under `axum::serve`, where to listen, and what to send: this example's own files,
+/// if none are named.
 fn arguments() -> (bool, String, Vec<PathBuf>) {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let before = arguments.len();

@@ -1,14 +1,15 @@
 //! Durations as people write them.
 //!
-//! Ours rather than jiff's or humantime's: those accept months, fractions and ISO 8601 as well, and an
-//! option that reads `1m` as a month in one place is worse than these lines.
+//! Ours rather than jiff's or humantime's: those accept months, fractions and ISO 8601 as well, and
+//! an option that reads `1m` as a month in one place is worse than these lines.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Parses a whole number of seconds, minutes, hours, days or weeks: `45s`, `30m`, `12h`, `7d`, `2w`.
+/// Parses a whole number of seconds, minutes, hours, days or weeks: `45s`, `30m`, `12h`, `7d`,
+/// `2w`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || "a duration is a number with a unit, such as 12h or 7d".to_owned();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -1,4 +1,5 @@
-//! Options of `outflow file`. Flags and environment have kcup's names, so that its users change one word.
+//! Options of `outflow file`. Flags and environment have kcup's names, so that its users change one
+//! word.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +44,8 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "FILE", env = "TLS_CERT")]
     tls_cert: Option<PathBuf>,
 
-    /// The only path with the content, such as /.well-known/mta-sts.txt; others are 404 [default: every path]
+    /// The only path with the content, such as /.well-known/mta-sts.txt; others are 404 [default:
+    /// every path]
     #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) path: Option<String>,
 
@@ -63,7 +65,8 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) max_size: SizeArg,
 
-    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open files]
+    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open
+    /// files]
     #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 

@@ -58,7 +58,8 @@ pub(crate) fn start(
 ) -> anyhow::Result<()> {
     let work = move || {
         let this = rustix::thread::gettid();
-        // Applies to this thread only (getpriority(2), "C library/kernel differences"); failure is harmless.
+        // Applies to this thread only (getpriority(2), "C library/kernel differences"); failure is
+        // harmless.
         let _ = rustix::process::setpriority_process(Some(this), NICE);
         loop {
             compress(&service, &signal);

@@ -1,10 +1,12 @@
-//! Watches files for changes: written and closed, replaced by a rename, or reached through another symlink.
+//! Watches files for changes: written and closed, replaced by a rename, or reached through another
+//! symlink.
 //!
-//! The watches are on folders (inotify(7)): a program that replaces a file in one step renames a new file over it,
-//! which a watch on the old file does not see. A file that is being written is read when it is closed.
+//! The watches are on folders (inotify(7)): a program that replaces a file in one step renames a
+//! new file over it, which a watch on the old file does not see. A file that is being written is
+//! read when it is closed.
 //!
-//! inotify by rustix rather than the crate `notify`: the binary is for Linux only, and `notify` would not take over
-//! the part that matters here, following each symlink on the way to a file.
+//! inotify by rustix rather than the crate `notify`: the binary is for Linux only, and `notify`
+//! would not take over the part that matters here, following each symlink on the way to a file.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -137,7 +139,8 @@ impl FileWatch {
         if is_ours && event.flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
             return true;
         }
-        // A new file is still empty, unless it is a symlink. Other events matter if a path leads elsewhere now.
+        // A new file is still empty, unless it is a symlink. Other events matter if a path leads
+        // elsewhere now.
         let is_made = event.flags.contains(ReadFlags::CREATE);
         if is_made && !path.is_some_and(|path| path.is_symlink()) {
             return false;

@@ -17,7 +17,8 @@ use crate::failure::{Failure, print};
 
 #[derive(Args, Debug)]
 pub(crate) struct LinkArgs {
-    /// What the link is for: the URL of a folder or file on the server, its path, or the name of a transfer
+    /// What the link is for: the URL of a folder or file on the server, its path, or the name of a
+    /// transfer
     #[arg(value_name = "URL|ID")]
     what: String,
 
@@ -28,7 +29,8 @@ pub(crate) struct LinkArgs {
     #[arg(long, value_name = "WHO")]
     recipient: String,
 
-    /// When the link expires: 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z [default: never]
+    /// When the link expires: 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z
+    /// [default: never]
     #[arg(long, value_name = "WHEN", value_parser = ExpiryArg::parse)]
     expires: Option<ExpiryArg>,
 
@@ -40,7 +42,8 @@ pub(crate) struct LinkArgs {
     #[arg(long = "file", value_name = "NAME")]
     files: Vec<String>,
 
-    /// Protect the link with a password, typed at a prompt; - reads it from standard input, @FILE from a file
+    /// Protect the link with a password, typed at a prompt; - reads it from standard input, @FILE
+    /// from a file
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "-|@FILE", value_parser = PasswordSource::parse)]
     password: Option<PasswordSource>,
 

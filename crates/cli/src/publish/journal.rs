@@ -1,7 +1,8 @@
 //! The object `publishing.json` in the folder of a transfer that is being published.
 //!
-//! A run that breaks leaves it behind: CRC-32s of uploaded objects with the ETag that each had then. A later run skips an object
-//! by its CRC-32 only if it still has that ETag. The object also marks the folder as a transfer in the making.
+//! A run that breaks leaves it behind: CRC-32s of uploaded objects with the ETag that each had
+//! then. A later run skips an object by its CRC-32 only if it still has that ETag. The object also
+//! marks the folder as a transfer in the making.
 
 use std::collections::HashMap;
 

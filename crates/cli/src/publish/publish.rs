@@ -20,7 +20,8 @@ use crate::failure::{Failure, print};
 
 #[derive(Args, Debug)]
 pub(crate) struct PublishArgs {
-    /// Folders and files to publish; the contents of a single folder become the transfer, several paths keep their names
+    /// Folders and files to publish; the contents of a single folder become the transfer, several
+    /// paths keep their names
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 

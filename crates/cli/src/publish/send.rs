@@ -42,8 +42,8 @@ struct FileUploader<'a> {
     journal: Mutex<UploadJournal>,
 }
 
-/// Uploads `planned`, which `manifest` lists in the same order. After the first failure the uploads under way are aborted
-/// and cleaned up.
+/// Uploads `planned`, which `manifest` lists in the same order. After the first failure the uploads
+/// under way are aborted and cleaned up.
 pub(crate) async fn send(
     store: &Store,
     uploads: &Arc<Uploads>,
@@ -140,7 +140,8 @@ impl FileUploader<'_> {
         Ok((uploaded, false))
     }
 
-    /// Returns the CRC-32 if the object's is known and the file's is equal. Size and time alone prove nothing.
+    /// Returns the CRC-32 if the object's is known and the file's is equal. Size and time alone
+    /// prove nothing.
     async fn unchanged_crc32(&self, object: &Object, file: &LocalFile) -> anyhow::Result<Option<u32>> {
         if object.size != file.size() {
             return Ok(None);

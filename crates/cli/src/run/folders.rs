@@ -7,7 +7,8 @@ pub(crate) fn cache() -> Option<PathBuf> {
     of("XDG_CACHE_HOME", ".cache")
 }
 
-/// For data that must persist on this machine. `None` when neither XDG_STATE_HOME nor HOME names a folder.
+/// For data that must persist on this machine. `None` when neither XDG_STATE_HOME nor HOME names a
+/// folder.
 pub(crate) fn state() -> Option<PathBuf> {
     of("XDG_STATE_HOME", ".local/state")
 }

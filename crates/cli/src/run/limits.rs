@@ -14,8 +14,8 @@ pub(crate) const DEFAULT_DRAIN: u32 = 10;
 /// Bound: connections.
 const MAX_OPEN_FILES: usize = 1 << 20;
 
-/// Raises the limit of open files to the maximum of the process and returns how many connections fit: as many as
-/// requested, or 3/4 of the limit.
+/// Raises the limit of open files to the maximum of the process and returns how many connections
+/// fit: as many as requested, or 3/4 of the limit.
 pub(crate) fn max_connections(requested: Option<u32>) -> usize {
     requested.map_or(open_files() / 4 * 3, |n| n as usize).max(1)
 }

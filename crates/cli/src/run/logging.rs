@@ -1,4 +1,5 @@
-//! Logs on standard error, written by a thread of their own: a slow terminal does not slow down downloads.
+//! Logs on standard error, written by a thread of their own: a slow terminal does not slow down
+//! downloads.
 
 use clap::ValueEnum;
 use serde::Deserialize;

@@ -36,8 +36,9 @@ impl Ends for outflow_relay::Handle {
     }
 }
 
-/// From now on the first SIGINT or SIGTERM lets downloads finish, for `drain` at the most, and the second does not.
-/// SIGHUP calls `hangup`; if there is none, it ends the process, as it does by itself.
+/// From now on the first SIGINT or SIGTERM lets downloads finish, for `drain` at the most, and the
+/// second does not. SIGHUP calls `hangup`; if there is none, it ends the process, as it does by
+/// itself.
 pub(crate) fn listen(server: impl Ends, drain: Duration, hangup: Option<Hangup>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -94,8 +94,8 @@ pub(crate) struct SecuredBy {
     pub(crate) hsts: Option<Duration>,
 }
 
-/// Puts TLS on `listener` if the options ask for it, opens the redirecting listener, and starts to renew
-/// and reload certificates.
+/// Puts TLS on `listener` if the options ask for it, opens the redirecting listener, and starts to
+/// renew and reload certificates.
 pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<Listeners> {
     if !is_requested(options) {
         return Ok(Listeners { all: vec![listener.into()], scheme: "http", secured: None, hangup: None });

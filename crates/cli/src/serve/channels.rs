@@ -12,8 +12,8 @@ use serde::Deserialize;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct ChannelArgs {
-    /// File of tokens for channels at /channels/NAME, with lines "publish TOKEN" or "subscribe TOKEN"; without it
-    /// there are no channels
+    /// File of tokens for channels at /channels/NAME, with lines "publish TOKEN" or "subscribe
+    /// TOKEN"; without it there are no channels
     #[arg(
         id = "channel_tokens",
         long = "channel-tokens",
@@ -68,7 +68,8 @@ pub(crate) struct ChannelArgs {
     )]
     per_channel: Option<u32>,
 
-    /// Seconds after which a subscriber has to reconnect, for most a little earlier; 0 for never [default: 600]
+    /// Seconds after which a subscriber has to reconnect, for most a little earlier; 0 for never
+    /// [default: 600]
     #[arg(
         id = "channel_lifetime",
         long = "channel-lifetime",
@@ -78,7 +79,8 @@ pub(crate) struct ChannelArgs {
     )]
     lifetime: Option<u32>,
 
-    /// Origins whose pages may subscribe besides the server's own: https://HOST, or * for all; separated by commas
+    /// Origins whose pages may subscribe besides the server's own: https://HOST, or * for all;
+    /// separated by commas
     #[arg(
         id = "channel_origin",
         long = "channel-origin",

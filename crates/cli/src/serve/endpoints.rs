@@ -58,7 +58,8 @@ impl WebhookArgs {
     }
 }
 
-/// The id of an endpoint without one: host and port, and a hash of the URL, which may hold a secret.
+/// The id of an endpoint without one: host and port, and a hash of the URL, which may hold a
+/// secret.
 fn id_of(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -23,8 +23,8 @@ use crate::tunnel::settings::TunnelArgs;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ServeArgs {
-    /// Folder or file to serve, or a store of transfers: s3://BUCKET/PREFIX, gs://…, az://…, https://…, file:///…
-    /// [default: .]
+    /// Folder or file to serve, or a store of transfers: s3://BUCKET/PREFIX, gs://…, az://…,
+    /// https://…, file:///… [default: .]
     #[arg(env = "OUTFLOW_PATH")]
     pub(crate) path: Option<PathBuf>,
 
@@ -44,7 +44,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "OUTFLOW_FOLLOW_SYMLINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) follow_symlinks: Option<bool>,
 
-    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open files]
+    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open
+    /// files]
     #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 
@@ -56,13 +57,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "OUTFLOW_CRC_BACKGROUND", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) crc_background: Option<bool>,
 
-    /// Send files by sendfile, and splice objects from stores over plain HTTP; false copies both, which is slower,
-    /// but checks every whole object from a store and is safe with files that are overwritten in place
-    /// [default: true]
+    /// Send files by sendfile, and splice objects from stores over plain HTTP; false copies both,
+    /// which is slower, but checks every whole object from a store and is safe with files that are
+    /// overwritten in place [default: true]
     #[arg(long, env = "OUTFLOW_SENDFILE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) sendfile: Option<bool>,
 
-    /// Memory for segments that were fetched from a store and not sent yet, all downloads together [default: 256MiB]
+    /// Memory for segments that were fetched from a store and not sent yet, all downloads together
+    /// [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "OUTFLOW_SEGMENT_MEMORY")]
     pub(crate) segment_memory: Option<SizeArg>,
 
@@ -74,8 +76,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "OUTFLOW_HEDGE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) hedge: Option<bool>,
 
-    /// Database that records downloads and receipts: sqlite:PATH, postgres://USER@HOST/DATABASE, or none
-    /// [default: sqlite in the user's state folder]
+    /// Database that records downloads and receipts: sqlite:PATH, postgres://USER@HOST/DATABASE, or
+    /// none [default: sqlite in the user's state folder]
     #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
     pub(crate) ledger: Option<String>,
 
@@ -83,8 +85,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "OUTFLOW_LEDGER_KEEP")]
     pub(crate) ledger_keep: Option<RetentionArg>,
 
-    /// Maximum number of changes that wait in memory while the ledger cannot be written; beyond it, new downloads
-    /// are refused [default: 100000]
+    /// Maximum number of changes that wait in memory while the ledger cannot be written; beyond it,
+    /// new downloads are refused [default: 100000]
     #[arg(long, value_name = "N", env = "OUTFLOW_LEDGER_BACKLOG", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) ledger_backlog: Option<u32>,
 
@@ -97,7 +99,8 @@ pub(crate) struct ServeArgs {
     #[serde(default)]
     pub(crate) webhook: Vec<String>,
 
-    /// Secrets that sign the events for these URLs, separated by spaces; `outflow webhook-secret` makes one
+    /// Secrets that sign the events for these URLs, separated by spaces; `outflow webhook-secret`
+    /// makes one
     #[arg(
         long,
         value_name = "SECRET",
@@ -129,7 +132,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "OUTFLOW_REQUIRE_LINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) require_links: Option<bool>,
 
-    /// Addresses or networks of proxies whose Forwarded and X-Forwarded-For fields are trusted, separated by commas
+    /// Addresses or networks of proxies whose Forwarded and X-Forwarded-For fields are trusted,
+    /// separated by commas
     #[arg(long, value_name = "NET", env = "OUTFLOW_TRUSTED_PROXIES", value_delimiter = ',')]
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<NetworkArg>,
@@ -147,8 +151,8 @@ pub(crate) struct ServeArgs {
     #[serde(default)]
     pub(crate) tunnel: Option<TunnelArgs>,
 
-    /// PEM file with a certificate for TLS, followed by its chain; may be given several times for several names, the
-    /// first is the default
+    /// PEM file with a certificate for TLS, followed by its chain; may be given several times for
+    /// several names, the first is the default
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_CERT")]
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) tls_cert: Vec<PathBuf>,
@@ -158,8 +162,9 @@ pub(crate) struct ServeArgs {
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) tls_key: Vec<PathBuf>,
 
-    /// Obtain the TLS certificate for this domain by ACME, and agree to the authority's terms (TLS-ALPN-01: the domain's
-    /// port 443 must lead to this listener); may be given several times, or separated by commas
+    /// Obtain the TLS certificate for this domain by ACME, and agree to the authority's terms
+    /// (TLS-ALPN-01: the domain's port 443 must lead to this listener); may be given several times,
+    /// or separated by commas
     #[arg(long, value_name = "DOMAIN", env = "OUTFLOW_ACME", value_delimiter = ',')]
     #[serde(default, deserialize_with = "one_or_more")]
     pub(crate) acme: Vec<String>,
@@ -173,7 +178,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "URL", env = "OUTFLOW_ACME_DIRECTORY")]
     pub(crate) acme_directory: Option<String>,
 
-    /// Folder for the account and certificates of the authority [default: outflow/acme in the user's state folder]
+    /// Folder for the account and certificates of the authority [default: outflow/acme in the
+    /// user's state folder]
     #[arg(long, value_name = "DIR", env = "OUTFLOW_ACME_CACHE")]
     pub(crate) acme_cache: Option<PathBuf>,
 
@@ -181,7 +187,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "OUTFLOW_ACME_CA")]
     pub(crate) acme_ca: Option<PathBuf>,
 
-    /// Send Strict-Transport-Security with this lifetime in seconds [default: not sent; without a value: a year]
+    /// Send Strict-Transport-Security with this lifetime in seconds [default: not sent; without a
+    /// value: a year]
     #[arg(long, value_name = "SECONDS", env = "OUTFLOW_HSTS", num_args = 0..=1, require_equals = true, default_missing_value = "31536000")]
     pub(crate) hsts: Option<u32>,
 
@@ -232,7 +239,8 @@ impl ServeArgs {
     fn parse(text: &str, path: &Path) -> anyhow::Result<ServeArgs> {
         let mut file: ServeArgs = toml::from_str(text)
             .with_context(|| format!("the configuration file {} is invalid", path.display()))?;
-        // Relative paths in the file are relative to the file's folder, not to the working directory.
+        // Relative paths in the file are relative to the file's folder, not to the working
+        // directory.
         let folder = path.parent().unwrap_or(Path::new(""));
         let served = file.path.as_mut().filter(|path| store_address(path).is_none());
         let named = [

@@ -103,8 +103,8 @@ fn read_token(path: &Path) -> anyhow::Result<String> {
 /// The server and the target behind it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerAndTarget {
-    /// Server, such as https://example.org; a template with {target_host} and {target_port}; or an address for one
-    /// target from `outflow tunnel link`
+    /// Server, such as https://example.org; a template with {target_host} and {target_port}; or an
+    /// address for one target from `outflow tunnel link`
     #[arg(value_name = "URL")]
     pub(super) url: Address,
 

@@ -12,7 +12,8 @@ use super::stdio::{self, BreakOn};
 use crate::failure::Failure;
 use crate::run::logging::{self, LogLevel};
 
-/// Time for a tunnel to end by itself after a signal: ssh sends one when it is done, and closes both ends at the same time.
+/// Time for a tunnel to end by itself after a signal: ssh sends one when it is done, and closes
+/// both ends at the same time.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Time for the server to receive the reset after that.

@@ -23,7 +23,8 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TunnelListenArgs {
-    /// Address to listen on, such as 127.0.0.1:2222, with port 0 for a free one; with --reverse, an address of the server
+    /// Address to listen on, such as 127.0.0.1:2222, with port 0 for a free one; with --reverse, an
+    /// address of the server
     #[arg(value_name = "ADDRESS")]
     address: ListenAddress,
 

@@ -34,9 +34,11 @@ pub(crate) enum TunnelCommand {
     Serve(Box<serve::TunnelServeArgs>),
     /// Make an address that opens tunnels to one target without a token
     Link(link::TunnelLinkArgs),
-    /// Connect standard input and output to a target, as in ssh -o ProxyCommand='outflow tunnel connect URL %h %p' HOST
+    /// Connect standard input and output to a target, as in ssh -o ProxyCommand='outflow tunnel
+    /// connect URL %h %p' HOST
     Connect(Box<connect::TunnelConnectArgs>),
-    /// Listen here for connections to a target; with --reverse, at the server for connections to a target here
+    /// Listen here for connections to a target; with --reverse, at the server for connections to a
+    /// target here
     Listen(Box<listen::TunnelListenArgs>),
     /// Print the stanza for ~/.ssh/config that makes ssh use the tunnel
     SshConfig(ssh_config::SshConfigArgs),

@@ -25,7 +25,8 @@ pub(crate) struct TunnelServeArgs {
     #[arg(long, value_name = "ADDR", env = "OUTFLOW_LISTEN")]
     listen: Option<ListenAddress>,
 
-    /// PEM file with a certificate for TLS, followed by its chain; may be given several times for several names
+    /// PEM file with a certificate for TLS, followed by its chain; may be given several times for
+    /// several names
     #[arg(long, value_name = "FILE", env = "OUTFLOW_TLS_CERT")]
     tls_cert: Vec<PathBuf>,
 

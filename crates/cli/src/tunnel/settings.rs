@@ -25,8 +25,9 @@ const MAX_USERS_FILE: u64 = 16 << 20;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct TunnelArgs {
-    /// Allowed targets: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT, NETWORK/BITS:PORT, with PORT a number, FIRST-LAST or *;
-    /// private addresses must be listed as addresses, even if an allowed name resolves to them
+    /// Allowed targets: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT, NETWORK/BITS:PORT, with PORT a
+    /// number, FIRST-LAST or *; private addresses must be listed as addresses, even if an allowed
+    /// name resolves to them
     #[arg(long, value_name = "HOST:PORT", env = "OUTFLOW_TUNNEL_ALLOW", value_delimiter = ',')]
     #[serde(default)]
     pub(crate) allow: Vec<String>,
@@ -53,7 +54,8 @@ pub(crate) struct TunnelArgs {
     #[serde(default)]
     pub(crate) origin: Vec<String>,
 
-    /// How long a tunnel whose connection broke waits for its client to reconnect; 0s for not at all [default: 60s]
+    /// How long a tunnel whose connection broke waits for its client to reconnect; 0s for not at
+    /// all [default: 60s]
     #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_RESUME")]
     pub(crate) resume: Option<DurationArg>,
 
@@ -69,7 +71,8 @@ pub(crate) struct TunnelArgs {
     #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_PER_USER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tunnels_per_user: Option<u32>,
 
-    /// Maximum number of tunnels [default: 4096, or an eighth of the limit of open files if that is less]
+    /// Maximum number of tunnels [default: 4096, or an eighth of the limit of open files if that is
+    /// less]
     #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_MAX", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tunnels: Option<u32>,
 }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use outflow_tunnel::carry::{Joined, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Takes both over. Standard output is closed when the far end is, not only when the process ends: its reader may wait for
-/// the end while this process waits for the reader.
+/// Takes both over. Standard output is closed when the far end is, not only when the process ends:
+/// its reader may wait for the end while this process waits for the reader.
 pub(super) fn take() -> io::Result<Joined<tokio::fs::File, tokio::fs::File>> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let output = io::stdout().as_fd().try_clone_to_owned()?;
@@ -21,7 +21,8 @@ pub(super) fn take() -> io::Result<Joined<tokio::fs::File, tokio::fs::File>> {
     Ok(Joined::of(file(input), file(output)))
 }
 
-/// A side that breaks when `signal` is ready, so that the other end sees a reset and does not wait for a resume.
+/// A side that breaks when `signal` is ready, so that the other end sees a reset and does not wait
+/// for a resume.
 pub(super) struct BreakOn<S, T> {
     side: S,
     signal: Pin<Box<T>>,

@@ -1,4 +1,5 @@
-//! `outflow file`: what kcup does, what it should have done, and content that is swapped under load.
+//! `outflow file`: what kcup does, what it should have done, and content that is swapped under
+//! load.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -153,7 +154,8 @@ fn compressed_forms_are_the_same_content() {
     assert_eq!(tags.len(), 4, "each form has a tag of its own: {tags:?}");
 }
 
-/// While it is swapped, each answer is wholly one content or wholly the other, with the tag of that one.
+/// While it is swapped, each answer is wholly one content or wholly the other, with the tag of that
+/// one.
 #[test]
 fn a_changed_file_is_swapped_as_a_whole() {
     let tree = Tree::new();

@@ -1,4 +1,5 @@
-//! `outflow relay` as a process: real downloads through it, what it costs when nothing happens, how it ends.
+//! `outflow relay` as a process: real downloads through it, what it costs when nothing happens, how
+//! it ends.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

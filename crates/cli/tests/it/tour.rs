@@ -1,4 +1,5 @@
-//! The tour of the README: publish, a link, a download that breaks off, and one event that tells of its end.
+//! The tour of the README: publish, a link, a download that breaks off, and one event that tells of
+//! its end.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

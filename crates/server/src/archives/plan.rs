@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use outflow_catalog::{CrcCache, EntryKind, NO_TIME, Tree};
 use outflow_content::{EntityTag, Source, Span, SpanError, mentions_etag};
-use outflow_zip::{Bodies, File, Form, Layout, LayoutBuilder, LayoutError};
+use outflow_zip::{ArchiveFile, Bodies, Form, Layout, LayoutBuilder, LayoutError};
 
 use crate::delivery::ledger_entry::LayoutFiles;
 
@@ -208,7 +208,7 @@ impl Plan {
                         Form::Stored => Some(tree.crc32(entry.index, &self.crcs).ok_or(Stop::Unknown)?),
                         Form::Streamed => None,
                     };
-                    builder.file(File {
+                    builder.file(ArchiveFile {
                         name: &name,
                         size: entry.size,
                         modified,

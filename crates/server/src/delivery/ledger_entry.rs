@@ -162,7 +162,7 @@ impl Parts for LayoutFiles {
 
 #[cfg(test)]
 mod tests {
-    use outflow_zip::{File, LayoutBuilder};
+    use outflow_zip::{ArchiveFile, LayoutBuilder};
 
     use super::*;
 
@@ -174,7 +174,9 @@ mod tests {
                 builder.directory("c", None).unwrap();
             }
             let crc32 = Some(7);
-            builder.file(File { name, size, modified: None, crc32, executable: false, version: 0 }).unwrap();
+            builder
+                .file(ArchiveFile { name, size, modified: None, crc32, executable: false, version: 0 })
+                .unwrap();
         }
         LayoutFiles::new(Arc::new(builder.finish().unwrap()))
     }

@@ -4,18 +4,18 @@ use super::*;
 
 /// Adds names (folders end in `/`) and returns what they are in the archive.
 fn placed(names: &[&str]) -> Vec<String> {
-    let mut all = Names::with_capacity(0, 0);
+    let mut all = NameSet::with_capacity(0, 0);
     names
         .iter()
         .map(|name| {
-            let kind = if name.ends_with('/') { Kind::Directory } else { Kind::File };
+            let kind = if name.ends_with('/') { NamedKind::Directory } else { NamedKind::File };
             match all.place(name, kind).unwrap() {
-                Place::Free => {
+                NamePlacement::Free => {
                     let name = all.placed().to_owned();
                     all.commit();
                     name
                 }
-                Place::Known(start) => format!("known at {start}"),
+                NamePlacement::Known(start) => format!("known at {start}"),
             }
         })
         .collect()
@@ -86,33 +86,33 @@ fn long_parts_are_shortened_and_keep_their_extension() {
 
 #[test]
 fn a_name_that_is_too_long_is_refused_and_forgotten() {
-    let mut names = Names::with_capacity(0, 0);
+    let mut names = NameSet::with_capacity(0, 0);
     let long = "a/".repeat(50_000);
-    assert!(matches!(names.place(&long, Kind::File), Err(LayoutError::NameTooLong { .. })));
+    assert!(matches!(names.place(&long, NamedKind::File), Err(LayoutError::NameTooLong { .. })));
     let longest = format!("{}z", "12345678/".repeat(455));
     assert_eq!(longest.len(), 4096);
-    assert_eq!(names.place(&longest, Kind::File), Ok(Place::Free));
+    assert_eq!(names.place(&longest, NamedKind::File), Ok(NamePlacement::Free));
     // Not committed: nothing of it is taken.
-    assert_eq!(names.place("12345678", Kind::File), Ok(Place::Free));
+    assert_eq!(names.place("12345678", NamedKind::File), Ok(NamePlacement::Free));
     assert_eq!(names.placed(), "12345678");
     names.commit();
     assert!(
-        matches!(names.place(&longest, Kind::File), Err(LayoutError::NameTooLong { .. })),
+        matches!(names.place(&longest, NamedKind::File), Err(LayoutError::NameTooLong { .. })),
         "it would have to move"
     );
 }
 
 #[test]
 fn a_place_that_was_not_taken_leaves_no_folder() {
-    let mut names = Names::with_capacity(0, 0);
-    assert_eq!(names.place("d/x", Kind::File), Ok(Place::Free));
-    assert_eq!(names.place("d/x", Kind::File), Ok(Place::Free));
+    let mut names = NameSet::with_capacity(0, 0);
+    assert_eq!(names.place("d/x", NamedKind::File), Ok(NamePlacement::Free));
+    assert_eq!(names.place("d/x", NamedKind::File), Ok(NamePlacement::Free));
     names.commit();
-    assert_eq!(names.place("d", Kind::File), Ok(Place::Free));
+    assert_eq!(names.place("d", NamedKind::File), Ok(NamePlacement::Free));
     assert_eq!(names.placed(), "d (1)");
     names.commit();
-    assert_eq!(names.place("d/", Kind::Directory), Ok(Place::Free));
-    assert_eq!(names.place("d/y", Kind::File), Ok(Place::Free));
+    assert_eq!(names.place("d/", NamedKind::Directory), Ok(NamePlacement::Free));
+    assert_eq!(names.place("d/y", NamedKind::File), Ok(NamePlacement::Free));
     assert_eq!(names.placed(), "d/y");
 }
 
@@ -125,18 +125,18 @@ fn many_files_of_one_name_are_no_trouble() {
         assert!(names[39_999].contains(" (39999)"), "{}", names[39_999]);
     }
     // The same with names that become one only when they are shortened.
-    let mut all = Names::with_capacity(0, 0);
+    let mut all = NameSet::with_capacity(0, 0);
     for i in 0..40_000 {
-        all.place(&format!("{}{i}", "z".repeat(255)), Kind::File).unwrap();
+        all.place(&format!("{}{i}", "z".repeat(255)), NamedKind::File).unwrap();
         all.commit();
     }
     assert!(all.placed().ends_with(" (39999)"));
     // And with a folder that meets a file, again and again.
-    let mut all = Names::with_capacity(0, 0);
+    let mut all = NameSet::with_capacity(0, 0);
     for i in 0..40_000 {
-        all.place(&format!("f{}", i / 2), Kind::File).unwrap();
+        all.place(&format!("f{}", i / 2), NamedKind::File).unwrap();
         all.commit();
-        all.place(&format!("f{}/x", i / 2), Kind::File).unwrap();
+        all.place(&format!("f{}/x", i / 2), NamedKind::File).unwrap();
         all.commit();
     }
 }

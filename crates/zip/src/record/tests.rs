@@ -9,8 +9,8 @@ fn hex(text: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
 }
 
-fn stored<'a>(name: &'a str, size: u64) -> Entry<'a> {
-    Entry {
+fn stored<'a>(name: &'a str, size: u64) -> EntryHeader<'a> {
+    EntryHeader {
         name,
         offset: 0,
         size,
@@ -23,14 +23,18 @@ fn stored<'a>(name: &'a str, size: u64) -> Entry<'a> {
     }
 }
 
-fn streamed<'a>(name: &'a str, size: u64) -> Entry<'a> {
-    Entry { form: Form::Streamed, framed: framed_len(Form::Streamed, size).unwrap(), ..stored(name, size) }
+fn streamed<'a>(name: &'a str, size: u64) -> EntryHeader<'a> {
+    EntryHeader {
+        form: Form::Streamed,
+        framed: framed_len(Form::Streamed, size).unwrap(),
+        ..stored(name, size)
+    }
 }
 
 /// 2023-11-14 22:13:20 UTC: DOS time b1aa, date 576e; 6553f100 in hexadecimal.
 const NOVEMBER: Option<i64> = Some(1_700_000_000);
 
-fn check(entry: Entry<'_>, local: &str, descriptor: &str, central: &str) {
+fn check(entry: EntryHeader<'_>, local: &str, descriptor: &str, central: &str) {
     let mut out = Vec::new();
     entry.put_local(&mut out);
     assert_eq!(out, hex(local), "local header");
@@ -50,7 +54,7 @@ fn check(entry: Entry<'_>, local: &str, descriptor: &str, central: &str) {
 #[test]
 fn a_stored_file() {
     check(
-        Entry { modified: NOVEMBER, offset: 0x0102_0304, ..stored("a.txt", 5) },
+        EntryHeader { modified: NOVEMBER, offset: 0x0102_0304, ..stored("a.txt", 5) },
         "504b0304 1400 0000 0000 aab1 6e57 78563412 05000000 05000000 0500 0900 612e747874
          5554 0500 01 00f15365",
         "",
@@ -73,7 +77,7 @@ fn a_file_without_a_time() {
 #[test]
 fn an_executable_file_with_a_name_beyond_ascii() {
     check(
-        Entry { executable: true, ..stored("ä", 1) },
+        EntryHeader { executable: true, ..stored("ä", 1) },
         "504b0304 1400 0008 0000 0000 2100 78563412 01000000 01000000 0200 0000 c3a4",
         "",
         "504b0102 2d03 1400 0008 0000 0000 2100 78563412 01000000 01000000 0200 0000 0000 0000 0000
@@ -84,7 +88,7 @@ fn an_executable_file_with_a_name_beyond_ascii() {
 #[test]
 fn a_folder() {
     check(
-        Entry { directory: true, crc32: 0, modified: NOVEMBER, ..stored("d/", 0) },
+        EntryHeader { directory: true, crc32: 0, modified: NOVEMBER, ..stored("d/", 0) },
         "504b0304 1400 0000 0000 aab1 6e57 00000000 00000000 00000000 0200 0900 642f 5554 0500 01 00f15365",
         "",
         "504b0102 2d03 1400 0000 0000 aab1 6e57 00000000 00000000 00000000 0200 0900 0000 0000 0000
@@ -106,7 +110,7 @@ fn a_streamed_file() {
 #[test]
 fn a_stored_file_with_zip64() {
     check(
-        Entry { modified: NOVEMBER, ..stored("a", G4) },
+        EntryHeader { modified: NOVEMBER, ..stored("a", G4) },
         "504b0304 2d00 0000 0000 aab1 6e57 78563412 ffffffff ffffffff 0100 1d00 61
          0100 1000 0000000001000000 0000000001000000 5554 0500 01 00f15365",
         "",
@@ -131,7 +135,7 @@ fn a_streamed_file_with_zip64_for_its_framed_size() {
 #[test]
 fn a_streamed_file_with_zip64_for_all_that_there_is() {
     check(
-        Entry { offset: 2 * G4, ..streamed("a", G4) },
+        EntryHeader { offset: 2 * G4, ..streamed("a", G4) },
         "504b0304 2d00 0800 0800 0000 2100 00000000 ffffffff ffffffff 0100 1400 61
          0100 1000 0000000000000000 0000000000000000",
         "504b0708 78563412 0a00050001000000 0000000001000000",
@@ -144,7 +148,7 @@ fn a_streamed_file_with_zip64_for_all_that_there_is() {
 #[test]
 fn a_file_with_zip64_for_its_offset() {
     check(
-        Entry { offset: G4 - 1, ..stored("a", 3) },
+        EntryHeader { offset: G4 - 1, ..stored("a", 3) },
         "504b0304 1400 0000 0000 0000 2100 78563412 03000000 03000000 0100 0000 61",
         "",
         "504b0102 2d03 2d00 0000 0000 0000 2100 78563412 03000000 03000000 0100 0c00 0000 0000 0000
@@ -157,8 +161,8 @@ fn a_file_with_zip64_for_its_offset() {
 fn the_limit_itself_needs_zip64() {
     assert_eq!(stored("a", G4 - 2).local_len(), 31);
     assert_eq!(stored("a", G4 - 1).local_len(), 51);
-    assert_eq!(Entry { offset: G4 - 2, ..stored("a", 1) }.central_len(), 47);
-    assert_eq!(Entry { offset: G4 - 1, ..stored("a", 1) }.central_len(), 59);
+    assert_eq!(EntryHeader { offset: G4 - 2, ..stored("a", 1) }.central_len(), 47);
+    assert_eq!(EntryHeader { offset: G4 - 1, ..stored("a", 1) }.central_len(), 59);
     // 65,533 blocks: 0xFFFFFFFE bytes with their headers, and one more.
     let most = G4 - 2 - 5 * 65_533;
     assert_eq!(framed_len(Form::Streamed, most), Some(G4 - 2));
@@ -169,7 +173,7 @@ fn the_limit_itself_needs_zip64() {
 #[test]
 fn times_beyond_32_bits_are_clamped_alike_in_both_headers() {
     for (modified, ut) in [(i64::MAX, "ffffff7f"), (i64::MIN, "00000080"), (-1, "ffffffff")] {
-        let entry = Entry { modified: Some(modified), ..stored("a", 1) };
+        let entry = EntryHeader { modified: Some(modified), ..stored("a", 1) };
         let (mut local, mut central) = (Vec::new(), Vec::new());
         entry.put_local(&mut local);
         entry.put_central(&mut central);
@@ -178,7 +182,7 @@ fn times_beyond_32_bits_are_clamped_alike_in_both_headers() {
     }
 }
 
-fn check_end(end: End, expected: &str) {
+fn check_end(end: EndRecord, expected: &str) {
     let mut out = Vec::new();
     end.put(&mut out);
     assert_eq!(out, hex(expected));
@@ -187,9 +191,12 @@ fn check_end(end: End, expected: &str) {
 
 #[test]
 fn the_end() {
-    check_end(End { entries: 0, offset: 0, len: 0 }, "504b0506 0000 0000 0000 0000 00000000 00000000 0000");
     check_end(
-        End { entries: 65_534, offset: G4 - 2, len: G4 - 2 },
+        EndRecord { entries: 0, offset: 0, len: 0 },
+        "504b0506 0000 0000 0000 0000 00000000 00000000 0000",
+    );
+    check_end(
+        EndRecord { entries: 65_534, offset: G4 - 2, len: G4 - 2 },
         "504b0506 0000 0000 feff feff feffffff feffffff 0000",
     );
 }
@@ -197,21 +204,21 @@ fn the_end() {
 #[test]
 fn the_end_with_zip64_keeps_what_fits() {
     check_end(
-        End { entries: 2, offset: G4 - 1, len: 0x100 },
+        EndRecord { entries: 2, offset: G4 - 1, len: 0x100 },
         "504b0606 2c00000000000000 2d03 2d00 00000000 00000000 0200000000000000 0200000000000000
          0001000000000000 ffffffff00000000
          504b0607 00000000 ff00000001000000 01000000
          504b0506 0000 0000 0200 0200 00010000 ffffffff 0000",
     );
     check_end(
-        End { entries: 65_535, offset: 5, len: 6 },
+        EndRecord { entries: 65_535, offset: 5, len: 6 },
         "504b0606 2c00000000000000 2d03 2d00 00000000 00000000 ffff000000000000 ffff000000000000
          0600000000000000 0500000000000000
          504b0607 00000000 0b00000000000000 01000000
          504b0506 0000 0000 ffff ffff 06000000 05000000 0000",
     );
     check_end(
-        End { entries: 65_536, offset: 5, len: G4 - 1 },
+        EndRecord { entries: 65_536, offset: 5, len: G4 - 1 },
         "504b0606 2c00000000000000 2d03 2d00 00000000 00000000 0000010000000000 0000010000000000
          ffffffff00000000 0500000000000000
          504b0607 00000000 0400000001000000 01000000

@@ -1,7 +1,9 @@
-//! Archives around and far beyond the limits of 32 and 16 bits, without a disk: a reader reads them by offset,
-//! and only the bytes that it asks for come into being. The idea is that of Go's sparse Zip64 tests.
+//! Archives around and far beyond the limits of 32 and 16 bits, without a disk: a reader reads them
+//! by offset, and only the bytes that it asks for come into being. The idea is that of Go's sparse
+//! Zip64 tests.
 //!
-//! A central directory of 4 GiB would take as much memory in names; its end record is among the golden ones.
+//! A central directory of 4 GiB would take as much memory in names; its end record is among the
+//! golden ones.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outflow_content::{Span, SpanError, Spans};
-use outflow_zip::{Archive, Bodies, File, Form, Layout, LayoutBuilder};
+use outflow_zip::{Archive, ArchiveFile, Bodies, Form, Layout, LayoutBuilder};
 use rawzip::{RECOMMENDED_BUFFER_SIZE, ReaderAt, ZipLocator};
 
 use crate::support::take;
@@ -62,7 +64,9 @@ fn layout(sizes: &[u64], form: Form) -> Layout {
     let mut builder = LayoutBuilder::new();
     for (entry, &size) in sizes.iter().enumerate() {
         let crc32 = (form == Form::Stored).then(|| crc_of(size));
-        builder.file(File { name: &format!("f{entry}"), size, crc32, ..File::default() }).unwrap();
+        builder
+            .file(ArchiveFile { name: &format!("f{entry}"), size, crc32, ..ArchiveFile::default() })
+            .unwrap();
     }
     builder.finish().unwrap()
 }

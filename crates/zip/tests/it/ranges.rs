@@ -1,9 +1,10 @@
-//! A range is the slice of the whole, whatever is in the archive, whatever is known, however bytes come.
+//! A range is the slice of the whole, whatever is in the archive, whatever is known, however bytes
+//! come.
 
 use std::sync::Arc;
 
 use outflow_content::Spans;
-use outflow_zip::{File, Layout, LayoutBuilder};
+use outflow_zip::{ArchiveFile, Layout, LayoutBuilder};
 use proptest::prelude::*;
 
 use crate::readback;
@@ -48,8 +49,14 @@ fn lay_out(wishes: &[Wish]) -> Arc<Layout> {
         } else {
             let crc32 = wish.known.then(|| crc_of(entries, wish.size));
             let Wish { name, size, modified, executable, .. } = wish;
-            let file =
-                File { name, size: *size, modified: *modified, crc32, executable: *executable, version: 1 };
+            let file = ArchiveFile {
+                name,
+                size: *size,
+                modified: *modified,
+                crc32,
+                executable: *executable,
+                version: 1,
+            };
             builder.file(file).unwrap()
         };
         entries = entries.max(entry + 1);

@@ -24,7 +24,8 @@ pub(crate) fn check(layout: &Layout, bytes: &[u8]) {
         assert_eq!(record.uncompressed_size_hint(), layout.size(entry));
         assert_eq!(record.local_header_offset(), layout.entry_range(entry).start);
         assert_eq!(record.has_data_descriptor(), layout.form(entry) == Form::Streamed);
-        // A careful reader has nothing to change. (This one takes the slash from a folder named "a..".)
+        // A careful reader has nothing to change. (This one takes the slash from a folder named
+        // "a..".)
         let normal = record.file_path().try_normalize().unwrap();
         assert_eq!(normal.as_ref().trim_end_matches('/'), name.trim_end_matches('/'));
         assert!(names.insert(name.trim_end_matches('/').to_owned()), "{name} is there twice");

@@ -43,7 +43,8 @@ fn a_range_computes_only_the_crcs_that_it_needs() {
     assert_eq!(bodies.computed(), [1], "a descriptor");
     assert_eq!(bodies.learned(), [], "computed is not learned");
 
-    // The central directory: signature and versions of the first record, then its CRC, then those of all.
+    // The central directory: signature and versions of the first record, then its CRC, then those
+    // of all.
     let (archive, bodies) = with_bodies(&layout, Made::new(&layout, Way::Memory));
     let directory = layout.entry_range(3).end;
     take(&archive, directory + 20..directory + 50).unwrap();

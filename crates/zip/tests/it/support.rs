@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use outflow_content::{Feed, FeedSpan, FileSource, FileSpan, OpenFile, Span, SpanError, Spans, Wait};
-use outflow_zip::{Archive, Bodies, File, Layout, LayoutBuilder};
+use outflow_zip::{Archive, ArchiveFile, Bodies, Layout, LayoutBuilder};
 
 /// How bodies hand their bytes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +239,13 @@ pub(crate) fn layout_of(sizes: &[u64], known: bool) -> Arc<Layout> {
         let crc32 = known.then(|| crc_of(entry, size));
         let name = format!("f{entry}");
         builder
-            .file(File { name: &name, size, crc32, modified: Some(1_700_000_000), ..File::default() })
+            .file(ArchiveFile {
+                name: &name,
+                size,
+                crc32,
+                modified: Some(1_700_000_000),
+                ..ArchiveFile::default()
+            })
             .unwrap();
     }
     Arc::new(builder.finish().unwrap())

@@ -1,7 +1,7 @@
 //! Archives beyond the old limits: more than 4 GiB, and more than 65,535 entries.
 //!
-//! No test writes gigabytes: the large file is a hole with some bytes at its end, and its archive goes from the
-//! socket into pipes.
+//! No test writes gigabytes: the large file is a hole with some bytes at its end, and its archive
+//! goes from the socket into pipes.
 
 use std::fs;
 
@@ -28,7 +28,8 @@ fn large_tree() -> Tree {
 const LARGE_NAMES: [(&str, u64); 4] =
     [("a first.txt", 10), ("large.bin", LARGE), ("later/one.txt", 13), ("later/two.txt", 21)];
 
-/// Pours the archive once into bsdtar and Java, neither of which can seek in a pipe, and checks what they see.
+/// Pours the archive once into bsdtar and Java, neither of which can seek in a pipe, and checks
+/// what they see.
 #[track_caller]
 fn check_piped(server: &Server, layout: &str) -> String {
     let announced = server.fetch("HEAD", "/?zip", "").expect(200).length();

@@ -1,7 +1,7 @@
 //! Archives in every reader that people have: unzip, 7z, bsdtar, Python and Java, in both layouts.
 //!
-//! An archive is streamed until the CRC-32 of each file is known, and stored from then on. The bytes differ, what
-//! is in them does not.
+//! An archive is streamed until the CRC-32 of each file is known, and stored from then on. The
+//! bytes differ, what is in them does not.
 
 use std::collections::BTreeSet;
 use std::fs;

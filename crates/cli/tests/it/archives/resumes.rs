@@ -1,7 +1,8 @@
-//! Downloads of archives that go on after something has changed: the layout, the server, its memory.
+//! Downloads of archives that go on after something has changed: the layout, the server, its
+//! memory.
 //!
-//! While CRC-32s are unknown an archive has one layout, afterwards another one. A download must go on in the one
-//! that it began with; if it cannot, the client must be able to tell.
+//! While CRC-32s are unknown an archive has one layout, afterwards another one. A download must go
+//! on in the one that it began with; if it cannot, the client must be able to tell.
 
 use tempfile::TempDir;
 
@@ -125,7 +126,8 @@ fn a_download_begun_before_the_memory_was_lost_goes_on_by_its_tag() {
     // Whoever asks for length and tag first can be told which layout that is.
     let server = Server::of(tree.root());
     assert_eq!(server.etag(PATH), begun.header("etag"));
-    // The first of these has to compute all CRC-32s; the next ones go on in the same layout all the same.
+    // The first of these has to compute all CRC-32s; the next ones go on in the same layout all the
+    // same.
     check_bare(&server, &begun, "after HEAD");
 }
 

@@ -1,4 +1,5 @@
-//! Archives of some of a folder's files: by their names in the address, and by a token that stands for them.
+//! Archives of some of a folder's files: by their names in the address, and by a token that stands
+//! for them.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -101,7 +101,8 @@ fn a_page_hears_events_and_frames_and_comes_back_where_it_was() {
         server.log_line(&["/heard?closed=1000"]);
         let method = format!("\"method\":\"{asked}\"");
         server.log_line(&["\"path\":\"/channels/news.ws\"", &method, &format!("\"status\":{status}")]);
-        // The end makes it come back, with the id of the last event; and the 204 makes it stay away.
+        // The end makes it come back, with the id of the last event; and the 204 makes it stay
+        // away.
         server.log_line(&["\"path\":\"/channels/news.sse\"", "\"status\":204"]);
     }
 }

@@ -30,7 +30,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The very next frame: its first byte and its payload. Heartbeats come when they are due: pings of the server's.
+/// The very next frame: its first byte and its payload. Heartbeats come when they are due: pings of
+/// the server's.
 #[track_caller]
 fn next(client: &mut Client) -> (u8, Vec<u8>) {
     let head = client.take(2).unwrap();

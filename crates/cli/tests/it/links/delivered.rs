@@ -1,4 +1,5 @@
-//! Links that are signed: whom they let in, what uses them up, and what is said to whoever stays outside.
+//! Links that are signed: whom they let in, what uses them up, and what is said to whoever stays
+//! outside.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

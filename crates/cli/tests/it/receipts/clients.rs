@@ -128,7 +128,8 @@ fn curl_and_wget_that_were_killed_and_go_on_make_one_receipt_each() {
     assert_eq!(completed.len(), expected, "{completed:#?}");
     assert!(completed.iter().all(|one| one.ends_with(" 1")), "{completed:#?}");
     assert_eq!(ledger.counts()["download.completed"], expected);
-    // Who was killed just before the end may have had all of it; the last byte is a new beginning then.
+    // Who was killed just before the end may have had all of it; the last byte is a new beginning
+    // then.
     for download in ledger.downloads() {
         let straggles = download["generation"] == 2 && download["acked"] == 1;
         assert!(download["state"] == "completed" || straggles, "{download:#}");

@@ -1,6 +1,7 @@
 //! What counts as delivered: all of it, acknowledged, once.
 //!
-//! Nothing is waited for to see that it does not happen: a server that was closed has noted everything, and is asked then.
+//! Nothing is waited for to see that it does not happen: a server that was closed has noted
+//! everything, and is asked then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -289,8 +290,8 @@ fn nothing_is_noted_without_a_ledger() {
     assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
 }
 
-/// Here the bytes are long "sent" when they arrive: the server's kernel, the queue before the slow network and the client's
-/// kernel hold them.
+/// Here the bytes are long "sent" when they arrive: the server's kernel, the queue before the slow
+/// network and the client's kernel hold them.
 #[test]
 fn over_a_slow_network_the_completion_comes_after_the_last_byte() {
     const SLOW: u64 = 4 << 20;
@@ -321,7 +322,8 @@ fn over_a_slow_network_the_completion_comes_after_the_last_byte() {
     assert_same(&found, &bytes, "over the network");
     receiver.wait_for("download.completed", 1);
     let at = at_end.load(Ordering::SeqCst);
-    // A reader that reads at once leaves next to nothing to its kernel: a few packets, which fit in 64 KiB.
+    // A reader that reads at once leaves next to nothing to its kernel: a few packets, which fit in
+    // 64 KiB.
     assert!(at + (64 << 10) >= SLOW, "told when {} bytes had not been read", SLOW - at);
     drop(client);
     server.close().assert_completed(1);

@@ -1,10 +1,12 @@
-//! Servers that are killed at any moment, 200 times for each database, while clients download, changes are committed and
-//! receivers are told.
+//! Servers that are killed at any moment, 200 times for each database, while clients download,
+//! changes are committed and receivers are told.
 //!
-//! Clients behave as programs do that resume: what came before the connection broke is kept, and the rest is asked
-//! for. To half of them it looks as if the machine had lost its power: they get nothing more. The others get what the
-//! kernel of the machine had taken on, which may be all. One thing no server can know: a client that has read all it wanted has no reason to come back, so if the
-//! server was killed before it took note of the end, nobody will tell it. Such clients download once more here.
+//! Clients behave as programs do that resume: what came before the connection broke is kept, and
+//! the rest is asked for. To half of them it looks as if the machine had lost its power: they get
+//! nothing more. The others get what the kernel of the machine had taken on, which may be all. One
+//! thing no server can know: a client that has read all it wanted has no reason to come back, so if
+//! the server was killed before it took note of the end, nobody will tell it. Such clients download
+//! once more here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write as _};
@@ -28,8 +30,8 @@ const CLIENTS: usize = 6;
 const APART: Duration = Duration::from_millis(500);
 /// A beginning that is so old was written.
 const BEGUN: Duration = Duration::from_millis(400);
-/// Further attempts of what a dead server was about to tell begin when its lease has ended, after about a minute; what is due
-/// later than this is told because of a replay.
+/// Further attempts of what a dead server was about to tell begin when its lease has ended, after
+/// about a minute; what is due later than this is told because of a replay.
 const SOON: Duration = Duration::from_secs(70);
 
 #[test]
@@ -257,8 +259,8 @@ fn by_recipient(ledger: &Ledger) -> HashMap<String, Value> {
     by
 }
 
-/// Waits until the receiver has taken every event. Returns how many had to be told by a replay, because their next attempt is
-/// minutes away.
+/// Waits until the receiver has taken every event. Returns how many had to be told by a replay,
+/// because their next attempt is minutes away.
 fn await_told(receiver: &Receiver, ledger: &Ledger) -> usize {
     let deadline = Instant::now() + SOON;
     let missing = || {

@@ -62,7 +62,8 @@ fn many_downloads_on_two_nodes_at_once_are_told_once_each() {
                     if number >= EACH {
                         return;
                     }
-                    // The halves of a file on one node each, the second half first every other time.
+                    // The halves of a file on one node each, the second half first every other
+                    // time.
                     let path = format!("/{number}.bin");
                     let mut halves = ["0-49999", "50000-99999"];
                     halves.rotate_left(number % 2);

@@ -34,8 +34,8 @@ fn link(keys: &PathBuf, path: &str, args: &[&str]) -> String {
     url.trim_end().strip_prefix("http://test").unwrap_or_else(|| panic!("{url}")).to_owned()
 }
 
-/// Begins to read through a narrow window, and takes half of it: with a pause, because what was acknowledged is looked at four
-/// times a second at the most, and only when more is taken.
+/// Begins to read through a narrow window, and takes half of it: with a pause, because what was
+/// acknowledged is looked at four times a second at the most, and only when more is taken.
 #[track_caller]
 fn begin(server: &Server, path: &str, lines: &str) -> (Client, usize, String) {
     let mut client = Client::connect_narrow(server.addr);

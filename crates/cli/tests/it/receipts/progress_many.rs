@@ -1,4 +1,5 @@
-//! Many who listen to the progress of downloads: what they cost, what ends them, and what other nodes tell.
+//! Many who listen to the progress of downloads: what they cost, what ends them, and what other
+//! nodes tell.
 
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,8 @@ fn what_happens_on_one_node_is_heard_on_the_other() {
     let mut client = Client::connect_narrow(there.addr);
     client.ask("GET", "/big.bin", who).head().expect(200);
     client.take(LEN / 4).unwrap();
-    // What was acknowledged is looked at four times a second at the most, and only when more is taken.
+    // What was acknowledged is looked at four times a second at the most, and only when more is
+    // taken.
     std::thread::sleep(Duration::from_millis(300));
     client.take(LEN / 2 - LEN / 4).unwrap();
     let told = listener.until(|told| told.name == "progress" && told.number("acked") > 0);

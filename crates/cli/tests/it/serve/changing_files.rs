@@ -1,5 +1,5 @@
-//! Files that change while they are sent: the client has the old bytes, all of them, or an error. Never a file
-//! that is wrong and looks complete.
+//! Files that change while they are sent: the client has the old bytes, all of them, or an error.
+//! Never a file that is wrong and looks complete.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;

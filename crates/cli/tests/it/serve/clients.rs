@@ -130,7 +130,8 @@ fn curl_resumes_an_archive_that_it_began_itself() {
     let (_folder, to) = scratch("folder.zip");
     begin_and_kill(&server.url("/folder/?zip"), 2_000_000, &to);
     let begun = fs::read(&to).unwrap();
-    // The background pass learns the CRC-32s meanwhile, so that a new download would be another one.
+    // The background pass learns the CRC-32s meanwhile, so that a new download would be another
+    // one.
     let before =
         server.fetch("GET", "/folder/?zip", "Range: bytes=0-0\r\n").expect(206).header("etag").to_owned();
     server.await_other_etag("/folder/?zip", &before);

@@ -1,5 +1,5 @@
-//! Requests that are none, too long, too slow or ambiguous, through the whole binary: each is answered or cut, and
-//! the next client is served as if nothing had happened.
+//! Requests that are none, too long, too slow or ambiguous, through the whole binary: each is
+//! answered or cut, and the next client is served as if nothing had happened.
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;

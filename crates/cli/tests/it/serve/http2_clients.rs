@@ -31,7 +31,8 @@ fn curl_makes_one_receipt_of_each_download_in_every_way() {
         println!("{transport:?}");
         let server = transport.serve(Setup::of(tree.root()), &authority);
         let to = folder.path().join("to");
-        // It closes right behind the last byte: several times, since this is a race that must not be there.
+        // It closes right behind the last byte: several times, since this is a race that must not
+        // be there.
         for number in 0..5 {
             for (path, want) in [("/big.bin", &big[..]), ("/small.txt", b"small")] {
                 let mut curl = transport.curl(&authority);
@@ -40,8 +41,8 @@ fn curl_makes_one_receipt_of_each_download_in_every_way() {
                 assert_same(&fs::read(&to).unwrap(), want, path);
             }
         }
-        // Several at the same time, on one connection if there can be one. (This curl asks nothing a second time on one
-        // that it began by prior knowledge: its own framing layer fails.)
+        // Several at the same time, on one connection if there can be one. (This curl asks nothing
+        // a second time on one that it began by prior knowledge: its own framing layer fails.)
         if transport == Transport::Http2 {
             server.close().assert_completed(10);
             continue;
@@ -178,7 +179,8 @@ fn archives_that_their_source_cuts_are_seen_as_failed_in_every_way() {
     }
 }
 
-/// What a page makes of bodies: says by what it fetches next whether they came whole, and by which protocol.
+/// What a page makes of bodies: says by what it fetches next whether they came whole, and by which
+/// protocol.
 const PAGE: &str = "<!doctype html><script>
 async function load() {
     const answer = await fetch('./?zip')

@@ -8,7 +8,8 @@ use crate::support::{
     Authority, Client, Fetch, Random, Reply, Server, Setup, Transport, Tree, assert_same, noise,
 };
 
-/// Files of many sizes, around those at which something changes: a block, a span that is sent by the kernel.
+/// Files of many sizes, around those at which something changes: a block, a span that is sent by
+/// the kernel.
 fn tree() -> Tree {
     let tree = Tree::new();
     let sizes = [0, 1, 100, 4095, 16_384, 32_767, 32_768, 32_769, 65_534, 65_535, 65_536, 131_070, 131_071];

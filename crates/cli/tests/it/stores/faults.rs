@@ -1,4 +1,5 @@
-//! Stores that do not have what they should, or stop in the middle: nobody gets a wrong byte, and the log says why.
+//! Stores that do not have what they should, or stop in the middle: nobody gets a wrong byte, and
+//! the log says why.
 
 use std::net::TcpListener;
 
@@ -126,7 +127,8 @@ fn a_manifest_that_comes_wrong_once_is_read_again() {
         assert_eq!(double.stats().all_faults(), 1, "{id}");
         double.reset_stats();
     }
-    // Nor is it for ever if it comes wrong again and again: that the store says "not modified" does not help it.
+    // Nor is it for ever if it comes wrong again and again: that the store says "not modified" does
+    // not help it.
     let bytes = put_right(&double, "g");
     double.play([FaultRule::get(Fault::Long { extra: 100 }).key(&manifest("g"))]);
     server.get("/t/g/f").expect(502);

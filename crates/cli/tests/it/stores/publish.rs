@@ -1,4 +1,5 @@
-//! `outflow publish`, `transfers` and `unpublish`, to folders and to a real S3 server (moto, a process of its own).
+//! `outflow publish`, `transfers` and `unpublish`, to folders and to a real S3 server (moto, a
+//! process of its own).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -166,7 +167,8 @@ fn a_broken_run_to_s3_is_continued_by_what_the_server_knows() {
     let (code, text) = failure(&mut s3.outflow(&publish));
     assert!(code == 1 && text.contains("already") && text.contains("unpublish mine"), "{text}");
 
-    // As if it had broken before the manifest, having noted nothing; and one object is another one by now.
+    // As if it had broken before the manifest, having noted nothing; and one object is another one
+    // by now.
     s3.ask(&["-X", "DELETE"], "/mine/manifest.json");
     s3.ask(&["-X", "PUT", "-d", "{\"objects\":{}}"], "/mine/publishing.json");
     s3.ask(&["-X", "PUT", "-d", "SOME TEXT\n"], "/mine/files/folder/small.txt");

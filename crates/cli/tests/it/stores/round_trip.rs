@@ -1,4 +1,5 @@
-//! What the whole is for: a tree is published, and people take it out again, also while the store fails.
+//! What the whole is for: a tree is published, and people take it out again, also while the store
+//! fails.
 
 use std::fs;
 
@@ -8,7 +9,8 @@ use tempfile::TempDir;
 use super::downloads::{assert_extracted, escaped, fetch};
 use crate::support::{Access, BUCKET, Moto, Random, Server, Tree, assert_same, noise, output, program};
 
-/// Three hundred files with names of all kinds that archives can have everywhere, some of them empty, one of 40 MB.
+/// Three hundred files with names of all kinds that archives can have everywhere, some of them
+/// empty, one of 40 MB.
 fn tree() -> Tree {
     let tree = Tree::new();
     let mut random = Random::new(9);

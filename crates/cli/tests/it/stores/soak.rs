@@ -1,4 +1,5 @@
-//! Two thousand downloads out of a store that fails now and then, by clients of all speeds that break off and go on.
+//! Two thousand downloads out of a store that fails now and then, by clients of all speeds that
+//! break off and go on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,7 +157,8 @@ fn download(server: &Server, target: &Target, random: &mut Random, may_break: bo
         };
         if matches!(head.status, 502 | 503) {
             sums.refusals.fetch_add(1, Ordering::Relaxed);
-            // As who is told to try again later does, only sooner: otherwise all tries are over within one bad moment.
+            // As who is told to try again later does, only sooner: otherwise all tries are over
+            // within one bad moment.
             std::thread::sleep(Duration::from_millis(100));
             continue;
         }

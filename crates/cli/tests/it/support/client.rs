@@ -224,7 +224,8 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&rest), "", "bytes behind the last response");
     }
 
-    /// What comes of a body of `announced` bytes before the connection breaks. Fails if all of it comes.
+    /// What comes of a body of `announced` bytes before the connection breaks. Fails if all of it
+    /// comes.
     #[track_caller]
     pub(crate) fn expect_cut(&mut self, announced: u64) -> Vec<u8> {
         let mut body = std::mem::take(&mut self.rest);

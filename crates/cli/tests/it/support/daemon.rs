@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use super::{program, until};
 
-/// Somebody else's server. Ended by its id when this is dropped, and by the kernel if the test is killed.
+/// Somebody else's server. Ended by its id when this is dropped, and by the kernel if the test is
+/// killed.
 pub(super) struct Daemon {
     child: Child,
     pub(super) own: TempDir,

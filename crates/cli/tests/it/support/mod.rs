@@ -38,7 +38,8 @@ pub(crate) use stream::{Listener, Told as Heard};
 pub(crate) use transport::{Fetch, Transport};
 pub(crate) use tree::{Files, Random, Tree, noise};
 
-/// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
+/// How long anything may take before a test fails. Far more than is ever needed: machines are
+/// shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks again and again until there is an answer.

@@ -15,8 +15,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// What comes from the other end comes at `rate` (as `tc` writes it), and waits in a queue of `limit` bytes. `None`: this
-    /// needs rights that the test has not got.
+    /// What comes from the other end comes at `rate` (as `tc` writes it), and waits in a queue of
+    /// `limit` bytes. `None`: this needs rights that the test has not got.
     #[track_caller]
     pub(crate) fn with_rate(rate: &str, limit: u32) -> Option<Network> {
         static COUNT: AtomicU8 = AtomicU8::new(0);

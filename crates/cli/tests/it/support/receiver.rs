@@ -57,7 +57,8 @@ pub(crate) enum Answer {
 
 type Plan = Box<dyn FnMut(usize, &Told) -> Answer + Send>;
 
-/// A receiver of webhooks. Everything it is told has to be signed; that is looked at by somebody else's library.
+/// A receiver of webhooks. Everything it is told has to be signed; that is looked at by somebody
+/// else's library.
 pub(crate) struct Receiver {
     pub(crate) addr: SocketAddr,
     shared: Arc<Shared>,
@@ -330,7 +331,8 @@ fn read_request(mut stream: &TcpStream, rest: &mut Vec<u8>) -> io::Result<Option
     Ok(Some((head, body)))
 }
 
-/// The first times that each event was taken. Each id stands for one thing only, and is told the same each time.
+/// The first times that each event was taken. Each id stands for one thing only, and is told the
+/// same each time.
 #[track_caller]
 pub(crate) fn once_each(told: &[Told]) -> HashMap<String, Told> {
     let mut events: HashMap<String, Told> = HashMap::new();

@@ -87,7 +87,8 @@ impl Drop for Program {
     }
 }
 
-/// A command that did not do what it was asked to: exits with `code`, prints nothing, and says all of `parts`.
+/// A command that did not do what it was asked to: exits with `code`, prints nothing, and says all
+/// of `parts`.
 #[track_caller]
 pub(crate) fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -99,7 +100,8 @@ pub(crate) fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Chromium without a window, that believes every certificate. Ended when it is dropped, and its profile removed.
+/// Chromium without a window, that believes every certificate. Ended when it is dropped, and its
+/// profile removed.
 pub(crate) struct Browser {
     _program: Program,
     _profile: TempDir,

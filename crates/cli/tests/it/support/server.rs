@@ -255,8 +255,8 @@ impl Server {
         })
     }
 
-    /// Sees to it that the archive at `path` comes in the layout for known CRC-32s. Another address is given the
-    /// one before: an address that had both may not continue either without a tag.
+    /// Sees to it that the archive at `path` comes in the layout for known CRC-32s. Another address
+    /// is given the one before: an address that had both may not continue either without a tag.
     #[track_caller]
     pub(crate) fn know_crcs(&self, path: &str) -> String {
         let streamed = self.etag(path);
@@ -325,7 +325,8 @@ impl Server {
         self.close();
     }
 
-    /// The same; what it took note of can still be asked. Everything is in there then: nothing more will come.
+    /// The same; what it took note of can still be asked. Everything is in there then: nothing more
+    /// will come.
     #[track_caller]
     pub(crate) fn close(mut self) -> Ledger {
         self.signal(Signal::TERM);

@@ -1,7 +1,9 @@
-//! Stores for one test: the double, and servers that are not ours, each a process with its own folder.
+//! Stores for one test: the double, and servers that are not ours, each a process with its own
+//! folder.
 //!
-//! Moto and Garage are S3 servers, nginx is an HTTP origin. A port that the kernel chose is handed to those that
-//! cannot choose one themselves; if somebody else was faster, they are started again with another.
+//! Moto and Garage are S3 servers, nginx is an HTTP origin. A port that the kernel chose is handed
+//! to those that cannot choose one themselves; if somebody else was faster, they are started again
+//! with another.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -206,7 +208,8 @@ impl Nginx {
             let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                 .map(|what| format!("{what}_temp_path tmp;\n"))
                 .concat();
-            // Whoever answers has to know this folder's name: another one may have been faster to the port.
+            // Whoever answers has to know this folder's name: another one may have been faster to
+            // the port.
             let name = own.path().file_name().and_then(OsStr::to_str).unwrap();
             let config = format!(
                 "daemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{temporary}\

@@ -1,4 +1,5 @@
-//! Certificates from an authority: Pebble, which looks at every signature and every proof, and one that only fails.
+//! Certificates from an authority: Pebble, which looks at every signature and every proof, and one
+//! that only fails.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -137,7 +138,8 @@ fn files_are_for_all_names_that_are_not_the_authoritys() {
     let setup = with(&tree, &place.directory(), &place.authority, &cache);
     let server = setup.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key).start();
     let files = place.authority.config();
-    // Nobody is shown another certificate for the domain than the authority's, which is not there yet.
+    // Nobody is shown another certificate for the domain than the authority's, which is not there
+    // yet.
     assert!(TlsClient::connect(server.addr, HOST, &files).is_err());
     let from_file = shown(server.addr, "a.test", &files);
     let pebble = place.start(server.addr.port(), &[]);

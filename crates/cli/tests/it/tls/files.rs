@@ -1,4 +1,5 @@
-//! Certificates from files: by name, renewed while downloads run, and refused when they are of no use.
+//! Certificates from files: by name, renewed while downloads run, and refused when they are of no
+//! use.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -95,7 +95,8 @@ impl Breaker {
     }
 }
 
-/// Copies until the connection's budget is used up, then resets both sides; every other time it merely ends them.
+/// Copies until the connection's budget is used up, then resets both sides; every other time it
+/// merely ends them.
 fn pass(mut from: TcpStream, mut to: TcpStream, left: &AtomicU64, count: &AtomicU64, number: usize) {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(n) = from.read(&mut piece) {
@@ -252,7 +253,8 @@ fn what_is_here_is_reached_at_the_server() {
     assert!(!gone.status.success(), "somebody still listens");
 }
 
-/// What `outflow tunnel connect` says when a request is sent through it, to an HTTP server that closes then.
+/// What `outflow tunnel connect` says when a request is sent through it, to an HTTP server that
+/// closes then.
 fn ask_through(command: &mut Command) -> Output {
     let (running, mut input) = Program::start_with_input(command);
     let _ = input.write_all(b"GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

@@ -1,4 +1,5 @@
-//! `outflow tunnel serve`, with clients that know nothing of it: curl, OpenSSH, browsers, and proxies in between.
+//! `outflow tunnel serve`, with clients that know nothing of it: curl, OpenSSH, browsers, and
+//! proxies in between.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -117,7 +118,8 @@ fn ssh_goes_through_it_with_the_helpers_that_there_are() {
     }
 }
 
-/// A page that speaks to a VNC server's greeting by WebSocket, and says by what it fetches how that went.
+/// A page that speaks to a VNC server's greeting by WebSocket, and says by what it fetches how that
+/// went.
 const PAGE: &str = "<!doctype html><script>
 const socket = new WebSocket('WHERE', ['binary'])
 socket.binaryType = 'arraybuffer'
@@ -322,7 +324,8 @@ fn ten_thousand_half_open_attempts_keep_nobody_out() {
     let mut heard = String::new();
     target.accept().read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "hello");
-    // Who has begun a head has one buffer of 48 KiB, touched as far as there is something in it, and a task.
+    // Who has begun a head has one buffer of 48 KiB, touched as far as there is something in it,
+    // and a task.
     let each = (tunnel.memory() - before) / 10_000;
     assert!(each < 56 * 1024, "{each} bytes for each");
     drop(many.stdin.take());
