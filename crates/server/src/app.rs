@@ -20,7 +20,6 @@ use crate::access::Gate;
 use crate::archives::archive;
 use crate::archives::layout_memory::{self, Resume};
 use crate::archives::plans::Plans;
-use crate::channels::Channels;
 use crate::delivery::ledger_entry;
 use crate::delivery::observer::DeliveryObserver;
 use crate::files::content;
@@ -35,6 +34,7 @@ use crate::progress::listener::{Of, Scope};
 use crate::request::context::Visit;
 use crate::request::query::Query;
 use crate::request::target::{BadTarget, Target, address};
+use outflow_channels::Channels;
 
 pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 const ARCHIVE_METHODS: &str = "GET, HEAD, OPTIONS, POST";

@@ -26,8 +26,6 @@
 //!   room       memory for large pages and forms
 //!   problem    errors of collections, stores and links -> problems
 //!   log        one line for each delivery
-//! channels   what is published at an address is heard by all who listen there
-//! single     one content from memory, and no more than that
 //! ```
 //!
 //! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
@@ -37,7 +35,6 @@ mod access;
 mod app;
 mod archives;
 mod catalogue;
-pub mod channels;
 mod delivery;
 mod files;
 mod folders;
@@ -47,7 +44,6 @@ mod problem;
 mod progress;
 mod request;
 mod service;
-pub mod single;
 
 pub use app::Settings;
 pub use catalogue::transfers::StoreService;

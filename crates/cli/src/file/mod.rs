@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use outflow_certs::{CertificateFiles, CertificatePaths};
-use outflow_server::single::{About, Offer, SingleService};
+use outflow_single::{About, Offer, SingleService};
 use outflow_wire::{ListenSocket, Server, Tls, TlsOptions};
 
 use self::input::{Input, Inputs, is_stdin};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use outflow_server::single::{About, Offer, SingleService};
+use outflow_single::{About, Offer, SingleService};
 use parking_lot::{Condvar, Mutex};
 
 use super::input::{Input, Inputs};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use outflow_server::channels::{Channels, Settings, Subscribe, Tokens};
+use outflow_channels::{Channels, Settings, Subscribe, Tokens};
 use serde::Deserialize;
 
 /// Every key is optional; without a file of tokens there are no channels.

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod archives;
-mod channels;
 mod files;
 mod help;
 mod links;

@@ -4,24 +4,34 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use outflow_catalog::{Root, RootOptions};
-use outflow_server::channels::{self, Channels, Subscribe};
-use outflow_server::{FolderService, Settings};
+use http::{Request, Response};
+use outflow_channels::{Channels, Settings, Subscribe};
+use outflow_web::ResponseBody;
+use outflow_wire::{HttpService, PeerAddr, RequestBody};
 
-use crate::help::settings;
+/// A server of channels alone.
+#[derive(Clone)]
+struct Service(Channels);
+
+impl HttpService for Service {
+    type Body = ResponseBody;
+
+    async fn answer(&self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, String> {
+        assert!(self.0.claim(&mut request));
+        let client = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip());
+        Ok(self.0.answer(request, client).await)
+    }
+}
 
 /// What a subscriber hears, line by line, when a heartbeat takes 150 ms and nobody stays for longer than a second.
 fn subscribed(path: &str, lines: &str) -> Vec<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let channels = Channels::start(channels::Settings {
+    let channels = Channels::start(Settings {
         subscribe: Subscribe::Open,
         heartbeat: Duration::from_millis(150),
         lifetime: Duration::from_secs(1),
-        ..channels::Settings::default()
+        ..Settings::default()
     });
-    let settings = Settings { channels: Some(channels.unwrap()), ..settings() };
-    let root = Root::new(folder.path(), RootOptions::default()).unwrap();
-    let service = FolderService::new(root, &settings);
+    let service = Service(channels.unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = outflow_wire::Server::new(outflow_wire::ServerOptions::default());

@@ -19,6 +19,8 @@
 //! An event is one buffer for all who hear it. A subscriber is a number: the next event that it has not heard. Who takes
 //! nothing for so long that its next event is not kept any more is let go of; it may come back, and says where it was.
 
+#![forbid(unsafe_code)]
+
 mod ask;
 mod channel;
 mod event;

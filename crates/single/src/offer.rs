@@ -228,7 +228,7 @@ mod tests {
     use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 
     use super::*;
-    use crate::single::Filling;
+    use crate::Filling;
 
     fn offer(bytes: &[u8], media_type: &'static str) -> Offer {
         let mut filling = Filling::new().unwrap();

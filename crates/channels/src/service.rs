@@ -56,7 +56,7 @@ impl Channels {
     }
 
     /// Whether an address is a channel's. If so, a token in the request's address is hidden, so that nobody logs it.
-    pub(crate) fn claim<B>(&self, request: &mut Request<B>) -> bool {
+    pub fn claim<B>(&self, request: &mut Request<B>) -> bool {
         let is_here = is_here(request.uri().path());
         if is_here && let Some(token) = take_token(request.uri_mut()) {
             request.extensions_mut().insert(Token(token));
@@ -65,11 +65,7 @@ impl Channels {
     }
 
     /// The answer to a request for a channel from `client`.
-    pub(crate) async fn answer<B>(
-        &self,
-        request: Request<B>,
-        client: Option<IpAddr>,
-    ) -> Response<ResponseBody>
+    pub async fn answer<B>(&self, request: Request<B>, client: Option<IpAddr>) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
