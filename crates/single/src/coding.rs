@@ -1,130 +1,131 @@
-//! Content codings: which a request accepts (RFC 9110, section 12.5.3), and compressing by them.
+//! Content codings: which of them a request accepts (RFC 9110, section 12.5.3), and compressing.
 
 use std::io::{self, Read, Write};
 
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-use super::sealed::{Filling, Sealed};
+use crate::sealed::{SealedBytes, SealedBytesBuilder};
 
-/// A way to compress.
+/// A content coding that compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum ContentCoding {
     Gzip,
     Brotli,
     Zstd,
 }
 
-/// All of them, the quickest first.
-pub(super) const ALL: [Coding; 3] = [Coding::Gzip, Coding::Zstd, Coding::Brotli];
+/// Above this length, in bytes, the densest settings take a second and more.
+const MAX_DENSEST: u64 = 1024 * 1024;
 
-/// From so many bytes on the densest settings take too long: a second and more.
-const LARGE: u64 = 1024 * 1024;
+/// Bytes read at a time while compressing.
+const CHUNK: usize = 64 * 1024;
 
-/// Read at once while compressing.
-const PIECE: usize = 64 * 1024;
+impl ContentCoding {
+    /// All codings, the fastest first.
+    pub(super) const ALL: [ContentCoding; 3] =
+        [ContentCoding::Gzip, ContentCoding::Zstd, ContentCoding::Brotli];
 
-impl Coding {
     /// Its name in HTTP.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Coding::Gzip => "gzip",
-            Coding::Brotli => "br",
-            Coding::Zstd => "zstd",
+            ContentCoding::Gzip => "gzip",
+            ContentCoding::Brotli => "br",
+            ContentCoding::Zstd => "zstd",
         }
     }
 
     fn is_called(self, name: &str) -> bool {
-        // An old name that recipients have to know as well (RFC 9110, section 8.4.1.3).
+        // An alias that recipients have to accept (RFC 9110, section 8.4.1.3).
         name.eq_ignore_ascii_case(self.name())
-            || (self == Coding::Gzip && name.eq_ignore_ascii_case("x-gzip"))
+            || (self == ContentCoding::Gzip && name.eq_ignore_ascii_case("x-gzip"))
     }
 
-    /// `plain` compressed; nothing if that has more than `most` bytes, or if `goes_on` says no in between.
+    /// `plain` compressed. `None` if that takes more than `limit` bytes, or as soon as `proceed` returns false.
     ///
     /// # Errors
     /// When memory is short.
     pub(super) fn compress(
         self,
-        plain: &Sealed,
-        most: u64,
-        goes_on: &dyn Fn() -> bool,
-    ) -> io::Result<Option<Sealed>> {
-        let large = plain.len() > LARGE;
-        let out = Bounded { filling: Filling::new()?, most, broken: None };
+        plain: &SealedBytes,
+        limit: u64,
+        proceed: &dyn Fn() -> bool,
+    ) -> io::Result<Option<SealedBytes>> {
+        let large = plain.len() > MAX_DENSEST;
+        let out = LimitedOutput { output: SealedBytesBuilder::new()?, limit, error: None };
         let result = match self {
-            Coding::Gzip => {
+            ContentCoding::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::best());
-                pump(plain, &mut encoder, goes_on).and_then(|()| encoder.finish())
+                copy_all(plain, &mut encoder, proceed).and_then(|()| encoder.finish())
             }
-            Coding::Brotli => {
+            ContentCoding::Brotli => {
                 let params = brotli::enc::BrotliEncoderParams {
                     quality: if large { 9 } else { 11 },
-                    // A window no larger than what it has to hold: the encoder's memory is several times that.
+                    // No larger than the content: the encoder's memory is several times the window.
                     lgwin: (64 - plain.len().leading_zeros() as i32).clamp(16, 22),
                     size_hint: usize::try_from(plain.len()).unwrap_or(usize::MAX),
                     ..Default::default()
                 };
-                let mut encoder = brotli::CompressorWriter::with_params(out, PIECE, &params);
-                // Ends the stream; an error of that is found in what it was written to.
-                pump(plain, &mut encoder, goes_on).map(|()| encoder.into_inner())
+                let mut encoder = brotli::CompressorWriter::with_params(out, CHUNK, &params);
+                // `into_inner` ends the stream; `LimitedOutput` keeps an error of that.
+                copy_all(plain, &mut encoder, proceed).map(|()| encoder.into_inner())
             }
-            Coding::Zstd => (|| {
+            ContentCoding::Zstd => (|| {
                 let mut encoder = zstd::Encoder::new(out, if large { 15 } else { 19 })?;
                 encoder.set_pledged_src_size(Some(plain.len()))?;
-                pump(plain, &mut encoder, goes_on).and_then(|()| encoder.finish())
+                copy_all(plain, &mut encoder, proceed).and_then(|()| encoder.finish())
             })(),
         };
-        match result.and_then(Bounded::whole) {
-            Ok(filling) => filling.seal().map(Some),
+        match result.and_then(LimitedOutput::finish) {
+            Ok(output) => output.seal().map(Some),
             Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn pump(plain: &Sealed, into: &mut impl Write, goes_on: &dyn Fn() -> bool) -> io::Result<()> {
+fn copy_all(plain: &SealedBytes, into: &mut impl Write, proceed: &dyn Fn() -> bool) -> io::Result<()> {
     let mut reader = plain.reader();
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; CHUNK];
     loop {
-        if !goes_on() {
+        if !proceed() {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        match reader.read(&mut piece)? {
+        match reader.read(&mut chunk)? {
             0 => return Ok(()),
-            n => into.write_all(&piece[..n])?,
+            n => into.write_all(&chunk[..n])?,
         }
     }
 }
 
-/// Takes so many bytes and no more.
-struct Bounded {
-    filling: Filling,
-    most: u64,
-    /// Why it took no more: not every encoder tells.
-    broken: Option<io::ErrorKind>,
+/// Accepts up to `limit` bytes.
+struct LimitedOutput {
+    output: SealedBytesBuilder,
+    limit: u64,
+    /// The first error, which not every encoder reports.
+    error: Option<io::ErrorKind>,
 }
 
-impl Bounded {
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.filling.len() + bytes.len() as u64 > self.most {
+impl LimitedOutput {
+    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.output.len() + bytes.len() as u64 > self.limit {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        self.filling.push(bytes)
+        self.output.push(bytes)
     }
 
-    /// What was taken, if that is all there was.
-    fn whole(self) -> io::Result<Filling> {
-        match self.broken {
-            None => Ok(self.filling),
+    /// The output, if nothing is missing.
+    fn finish(self) -> io::Result<SealedBytesBuilder> {
+        match self.error {
+            None => Ok(self.output),
             Some(kind) => Err(kind.into()),
         }
     }
 }
 
-impl Write for Bounded {
+impl Write for LimitedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.take(bytes).inspect_err(|error| self.broken = Some(error.kind()))?;
+        self.push(bytes).inspect_err(|error| self.error = Some(error.kind()))?;
         Ok(bytes.len())
     }
 
@@ -133,37 +134,37 @@ impl Write for Bounded {
     }
 }
 
-/// What a request accepts.
-pub(super) struct Accepted<'a>(Option<&'a HeaderMap>);
+/// The codings that a request accepts.
+pub(super) struct AcceptedCodings<'a>(Option<&'a HeaderMap>);
 
-impl<'a> Accepted<'a> {
-    pub(super) fn by(headers: &'a HeaderMap) -> Accepted<'a> {
-        Accepted(headers.contains_key(ACCEPT_ENCODING).then_some(headers))
+impl<'a> AcceptedCodings<'a> {
+    pub(super) fn parse(headers: &'a HeaderMap) -> AcceptedCodings<'a> {
+        AcceptedCodings(headers.contains_key(ACCEPT_ENCODING).then_some(headers))
     }
 
-    /// The weight of a coding in thousandths; 0: it must not be used. Who says nothing gets none.
-    pub(super) fn weight(&self, coding: Coding) -> u16 {
+    /// The weight of a coding in thousandths; 0 if it must not be used, or if the request has no `Accept-Encoding`.
+    pub(super) fn weight(&self, coding: ContentCoding) -> u16 {
         let (named, any) = self.weights(|name| coding.is_called(name));
         named.or(any).unwrap_or(0)
     }
 
-    /// The same of the bytes as they are, which need not be mentioned to be accepted. `None`: they are not.
+    /// The weight of the content as it is, which is acceptable unless excluded. `None` if it is excluded.
     pub(super) fn identity(&self) -> Option<u16> {
         let (named, any) = self.weights(|name| name.eq_ignore_ascii_case("identity"));
-        let asked = named.or(any);
-        if asked == Some(0) { None } else { Some(named.unwrap_or(0)) }
+        let weight = named.or(any);
+        if weight == Some(0) { None } else { Some(named.unwrap_or(0)) }
     }
 
     /// The weights of a name and of `*`.
-    fn weights(&self, is_it: impl Fn(&str) -> bool) -> (Option<u16>, Option<u16>) {
+    fn weights(&self, matches: impl Fn(&str) -> bool) -> (Option<u16>, Option<u16>) {
         let (mut named, mut any) = (None, None);
         let lines = self.0.into_iter().flat_map(|headers| headers.get_all(ACCEPT_ENCODING));
         for element in lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')) {
             let mut parts = element.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
-            let slot = if name == "*" {
+            let weight_of = if name == "*" {
                 &mut any
-            } else if is_it(name) {
+            } else if matches(name) {
                 &mut named
             } else {
                 continue;
@@ -172,14 +173,14 @@ impl<'a> Accepted<'a> {
                 let (key, value) = part.split_once('=')?;
                 key.trim().eq_ignore_ascii_case("q").then(|| thousandths(value.trim()))
             });
-            // Named twice: the better one counts.
-            *slot = (*slot).max(Some(weight.unwrap_or(1000)));
+            // The higher weight of a repeated name counts.
+            *weight_of = (*weight_of).max(Some(weight.unwrap_or(1000)));
         }
         (named, any)
     }
 }
 
-/// A `qvalue` (RFC 9110, section 12.4.2); what is none counts as 0: what nobody understands is not used.
+/// A `qvalue` in thousandths (RFC 9110, section 12.4.2). An invalid one counts as 0, so that its coding is not used.
 fn thousandths(value: &str) -> u16 {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
@@ -202,9 +203,9 @@ mod tests {
         for line in lines {
             headers.append(ACCEPT_ENCODING, HeaderValue::from_static(line));
         }
-        let accepted = Accepted::by(&headers);
+        let accepted = AcceptedCodings::parse(&headers);
         let of = |coding| accepted.weight(coding);
-        (of(Coding::Gzip), of(Coding::Brotli), of(Coding::Zstd), accepted.identity())
+        (of(ContentCoding::Gzip), of(ContentCoding::Brotli), of(ContentCoding::Zstd), accepted.identity())
     }
 
     #[test]
@@ -237,24 +238,28 @@ mod tests {
     #[test]
     fn what_is_compressed_becomes_what_it_was() {
         let plain: Vec<u8> = (0..20_000_u32).flat_map(|at| (at / 50).to_string().into_bytes()).collect();
-        let mut filling = Filling::new().unwrap();
-        filling.push(&plain).unwrap();
-        let sealed = filling.seal().unwrap();
-        for coding in ALL {
+        let mut builder = SealedBytesBuilder::new().unwrap();
+        builder.push(&plain).unwrap();
+        let sealed = builder.seal().unwrap();
+        for coding in ContentCoding::ALL {
             let small = coding.compress(&sealed, sealed.len() / 2, &|| true).unwrap().expect("it is regular");
             let mut out = Vec::new();
             match coding {
-                Coding::Gzip => flate2::read::GzDecoder::new(small.reader()).read_to_end(&mut out).unwrap(),
-                Coding::Brotli => {
+                ContentCoding::Gzip => {
+                    flate2::read::GzDecoder::new(small.reader()).read_to_end(&mut out).unwrap()
+                }
+                ContentCoding::Brotli => {
                     brotli::Decompressor::new(small.reader(), 4096).read_to_end(&mut out).unwrap()
                 }
-                Coding::Zstd => zstd::Decoder::new(small.reader()).unwrap().read_to_end(&mut out).unwrap(),
+                ContentCoding::Zstd => {
+                    zstd::Decoder::new(small.reader()).unwrap().read_to_end(&mut out).unwrap()
+                }
             };
             assert!(out == plain, "{coding:?}");
-            for most in [100, small.len() - 1] {
+            for limit in [100, small.len() - 1] {
                 assert!(
-                    coding.compress(&sealed, most, &|| true).unwrap().is_none(),
-                    "{coding:?}: over {most}"
+                    coding.compress(&sealed, limit, &|| true).unwrap().is_none(),
+                    "{coding:?}: over {limit}"
                 );
             }
             assert!(

@@ -1,211 +1,42 @@
-//! One content from memory, at every address or at one: the smallest server there can be.
+//! One content from memory, at every address or at one: the smallest HTTP server.
 //!
 //! ```text
-//! sealed     bytes in memory that cannot change any more
-//! offer      the content and its compressed forms, each described; which one a request gets
-//!   sys        system calls
-//!   coding     content codings: what Accept-Encoding says, what compression gains
+//! service          the HTTP service: methods, address, replacing the content
+//! representations  the content and its compressed forms; which one a request gets
+//!   coding           content codings: what Accept-Encoding accepts, and compressing
+//!   sealed           bytes in memory that can no longer change
+//!   sys              system calls
+//! ```
+//!
+//! ```
+//! use http::{Request, header::ETAG};
+//! use outflow_single::{ContentDescription, Representations, SealedBytesBuilder, SingleService};
+//! use tower_service::Service as _;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut builder = SealedBytesBuilder::new()?;
+//! builder.push(b"version: STSv1\n")?;
+//! let content = Representations::new(builder.seal()?, &ContentDescription::default());
+//! let mut service = SingleService::new(content, Some("/.well-known/mta-sts.txt"));
+//!
+//! let response = service.call(Request::get("/.well-known/mta-sts.txt").body(())?).await?;
+//! assert_eq!(response.status(), 200);
+//! assert!(response.headers().contains_key(ETAG));
+//! # Ok(())
+//! # }
 //! ```
 
+// `sys` is the only module that allows it.
+#![deny(unsafe_code)]
+
 mod coding;
-mod offer;
+mod representations;
 mod sealed;
+mod service;
 #[allow(unsafe_code)]
 mod sys;
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
-
-use http::header::{ACCEPT_ENCODING, VARY};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use outflow_content::PrebuiltAnswer;
-use outflow_web::reply::options;
-use outflow_web::{Problem, ResponseBody};
-use outflow_wire::{HttpService, PlainRequest, RequestBody};
-use percent_encoding::percent_decode_str;
-
-pub use offer::{About, Offer};
-pub use sealed::{Filling, Sealed};
-
-/// The methods that are answered.
-const METHODS: &str = "GET, HEAD, OPTIONS";
-
-/// Serves one content. Clones share it: what replaces it replaces it for all.
-#[derive(Clone)]
-pub struct SingleService(Arc<Inner>);
-
-struct Inner {
-    current: RwLock<Arc<Offer>>,
-    /// The only address that has it, decoded.
-    path: Option<Vec<u8>>,
-}
-
-impl SingleService {
-    /// A service for `offer`, at `path` (`/.well-known/mta-sts.txt`; percent-encoding stands for what it encodes) or,
-    /// without one, at every address.
-    #[must_use]
-    pub fn new(offer: Offer, path: Option<&str>) -> SingleService {
-        SingleService(Arc::new(Inner {
-            current: RwLock::new(Arc::new(offer)),
-            path: path.map(|path| percent_decode_str(path).collect()),
-        }))
-    }
-
-    /// The same service for `outflow_wire` alone.
-    #[must_use]
-    pub fn on_wire(self) -> OnWire {
-        OnWire(self)
-    }
-
-    /// What is served at the moment.
-    #[must_use]
-    pub fn current(&self) -> Arc<Offer> {
-        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Serves `offer` from the next request on. Answers under way end with the content that they began with.
-    pub fn replace(&self, offer: Offer) {
-        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
-    }
-
-    fn answer<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
-        let (method, headers) = (request.method(), request.headers());
-        if !self.0.is_at(request.uri().path()) {
-            return Problem::not_found().without_link_back().respond(method, headers);
-        }
-        match *method {
-            Method::GET | Method::HEAD => {}
-            Method::OPTIONS => return options(METHODS),
-            _ => return Problem::method_not_allowed(METHODS).without_link_back().respond(method, headers),
-        }
-        let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
-        match current.choose(headers) {
-            Some(form) => {
-                form.content().clone_unobserved().respond(method, headers).map(ResponseBody::Content)
-            }
-            None => {
-                let detail = "This is there only in encodings that Accept-Encoding excludes. Allow identity.";
-                let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
-                    .without_link_back()
-                    .respond(method, headers);
-                response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
-                response
-            }
-        }
-    }
-}
-
-impl Inner {
-    fn is_at(&self, path: &str) -> bool {
-        match &self.path {
-            None => true,
-            Some(own) => own == path.as_bytes() || percent_decode_str(path).eq(own.iter().copied()),
-        }
-    }
-}
-
-impl<B> tower_service::Service<Request<B>> for SingleService {
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<ResponseBody>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
-    }
-}
-
-/// A [`SingleService`] for `outflow_wire` alone, which answers plain requests with prebuilt answers: most take no memory
-/// of their own.
-#[derive(Clone)]
-pub struct OnWire(SingleService);
-
-impl HttpService for OnWire {
-    type Body = ResponseBody;
-
-    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, String> {
-        Ok(self.0.answer(&request))
-    }
-
-    const HAS_PREBUILT: bool = true;
-
-    fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
-        let inner = &self.0.0;
-        if !inner.is_at(request.path()) {
-            return None;
-        }
-        let mut accepted = HeaderMap::new();
-        for value in request.values("accept-encoding") {
-            accepted.append(ACCEPT_ENCODING, HeaderValue::from_bytes(value).ok()?);
-        }
-        let current = inner.current.read().unwrap_or_else(PoisonError::into_inner);
-        let form = if accepted.is_empty() { current.plain() } else { current.choose(&accepted)? };
-        form.answer()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service(path: Option<&str>) -> SingleService {
-        let mut filling = Filling::new().unwrap();
-        filling.push(b"version: STSv1\n").unwrap();
-        SingleService::new(Offer::new(filling.seal().unwrap(), &About::default()), path)
-    }
-
-    fn ask(service: &SingleService, method: &str, uri: &str) -> Response<ResponseBody> {
-        service.answer(&Request::builder().method(method).uri(uri).body(()).unwrap())
-    }
-
-    #[test]
-    fn without_a_path_every_address_has_the_content() {
-        let service = service(None);
-        for uri in ["/", "/a/b?c", "http://host/x"] {
-            assert_eq!(ask(&service, "GET", uri).status(), 200, "{uri}");
-        }
-        assert_eq!(ask(&service, "OPTIONS", "*").status(), 204);
-    }
-
-    #[test]
-    fn with_a_path_only_that_has_it_however_it_is_written() {
-        let service = service(Some("/.well-known/mta-sts.txt"));
-        for (uri, status) in [
-            ("/.well-known/mta-sts.txt", 200),
-            ("/%2ewell-known/mta%2Dsts.txt?x", 200),
-            ("/", 404),
-            ("/.well-known/mta-sts.txt/", 404),
-            ("/.well-known/MTA-STS.txt", 404),
-            ("/.well-known/mta-sts.tx", 404),
-        ] {
-            assert_eq!(ask(&service, "GET", uri).status(), status, "{uri}");
-        }
-        assert_eq!(ask(&service, "POST", "/").status(), 404);
-    }
-
-    #[test]
-    fn other_methods_are_told_which_there_are() {
-        let response = ask(&service(None), "DELETE", "/");
-        assert_eq!(
-            (response.status().as_u16(), &response.headers()["allow"]),
-            (405, &METHODS.parse().unwrap())
-        );
-    }
-
-    #[test]
-    fn what_replaces_the_content_has_another_tag() {
-        let service = service(None);
-        let before = ask(&service, "HEAD", "/").headers()["etag"].clone();
-        let mut filling = Filling::new().unwrap();
-        filling.push(b"another").unwrap();
-        service.replace(Offer::new(filling.seal().unwrap(), &About::default()));
-        let after = ask(&service, "HEAD", "/");
-        assert_ne!(after.headers()["etag"], before);
-        assert_eq!(after.headers()["content-length"], "7");
-    }
-}
+pub use representations::{ContentDescription, Representations};
+pub use sealed::{SealedBytes, SealedBytesBuilder};
+pub use service::{OnWire, SingleService};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use outflow_single::{Filling, Sealed};
+use outflow_single::{SealedBytes, SealedBytesBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -33,7 +33,7 @@ pub(crate) struct Inputs {
 
 /// The content of the files.
 pub(crate) struct Input {
-    pub(crate) sealed: Sealed,
+    pub(crate) sealed: SealedBytes,
     /// Modified time of the newest file, or now for standard input.
     pub(crate) modified: SystemTime,
 }
@@ -85,7 +85,7 @@ impl Inputs {
     }
 
     fn read_once(&self) -> Result<Input, ReadFailure> {
-        let mut filling = Filling::new().context("cannot allocate memory for the content")?;
+        let mut filling = SealedBytesBuilder::new().context("cannot allocate memory for the content")?;
         let mut modified = SystemTime::UNIX_EPOCH;
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         for path in &self.files {
@@ -119,7 +119,7 @@ impl Inputs {
         &self,
         path: &Path,
         deadline: Option<Instant>,
-        into: &mut Filling,
+        into: &mut SealedBytesBuilder,
     ) -> Result<SystemTime, ReadFailure> {
         let name = path.display().to_string();
         // Opening a pipe without a writer must not block: `pour` waits with a deadline.
@@ -158,7 +158,7 @@ impl Inputs {
         from: BorrowedFd<'_>,
         name: &str,
         deadline: Option<Instant>,
-        into: &mut Filling,
+        into: &mut SealedBytesBuilder,
     ) -> anyhow::Result<()> {
         let mut piece = vec![0; CHUNK];
         loop {
@@ -178,7 +178,7 @@ impl Inputs {
         }
     }
 
-    fn take(&self, bytes: &[u8], into: &mut Filling) -> anyhow::Result<()> {
+    fn take(&self, bytes: &[u8], into: &mut SealedBytesBuilder) -> anyhow::Result<()> {
         let largest = self.max_size;
         ensure!(
             into.len() + bytes.len() as u64 <= largest,

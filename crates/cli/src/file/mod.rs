@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use outflow_certs::{CertificateFiles, CertificatePaths};
-use outflow_single::{About, Offer, SingleService};
+use outflow_single::{ContentDescription, Representations, SingleService};
 use outflow_wire::{ListenSocket, Server, Tls, TlsOptions};
 
 use self::input::{Input, Inputs, is_stdin};
@@ -55,12 +55,13 @@ fn serve(options: &FileArgs, tls: Option<CertificatePaths>, inputs: Inputs) -> a
     // Watch before reading, so that no change is missed in between.
     let watch = options.watch.then(|| FileWatch::new(&inputs.files)).transpose()?;
     let Input { sealed, modified } = inputs.read()?;
-    let about = About {
+    let about = ContentDescription {
         media_type: media_type(options, &inputs),
         cache_control: options.cache_control.clone(),
         modified: None,
     };
-    let offer = Offer::new(sealed, &About { modified: Some(modified), ..about.clone() });
+    let offer =
+        Representations::new(sealed, &ContentDescription { modified: Some(modified), ..about.clone() });
     let (bytes, etag) = (offer.len(), reload::shown(&offer));
     let service = SingleService::new(offer, options.path.as_deref());
 
@@ -112,8 +113,19 @@ fn open_files(pair: CertificatePaths) -> anyhow::Result<Arc<CertificateFiles>> {
 
 /// The requested media type, or else that of the last file's name or of --path.
 fn media_type(options: &FileArgs, inputs: &Inputs) -> http::HeaderValue {
-    let named =
-        || inputs.files.iter().filter(|path| !is_stdin(path)).rev().find_map(|path| About::type_of(path));
-    let at = || options.path.as_deref().and_then(|path| About::type_of(Path::new(path)));
-    options.content_type.clone().or_else(named).or_else(at).unwrap_or(About::default().media_type)
+    let named = || {
+        inputs
+            .files
+            .iter()
+            .filter(|path| !is_stdin(path))
+            .rev()
+            .find_map(|path| ContentDescription::media_type_of(path))
+    };
+    let at = || options.path.as_deref().and_then(|path| ContentDescription::media_type_of(Path::new(path)));
+    options
+        .content_type
+        .clone()
+        .or_else(named)
+        .or_else(at)
+        .unwrap_or(ContentDescription::default().media_type)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use outflow_single::{About, Offer, SingleService};
+use outflow_single::{ContentDescription, Representations, SingleService};
 use parking_lot::{Condvar, Mutex};
 
 use super::input::{Input, Inputs};
@@ -53,7 +53,7 @@ impl ReloadSignal {
 pub(crate) fn start(
     service: SingleService,
     inputs: Inputs,
-    about: About,
+    about: ContentDescription,
     signal: Arc<ReloadSignal>,
 ) -> anyhow::Result<()> {
     let work = move || {
@@ -92,7 +92,7 @@ fn compress(service: &SingleService, signal: &ReloadSignal) {
 }
 
 /// Replaces the content by what the files hold now, or keeps it when they cannot be read.
-fn reload(service: &SingleService, inputs: &Inputs, about: &About, reason: ReloadReason) {
+fn reload(service: &SingleService, inputs: &Inputs, about: &ContentDescription, reason: ReloadReason) {
     if inputs.has_stdin() {
         tracing::warn!(
             "cannot reload standard input; the content stays the same. Only files can be reloaded"
@@ -101,7 +101,10 @@ fn reload(service: &SingleService, inputs: &Inputs, about: &About, reason: Reloa
     }
     match inputs.read() {
         Ok(Input { sealed, modified }) => {
-            let offer = Offer::new(sealed, &About { modified: Some(modified), ..about.clone() });
+            let offer = Representations::new(
+                sealed,
+                &ContentDescription { modified: Some(modified), ..about.clone() },
+            );
             if offer.etag() == service.current().etag() {
                 tracing::info!(etag = shown(&offer), ?reason, "reloaded: the content is the same");
                 return;
@@ -116,6 +119,6 @@ fn reload(service: &SingleService, inputs: &Inputs, about: &About, reason: Reloa
     }
 }
 
-pub(crate) fn shown(offer: &Offer) -> String {
+pub(crate) fn shown(offer: &Representations) -> String {
     offer.etag().to_str().unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! A content in the forms that it is offered in, each described; which one a request gets.
+//! The representations of a content (RFC 9110, section 3.2): as it is and compressed. Which one a request gets.
 
 use std::io;
 use std::path::Path;
@@ -8,112 +8,116 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS
 use http::{HeaderMap, HeaderValue};
 use outflow_content::{EntityTag, Prebuilt, mentions_etag};
 
-use super::coding::{ALL, Accepted, Coding};
-use super::sealed::Sealed;
-use super::sys;
+use crate::coding::{AcceptedCodings, ContentCoding};
+use crate::sealed::SealedBytes;
+use crate::sys;
 
-/// Shorter contents travel in one packet, compressed or not.
-const SHORT: u64 = 1024;
+/// Contents below this length, in bytes, fit into one packet uncompressed.
+const MIN_COMPRESSED: u64 = 1024;
 
-/// Longer ones are not compressed: it would take too long, for something that is hardly a text any more.
-const LONG: u64 = 32 * 1024 * 1024;
+/// Length of a content that is compressed, in bytes: a longer one takes too long, and is hardly text.
+///
+/// Bound: sending.
+const MAX_COMPRESSED: u64 = 32 * 1024 * 1024;
 
-/// What is said of a content.
+/// Header fields that describe a content.
 #[derive(Clone, Debug)]
-pub struct About {
-    /// Its media type.
+pub struct ContentDescription {
+    /// `Content-Type`.
     pub media_type: HeaderValue,
-    /// `Cache-Control`, as it is sent.
+    /// `Cache-Control`.
     pub cache_control: Option<HeaderValue>,
-    /// When it was last modified.
+    /// `Last-Modified`.
     pub modified: Option<SystemTime>,
 }
 
-impl Default for About {
-    fn default() -> About {
+impl Default for ContentDescription {
+    fn default() -> ContentDescription {
         let media_type = HeaderValue::from_static("application/octet-stream");
-        About { media_type, cache_control: None, modified: None }
+        ContentDescription { media_type, cache_control: None, modified: None }
     }
 }
 
-impl About {
-    /// The media type that a name's extension stands for; text is taken for UTF-8. `None` if it says nothing.
+impl ContentDescription {
+    /// The media type for a file name's extension, with UTF-8 for text. `None` for an unknown extension.
     #[must_use]
-    pub fn type_of(name: &Path) -> Option<HeaderValue> {
+    pub fn media_type_of(name: &Path) -> Option<HeaderValue> {
         outflow_web::known_media_type(name)
     }
 }
 
-/// A content, as it is and compressed.
-pub struct Offer {
-    plain: Sealed,
-    about: About,
-    identity: Form,
+/// A content as it is and, possibly, compressed.
+pub struct Representations {
+    plain: SealedBytes,
+    description: ContentDescription,
+    identity: Representation,
     /// Smallest first.
-    coded: Vec<(Coding, Form)>,
+    coded: Vec<(ContentCoding, Representation)>,
 }
 
 /// One representation.
-struct Form {
+struct Representation {
     content: Prebuilt,
     etag: EntityTag,
 }
 
-impl Offer {
-    /// Offers `plain` as it is. [`Offer::compressed`] adds more.
+impl Representations {
+    /// `plain` as it is. [`Representations::compressed`] adds compressed ones.
     #[must_use]
-    pub fn new(plain: Sealed, about: &About) -> Offer {
-        let identity = Form::of(&plain, about, None);
-        Offer { plain, about: about.clone(), identity, coded: Vec::new() }
+    pub fn new(plain: SealedBytes, description: &ContentDescription) -> Representations {
+        let identity = Representation::of(&plain, description, None);
+        Representations { plain, description: description.clone(), identity, coded: Vec::new() }
     }
 
-    /// The tag of the content as it is.
+    /// The entity tag of the content as it is.
     #[must_use]
     pub fn etag(&self) -> &HeaderValue {
         self.identity.etag.as_header_value()
     }
 
-    /// Bytes of the content as it is.
+    /// Length of the content as it is, in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.plain.len()
     }
 
-    /// True for a content without bytes.
+    /// Whether the content is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.plain.is_empty()
     }
 
-    /// The codings that it is offered in, and their lengths in bytes; smallest first.
+    /// The codings of the compressed representations and their lengths in bytes, smallest first.
     pub fn codings(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.coded.iter().map(|(coding, form)| (coding.name(), form.len()))
+        self.coded.iter().map(|(coding, representation)| (coding.name(), representation.len()))
     }
 
-    /// The same content with those compressed forms that are worth it: a type that compresses, at least a twentieth less to
-    /// send. `None` if there are none, or if `goes_on` says no in between. Takes as long as compressing does.
+    /// The same content with compressed representations that save at least a twentieth. `None` if its type does not compress,
+    /// if none saves enough, or as soon as `proceed` returns false. Blocks while it compresses.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn compressed(&self, goes_on: &dyn Fn() -> bool) -> io::Result<Option<Offer>> {
-        if !is_worth_trying(self.plain.len(), &self.about.media_type) {
+    pub fn compressed(&self, proceed: &dyn Fn() -> bool) -> io::Result<Option<Representations>> {
+        if !is_worth_trying(self.plain.len(), &self.description.media_type) {
             return Ok(None);
         }
-        let most = self.plain.len() - self.plain.len() / 20;
+        let limit = self.plain.len() - self.plain.len() / 20;
         let mut coded = Vec::new();
-        for coding in ALL {
-            match coding.compress(&self.plain, most, goes_on)? {
-                Some(small) => coded.push((coding, Form::of(&small, &self.about, Some(coding)))),
-                // What one of them cannot compress the others cannot either.
+        for coding in ContentCoding::ALL {
+            match coding.compress(&self.plain, limit, proceed)? {
+                Some(small) => {
+                    coded.push((coding, Representation::of(&small, &self.description, Some(coding))))
+                }
+                // What one coding cannot compress the others cannot either.
                 None => break,
             }
         }
-        sys::give_back_memory();
-        if coded.is_empty() || !goes_on() {
+        sys::trim_heap();
+        if coded.is_empty() || !proceed() {
             return Ok(None);
         }
-        coded.sort_by_key(|(_, form)| form.len());
-        Ok(Some(Offer { coded, ..Offer::new(self.plain.clone(), &self.about) }))
+        coded.sort_by_key(|(_, representation)| representation.len());
+        Ok(Some(Representations { coded, ..Representations::new(self.plain.clone(), &self.description) }))
     }
 
     /// The content as it is.
@@ -121,56 +125,61 @@ impl Offer {
         &self.identity.content
     }
 
-    /// The form that a request gets: the one that it began with, if it says so; else the one that it likes best, and the
-    /// smallest of these. `None` if it accepts none.
+    /// The representation for a request: the one that its conditions name, so that a resumed download continues the same; else
+    /// the accepted one with the highest weight, the smallest of several. `None` if the request accepts none.
     pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Prebuilt> {
         if self.coded.is_empty() && !headers.contains_key(http::header::ACCEPT_ENCODING) {
             return Some(&self.identity.content);
         }
-        let forms = || self.coded.iter().map(|(_, form)| form).chain([&self.identity]);
-        if let Some(begun) = forms().find(|form| mentions_etag(headers, &form.etag)) {
-            return Some(&begun.content);
+        let all = || self.coded.iter().map(|(_, representation)| representation).chain([&self.identity]);
+        if let Some(named) = all().find(|representation| mentions_etag(headers, &representation.etag)) {
+            return Some(&named.content);
         }
-        let accepted = Accepted::by(headers);
+        let accepted = AcceptedCodings::parse(headers);
         let identity = accepted.identity().map(|weight| (weight, &self.identity));
-        let coded = self.coded.iter().map(|(coding, form)| (accepted.weight(*coding), form));
+        let coded =
+            self.coded.iter().map(|(coding, representation)| (accepted.weight(*coding), representation));
         let mut best = identity;
-        // Largest first, so that of equals the smallest remains.
-        for (weight, form) in coded.rev().filter(|(weight, _)| *weight > 0) {
+        // Largest first, so that the smallest of equal weight wins.
+        for (weight, representation) in coded.rev().filter(|(weight, _)| *weight > 0) {
             if best.is_none_or(|(other, _)| weight >= other) {
-                best = Some((weight, form));
+                best = Some((weight, representation));
             }
         }
-        best.map(|(_, form)| &form.content)
+        best.map(|(_, representation)| &representation.content)
     }
 }
 
-impl Form {
-    fn of(bytes: &Sealed, about: &About, coding: Option<Coding>) -> Form {
+impl Representation {
+    fn of(
+        bytes: &SealedBytes,
+        description: &ContentDescription,
+        coding: Option<ContentCoding>,
+    ) -> Representation {
         let hash = bytes.hash().to_hex();
         let tag = EntityTag::strong(&hash[..32]).expect("hexadecimal digits can be in a tag");
         let mut content = bytes
             .content()
             .etag(tag.clone())
-            .media_type(about.media_type.clone())
+            .media_type(description.media_type.clone())
             .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Some(cache_control) = &about.cache_control {
+        if let Some(cache_control) = &description.cache_control {
             content = content.header(CACHE_CONTROL, cache_control.clone());
         }
-        // Said from the beginning, before there are other forms: caches keep the answers.
-        if coding.is_some() || is_worth_trying(bytes.len(), &about.media_type) {
+        // Set before compressed representations exist, because caches keep responses.
+        if coding.is_some() || is_worth_trying(bytes.len(), &description.media_type) {
             content = content.header(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
-        match (coding, about.modified) {
+        match (coding, description.modified) {
             (Some(coding), _) => {
-                // Without Last-Modified: a date would not tell this form from the others, and who resumes by it would get
-                // the end of another one.
+                // No Last-Modified: a date does not distinguish representations, and a client that resumes by it would get
+                // the rest of another one.
                 content = content.header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             }
             (None, Some(modified)) => content = content.last_modified(modified),
             (None, None) => {}
         }
-        Form { content: Prebuilt::new(content), etag: tag }
+        Representation { content: Prebuilt::new(content), etag: tag }
     }
 
     fn len(&self) -> u64 {
@@ -179,10 +188,10 @@ impl Form {
 }
 
 fn is_worth_trying(len: u64, media_type: &HeaderValue) -> bool {
-    (SHORT..=LONG).contains(&len) && media_type.to_str().is_ok_and(is_compressible)
+    (MIN_COMPRESSED..=MAX_COMPRESSED).contains(&len) && media_type.to_str().is_ok_and(is_compressible)
 }
 
-/// Whether bytes of this type are known to become fewer.
+/// Whether bytes of this type usually compress.
 fn is_compressible(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let Some((kind, subtype)) = essence.split_once('/') else { return false };
@@ -228,20 +237,23 @@ mod tests {
     use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 
     use super::*;
-    use crate::Filling;
+    use crate::sealed::SealedBytesBuilder;
 
-    fn offer(bytes: &[u8], media_type: &'static str) -> Offer {
-        let mut filling = Filling::new().unwrap();
-        filling.push(bytes).unwrap();
-        let about = About { media_type: HeaderValue::from_static(media_type), ..About::default() };
-        Offer::new(filling.seal().unwrap(), &about)
+    fn offer(bytes: &[u8], media_type: &'static str) -> Representations {
+        let mut builder = SealedBytesBuilder::new().unwrap();
+        builder.push(bytes).unwrap();
+        let description = ContentDescription {
+            media_type: HeaderValue::from_static(media_type),
+            ..ContentDescription::default()
+        };
+        Representations::new(builder.seal().unwrap(), &description)
     }
 
     fn text() -> Vec<u8> {
         (0..3000_u32).flat_map(|at| format!("line {}\n", at % 200).into_bytes()).collect()
     }
 
-    fn encoding(offer: &Offer, lines: &[(http::HeaderName, &str)]) -> Option<String> {
+    fn encoding(offer: &Representations, lines: &[(http::HeaderName, &str)]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(name, HeaderValue::from_str(value).unwrap());
@@ -277,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn who_began_with_a_form_goes_on_with_it() {
+    fn who_began_with_a_form_proceed_with_it() {
         let plain = offer(&text(), "text/plain");
         let offer = plain.compressed(&|| true).unwrap().expect("text compresses");
         let plain_tag = plain.etag().to_str().unwrap().to_owned();
@@ -285,8 +297,8 @@ mod tests {
             encoding(&offer, &[(RANGE, "bytes=9-"), (IF_RANGE, tag), (ACCEPT_ENCODING, "gzip, br")])
         };
         assert_eq!(resume(&plain_tag).as_deref(), Some("identity"));
-        for (coding, form) in &offer.coded {
-            let tag = form.etag.as_header_value().to_str().unwrap();
+        for (coding, representation) in &offer.coded {
+            let tag = representation.etag.as_header_value().to_str().unwrap();
             assert_ne!(tag, plain_tag);
             assert_eq!(resume(tag).as_deref(), Some(coding.name()));
         }
