@@ -1,4 +1,4 @@
-//! Who may publish and subscribe: tokens, in a file.
+//! Who may publish and subscribe: tokens in a file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,48 +8,51 @@ use std::path::Path;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
-
-use super::ask::is_name;
 use outflow_web::Problem;
 
-/// Longest file that is read, in bytes.
-const FILE: u64 = 1 << 20;
-/// Shortest token, in characters: nobody guesses it.
-const SHORTEST: usize = 16;
+use crate::request::is_valid_name;
 
-/// Tokens and what they are for. Only their hashes are kept.
+/// Size of the file of channel tokens, in bytes.
+///
+/// Bound: channels.
+const MAX_FILE: u64 = 1 << 20;
+/// Minimum length of a token in characters, so that it cannot be guessed.
+const MIN_TOKEN: usize = 16;
+
+/// ChannelTokens and what they permit. Only their hashes are in memory.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(HashMap<[u8; 32], Token>);
+pub struct ChannelTokens(HashMap<[u8; 32], TokenGrant>);
 
 #[derive(Clone, Debug)]
-struct Token {
-    number: u32,
-    publish: bool,
-    /// The channels that it is for; if there are none, all.
-    names: Vec<Pattern>,
+struct TokenGrant {
+    /// The line of the file, which identifies the token.
+    line: u32,
+    may_publish: bool,
+    /// The channels that it is for; empty: all.
+    names: Vec<NamePattern>,
 }
 
-/// A name, or what names begin with.
+/// A name, or the beginning of names.
 #[derive(Clone, Debug)]
-struct Pattern {
+struct NamePattern {
     name: String,
     is_prefix: bool,
 }
 
-/// Why there are no tokens. No message shows one.
+/// Why tokens cannot be loaded. No message contains a token.
 #[derive(Debug, thiserror::Error)]
-pub enum TokensError {
+pub enum ChannelTokensError {
     /// The file cannot be read.
     #[error("cannot read the channel tokens in {path}: {error}")]
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// There is something else in it.
-    #[error("the channel tokens in {path} make no sense: {what}")]
-    Nonsense {
+    /// The file is malformed.
+    #[error("the channel tokens in {path} are invalid: {what}")]
+    Invalid {
         /// The file.
         path: String,
         /// Where and why.
@@ -57,37 +60,39 @@ pub enum TokensError {
     },
 }
 
-/// What somebody wants to do.
+/// What a token is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum ChannelAction {
     Publish,
     Subscribe,
 }
 
-impl Tokens {
-    /// Reads a file of tokens: a line `publish TOKEN` or `subscribe TOKEN` for each, perhaps followed by the names of the
-    /// channels that it is for; one that ends in `*` stands for all that begin so. Who may publish may subscribe as well.
+impl ChannelTokens {
+    /// Reads a file with a line `publish TOKEN` or `subscribe TOKEN` for each token, optionally
+    /// followed by the names of the channels that it is for. A name that ends in `*` stands for all
+    /// names with that beginning. A token for publishing also permits subscribing.
     ///
     /// # Errors
-    /// [`TokensError`].
-    pub fn load(path: &Path) -> Result<Tokens, TokensError> {
-        let failed = |error| TokensError::Io { path: path.display().to_string(), error };
+    /// [`ChannelTokensError`].
+    pub fn load(path: &Path) -> Result<ChannelTokens, ChannelTokensError> {
+        let failed = |error| ChannelTokensError::Io { path: path.display().to_string(), error };
         let file = File::open(path).map_err(failed)?;
         let mode = file.metadata().map_err(failed)?.mode();
         let mut text = String::new();
-        file.take(FILE + 1).read_to_string(&mut text).map_err(failed)?;
+        file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
         if mode & 0o026 != 0 {
             tracing::warn!(
                 path = %path.display(),
-                "others can read or change the channel tokens: chmod 600 would keep them secret"
+                "other users can read or change the channel tokens; protect them with chmod 600"
             );
         }
-        Tokens::parse(&text).map_err(|what| TokensError::Nonsense { path: path.display().to_string(), what })
+        ChannelTokens::parse(&text)
+            .map_err(|what| ChannelTokensError::Invalid { path: path.display().to_string(), what })
     }
 
-    fn parse(text: &str) -> Result<Tokens, String> {
-        if text.len() as u64 > FILE {
-            return Err(format!("it has more than {FILE} bytes"));
+    fn parse(text: &str) -> Result<ChannelTokens, String> {
+        if text.len() as u64 > MAX_FILE {
+            return Err(format!("the file has more than {MAX_FILE} bytes"));
         }
         let mut tokens = HashMap::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -96,38 +101,39 @@ impl Tokens {
                 continue;
             }
             let mut words = line.split_whitespace();
-            let publish = match words.next() {
+            let may_publish = match words.next() {
                 Some("publish") => true,
                 Some("subscribe") => false,
-                _ => return Err(format!("line {number} begins neither with publish nor with subscribe")),
+                _ => return Err(format!("line {number} does not begin with publish or subscribe")),
             };
             let token = words.next().unwrap_or_default();
-            if token.len() < SHORTEST {
+            if token.len() < MIN_TOKEN {
                 return Err(format!(
-                    "line {number}: a token has at least {SHORTEST} characters; `openssl rand -hex 16` makes one"
+                    "line {number}: a token needs at least {MIN_TOKEN} characters; create one with `openssl rand -hex 16`"
                 ));
             }
-            let names = words.map(Pattern::parse).collect::<Option<Vec<Pattern>>>();
+            let names = words.map(NamePattern::parse).collect::<Option<Vec<NamePattern>>>();
             let names = names.ok_or_else(|| {
-                format!("line {number}: behind the token stand names of channels, which may end in *")
+                format!("line {number}: only names of channels, which may end in *, can follow the token")
             })?;
-            let known = tokens.insert(hash(token), Token { number, publish, names });
+            let known = tokens.insert(hash(token), TokenGrant { line: number, may_publish, names });
             if known.is_some() {
-                return Err(format!("line {number}: this token has a line already"));
+                return Err(format!("line {number}: the token occurs on an earlier line"));
             }
         }
         if tokens.is_empty() {
-            return Err("there is none in it; a line is of the form publish TOKEN".to_owned());
+            return Err("the file has no token; add a line of the form publish TOKEN".to_owned());
         }
-        Ok(Tokens(tokens))
+        Ok(ChannelTokens(tokens))
     }
 
-    /// The number of the token in a request that may do so; an error that says what to do if there is none.
+    /// The number of the request's token, if it permits `action` on the channel `name`; else what
+    /// the client can do.
     pub(super) fn check(
         &self,
         headers: &HeaderMap,
         in_query: Option<&str>,
-        wish: Wish,
+        action: ChannelAction,
         name: &str,
     ) -> Result<u32, Problem> {
         let field = headers.get(AUTHORIZATION).and_then(|field| field.to_str().ok());
@@ -136,40 +142,40 @@ impl Tokens {
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         let Some(token) = bearer.or(in_query) else {
-            let detail = "This needs a token of the server's: send it as Authorization: Bearer TOKEN, or to subscribe as ?token=TOKEN.";
+            let detail = "A token is needed. Send it as Authorization: Bearer TOKEN, or, for subscribing, as ?token=TOKEN.";
             return Err(refused(StatusCode::UNAUTHORIZED, detail));
         };
         let Some(token) = self.0.get(&hash(token)) else {
-            let detail = "The server does not know this token. Ask whoever runs it for one.";
+            let detail = "The server does not know this token. Ask its operator for one.";
             return Err(refused(StatusCode::UNAUTHORIZED, detail));
         };
-        if wish == Wish::Publish && !token.publish {
+        if action == ChannelAction::Publish && !token.may_publish {
             let detail = "This token is for subscribing only.";
             return Err(refused(StatusCode::FORBIDDEN, detail));
         }
-        if !token.names.is_empty() && !token.names.iter().any(|pattern| pattern.has(name)) {
+        if !token.names.is_empty() && !token.names.iter().any(|pattern| pattern.matches(name)) {
             return Err(refused(StatusCode::FORBIDDEN, "This token is for other channels."));
         }
-        Ok(token.number)
+        Ok(token.line)
     }
 }
 
-impl Pattern {
-    fn parse(text: &str) -> Option<Pattern> {
+impl NamePattern {
+    fn parse(text: &str) -> Option<NamePattern> {
         let (name, is_prefix) = match text.strip_suffix('*') {
             Some(name) => (name, true),
             None => (text, false),
         };
-        let fits = is_name(name) || (is_prefix && name.is_empty());
-        fits.then(|| Pattern { name: name.to_owned(), is_prefix })
+        let fits = is_valid_name(name) || (is_prefix && name.is_empty());
+        fits.then(|| NamePattern { name: name.to_owned(), is_prefix })
     }
 
-    fn has(&self, name: &str) -> bool {
+    fn matches(&self, name: &str) -> bool {
         if self.is_prefix { name.starts_with(&self.name) } else { name == self.name }
     }
 }
 
-/// What is compared takes no time that would tell a token.
+/// Hashed, so that the time of a lookup reveals nothing of a token.
 fn hash(token: &str) -> [u8; 32] {
     blake3::hash(token.as_bytes()).into()
 }
@@ -193,39 +199,44 @@ mod tests {
         subscribe fedcba9876543210 orders.* news
     ";
 
-    fn ask(authorization: &str, in_query: Option<&str>, wish: Wish, name: &str) -> Result<u32, u16> {
+    fn check(
+        authorization: &str,
+        in_query: Option<&str>,
+        action: ChannelAction,
+        name: &str,
+    ) -> Result<u32, u16> {
         let mut headers = HeaderMap::new();
         if !authorization.is_empty() {
             headers.insert(AUTHORIZATION, authorization.parse().unwrap());
         }
-        let tokens = Tokens::parse(FILE).unwrap();
-        tokens.check(&headers, in_query, wish, name).map_err(|problem| problem.status().as_u16())
+        let tokens = ChannelTokens::parse(FILE).unwrap();
+        tokens.check(&headers, in_query, action, name).map_err(|problem| problem.status().as_u16())
     }
 
     #[test]
     fn tokens_are_for_what_their_line_says() {
         let (publish, subscribe) = ("Bearer 0123456789abcdef", "bearer fedcba9876543210");
-        assert_eq!(ask(publish, None, Wish::Publish, "a"), Ok(3));
-        assert_eq!(ask(publish, None, Wish::Subscribe, "a"), Ok(3));
-        assert_eq!(ask(subscribe, None, Wish::Subscribe, "orders.7"), Ok(4));
-        assert_eq!(ask("", Some("fedcba9876543210"), Wish::Subscribe, "news"), Ok(4));
-        assert_eq!(ask(subscribe, None, Wish::Publish, "news"), Err(403));
-        assert_eq!(ask(subscribe, None, Wish::Subscribe, "news.7"), Err(403));
+        assert_eq!(check(publish, None, ChannelAction::Publish, "a"), Ok(3));
+        assert_eq!(check(publish, None, ChannelAction::Subscribe, "a"), Ok(3));
+        assert_eq!(check(subscribe, None, ChannelAction::Subscribe, "orders.7"), Ok(4));
+        assert_eq!(check("", Some("fedcba9876543210"), ChannelAction::Subscribe, "news"), Ok(4));
+        assert_eq!(check(subscribe, None, ChannelAction::Publish, "news"), Err(403));
+        assert_eq!(check(subscribe, None, ChannelAction::Subscribe, "news.7"), Err(403));
         for nobody in ["", "Bearer", "Bearer x", "Basic 0123456789abcdef", "Bearer 0123456789abcdeg"] {
-            assert_eq!(ask(nobody, None, Wish::Subscribe, "news"), Err(401), "{nobody}");
+            assert_eq!(check(nobody, None, ChannelAction::Subscribe, "news"), Err(401), "{nobody}");
         }
     }
 
     #[test]
     fn a_file_that_makes_no_sense_is_refused_without_showing_a_token() {
         for (text, why) in [
-            ("", "there is none"),
-            ("publish secret", "line 1: a token has at least 16"),
-            ("\n0123456789abcdef", "line 2 begins neither"),
-            ("publish 0123456789abcdef a/b", "line 1: behind the token"),
-            ("publish 0123456789abcdef\nsubscribe 0123456789abcdef", "line 2: this token has a line"),
+            ("", "no token"),
+            ("publish secret", "line 1: a token needs at least 16"),
+            ("\n0123456789abcdef", "line 2 does not begin"),
+            ("publish 0123456789abcdef a/b", "line 1: only names"),
+            ("publish 0123456789abcdef\nsubscribe 0123456789abcdef", "line 2: the token occurs"),
         ] {
-            let error = Tokens::parse(text).unwrap_err();
+            let error = ChannelTokens::parse(text).unwrap_err();
             assert!(error.contains(why) && !error.contains("0123456789"), "{error}");
         }
     }

@@ -41,7 +41,8 @@ impl ContentCoding {
             || (self == ContentCoding::Gzip && name.eq_ignore_ascii_case("x-gzip"))
     }
 
-    /// `plain` compressed. `None` if that takes more than `limit` bytes, or as soon as `proceed` returns false.
+    /// `plain` compressed. `None` if that takes more than `limit` bytes, or as soon as `proceed`
+    /// returns false.
     ///
     /// # Errors
     /// When memory is short.
@@ -142,13 +143,15 @@ impl<'a> AcceptedCodings<'a> {
         AcceptedCodings(headers.contains_key(ACCEPT_ENCODING).then_some(headers))
     }
 
-    /// The weight of a coding in thousandths; 0 if it must not be used, or if the request has no `Accept-Encoding`.
+    /// The weight of a coding in thousandths; 0 if it must not be used, or if the request has no
+    /// `Accept-Encoding`.
     pub(super) fn weight(&self, coding: ContentCoding) -> u16 {
         let (named, any) = self.weights(|name| coding.is_called(name));
         named.or(any).unwrap_or(0)
     }
 
-    /// The weight of the content as it is, which is acceptable unless excluded. `None` if it is excluded.
+    /// The weight of the content as it is, which is acceptable unless excluded. `None` if it is
+    /// excluded.
     pub(super) fn identity(&self) -> Option<u16> {
         let (named, any) = self.weights(|name| name.eq_ignore_ascii_case("identity"));
         let weight = named.or(any);
@@ -180,7 +183,8 @@ impl<'a> AcceptedCodings<'a> {
     }
 }
 
-/// A `qvalue` in thousandths (RFC 9110, section 12.4.2). An invalid one counts as 0, so that its coding is not used.
+/// A `qvalue` in thousandths (RFC 9110, section 12.4.2). An invalid one counts as 0, so that its
+/// coding is not used.
 fn thousandths(value: &str) -> u16 {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());

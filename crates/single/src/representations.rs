@@ -1,4 +1,5 @@
-//! The representations of a content (RFC 9110, section 3.2): as it is and compressed. Which one a request gets.
+//! The representations of a content (RFC 9110, section 3.2): as it is and compressed. Which one a
+//! request gets.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::sys;
 /// Contents below this length, in bytes, fit into one packet uncompressed.
 const MIN_COMPRESSED: u64 = 1024;
 
-/// Length of a content that is compressed, in bytes: a longer one takes too long, and is hardly text.
+/// Length of a content that is compressed, in bytes: a longer one takes too long, and is hardly
+/// text.
 ///
 /// Bound: sending.
 const MAX_COMPRESSED: u64 = 32 * 1024 * 1024;
@@ -39,7 +41,8 @@ impl Default for ContentDescription {
 }
 
 impl ContentDescription {
-    /// The media type for a file name's extension, with UTF-8 for text. `None` for an unknown extension.
+    /// The media type for a file name's extension, with UTF-8 for text. `None` for an unknown
+    /// extension.
     #[must_use]
     pub fn media_type_of(name: &Path) -> Option<HeaderValue> {
         outflow_web::known_media_type(name)
@@ -92,8 +95,9 @@ impl Representations {
         self.coded.iter().map(|(coding, representation)| (coding.name(), representation.len()))
     }
 
-    /// The same content with compressed representations that save at least a twentieth. `None` if its type does not compress,
-    /// if none saves enough, or as soon as `proceed` returns false. Blocks while it compresses.
+    /// The same content with compressed representations that save at least a twentieth. `None` if
+    /// its type does not compress, if none saves enough, or as soon as `proceed` returns false.
+    /// Blocks while it compresses.
     ///
     /// # Errors
     /// When memory is short.
@@ -125,8 +129,9 @@ impl Representations {
         &self.identity.content
     }
 
-    /// The representation for a request: the one that its conditions name, so that a resumed download continues the same; else
-    /// the accepted one with the highest weight, the smallest of several. `None` if the request accepts none.
+    /// The representation for a request: the one that its conditions name, so that a resumed
+    /// download continues the same; else the accepted one with the highest weight, the smallest of
+    /// several. `None` if the request accepts none.
     pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Prebuilt> {
         if self.coded.is_empty() && !headers.contains_key(http::header::ACCEPT_ENCODING) {
             return Some(&self.identity.content);
@@ -172,8 +177,8 @@ impl Representation {
         }
         match (coding, description.modified) {
             (Some(coding), _) => {
-                // No Last-Modified: a date does not distinguish representations, and a client that resumes by it would get
-                // the rest of another one.
+                // No Last-Modified: a date does not distinguish representations, and a client that
+                // resumes by it would get the rest of another one.
                 content = content.header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             }
             (None, Some(modified)) => content = content.last_modified(modified),

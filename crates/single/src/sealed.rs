@@ -1,8 +1,8 @@
 //! Bytes in memory that can no longer change.
 //!
-//! A short content lies in the program's heap and is sent together with the response head. A longer one lies in an anonymous
-//! file (memfd_create(2)) that is sealed against writing, growing and shrinking: it is sent by `sendfile`, and does not
-//! count as resident memory of the process.
+//! A short content lies in the program's heap and is sent together with the response head. A longer
+//! one lies in an anonymous file (memfd_create(2)) that is sealed against writing, growing and
+//! shrinking: it is sent by `sendfile`, and does not count as resident memory of the process.
 
 use std::fmt;
 use std::io;
@@ -18,12 +18,12 @@ use rustix::io::Errno;
 
 use crate::sys;
 
-/// Longest content, in bytes, that lies in the heap: up to here copying costs less than `sendfile` (measured in
-/// `bench/README.md`).
+/// Longest content, in bytes, that lies in the heap: up to here copying costs less than `sendfile`
+/// (measured in `bench/README.md`).
 const MAX_HEAP: u64 = 32 * 1024;
 
-/// Lengths, in bytes, for which huge pages pay. A shorter content fills too little of one; a longer one takes too long to
-/// copy before it can be served.
+/// Lengths, in bytes, for which huge pages pay. A shorter content fills too little of one; a longer
+/// one takes too long to copy before it can be served.
 const HUGE_PAGE_LENGTHS: RangeInclusive<u64> = 64 * 1024..=64 * 1024 * 1024;
 
 /// The file's name in messages and in /proc.

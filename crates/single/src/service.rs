@@ -1,4 +1,5 @@
-//! The HTTP service: which methods and addresses it answers, and replacing the content while it runs.
+//! The HTTP service: which methods and addresses it answers, and replacing the content while it
+//! runs.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -30,7 +31,8 @@ struct ServedContent {
 }
 
 impl SingleService {
-    /// A service for `content` at `path`, a percent-encoded path such as `/.well-known/mta-sts.txt`, or at every address.
+    /// A service for `content` at `path`, a percent-encoded path such as
+    /// `/.well-known/mta-sts.txt`, or at every address.
     #[must_use]
     pub fn new(content: Representations, path: Option<&str>) -> SingleService {
         SingleService(Arc::new(ServedContent {
@@ -51,7 +53,8 @@ impl SingleService {
         Arc::clone(&self.0.current.read())
     }
 
-    /// Serves `content` from the next request on. Responses under way end with the content that they began with.
+    /// Serves `content` from the next request on. Responses under way end with the content that
+    /// they began with.
     pub fn replace(&self, content: Representations) {
         *self.0.current.write() = Arc::new(content);
     }
@@ -106,7 +109,8 @@ impl<B> tower_service::Service<Request<B>> for SingleService {
     }
 }
 
-/// A [`SingleService`] for `outflow_wire` only, which answers plain requests with prebuilt answers. Most allocate nothing.
+/// A [`SingleService`] for `outflow_wire` only, which answers plain requests with prebuilt answers.
+/// Most allocate nothing.
 #[derive(Clone)]
 pub struct OnWire(SingleService);
 

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use http::{Request, Response};
-use outflow_channels::{Channels, Settings, Subscribe};
+use outflow_channels::{ChannelSettings, Channels, SubscribePolicy};
 use outflow_web::ResponseBody;
 use outflow_wire::{HttpService, PeerAddr, RequestBody};
 
@@ -25,11 +25,11 @@ impl HttpService for Service {
 
 /// What a subscriber hears, line by line, when a heartbeat takes 150 ms and nobody stays for longer than a second.
 fn subscribed(path: &str, lines: &str) -> Vec<Vec<u8>> {
-    let channels = Channels::start(Settings {
-        subscribe: Subscribe::Open,
+    let channels = Channels::start(ChannelSettings {
+        subscribe: SubscribePolicy::Open,
         heartbeat: Duration::from_millis(150),
         lifetime: Duration::from_secs(1),
-        ..Settings::default()
+        ..ChannelSettings::default()
     });
     let service = Service(channels.unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -65,12 +65,12 @@ fn who_has_nothing_to_hear_hears_heartbeats_and_is_asked_to_come_again() {
 }
 
 #[test]
-fn by_websocket_it_is_pings_and_a_farewell() {
+fn by_websocket_it_is_pings_and_a_close_frame() {
     let key = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let heard = subscribed("/channels/a", key);
     let head = heard.iter().position(|line| line == b"\r").unwrap();
     let frames = heard[head + 1..].concat();
-    let farewell = b"\x88\x0c\x03\xe9come again";
+    let farewell = b"\x88\x0b\x03\xe9reconnect";
     let beats = frames.strip_suffix(farewell).unwrap_or_else(|| panic!("{frames:?}"));
     assert!((2..=7).contains(&(beats.len() / 2)), "{beats:?}");
     assert!(beats.chunks(2).all(|beat| beat == [0x89, 0]), "{beats:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use outflow_channels::{Channels, Settings, Subscribe, Tokens};
+use outflow_channels::{ChannelSettings, ChannelTokens, Channels, SubscribePolicy};
 use serde::Deserialize;
 
 /// Every key is optional; without a file of tokens there are no channels.
@@ -130,12 +130,12 @@ impl ChannelArgs {
             );
             return Ok(None);
         };
-        let default = Settings::default();
-        let settings = Settings {
-            tokens: Tokens::load(path)?,
+        let default = ChannelSettings::default();
+        let settings = ChannelSettings {
+            tokens: ChannelTokens::load(path)?,
             subscribe: match self.subscribe {
-                Some(SubscribeWith::Open) => Subscribe::Open,
-                Some(SubscribeWith::Token) | None => Subscribe::Token,
+                Some(SubscribeWith::Open) => SubscribePolicy::Open,
+                Some(SubscribeWith::Token) | None => SubscribePolicy::Token,
             },
             history: self.history.map_or(default.history, usize::from),
             per_address: self.per_address.unwrap_or(default.per_address),
