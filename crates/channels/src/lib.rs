@@ -24,7 +24,8 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let settings = ChannelSettings { subscribe: SubscribePolicy::Open, ..ChannelSettings::default() };
+//! let open = SubscribePolicy::Open;
+//! let settings = ChannelSettings { subscribe: open, ..ChannelSettings::default() };
 //! let channels = Channels::start(settings)?;
 //!
 //! let mut request = Request::get("/channels/news?count").body(String::new())?;

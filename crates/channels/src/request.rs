@@ -8,7 +8,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `last_event_id`, `lastEventID`, `Last-Event-ID` | the last event that a subscriber received, like the header field `Last-Event-ID` |
+//! | `last_event_id`, `lastEventID`, `Last-Event-ID` | the last event received, like the header field |
 //! | `token`, `authorization` | a token, for clients that cannot set header fields |
 //! | `event` | the name of the published event |
 

@@ -1,4 +1,4 @@
-//! What time does to subscribers: heartbeats, and the end of their stay.
+//! What time does to subscribers: heartbeats, and the end of a subscription.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ impl HttpService for Service {
     }
 }
 
-/// What a subscriber hears, line by line, when a heartbeat takes 150 ms and nobody stays for longer than a second.
+/// The lines that a subscriber receives with heartbeats every 150 ms and a lifetime of one second.
 fn subscribed(path: &str, lines: &str) -> Vec<Vec<u8>> {
     let channels = Channels::start(ChannelSettings {
         subscribe: SubscribePolicy::Open,
@@ -60,7 +60,7 @@ fn who_has_nothing_to_hear_hears_heartbeats_and_is_asked_to_come_again() {
     assert_eq!((comment.as_slice(), empty.as_slice()), (&b":"[..], &b""[..]));
     assert!(retry.starts_with(b"retry: "));
     assert!(beats.chunks(2).all(|beat| beat == [&b":"[..], b""]), "{beats:?}");
-    // Between four and seven, if nothing was held up.
+    // Between four and seven on an idle machine.
     assert!((2..=7).contains(&(beats.len() / 2)), "{beats:?}");
 }
 
