@@ -13,6 +13,7 @@
 //! others do it.
 #![forbid(unsafe_code)]
 
+pub mod address;
 mod body;
 mod body_map;
 mod conditions;
@@ -23,10 +24,12 @@ mod multipart;
 mod observer;
 mod outgoing;
 mod prebuilt;
+mod printable;
 mod range;
 mod respond;
 mod span;
 
+pub use address::{BadPath, BadUrlPath, RelPath, UrlPath, address_of};
 pub use body::ContentBody;
 pub use body_map::BodyMap;
 pub use conditions::mentions_etag;
@@ -35,6 +38,7 @@ pub use etag::EntityTag;
 pub use observer::{AbortReason, Ending, Evidence, Observer, Transport, Watch};
 pub use outgoing::Outgoing;
 pub use prebuilt::{Prebuilt, PrebuiltAnswer};
+pub use printable::printable;
 pub use span::{
     Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,
 };

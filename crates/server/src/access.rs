@@ -8,7 +8,7 @@ use outflow_web::reply::redirect;
 use outflow_web::{Problem, ResponseBody};
 
 use crate::app::{Place, Settings, finish};
-use crate::link::{Addressed, Link, LinkError, Links, split};
+use crate::link::{Addressed, Link, LinkError, Links, narrow, split};
 use crate::problem::ToProblem as _;
 use crate::request::context::Visit;
 
@@ -158,7 +158,7 @@ impl Entered<'_> {
         let mut place = place.clone();
         if let Some(link) = &self.visit.link {
             place.base = format!("{}{}", self.base, place.home).into();
-            place.collection = link.collection(place.collection, &place.home);
+            place.collection = narrow(link, place.collection, &place.home);
             place.hidden = link.levels_below(&place.home);
         }
         place

@@ -401,11 +401,11 @@ impl Task {
         if *method == Method::OPTIONS && uri.path() == "*" {
             return Ok(Task::Options(ARCHIVE_METHODS));
         }
-        let target = Target::of(path).map_err(|bad| match bad {
+        let target = Target::parse(path).map_err(|bad| match bad {
             BadTarget::Malformed(why) => {
                 Problem::bad_request(format!("There can be no such address: {why}."))
             }
-            BadTarget::NoSuchThing => Problem::not_found(),
+            BadTarget::NotFound => Problem::not_found(),
         })?;
         let query =
             query(uri).map_err(|why| Problem::bad_request(format!("The query makes no sense: {why}.")))?;
@@ -431,7 +431,7 @@ pub(crate) fn file_wanted<B>(path: &str, request: &Request<B>) -> Option<(RelPat
     if *method != Method::GET && *method != Method::HEAD {
         return None;
     }
-    let target = Target::of(path).ok().filter(|target| !target.folder)?;
+    let target = Target::parse(path).ok().filter(|target| !target.folder)?;
     let query = query(request.uri()).ok().filter(|query| !query.zip && !query.events)?;
     Some((target.path, query.download))
 }

@@ -4,7 +4,7 @@ use http::{HeaderValue, StatusCode};
 use outflow_catalog::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
 use outflow_web::Problem;
 
-use crate::link::{LinkError, seconds};
+use crate::link::{LinkError, LinkErrorText as _, seconds};
 
 /// An error that becomes a problem.
 pub(crate) trait ToProblem {

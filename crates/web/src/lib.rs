@@ -6,7 +6,6 @@
 //! problem    an error that the client sees: problem details (RFC 9457) or a page
 //!   page       the frame of every page: skeleton, style, sizes and times for people
 //!   accept     content negotiation: does the client prefer HTML or JSON?
-//! address    percent-encoding of names and paths
 //! sse        server-sent events: head, fields, heartbeats, limits of a slow client
 //! media      the media type that a file name stands for
 //! client     the client's address behind trusted proxies
@@ -36,7 +35,6 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
-pub mod address;
 mod body;
 mod client;
 mod media;

@@ -2,7 +2,7 @@
 
 use anyhow::{bail, ensure};
 use outflow_catalog::is_transfer_id;
-use outflow_server::link;
+use outflow_links::split;
 
 /// The parts of an address.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl LinkAddress {
             path.starts_with('/'),
             "{what} is neither a URL, nor a path that begins with a slash, nor the name of a transfer"
         );
-        if link::split(&path).is_some() {
+        if split(&path).is_some() {
             bail!("{what} is already a link; give the address without the link");
         }
         let selects = query[query.len().min(1)..]

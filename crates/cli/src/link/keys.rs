@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_server::link::{Keys, is_link_id};
+use outflow_links::{Keys, is_link_id};
 
 use crate::failure::{Failure, print};
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_catalog::nanos_of;
-use outflow_server::link::{Keys, Link, Terms};
+use outflow_links::{Keys, Link, Terms};
 use serde::Serialize;
 
 use super::address::LinkAddress;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use outflow_server::link::{is_link_id, unverified};
+use outflow_links::{is_link_id, unverified};
 
 use super::terms::token_of;
 use crate::failure::Failure;

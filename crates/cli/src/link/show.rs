@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_ledger::LinkState;
-use outflow_server::link::{Keys, LinkError, Terms, unverified};
+use outflow_links::{Keys, LinkError, Terms, unverified};
 use serde::Serialize;
 
 use super::keys::{KeyFileArgs, read_keys};

@@ -1,6 +1,6 @@
 //! A link's terms and token, as commands print and read them.
 
-use outflow_server::link::{Terms, split};
+use outflow_links::{Terms, split};
 use serde::Serialize;
 
 /// The terms of a link, as `--json` prints them.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use outflow_catalog::{Prefix, Root, RootOptions, Store, StoreOptions};
 use outflow_certs::HttpsOnly;
 use outflow_ledger::Ledger;
-use outflow_server::link::Links;
+use outflow_links::Links;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, ListenSocket, Server};

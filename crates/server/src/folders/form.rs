@@ -10,8 +10,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use outflow_catalog::{Bounds, EntryKind, RelPath, Tree, Wanted};
+use outflow_content::address::encode;
 use outflow_web::Problem;
-use outflow_web::address::encode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{Place, Shared};

@@ -3,7 +3,7 @@
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
 use outflow_catalog::{About, FolderEntry, NO_TIME, OpenError, RelPath};
-use outflow_web::address::encode;
+use outflow_content::address::encode;
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::small;
 use outflow_web::{Problem, ResponseBody};

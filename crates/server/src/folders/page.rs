@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use outflow_catalog::{About, FolderEntry, NO_TIME};
-use outflow_web::address::encode;
+use outflow_content::address::encode;
 use outflow_web::page::{document, size, visible};
 
 use crate::folders::listing::Listing;

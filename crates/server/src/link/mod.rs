@@ -1,36 +1,9 @@
-//! Links: signed addresses that say what, for whom, until when, how often.
-//!
-//! ```text
-//! https://HOST/l/TOKEN/t/abc/…      TOKEN = PAYLOAD "." SIGNATURE, both in base64url without padding
-//!
-//! PAYLOAD     the terms, as JSON
-//! SIGNATURE   HMAC-SHA256 over "outflow-link-v1." and PAYLOAD as it stands there, encoded
-//! ```
-//! What is signed is the encoded text, so there is nothing to bring into a canonical form. The token lies in the path
-//! and not in the query, so that relative addresses on pages, resumes and selections stay inside the link.
-//!
-//! ```text
-//! terms      what a link says, and whether that makes sense
-//!   token      where a token lies in an address
-//! keys       the keys that sign, in a file
-//! links      what requests come by: checks tokens, follows the file of the keys
-//!   password   a link that asks for a password
-//! selected   a collection of which a link lets only some files be seen
-//! error      why a request is not let in -> a problem
-//! ```
+//! Links as this server shows them: texts of their errors, and collections of which a link shows only some files.
 
-mod error;
-mod keys;
-mod links;
-mod password;
 mod selected;
-mod terms;
-mod token;
+mod text;
 
-pub use error::LinkError;
-pub(crate) use error::seconds;
-pub use keys::{Keys, KeysError};
-pub use links::Links;
+pub(crate) use outflow_links::{Addressed, Link, LinkError, Links, split, without_token};
 pub use selected::Selected;
-pub use terms::{BadTerms, Link, Terms, is_link_id};
-pub use token::{Addressed, split, unverified, without_token};
+pub(crate) use selected::narrow;
+pub(crate) use text::{LinkErrorText, seconds};

@@ -8,6 +8,7 @@ use outflow_catalog::{
     Unreadable, WalkError, Wanted,
 };
 use outflow_content::Wait;
+use outflow_links::Link;
 
 /// Shows some files and folders of a collection, and the folders that lead to them. What else there is in it cannot be
 /// told from what is not there.
@@ -20,6 +21,15 @@ pub struct Selected {
     set: HashSet<RelPath>,
     identity: [u8; 32],
     about: OnceLock<Option<About>>,
+}
+
+/// As much of `collection`, whose top folder has the address `base` (percent-encoded, without a slash at its end), as
+/// `link` shows.
+pub(crate) fn narrow(link: &Link, collection: Arc<dyn Collection>, base: &str) -> Arc<dyn Collection> {
+    match link.selected_below(base) {
+        Some(selected) => Arc::new(Selected::new(collection, selected)),
+        None => collection,
+    }
 }
 
 /// How a path lies to what is selected.

@@ -12,10 +12,8 @@
 //! | `json` | a listing for programs |
 //! | `download` | a file to be saved, not shown |
 
-use std::collections::HashSet;
-
 use outflow_catalog::RelPath;
-use outflow_web::address::hex;
+use outflow_content::address::hex;
 
 /// What a query asks for. Fields of other names are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +53,7 @@ impl Query {
                 _ => {}
             }
         }
-        parsed.files = without_overlap(std::mem::take(&mut parsed.files));
+        parsed.files = RelPath::without_overlap(std::mem::take(&mut parsed.files));
         if parsed.pick.is_some() && !parsed.files.is_empty() {
             return Err("\"pick\" and \"file\" exclude each other");
         }
@@ -70,21 +68,6 @@ fn path(bytes: &[u8]) -> Result<RelPath, BadQuery> {
         return Err("a selected name is empty");
     }
     RelPath::new(bytes).map_err(|_| "a selected name is not a path below the folder")
-}
-
-/// Sorted, none twice, and nothing that lies in a selected folder.
-pub(crate) fn without_overlap(mut files: Vec<RelPath>) -> Vec<RelPath> {
-    files.sort_unstable();
-    files.dedup();
-    let all: HashSet<&[u8]> = files.iter().map(RelPath::as_bytes).collect();
-    let inside = |path: &RelPath| {
-        let bytes = path.as_bytes();
-        (0..bytes.len()).any(|at| bytes[at] == b'/' && all.contains(&bytes[..at]))
-    };
-    let keep: Vec<bool> = files.iter().map(|path| !inside(path)).collect();
-    let mut keep = keep.into_iter();
-    files.retain(|_| keep.next().unwrap_or(true));
-    files
 }
 
 fn decode(value: &[u8], plus_is_space: bool) -> Result<Vec<u8>, BadQuery> {

@@ -4,7 +4,6 @@
 mod archives;
 mod files;
 mod help;
-mod links;
 mod listings;
 mod origin;
 mod paths;

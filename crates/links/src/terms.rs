@@ -1,17 +1,14 @@
 //! What a link says.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use outflow_catalog::{Collection, RelPath};
+use outflow_content::{BadUrlPath, RelPath, UrlPath, address_of};
 use serde::{Deserialize, Serialize};
 
-use super::{LinkError, Selected};
-use crate::request::query::without_overlap;
-use crate::request::target::{Target, address};
+use super::LinkError;
 
 /// Longest recipient, in bytes.
 const RECIPIENT: usize = 256;
@@ -62,7 +59,7 @@ pub struct BadTerms(pub(crate) String);
 #[derive(Debug, PartialEq, Eq)]
 pub struct Link {
     terms: Terms,
-    target: Target,
+    target: UrlPath,
     /// Selected paths below the server's top, sorted and without overlap; empty: everything in the scope.
     selected: Vec<RelPath>,
     verifier: Option<[u8; 32]>,
@@ -105,10 +102,10 @@ impl Link {
     }
 
     /// Whether `path`, percent-encoded and without the link's own part, is in the scope. False as well for what is
-    /// no address. Which files are selected is not asked here: [`Link::collection`] shows no others.
+    /// no address. Which files are selected is not asked here: [`Link::selected_below`] says that.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
-        let Ok(asked) = Target::of(path) else { return false };
+        let Ok(asked) = UrlPath::parse(path) else { return false };
         if !self.target.folder {
             return asked == self.target;
         }
@@ -122,7 +119,7 @@ impl Link {
     #[must_use]
     pub fn address(&self) -> String {
         let slash = if self.target.folder { "/" } else { "" };
-        format!("{}{slash}", address(&self.target.path))
+        format!("{}{slash}", address_of(&self.target.path))
     }
 
     /// Where `path` should have led: the scope, percent-encoded, if `path` has nothing, only a slash, or the scope's
@@ -130,7 +127,7 @@ impl Link {
     #[must_use]
     pub fn leads_to(&self, path: &str) -> Option<String> {
         let scope = self.address();
-        let is_short = match Target::of(path) {
+        let is_short = match UrlPath::parse(path) {
             Ok(asked) if asked.path.is_root() => scope != "/",
             Ok(asked) => self.target.folder && !asked.folder && asked.path == self.target.path,
             Err(_) => path.is_empty(),
@@ -138,18 +135,15 @@ impl Link {
         is_short.then_some(scope)
     }
 
-    /// As much of `collection`, whose top folder has the address `base` (percent-encoded, without a slash at its end),
-    /// as the link lets be seen.
+    /// The selected files and folders of the folder whose address is `base` (percent-encoded, without a slash at its end):
+    /// paths below it, sorted, none of them in another one. `None` if the link selects all of it.
     #[must_use]
-    pub fn collection(&self, collection: Arc<dyn Collection>, base: &str) -> Arc<dyn Collection> {
+    pub fn selected_below(&self, base: &str) -> Option<Vec<RelPath>> {
         if self.selected.is_empty() {
-            return collection;
+            return None;
         }
-        let base = Target::of(base).map_or_else(|_| RelPath::root(), |target| target.path);
-        match below(&self.selected, &base) {
-            Some(selected) => Arc::new(Selected::new(collection, selected)),
-            None => collection,
-        }
+        let base = UrlPath::parse(base).map_or_else(|_| RelPath::root(), |base| base.path);
+        below(&self.selected, &base)
     }
 
     /// Whether it asks for a password.
@@ -162,7 +156,7 @@ impl Link {
     /// scope.
     #[must_use]
     pub fn levels_below(&self, base: &str) -> usize {
-        let above = Target::of(base).map_or(0, |base| base.path.components().count());
+        let above = UrlPath::parse(base).map_or(0, |base| base.path.components().count());
         self.target.path.components().count().saturating_sub(above)
     }
 
@@ -190,7 +184,7 @@ fn ensure(is_good: bool, why: impl FnOnce() -> String) -> Result<(), BadTerms> {
     if is_good { Ok(()) } else { Err(BadTerms(why())) }
 }
 
-fn target_of(scope: &str) -> Result<Target, BadTerms> {
+fn target_of(scope: &str) -> Result<UrlPath, BadTerms> {
     let bad = |why: &str| BadTerms(format!("\"scope\" has to be the path of an address: {why}"));
     if !scope.starts_with('/') {
         return Err(bad("it does not begin with a slash"));
@@ -198,13 +192,13 @@ fn target_of(scope: &str) -> Result<Target, BadTerms> {
     if scope.contains(['?', '#']) || scope.chars().any(char::is_control) {
         return Err(bad("\"?\", \"#\" and control characters have to be percent-encoded"));
     }
-    Target::of(scope).map_err(|refused| match refused {
-        crate::request::target::BadTarget::Malformed(why) => bad(why),
-        crate::request::target::BadTarget::NoSuchThing => bad("a part of it is empty"),
+    UrlPath::parse(scope).map_err(|refused| match refused {
+        BadUrlPath::Malformed(why) => bad(why),
+        BadUrlPath::NotFound => bad("a part of it is empty"),
     })
 }
 
-fn selected(terms: &Terms, target: &Target) -> Result<Vec<RelPath>, BadTerms> {
+fn selected(terms: &Terms, target: &UrlPath) -> Result<Vec<RelPath>, BadTerms> {
     ensure(terms.files.len() <= FILES, || format!("\"files\" may name up to {FILES}; link to their folder"))?;
     ensure(terms.files.is_empty() || target.folder, || {
         "\"files\" are for a \"scope\" that is a folder, with a slash at its end".to_owned()
@@ -217,7 +211,7 @@ fn selected(terms: &Terms, target: &Target) -> Result<Vec<RelPath>, BadTerms> {
             path.ok_or_else(|| BadTerms(format!("{file:?} in \"files\" is no path below the scope")))?;
         selected.push(path);
     }
-    Ok(without_overlap(selected))
+    Ok(RelPath::without_overlap(selected))
 }
 
 /// What of `selected` lies below `base`, relative to it. `None` if all of `base` is selected.
@@ -317,7 +311,7 @@ mod tests {
     fn what_is_selected_is_said_from_each_collections_top() {
         let link = link("/t/", &["abc/x", "abc/y/", "abc/y/z", "abd"]).unwrap();
         let names = |base: &str| {
-            let base = Target::of(base).map_or_else(|_| RelPath::root(), |target| target.path);
+            let base = UrlPath::parse(base).map_or_else(|_| RelPath::root(), |target| target.path);
             below(&link.selected, &base).map(|paths| paths.iter().map(RelPath::to_string).collect::<Vec<_>>())
         };
         assert_eq!(names("").unwrap(), ["t/abc/x", "t/abc/y", "t/abd"]);

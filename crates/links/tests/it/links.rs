@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode};
-use outflow_server::link::{Keys, Link, LinkError, Links, Terms, split};
+use outflow_links::{Keys, Link, LinkError, Links, Terms, split};
 use proptest::prelude::*;
 use ring::hmac;
 use tempfile::TempDir;

@@ -1,0 +1,4 @@
+//! Links as their holders and their forgers see them.
+#![allow(clippy::unwrap_used)]
+
+mod links;
