@@ -1,69 +1,69 @@
-//! Why a request is not let in, and how it is told.
+//! Why a link does not admit a request.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// Why a link does not let a request in.
+/// Why a link does not admit a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// Forged, altered, cut off, or signed with a key that is not known: nobody is told which.
-    #[error("the link was not made by this server's keys, or not all of it is there")]
+    /// Forged, altered, cut off, or signed with an unknown key. The error does not say which.
+    #[error("the link is not signed with one of this server's keys, or is incomplete")]
     NotGenuine,
-    /// Signed, but not a link that could be understood.
-    #[error("the link is signed, but makes no sense: {0}")]
-    Nonsense(Box<str>),
-    /// Its time is over.
+    /// Signed, but with invalid terms.
+    #[error("the link is signed, but invalid: {0}")]
+    Invalid(Box<str>),
+    /// It has expired.
     #[error("the link expired")]
     Expired {
-        /// When, in seconds since 1970.
+        /// When it expired, in seconds since 1970.
         since: i64,
     },
-    /// It was used as often as it may be.
+    /// It has been used for its maximum number of downloads.
     #[error("the link is exhausted: it was for {max} downloads")]
     Exhausted {
-        /// How often that is.
+        /// The maximum.
         max: u32,
     },
-    /// It was taken back.
+    /// It was revoked.
     #[error("the link was revoked")]
     Revoked,
-    /// It is for something else.
+    /// It is for another address.
     #[error("the address is not in the link's scope")]
     OutOfScope,
-    /// It asks for a password, and none was given.
-    #[error("the link asks for a password")]
+    /// It needs a password, and the request has none.
+    #[error("the link needs a password")]
     PasswordNeeded {
         /// The link's id.
         id: Box<str>,
     },
-    /// The password is another one.
+    /// The password is wrong.
     #[error("a wrong password")]
     PasswordWrong {
         /// The link's id.
         id: Box<str>,
     },
-    /// There were too many wrong passwords.
+    /// Too many wrong passwords were tried.
     #[error("too many wrong passwords")]
     TooManyTries {
-        /// After this time one more is looked at.
+        /// Time until the next attempt.
         wait: Duration,
     },
-    /// Without a link nothing is served.
+    /// The server serves nothing without a link.
     #[error("a link is needed")]
     Needed,
-    /// The server could not look at the password.
-    #[error("the password could not be checked: {0}")]
+    /// The server could not check the password.
+    #[error("could not check the password: {0}")]
     Failed(Box<str>),
 }
 
 impl LinkError {
-    /// The status that a request is answered with: 403 for what is no link, or not for this; 410 for what is over; 401
-    /// and 429 for passwords.
+    /// The status of the response: 403 for an invalid link or another address, 410 for a link that
+    /// is over, 401 and 429 for passwords.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            LinkError::NotGenuine | LinkError::Nonsense(_) | LinkError::OutOfScope | LinkError::Needed => {
+            LinkError::NotGenuine | LinkError::Invalid(_) | LinkError::OutOfScope | LinkError::Needed => {
                 StatusCode::FORBIDDEN
             }
             LinkError::Expired { .. } | LinkError::Exhausted { .. } | LinkError::Revoked => StatusCode::GONE,

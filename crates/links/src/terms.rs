@@ -1,4 +1,4 @@
-//! What a link says.
+//! What a link permits, checked.
 
 use std::ops::Deref;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,59 +8,64 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outflow_content::{BadUrlPath, RelPath, UrlPath, address_of};
 use serde::{Deserialize, Serialize};
 
-use super::LinkError;
+use crate::error::LinkError;
 
-/// Longest recipient, in bytes.
-const RECIPIENT: usize = 256;
-/// Most files that a link names.
-const FILES: usize = 100;
-/// The end of the year 9999, in seconds since 1970: later there is no way to write a date.
-const LATEST: i64 = 253_402_300_799;
+/// Length of a link's recipient, in bytes.
+///
+/// Bound: links.
+const MAX_RECIPIENT: usize = 256;
+/// Number of files and folders that a link names.
+///
+/// Bound: links.
+const MAX_FILES: usize = 100;
+/// The end of the year 9999, in seconds since 1970: dates cannot be written beyond it.
+const LATEST_EXPIRY: i64 = 253_402_300_799;
 
-/// The payload of a token. Unknown members are refused: whatever a later version means by them, it is no permission
-/// that this one knows of, or a limit that it would not keep.
+/// The payload of a token. A token with an unknown member is rejected, because that could be a
+/// limit of a later version that this one would not enforce.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// Which key signed it.
+    /// The id of the key that signed it.
     pub key: String,
-    /// Tells the link from all others: for receipts, and for revoking it. 1 to 64 letters, digits, `-` and `_`.
+    /// Identifies the link, in receipts and for revoking it: 1 to 64 letters, digits, `-` and `_`.
     pub id: String,
-    /// What it is for: the address's path, percent-encoded. A folder, with a slash at the end, stands for everything
-    /// below it; anything else for itself.
+    /// The percent-encoded path that it is for. A folder, with a slash at the end, includes
+    /// everything below it.
     pub scope: String,
-    /// Whom it is for: up to 256 bytes without control characters.
+    /// The recipient: up to 256 bytes without control characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
-    /// From when on it is not good any more, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<i64>,
-    /// After how many receipts it is exhausted.
+    /// The number of receipts after which it is exhausted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_downloads: Option<u32>,
-    /// Files and folders below the scope, as they are called (not percent-encoded), and nothing else of it; empty:
-    /// everything. Up to 100.
+    /// Files and folders below the scope that it is restricted to, not percent-encoded, up to 100;
+    /// empty: everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// What a password is compared with: [`Keys::lock`](super::Keys::lock) makes it.
+    /// Verifies the password: made by [`LinkKeys::lock`](crate::LinkKeys::lock).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// Whoever holds it may see everybody's progress below the scope.
+    /// Permits seeing all recipients' progress below the scope.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub operator: bool,
 }
 
-/// Why terms make no link.
+/// Why terms are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadTerms(pub(crate) String);
+pub struct InvalidTerms(pub(crate) String);
 
-/// Terms that make sense.
+/// Terms that were checked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Link {
     terms: Terms,
     target: UrlPath,
-    /// Selected paths below the server's top, sorted and without overlap; empty: everything in the scope.
+    /// Selected paths below the server's root, sorted and without overlap; empty: everything in the
+    /// scope.
     selected: Vec<RelPath>,
     verifier: Option<[u8; 32]>,
 }
@@ -77,8 +82,8 @@ impl Link {
     /// Checks `terms`.
     ///
     /// # Errors
-    /// [`BadTerms`] says what is wrong with them.
-    pub fn new(terms: Terms) -> Result<Link, BadTerms> {
+    /// [`InvalidTerms`] says what is wrong with them.
+    pub fn new(terms: Terms) -> Result<Link, InvalidTerms> {
         for (name, text) in [("key", &terms.key), ("id", &terms.id)] {
             ensure(is_link_id(text), || {
                 format!("\"{name}\" has to be 1 to 64 letters, digits, \"-\" and \"_\"")
@@ -86,14 +91,14 @@ impl Link {
         }
         let target = target_of(&terms.scope)?;
         if let Some(recipient) = &terms.recipient {
-            let is_good =
-                (1..=RECIPIENT).contains(&recipient.len()) && !recipient.chars().any(char::is_control);
-            ensure(is_good, || {
-                format!("\"recipient\" has to have 1 to {RECIPIENT} bytes and no control characters")
+            let is_valid =
+                (1..=MAX_RECIPIENT).contains(&recipient.len()) && !recipient.chars().any(char::is_control);
+            ensure(is_valid, || {
+                format!("\"recipient\" has to have 1 to {MAX_RECIPIENT} bytes and no control characters")
             })?;
         }
-        ensure(terms.expires.is_none_or(|expires| (0..=LATEST).contains(&expires)), || {
-            format!("\"expires\" has to be in seconds since 1970, 0 to {LATEST}")
+        ensure(terms.expires.is_none_or(|expires| (0..=LATEST_EXPIRY).contains(&expires)), || {
+            format!("\"expires\" has to be in seconds since 1970, 0 to {LATEST_EXPIRY}")
         })?;
         ensure(terms.max_downloads != Some(0), || "\"max_downloads\" has to be at least 1".to_owned())?;
         let selected = selected(&terms, &target)?;
@@ -101,42 +106,43 @@ impl Link {
         Ok(Link { terms, target, selected, verifier })
     }
 
-    /// Whether `path`, percent-encoded and without the link's own part, is in the scope. False as well for what is
-    /// no address. Which files are selected is not asked here: [`Link::selected_below`] says that.
+    /// Whether `path`, percent-encoded and without the link's part, is in the scope; false for an
+    /// invalid path. Does not consider which files are selected: see [`Link::selected_below`].
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
-        let Ok(asked) = UrlPath::parse(path) else { return false };
+        let Ok(requested) = UrlPath::parse(path) else { return false };
         if !self.target.folder {
-            return asked == self.target;
+            return requested == self.target;
         }
-        let mut below = asked.path.components();
+        let mut below = requested.path.components();
         let is_inside = self.target.path.components().all(|component| below.next() == Some(component));
-        // Without the slash it is another address, which may be a file's.
-        is_inside && (asked.folder || below.next().is_some())
+        // Without the slash at its end, the path can be that of a file.
+        is_inside && (requested.folder || below.next().is_some())
     }
 
-    /// The scope, percent-encoded where it has to be.
+    /// The scope, percent-encoded where necessary.
     #[must_use]
     pub fn address(&self) -> String {
         let slash = if self.target.folder { "/" } else { "" };
         format!("{}{slash}", address_of(&self.target.path))
     }
 
-    /// Where `path` should have led: the scope, percent-encoded, if `path` has nothing, only a slash, or the scope's
-    /// folder without the slash at its end. `None` for all else.
+    /// Where to redirect `path`: to the scope, percent-encoded, if `path` is empty, `/`, or the
+    /// scope's folder without the slash at its end. `None` for any other path.
     #[must_use]
     pub fn leads_to(&self, path: &str) -> Option<String> {
         let scope = self.address();
         let is_short = match UrlPath::parse(path) {
-            Ok(asked) if asked.path.is_root() => scope != "/",
-            Ok(asked) => self.target.folder && !asked.folder && asked.path == self.target.path,
+            Ok(requested) if requested.path.is_root() => scope != "/",
+            Ok(requested) => self.target.folder && !requested.folder && requested.path == self.target.path,
             Err(_) => path.is_empty(),
         };
         is_short.then_some(scope)
     }
 
-    /// The selected files and folders of the folder whose address is `base` (percent-encoded, without a slash at its end):
-    /// paths below it, sorted, none of them in another one. `None` if the link selects all of it.
+    /// The selected files and folders of the folder whose address is `base` (percent-encoded,
+    /// without a slash at its end): paths below it, sorted, none of them in another one. `None` if
+    /// the link selects all of it.
     #[must_use]
     pub fn selected_below(&self, base: &str) -> Option<Vec<RelPath>> {
         if self.selected.is_empty() {
@@ -146,21 +152,21 @@ impl Link {
         below(&self.selected, &base)
     }
 
-    /// Whether it asks for a password.
+    /// Whether it needs a password.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.verifier.is_some()
     }
 
-    /// How many folders lie between `base` (the address of a folder, percent-encoded, without a slash at its end) and the
-    /// scope.
+    /// The number of folders between `base`, the address of a folder (percent-encoded, without a
+    /// slash at its end), and the scope.
     #[must_use]
     pub fn levels_below(&self, base: &str) -> usize {
         let above = UrlPath::parse(base).map_or(0, |base| base.path.components().count());
         self.target.path.components().count().saturating_sub(above)
     }
 
-    /// Since when it is not good any more, if it is not at `now`. Times before 1970 count as 1970.
+    /// [`LinkError::Expired`] if it has expired at `now`. Times before 1970 count as 1970.
     #[must_use]
     pub fn expiry(&self, now: SystemTime) -> Option<LinkError> {
         let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -173,33 +179,35 @@ impl Link {
     }
 }
 
-/// Whether `text` can be a link's id, or a key's: 1 to 64 letters, digits, `-` and `_`.
+/// Whether `text` can be the id of a link or a key: 1 to 64 letters, digits, `-` and `_`.
 #[must_use]
 pub fn is_link_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-fn ensure(is_good: bool, why: impl FnOnce() -> String) -> Result<(), BadTerms> {
-    if is_good { Ok(()) } else { Err(BadTerms(why())) }
+fn ensure(is_valid: bool, why: impl FnOnce() -> String) -> Result<(), InvalidTerms> {
+    if is_valid { Ok(()) } else { Err(InvalidTerms(why())) }
 }
 
-fn target_of(scope: &str) -> Result<UrlPath, BadTerms> {
-    let bad = |why: &str| BadTerms(format!("\"scope\" has to be the path of an address: {why}"));
+fn target_of(scope: &str) -> Result<UrlPath, InvalidTerms> {
+    let invalid = |why: &str| InvalidTerms(format!("\"scope\" has to be the path of an address: {why}"));
     if !scope.starts_with('/') {
-        return Err(bad("it does not begin with a slash"));
+        return Err(invalid("it does not begin with a slash"));
     }
     if scope.contains(['?', '#']) || scope.chars().any(char::is_control) {
-        return Err(bad("\"?\", \"#\" and control characters have to be percent-encoded"));
+        return Err(invalid("\"?\", \"#\" and control characters have to be percent-encoded"));
     }
-    UrlPath::parse(scope).map_err(|refused| match refused {
-        BadUrlPath::Malformed(why) => bad(why),
-        BadUrlPath::NotFound => bad("a part of it is empty"),
+    UrlPath::parse(scope).map_err(|error| match error {
+        BadUrlPath::Malformed(why) => invalid(why),
+        BadUrlPath::NotFound => invalid("a part of it is empty"),
     })
 }
 
-fn selected(terms: &Terms, target: &UrlPath) -> Result<Vec<RelPath>, BadTerms> {
-    ensure(terms.files.len() <= FILES, || format!("\"files\" may name up to {FILES}; link to their folder"))?;
+fn selected(terms: &Terms, target: &UrlPath) -> Result<Vec<RelPath>, InvalidTerms> {
+    ensure(terms.files.len() <= MAX_FILES, || {
+        format!("\"files\" may name up to {MAX_FILES}; link to their folder")
+    })?;
     ensure(terms.files.is_empty() || target.folder, || {
         "\"files\" are for a \"scope\" that is a folder, with a slash at its end".to_owned()
     })?;
@@ -208,13 +216,13 @@ fn selected(terms: &Terms, target: &UrlPath) -> Result<Vec<RelPath>, BadTerms> {
         let path = file.strip_suffix('/').unwrap_or(file);
         let path = target.path.join(path.as_bytes()).ok().filter(|_| !path.is_empty());
         let path =
-            path.ok_or_else(|| BadTerms(format!("{file:?} in \"files\" is no path below the scope")))?;
+            path.ok_or_else(|| InvalidTerms(format!("{file:?} in \"files\" is not a path below the scope")))?;
         selected.push(path);
     }
     Ok(RelPath::without_overlap(selected))
 }
 
-/// What of `selected` lies below `base`, relative to it. `None` if all of `base` is selected.
+/// The parts of `selected` below `base`, relative to it. `None` if all of `base` is selected.
 fn below(selected: &[RelPath], base: &RelPath) -> Option<Vec<RelPath>> {
     let mut inside = Vec::new();
     for path in selected {
@@ -235,16 +243,18 @@ fn below(selected: &[RelPath], base: &RelPath) -> Option<Vec<RelPath>> {
     Some(inside)
 }
 
-fn verifier(text: &str) -> Result<[u8; 32], BadTerms> {
+fn verifier(text: &str) -> Result<[u8; 32], InvalidTerms> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.ok_or_else(|| BadTerms("\"password\" has to be 32 bytes in base64url without padding".to_owned()))
+    bytes.ok_or_else(|| {
+        InvalidTerms("\"password\" has to be 32 bytes in base64url without padding".to_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn link(scope: &str, files: &[&str]) -> Result<Link, BadTerms> {
+    fn link(scope: &str, files: &[&str]) -> Result<Link, InvalidTerms> {
         Link::new(Terms {
             key: "k".to_owned(),
             id: "i".to_owned(),
@@ -311,7 +321,7 @@ mod tests {
     fn what_is_selected_is_said_from_each_collections_top() {
         let link = link("/t/", &["abc/x", "abc/y/", "abc/y/z", "abd"]).unwrap();
         let names = |base: &str| {
-            let base = UrlPath::parse(base).map_or_else(|_| RelPath::root(), |target| target.path);
+            let base = UrlPath::parse(base).map_or_else(|_| RelPath::root(), |base| base.path);
             below(&link.selected, &base).map(|paths| paths.iter().map(RelPath::to_string).collect::<Vec<_>>())
         };
         assert_eq!(names("").unwrap(), ["t/abc/x", "t/abc/y", "t/abd"]);
@@ -358,7 +368,7 @@ mod tests {
             |terms| terms.recipient = Some("a\nb".to_owned()),
             |terms| terms.recipient = Some("a".repeat(257)),
             |terms| terms.expires = Some(-1),
-            |terms| terms.expires = Some(LATEST + 1),
+            |terms| terms.expires = Some(LATEST_EXPIRY + 1),
             |terms| terms.max_downloads = Some(0),
             |terms| terms.files = vec!["a".to_owned(); 101],
             |terms| terms.password = Some("secret".to_owned()),

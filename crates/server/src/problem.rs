@@ -121,7 +121,7 @@ impl ToProblem for WalkError {
 impl ToProblem for LinkError {
     fn to_problem(&self) -> Problem {
         if let LinkError::Failed(why) = self {
-            tracing::error!(why, "a password could not be checked");
+            tracing::error!(why, "could not check a password");
         }
         let problem = Problem::new(self.status(), self.detail()).with_type(self.kind(), self.title());
         let problem = match self {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_links::{Keys, is_link_id};
+use outflow_links::{LinkKeys, is_link_id};
 
 use crate::failure::{Failure, print};
 
@@ -26,20 +26,20 @@ pub(crate) struct LinkKeyArgs {
 /// Prints a new line for a file of keys.
 pub(crate) fn print_new_key(options: LinkKeyArgs) -> Result<(), Failure> {
     let make = || {
-        let random = Keys::new_link_id()?;
+        let random = LinkKeys::new_link_id()?;
         let letters =
             random.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase() as char);
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
         let id = options.id.unwrap_or_else(|| format!("{date}-{}", letters.take(4).collect::<String>()));
-        Keys::new_line(&id)
+        LinkKeys::new_line(&id)
     };
     let line = make().context("cannot make a key")?;
     Ok(print(&format!("{line}\n"))?)
 }
 
 /// Reads the keys, and warns when other users can read them, too.
-pub(super) fn read_keys(path: &Path) -> anyhow::Result<Keys> {
-    let keys = Keys::load(path)?;
+pub(super) fn read_keys(path: &Path) -> anyhow::Result<LinkKeys> {
+    let keys = LinkKeys::load(path)?;
     if keys.is_exposed() {
         eprintln!(
             "outflow: other users can read or change the link keys, and so make links: chmod 600 {}",

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_catalog::nanos_of;
-use outflow_links::{Keys, Link, Terms};
+use outflow_links::{Link, LinkKeys, Terms};
 use serde::Serialize;
 
 use super::address::LinkAddress;
@@ -82,7 +82,7 @@ pub(crate) fn make(options: LinkArgs) -> Result<(), Failure> {
     let mut terms = Terms {
         id: match options.id {
             Some(id) => id,
-            None => Keys::new_link_id().context("cannot make a name for the link")?,
+            None => LinkKeys::new_link_id().context("cannot make a name for the link")?,
         },
         scope: wanted.path,
         recipient: Some(options.recipient),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_ledger::LinkState;
-use outflow_links::{Keys, LinkError, Terms, unverified};
+use outflow_links::{LinkError, LinkKeys, Terms, unverified};
 use serde::Serialize;
 
 use super::keys::{KeyFileArgs, read_keys};
@@ -76,10 +76,10 @@ pub(crate) fn show(options: LinkShowArgs) -> Result<(), Failure> {
 }
 
 /// Why the keys refuse a link. Their owner may be told exactly.
-fn refused_by_keys(keys: &Keys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
+fn refused_by_keys(keys: &LinkKeys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
     let link = match keys.verify(token) {
         Ok(link) => link,
-        Err(LinkError::Nonsense(why)) => return Some(format!("it is invalid: {why}")),
+        Err(LinkError::Invalid(why)) => return Some(format!("it is invalid: {why}")),
         Err(_) if keys.ids().all(|id| id != terms.key) => {
             return Some(format!("the key {} is not in {}", terms.key, file.display()));
         }

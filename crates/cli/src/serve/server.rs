@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use outflow_catalog::{Prefix, Root, RootOptions, Store, StoreOptions};
 use outflow_certs::HttpsOnly;
 use outflow_ledger::Ledger;
-use outflow_links::Links;
+use outflow_links::LinkChecker;
 use outflow_server::{FolderService, Settings, StoreService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, ListenSocket, Server};
@@ -124,7 +124,7 @@ where
 fn serve(served: Served, tunnel: Option<tunnel::Settings>, options: ServeArgs) -> anyhow::Result<()> {
     let ledger = open_ledger(&options)?;
     let links = match &options.link_keys {
-        Some(path) => Some(Links::open(path)?),
+        Some(path) => Some(LinkChecker::open(path)?),
         None => None,
     };
     anyhow::ensure!(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::printable;
 
-/// A path below a folder, the root: components of raw bytes joined by `/`, none of them empty, `.` or `..`,
-/// none with a NUL. The empty path is the root itself.
+/// A path below a folder, the root: components of raw bytes joined by `/`, none of them empty, `.`
+/// or `..`, none with a NUL. The empty path is the root itself.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelPath(Arc<[u8]>);
 

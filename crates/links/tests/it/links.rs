@@ -1,4 +1,4 @@
-//! Links: which tokens are let in, and what is said of the others.
+//! Links: which tokens are accepted, and why others are rejected.
 
 use std::fs;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode};
-use outflow_links::{Keys, Link, LinkError, Links, Terms, split};
+use outflow_links::{Link, LinkChecker, LinkError, LinkKeys, Terms, split};
 use proptest::prelude::*;
 use ring::hmac;
 use tempfile::TempDir;
@@ -33,12 +33,12 @@ impl Ring {
         self.temp.path().join("keys.toml")
     }
 
-    fn keys(&self) -> Keys {
-        Keys::load(&self.path()).unwrap()
+    fn keys(&self) -> LinkKeys {
+        LinkKeys::load(&self.path()).unwrap()
     }
 
-    fn links(&self) -> Links {
-        Links::open(self.path()).unwrap()
+    fn links(&self) -> LinkChecker {
+        LinkChecker::open(self.path()).unwrap()
     }
 }
 
@@ -186,7 +186,7 @@ fn what_is_signed_but_makes_no_sense_is_refused_with_the_reason() {
         // A name that is there twice is not even looked up by.
         let refused = links.check(&signed(1, &json), at(1)).unwrap_err();
         match &refused {
-            LinkError::Nonsense(why) => assert!(why.contains(says), "{json}: {why}"),
+            LinkError::Invalid(why) => assert!(why.contains(says), "{json}: {why}"),
             LinkError::NotGenuine => assert!(says.contains("key"), "{json}"),
             other => panic!("{json}: {other:?}"),
         }
@@ -224,26 +224,26 @@ fn keys_are_rotated_without_a_restart() {
     // A new one on top signs, and the old one's links stay good.
     ring.write(&lines(&[("new", 2), ("old", 1)]));
     let by_new = ring.keys().sign(terms("/")).unwrap();
-    links.look_now();
+    links.reload_if_changed();
     assert_eq!(links.check(&by_new, at(1)).unwrap().key, "new");
     assert_eq!(links.check(&by_old, at(1)).unwrap().key, "old");
-    // A file that makes no sense, an empty one and none at all change nothing.
+    // An invalid, an empty and a missing file change nothing.
     for broken in ["new = \"\n", "", "new = 7\n"] {
         ring.write(broken);
-        links.look_now();
+        links.reload_if_changed();
         assert!(links.check(&by_new, at(1)).is_ok() && links.check(&by_old, at(1)).is_ok(), "{broken:?}");
     }
     fs::remove_file(ring.path()).unwrap();
-    links.look_now();
+    links.reload_if_changed();
     assert!(links.check(&by_new, at(1)).is_ok());
     // Without the old one its links are over, also those that were checked before.
     ring.write(&lines(&[("new", 2)]));
-    links.look_now();
+    links.reload_if_changed();
     assert!(links.check(&by_new, at(1)).is_ok());
     assert_eq!(links.check(&by_old, at(1)), Err(LinkError::NotGenuine));
     // Another key of the same name is another key.
     ring.write(&lines(&[("new", 3)]));
-    links.look_now();
+    links.reload_if_changed();
     assert_eq!(links.check(&by_new, at(1)), Err(LinkError::NotGenuine));
 }
 
@@ -268,7 +268,7 @@ fn a_token_that_could_not_be_checked_is_not_made() {
     assert!(keys.sign(terms("no/slash")).is_err());
     let most = Terms { files: vec!["x".repeat(40); 100], ..terms("/") };
     let token = keys.sign(most).unwrap();
-    assert!(token.len() <= 8192 && Links::new(keys).check(&token, at(1)).is_ok());
+    assert!(token.len() <= 8192 && LinkChecker::new(keys).check(&token, at(1)).is_ok());
 }
 
 fn with_password(password: &str) -> HeaderMap {
@@ -413,9 +413,9 @@ proptest! {
 }
 
 /// The same for all cases: making new ones takes longer than checking.
-fn links() -> &'static Links {
-    static LINKS: std::sync::LazyLock<Links> =
-        std::sync::LazyLock::new(|| Links::new(Ring::new(&[("a", 1)]).keys()));
+fn links() -> &'static LinkChecker {
+    static LINKS: std::sync::LazyLock<LinkChecker> =
+        std::sync::LazyLock::new(|| LinkChecker::new(Ring::new(&[("a", 1)]).keys()));
     &LINKS
 }
 

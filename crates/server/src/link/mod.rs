@@ -1,9 +1,10 @@
-//! Links as this server shows them: texts of their errors, and collections of which a link shows only some files.
+//! Links as this server shows them: texts of their errors, and collections of which a link shows
+//! only some files.
 
 mod selected;
 mod text;
 
-pub(crate) use outflow_links::{Addressed, Link, LinkError, Links, split, without_token};
+pub(crate) use outflow_links::{Addressed, Link, LinkChecker as Links, LinkError, split, without_token};
 pub use selected::Selected;
 pub(crate) use selected::narrow;
 pub(crate) use text::{LinkErrorText, seconds};

@@ -10,8 +10,8 @@ use outflow_catalog::{
 use outflow_content::Wait;
 use outflow_links::Link;
 
-/// Shows some files and folders of a collection, and the folders that lead to them. What else there is in it cannot be
-/// told from what is not there.
+/// Shows some files and folders of a collection, and the folders that lead to them. What else there
+/// is in it cannot be told from what is not there.
 #[derive(Debug)]
 pub struct Selected {
     inner: Arc<dyn Collection>,
@@ -23,8 +23,8 @@ pub struct Selected {
     about: OnceLock<Option<About>>,
 }
 
-/// As much of `collection`, whose top folder has the address `base` (percent-encoded, without a slash at its end), as
-/// `link` shows.
+/// As much of `collection`, whose top folder has the address `base` (percent-encoded, without a
+/// slash at its end), as `link` shows.
 pub(crate) fn narrow(link: &Link, collection: Arc<dyn Collection>, base: &str) -> Arc<dyn Collection> {
     match link.selected_below(base) {
         Some(selected) => Arc::new(Selected::new(collection, selected)),
@@ -42,7 +42,8 @@ enum Lies {
 }
 
 impl Selected {
-    /// The files and folders `selected` of `inner`: paths below its top, sorted, none of them in another one.
+    /// The files and folders `selected` of `inner`: paths below its top, sorted, none of them in
+    /// another one.
     #[must_use]
     pub fn new(inner: Arc<dyn Collection>, selected: Vec<RelPath>) -> Selected {
         let mut identity = blake3::Hasher::new();
@@ -125,7 +126,8 @@ impl Collection for Selected {
         self.inner.is_immutable()
     }
 
-    /// With the number and size of the selected files, those that are there. Blocks, the first time.
+    /// With the number and size of the selected files, those that are there. Blocks, the first
+    /// time.
     fn about(&self) -> Option<&About> {
         let about = self.about.get_or_init(|| {
             let mut about = self.inner.about()?.clone();

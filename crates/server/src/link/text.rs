@@ -19,48 +19,48 @@ impl LinkErrorText for LinkError {
     fn detail(&self) -> String {
         match self {
             LinkError::NotGenuine => {
-                "This link is not valid. It may not have been copied as a whole: try it again from where it was sent \
-                 to you, or ask whoever sent it for a new one."
+                "This link is not valid. Perhaps it was not copied completely: open it again from the message that \
+                 it came in, or ask the sender for a new one."
                     .to_owned()
             }
-            LinkError::Nonsense(why) => {
-                format!("This link is signed, but whoever made it made a mistake: {why}. Ask for a new one.")
+            LinkError::Invalid(why) => {
+                format!("This link was created with a mistake: {why}. Ask the sender for a new one.")
             }
             LinkError::Expired { since } => format!(
-                "This link was good until {} (UTC). Ask whoever sent it for a new one.",
+                "This link expired on {} (UTC). Ask the sender for a new one.",
                 page::time(*since)
             ),
             LinkError::Exhausted { max: 1 } => {
-                "This link was for one download, which is done. Ask whoever sent it for a new one.".to_owned()
+                "This link was for one download, which is complete. Ask the sender for a new one.".to_owned()
             }
             LinkError::Exhausted { max } => format!(
-                "This link was for {max} downloads, which are done. Ask whoever sent it for a new one."
+                "This link was for {max} downloads, which are complete. Ask the sender for a new one."
             ),
             LinkError::Revoked => {
-                "This link was taken back by whoever sent it. Ask there for a new one.".to_owned()
+                "The sender has taken back this link. Ask the sender for a new one.".to_owned()
             }
             LinkError::OutOfScope => {
-                "This link is for something else. Use it as it was sent to you, or ask for another one.".to_owned()
+                "This link is for something else. Use it as you received it, or ask the sender for another one.".to_owned()
             }
             LinkError::PasswordNeeded { .. } => {
-                "This link asks for a password. Whoever sent the link knows it; any user name will do.".to_owned()
+                "This link needs a password. The sender of the link knows it; enter any user name.".to_owned()
             }
             LinkError::PasswordWrong { .. } => {
-                "This is not the link's password. Whoever sent the link knows it; any user name will do.".to_owned()
+                "The password is wrong. The sender of the link knows it; enter any user name.".to_owned()
             }
             LinkError::TooManyTries { wait } => {
-                format!("There were too many wrong passwords. Try again in {} seconds.", seconds(*wait))
+                format!("Too many wrong passwords were entered. Try again in {} seconds.", seconds(*wait))
             }
             LinkError::Needed => {
-                "Files are here for whoever has a link to them. Ask whoever sent you here for one.".to_owned()
+                "These files need a link. Ask the person who sent you here for one.".to_owned()
             }
-            LinkError::Failed(_) => "The password could not be checked. Try again.".to_owned(),
+            LinkError::Failed(_) => "The server could not check the password. Try again.".to_owned(),
         }
     }
 
     fn kind(&self) -> &'static str {
         match self {
-            LinkError::NotGenuine | LinkError::Nonsense(_) => "urn:outflow:problem:link-invalid",
+            LinkError::NotGenuine | LinkError::Invalid(_) => "urn:outflow:problem:link-invalid",
             LinkError::Expired { .. } => "urn:outflow:problem:link-expired",
             LinkError::Exhausted { .. } => "urn:outflow:problem:link-exhausted",
             LinkError::Revoked => "urn:outflow:problem:link-revoked",
@@ -75,7 +75,7 @@ impl LinkErrorText for LinkError {
 
     fn title(&self) -> &'static str {
         match self {
-            LinkError::NotGenuine | LinkError::Nonsense(_) => "The link is not valid",
+            LinkError::NotGenuine | LinkError::Invalid(_) => "The link is not valid",
             LinkError::Expired { .. } => "The link has expired",
             LinkError::Exhausted { .. } => "The link has been used",
             LinkError::Revoked => "The link was taken back",
@@ -88,7 +88,7 @@ impl LinkErrorText for LinkError {
     }
 }
 
-/// Whole ones, rounded up.
+/// Whole seconds, rounded up.
 pub(crate) fn seconds(wait: Duration) -> u32 {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)

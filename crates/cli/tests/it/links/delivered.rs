@@ -240,7 +240,7 @@ fn links_that_are_forged_altered_expired_or_for_something_else_are_refused() {
         let reply = server.fetch("GET", &format!("{short}1.jpg"), "Accept: text/html\r\n");
         (reply.status != 200).then(|| (reply.status, reply.text().to_owned()))
     });
-    assert!(status == 410 && page.contains("was good until"), "{status}: {page}");
+    assert!(status == 410 && page.contains("expired on"), "{status}: {page}");
     assert_discreet(&server, &[&link, &short, &forged]);
 }
 

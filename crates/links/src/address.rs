@@ -1,72 +1,78 @@
-//! Where a token lies in an address.
+//! Where the token is in an address.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Terms;
+use crate::terms::Terms;
 
-/// What the addresses of links begin with.
-pub(crate) const BEGIN: &str = "/l/";
-/// Longest token, in bytes: a request's head has room for it beside a long selection.
-pub(crate) const LONGEST: usize = 8 << 10;
-/// The last part of a token: 32 bytes in base64url.
-const SIGNATURE: usize = 43;
-/// `{"` in base64url, as far as it does not depend on what follows.
-const JSON: &str = "ey";
-/// What begins like a payload and is at least as long was meant to be a token, even if the end was cut off.
-const MEANT: usize = 40;
+/// What the paths of links begin with.
+pub(crate) const PREFIX: &str = "/l/";
+/// Length of a link's token, in bytes. A request head can hold it together with a long selection.
+///
+/// Bound: links.
+pub(crate) const MAX_TOKEN: usize = 8 << 10;
+/// Length of a token's signature: 32 bytes in base64url.
+const SIGNATURE_LEN: usize = 43;
+/// `{"` in base64url, as far as it does not depend on the next byte.
+const JSON_START: &str = "ey";
+/// Minimum length of a name that counts as a truncated token, if it begins like a payload.
+const MIN_RECOGNISED: usize = 40;
 
-/// An address that lies in a link.
+/// The path of an address within a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addressed<'a> {
-    /// The token, not checked yet.
+    /// The token, unchecked.
     pub token: &'a str,
-    /// The usual address: from the slash behind the token on; empty if there is none.
+    /// The path without the link: from the slash after the token on; empty if there is none.
     pub rest: &'a str,
 }
 
 impl<'a> Addressed<'a> {
-    /// The link's part of `path`, which is the whole path of the address: `/l/TOKEN`.
+    /// The link's part of `path`, the whole path of the address: `/l/TOKEN`.
     #[must_use]
     pub fn base(&self, path: &'a str) -> &'a str {
         &path[..path.len() - self.rest.len()]
     }
 }
 
-/// Finds the token in an address's path. `None` if there is nothing like one: a folder may be called `l`.
+/// Finds the token in the path of an address. `None` if it has none: a folder may be called `l`.
 #[must_use]
 pub fn split(path: &str) -> Option<Addressed<'_>> {
-    let behind = path.strip_prefix(BEGIN)?;
-    let (token, rest) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
-    looks_like(token).then_some(Addressed { token, rest })
+    let after = path.strip_prefix(PREFIX)?;
+    let (token, rest) = after.split_at(after.find('/').unwrap_or(after.len()));
+    is_token_like(token).then_some(Addressed { token, rest })
 }
 
-/// What a token claims, whoever made it: to be shown, never to be believed.
+/// The terms in a token without a check of its signature: for display only.
 #[must_use]
 pub fn unverified(token: &str) -> Option<Terms> {
-    let payload = token.split('.').next().filter(|_| token.len() <= LONGEST)?;
+    let payload = token.split('.').next().filter(|_| token.len() <= MAX_TOKEN)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
-/// `path` as it may be written down: whoever reads a token can use it.
+/// `path` for logs, without the token: a token permits everyone who has it.
 #[must_use]
 pub fn without_token(path: &str) -> Cow<'_, str> {
     match split(path) {
-        Some(Addressed { rest, .. }) => Cow::Owned(format!("{BEGIN}…{rest}")),
+        Some(Addressed { rest, .. }) => Cow::Owned(format!("{PREFIX}…{rest}")),
         None => Cow::Borrowed(path),
     }
 }
 
-/// Tokens, and what is left of them when a mail program cuts or wraps an address. For the latter, it is kinder to hear
-/// that the link is not whole than that there is nothing.
-fn looks_like(token: &str) -> bool {
-    let letters = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+/// Whether `token` is a token, or the beginning of one that a mail program has cut off. For the
+/// latter, "the link is incomplete" helps more than "not found".
+fn is_token_like(token: &str) -> bool {
+    let is_base64url =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let is_whole = token.rsplit_once('.').is_some_and(|(payload, signature)| {
-        !payload.is_empty() && letters(payload) && signature.len() == SIGNATURE && letters(signature)
+        !payload.is_empty()
+            && is_base64url(payload)
+            && signature.len() == SIGNATURE_LEN
+            && is_base64url(signature)
     });
-    is_whole || (token.starts_with(JSON) && token.len() >= MEANT)
+    is_whole || (token.starts_with(JSON_START) && token.len() >= MIN_RECOGNISED)
 }
 
 #[cfg(test)]
