@@ -1,25 +1,23 @@
 //! `outflow relay` as a process: real downloads through it, what it costs when nothing happens, how
 //! it ends.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::JoinHandle;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::support::{PATIENCE, Program, Setup, Tree, assert_same, binary, noise, program, until};
+use crate::support::{PATIENCE, Program, Serving, Setup, Tree, assert_same, binary, noise, program, until};
 
-/// A running relay. Ended when it is dropped.
+/// A running relay. Killed when it is dropped.
 struct Relay {
-    child: Child,
+    process: Serving,
     /// Behind `relaying on`.
     address: String,
-    log: Option<JoinHandle<String>>,
 }
 
 impl Relay {
@@ -30,21 +28,9 @@ impl Relay {
 
     #[track_caller]
     fn spawn(command: &mut Command) -> Relay {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
-            let _ = stderr.read_to_string(&mut log);
-            log
-        });
-        let mut first_line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
-        let mut relay = Relay { child, address: String::new(), log: Some(log) };
-        match first_line.trim_end().strip_prefix("relaying on ") {
-            Some(address) => relay.address = address.to_owned(),
-            None => panic!("the relay did not begin: {first_line:?}\n{}", relay.end()),
-        }
-        relay
+        let process = Serving::start(command);
+        let address = process.announced("relaying on ").to_owned();
+        Relay { process, address }
     }
 
     #[track_caller]
@@ -57,7 +43,7 @@ impl Relay {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.process.signal(signal);
     }
 
     /// Ends it in good order, and returns what it has logged.
@@ -69,27 +55,20 @@ impl Relay {
 
     #[track_caller]
     fn wait(&mut self) -> String {
-        let status = until("the relay has ended", || self.child.try_wait().unwrap());
-        let log = self.log.take().unwrap().join().unwrap();
+        let (status, log) = self.process.wait();
         assert!(status.success() && !log.contains("panicked"), "{status}: {log}");
         log
     }
 
-    fn end(&mut self) -> String {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.log.take().map(|log| log.join().unwrap()).unwrap_or_default()
-    }
-
     /// Clock ticks of 10 ms that it has worked.
     fn worked(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     fn descriptors(&self, kind: &str) -> usize {
-        let folder = format!("/proc/{}/fd", self.child.id());
+        let folder = format!("/proc/{}/fd", self.process.id());
         let links = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_link(entry.unwrap().path()));
         links.filter(|link| link.as_ref().is_ok_and(|link| link.to_string_lossy().starts_with(kind))).count()
     }
@@ -102,15 +81,6 @@ impl Relay {
         std::thread::sleep(time);
         let ticks = self.worked() - before;
         assert!(ticks <= 5, "{ticks} ticks of 10 ms in {time:?}");
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let log = self.end();
-        if std::thread::panicking() && !log.is_empty() {
-            eprintln!("the relay's log:\n{log}");
-        }
     }
 }
 
@@ -224,7 +194,7 @@ fn whoever_cannot_have_a_target_waits_to_be_accepted() {
 #[test]
 fn without_descriptors_it_does_not_spin_and_goes_on_when_there_are_some() {
     let (target, relay) = before_target(&[]);
-    let pid = relay.child.id().to_string();
+    let pid = relay.process.id().to_string();
     let before = relay.descriptors("");
     crate::support::output(&mut limit_files(u32::try_from(before).unwrap() + 1, &["--pid", &pid]));
     let clients: Vec<TcpStream> = (0..20).map(|_| relay.connect()).collect();
@@ -300,12 +270,12 @@ fn a_unix_socket_is_left_behind_by_no_end_and_taken_over_after_any() {
         let hears = || patient(target.accept().unwrap().0).read_exact(&mut [0; 5]).is_ok();
         assert!(hears() || hears());
     };
-    let mut killed = Relay::start(&[&listen, &address]);
+    let killed = Relay::start(&[&listen, &address]);
     assert_eq!(killed.address, listen);
     says_hello(&path);
     let second = fails(&[&listen, &address], 1);
     assert!(second.contains("another program already listens there"), "{second}");
-    killed.end();
+    drop(killed);
     assert!(path.exists());
     let relay = Relay::start(&[&listen, &address]);
     says_hello(&path);

@@ -189,11 +189,6 @@ fn read_state(row: &Row) -> Result<EndpointState, sqlx::Error> {
 }
 
 #[cfg(test)]
-#[path = "../../tests/support/postgres.rs"]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod postgres;
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::db::presence::Presence;
@@ -283,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn claims_are_leases_on_postgres() {
-        let server = postgres::Postgres::start();
+        let server = outflow_testkit::peers::Postgres::start();
         claims_are_leases(&server.address()).await;
     }
 }

@@ -11,7 +11,7 @@ use outflow_ledger::{
     LinkUse, Opening, Options, Outcome, Part, Parts, Recipient, Tracked,
 };
 
-use crate::postgres::Postgres;
+use outflow_testkit::peers::Postgres;
 
 /// The server that tests share, for as long as one of them needs it. It lives on a thread of its own, because the kernel
 /// ends it together with the thread that has started it.

@@ -10,7 +10,5 @@ mod counting;
 mod kills;
 mod links;
 mod nodes;
-#[path = "../support/postgres.rs"]
-mod postgres;
 mod telling;
 mod trouble;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use outflow_ledger::{Kind, Ledger, Options, State};
 
 use crate::common::{Book, Place, both, content, opening, until};
-use crate::postgres::Postgres;
+use outflow_testkit::peers::Postgres;
 
 fn refused(address: &str) -> String {
     match Ledger::open(address, Options::default()) {

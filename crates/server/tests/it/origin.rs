@@ -1,8 +1,10 @@
 //! What a store is asked for, and how a server does without it for a while: an origin that counts.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outflow_catalog::{Store, StoreOptions};
@@ -12,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
 
 use crate::help::{Reply, request, settings};
-use crate::shop::manifest;
+use crate::shop::{await_status, manifest};
 
 /// An HTTP origin with the manifest of the transfer `abc`.
 #[derive(Default)]
@@ -23,6 +25,8 @@ struct Origin {
     revalidated: AtomicUsize,
     /// It refuses to answer.
     broken: AtomicBool,
+    /// It answers while this is free: a crowd holds it until all have come.
+    open: tokio::sync::Mutex<()>,
 }
 
 impl Origin {
@@ -45,8 +49,7 @@ impl Origin {
         }
         self.asked.fetch_add(1, Ordering::SeqCst);
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-        // Long enough for others to come meanwhile.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(self.open.lock().await);
         let manifest = self.manifest.lock().unwrap().clone();
         let tag = format!("\"{}\"", crc32fast::hash(&manifest));
         let answer = if self.broken.load(Ordering::SeqCst) {
@@ -84,14 +87,27 @@ async fn head(service: &StoreService, target: &str) -> u16 {
     Reply::of(service.clone().call(asked).await.unwrap()).await.status.as_u16()
 }
 
-/// So many requests at the same time.
-async fn crowd(service: &StoreService, target: &'static str) -> Vec<u16> {
+/// Twenty requests at the same time: the origin answers none before all have begun.
+async fn crowd(origin: &Origin, service: &StoreService, target: &'static str) -> Vec<u16> {
+    let closed = origin.open.lock().await;
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
     let asking = (0..20).map(|_| {
-        let service = service.clone();
-        tokio::spawn(async move { head(&service, target).await })
+        let (service, begun) = (service.clone(), Arc::clone(&begun));
+        tokio::spawn(async move {
+            let mut asking = pin!(head(&service, target));
+            let first = std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await;
+            begun.add_permits(1);
+            match first {
+                Poll::Ready(status) => status,
+                Poll::Pending => asking.await,
+            }
+        })
     });
+    let asking: Vec<_> = asking.collect();
+    let _all = begun.acquire_many(20).await.unwrap();
+    drop(closed);
     let mut answers = Vec::new();
-    for asked in asking.collect::<Vec<_>>() {
+    for asked in asking {
         answers.push(asked.await.unwrap());
     }
     answers
@@ -102,13 +118,17 @@ async fn a_crowd_is_one_request_to_the_store() {
     let origin = Arc::new(Origin::default());
     let fresh = Duration::from_millis(1_500);
     let service = serve(&origin, Settings { manifest_fresh: fresh, ..settings() }).await;
-    assert_eq!(crowd(&service, "/t/abc/a").await, [200; 20]);
-    assert_eq!(crowd(&service, "/t/abc/?zip").await, [200; 20]);
+    assert_eq!(crowd(&origin, &service, "/t/abc/a").await, [200; 20]);
+    assert_eq!(crowd(&origin, &service, "/t/abc/?zip").await, [200; 20]);
     assert_eq!(origin.asked(), 1);
-    assert_eq!(crowd(&service, "/t/none/").await, [404; 20]);
+    assert_eq!(crowd(&origin, &service, "/t/none/").await, [404; 20]);
     assert_eq!(origin.asked(), 2);
-    tokio::time::sleep(fresh).await;
-    assert_eq!(crowd(&service, "/t/abc/b").await, [200; 20]);
+    // Until it is not fresh any more: then one of a crowd asks.
+    let begun = Instant::now();
+    while origin.asked() == 2 {
+        assert_eq!(crowd(&origin, &service, "/t/abc/b").await, [200; 20]);
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is fresh for ever");
+    }
     assert_eq!((origin.asked(), origin.revalidated.load(Ordering::SeqCst)), (3, 1));
 }
 
@@ -122,8 +142,7 @@ async fn what_was_confirmed_lately_outlives_a_failure_for_a_while() {
     origin.broken.store(true, Ordering::SeqCst);
     assert_eq!(head(&service, "/t/abc/a").await, 200);
     assert_eq!(head(&service, "/t/other/a").await, 502);
-    tokio::time::sleep(stale).await;
-    assert_eq!(head(&service, "/t/abc/a").await, 502);
+    await_status(200, 502, async || head(&service, "/t/abc/a").await).await;
     origin.broken.store(false, Ordering::SeqCst);
     assert_eq!(head(&service, "/t/abc/a").await, 200);
     // A manifest that can be read and makes no sense is an answer: the one from before is not used.

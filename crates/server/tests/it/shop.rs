@@ -46,7 +46,29 @@ pub(crate) fn manifest(id: &str, names: &[&str]) -> Manifest {
     }
 }
 
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls `status` until it is `wanted`; before that it may be `before`, and nothing else.
+pub(crate) async fn await_status(before: u16, wanted: u16, mut status: impl AsyncFnMut() -> u16) {
+    let begun = std::time::Instant::now();
+    loop {
+        let found = status().await;
+        if found == wanted {
+            return;
+        }
+        assert_eq!(found, before);
+        assert!(begun.elapsed() < PATIENCE, "still {before}, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 impl Shop {
+    /// Waits until HEAD of `target` is answered with `wanted` instead of `before`.
+    pub(crate) async fn await_head(&self, target: &str, before: u16, wanted: u16) {
+        await_status(before, wanted, async || self.head(target).await.status.as_u16()).await;
+    }
+
     pub(crate) fn new() -> Shop {
         Shop::with(&unrested())
     }

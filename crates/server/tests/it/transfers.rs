@@ -147,7 +147,7 @@ async fn an_expired_transfer_is_gone_from_that_moment_on() {
     made.expires = Some(in_seconds(2));
     shop.publish(&made);
     assert_eq!(shop.head("/t/abc/a").await.status, 200);
-    tokio::time::sleep(Duration::from_millis(2_050)).await;
+    shop.await_head("/t/abc/a", 200, 410).await;
     for target in ["/t/abc", "/t/abc/", "/t/abc/a", "/t/abc/?zip", "/t/abc/no"] {
         let gone = shop.get(target).await;
         assert_eq!(gone.status, 410, "{target}");
@@ -270,21 +270,18 @@ async fn a_hundred_thousand_files_are_listed_and_laid_out() {
 
 #[tokio::test]
 async fn a_manifest_is_looked_at_again_and_nothing_is_known_for_long() {
-    let shop = Shop::with(&Settings { manifest_fresh: Duration::from_millis(300), ..settings() });
+    let shop = Shop::with(&Settings { manifest_fresh: Duration::from_secs(1), ..settings() });
     assert_eq!(shop.get("/t/abc/").await.status, 404);
     shop.publish(&manifest("abc", &["a"]));
     // That there was nothing is believed for a moment.
     assert_eq!(shop.get("/t/abc/").await.status, 404);
-    tokio::time::sleep(Duration::from_millis(350)).await;
-    assert_eq!(shop.head("/t/abc/a").await.status, 200);
+    shop.await_head("/t/abc/a", 404, 200).await;
     shop.publish(&manifest("abc", &["b"]));
     assert_eq!(shop.head("/t/abc/a").await.status, 200);
-    tokio::time::sleep(Duration::from_millis(350)).await;
-    assert_eq!(shop.head("/t/abc/a").await.status, 404);
+    shop.await_head("/t/abc/a", 200, 404).await;
     assert_eq!(shop.head("/t/abc/b").await.status, 200);
     std::fs::remove_file(shop.at("abc/manifest.json")).unwrap();
-    tokio::time::sleep(Duration::from_millis(350)).await;
-    assert_eq!(shop.head("/t/abc/b").await.status, 404);
+    shop.await_head("/t/abc/b", 200, 404).await;
 }
 
 #[tokio::test]

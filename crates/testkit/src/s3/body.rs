@@ -1,4 +1,4 @@
-//! An object's bytes: held, computed or on disk.
+//! An object's bytes: in memory, computed or in a file.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use futures_core::Stream;
 use s3s::StdError;
 use s3s::stream::{ByteStream, RemainingLength};
 
-/// How much leaves at a time.
+/// Bytes per chunk of a response.
 const CHUNK: u64 = 256 * 1024;
 
 /// An object's bytes.
@@ -20,14 +20,14 @@ const CHUNK: u64 = 256 * 1024;
 pub enum ObjectBody {
     /// In memory.
     Bytes(Bytes),
-    /// Computed when they are asked for, see [`pattern`]: a hundred gigabytes take no room.
+    /// Computed when they are read, see [`pattern`]: a hundred gigabytes take no memory.
     Pattern {
         /// Other seeds give other bytes.
         seed: u64,
         /// The object's size in bytes.
         len: u64,
     },
-    /// A file that does not change while it is served.
+    /// A file, which must not change while it is served.
     File {
         /// Open for reading.
         file: Arc<File>,
@@ -52,7 +52,7 @@ impl ObjectBody {
         self.len() == 0
     }
 
-    /// The `len` bytes from `offset` on, which have to be within the object.
+    /// Reads `len` bytes from `offset`, which must be within the object.
     ///
     /// # Errors
     /// Those of reading the file.
@@ -68,7 +68,7 @@ impl ObjectBody {
         }
     }
 
-    /// The CRC-32 of all bytes, which are read or computed for it.
+    /// The CRC-32 of all bytes, all of which are read or computed.
     ///
     /// # Errors
     /// Those of reading the file.
@@ -113,8 +113,7 @@ impl From<&'static str> for ObjectBody {
     }
 }
 
-/// A run of the pattern's bytes. No two places of a pattern look alike, so that a client that mixes up ranges
-/// or objects is found out.
+/// Bytes of a pattern. No two places of it look alike, so that a client that confuses ranges or objects fails.
 #[must_use]
 pub fn pattern(seed: u64, offset: u64, len: usize) -> Vec<u8> {
     let start = (offset % 8) as usize;
@@ -127,7 +126,7 @@ pub fn pattern(seed: u64, offset: u64, len: usize) -> Vec<u8> {
     words
 }
 
-/// Without iterators: in debug builds those would be calls, and this ten times slower.
+/// Without iterators, which make debug builds ten times slower.
 fn fill(seed: u64, mut number: u64, words: &mut [u8]) {
     let mut at = 0;
     while at < words.len() {
@@ -152,7 +151,7 @@ pub(crate) fn mix(value: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A range on its way, read when it is asked for.
+/// A range of an object as a stream, read as it is polled.
 pub(crate) struct BodyStream {
     body: ObjectBody,
     range: std::ops::Range<u64>,
@@ -166,7 +165,7 @@ impl Stream for BodyStream {
         if left == 0 {
             return Poll::Ready(None);
         }
-        // Files are read on the spot: they are in the page cache, and nobody waits but tests.
+        // Blocking reads: the files are in the page cache, and only tests wait.
         let piece = self.body.read(self.range.start, CHUNK.min(left) as usize)?;
         self.range.start += piece.len() as u64;
         Poll::Ready(Some(Ok(piece)))

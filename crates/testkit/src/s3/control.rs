@@ -1,12 +1,12 @@
-//! The double by HTTP, for programs that cannot hold its handle.
+//! The handle of the double by HTTP, for programs that cannot hold it.
 //!
-//! | request | what it does |
+//! | request | effect |
 //! |---|---|
 //! | `GET /stats` | [`Stats`](crate::s3::Stats) |
-//! | `DELETE /stats` | begins to count anew |
+//! | `DELETE /stats` | resets the counters |
 //! | `GET /plan` | the [`FaultPlan`] |
 //! | `PUT /plan` | sets it |
-//! | `PUT /settings` | `{"latency_ms": 20, "bandwidth": 1000000}`, either may be missing |
+//! | `PUT /settings` | `{"latency_ms": 20, "bandwidth": 1000000}`, both optional |
 //! | `PUT /objects` | `{"key": "a", "seed": 1, "len": 1000, "crc32": true}`: puts a pattern |
 //! | `POST /replace` | `{"key": "a"}`: other bytes of the same size |
 
@@ -48,7 +48,7 @@ struct ReplaceOrder {
     key: String,
 }
 
-/// Listens for orders; the future that follows them, and where it listens.
+/// Binds the address; returns it and the future that serves requests.
 ///
 /// # Errors
 /// Those of the address.
@@ -63,7 +63,7 @@ pub async fn control(
             let double = Arc::clone(&double);
             let service = service_fn(move |request| {
                 let double = Arc::clone(&double);
-                async move { Ok::<_, Infallible>(obey(&double, request).await) }
+                async move { Ok::<_, Infallible>(handle(&double, request).await) }
             });
             let builder = hyper::server::conn::http1::Builder::new();
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
@@ -72,7 +72,7 @@ pub async fn control(
     Ok((addr, serving))
 }
 
-async fn obey(double: &Double, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn handle(double: &Double, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let done = match (head.method.as_str(), head.uri.path()) {
@@ -104,7 +104,7 @@ async fn obey(double: &Double, request: Request<Incoming>) -> Response<Full<Byte
         ("POST", "/replace") => {
             serde_json::from_slice::<ReplaceOrder>(&body).and_then(|key| shown(&double.replace(&key.key)))
         }
-        _ => return reply(StatusCode::NOT_FOUND, "no such order\n".to_owned()),
+        _ => return reply(StatusCode::NOT_FOUND, "no such request\n".to_owned()),
     };
     match done {
         Ok(text) => reply(StatusCode::OK, text),

@@ -1,4 +1,4 @@
-//! The server and its handle.
+//! The handle of a running server.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::peers::S3Access;
 use crate::s3::body::ObjectBody;
 use crate::s3::object::StoredObject;
 use crate::s3::plan::{FaultPlan, FaultPlayer, FaultRule, SeededFaults};
@@ -19,10 +20,10 @@ use crate::s3::state::DoubleState;
 use crate::s3::stats::Stats;
 use crate::s3::store::Buckets;
 
-/// The least that S3 lets a part have that is not the last.
+/// The minimum size of a part that is not the last.
 const LEAST_PART: u64 = 5 << 20;
 
-/// How a double is to be.
+/// Configures a [`Double`].
 #[derive(Clone, Debug)]
 pub struct DoubleBuilder {
     listen: SocketAddr,
@@ -59,20 +60,20 @@ impl DoubleBuilder {
         DoubleBuilder { listen, ..self }
     }
 
-    /// Answers requests without a signature as well: a plain HTTP origin at `/<bucket>/<key>`. Wrong signatures
-    /// are refused all the same.
+    /// Serves unsigned requests as well: a plain HTTP origin at `/<bucket>/<key>`. Invalid signatures are still
+    /// rejected.
     #[must_use]
     pub fn anonymous(self) -> DoubleBuilder {
         DoubleBuilder { anonymous: true, ..self }
     }
 
-    /// Keeps the versions that are overwritten.
+    /// Keeps overwritten versions.
     #[must_use]
     pub fn versioned(self) -> DoubleBuilder {
         DoubleBuilder { versioned: true, ..self }
     }
 
-    /// Lets parts be smaller than 5 MiB.
+    /// Allows parts of `bytes`, smaller than 5 MiB.
     #[must_use]
     pub fn least_part(self, bytes: u64) -> DoubleBuilder {
         DoubleBuilder { least_part: bytes, ..self }
@@ -104,7 +105,7 @@ impl DoubleBuilder {
             anonymous: self.anonymous,
             credentials: (Double::ACCESS_KEY, Double::SECRET_KEY),
         });
-        // A runtime of its own, so that tests with and without one can use it.
+        // A runtime of its own serves tests with and without one.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.threads.max(1))
             .thread_name("s3-double")
@@ -119,7 +120,7 @@ impl DoubleBuilder {
                     _ = stopped => {}
                 }
             });
-            // Connections that stall for ever are not waited for.
+            // Do not wait for connections that stall for ever.
             runtime.shutdown_background();
         })?;
         Ok(Double { addr, shared, stop: Some(stop), thread: Some(thread) })
@@ -127,13 +128,13 @@ impl DoubleBuilder {
 }
 
 impl Double {
-    /// The access key that requests have to be signed with.
+    /// The access key id that requests must be signed with.
     pub const ACCESS_KEY: &str = "AKIDOUTFLOWDOUBLE";
     /// The secret of [`Double::ACCESS_KEY`].
     pub const SECRET_KEY: &str = "outflow/double/secret/key/for/tests/only";
-    /// The bucket that the methods without a bucket's name mean.
-    pub const BUCKET: &str = "outflow";
-    /// Any region will do; this one is in [`Double::env`].
+    /// The bucket of the methods that name none.
+    pub const BUCKET: &str = crate::peers::BUCKET;
+    /// Any region will do; this one is in [`Double::access`].
     pub const REGION: &str = "us-east-1";
 
     /// Starts one on a port of 127.0.0.1 that the kernel chooses.
@@ -144,7 +145,7 @@ impl Double {
         DoubleBuilder::default().start()
     }
 
-    /// To start one that is different.
+    /// Configures one before it starts.
     #[must_use]
     pub fn builder() -> DoubleBuilder {
         DoubleBuilder::default()
@@ -162,16 +163,15 @@ impl Double {
         format!("http://{}", self.addr)
     }
 
-    /// The environment by which S3 clients find it and may use it.
+    /// Where it is, and its key, for S3 clients.
     #[must_use]
-    pub fn env(&self) -> [(&'static str, String); 5] {
-        [
-            ("AWS_ENDPOINT_URL", self.endpoint()),
-            ("AWS_ACCESS_KEY_ID", Double::ACCESS_KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", Double::SECRET_KEY.to_owned()),
-            ("AWS_REGION", Double::REGION.to_owned()),
-            ("AWS_ALLOW_HTTP", "true".to_owned()),
-        ]
+    pub fn access(&self) -> S3Access {
+        S3Access {
+            endpoint: self.endpoint(),
+            key: Double::ACCESS_KEY.to_owned(),
+            secret: Double::SECRET_KEY.to_owned(),
+            region: Double::REGION.to_owned(),
+        }
     }
 
     /// Puts an object, and returns its ETag without quotes.
@@ -204,12 +204,12 @@ impl Double {
         page.objects.into_iter().map(|(key, _)| key).collect()
     }
 
-    /// Deletes an object; whether it was there.
+    /// Deletes an object; returns whether it existed.
     pub fn delete(&self, key: &str) -> bool {
         self.shared.store.lock().delete(Double::BUCKET, key)
     }
 
-    /// Puts other bytes of the same size in an object's place, and returns the new ETag.
+    /// Replaces an object's bytes by others of the same size, and returns the new ETag.
     pub fn replace(&self, key: &str) -> Option<String> {
         Some(self.shared.store.lock().replace(Double::BUCKET, key)?.etag.clone())
     }
@@ -220,18 +220,18 @@ impl Double {
         self.shared.store.lock().uploads.len()
     }
 
-    /// What goes wrong from now on. Counts start anew.
+    /// Sets the faults from now on, and resets their counts.
     pub fn set_plan(&self, plan: FaultPlan) {
         *self.shared.play.lock() = FaultPlayer::of(plan);
     }
 
-    /// What goes wrong now.
+    /// The current faults.
     #[must_use]
     pub fn plan(&self) -> FaultPlan {
         self.shared.play.lock().plan()
     }
 
-    /// Plays these rules from now on, and nothing else.
+    /// Plays only these rules from now on.
     pub fn play(&self, rules: impl IntoIterator<Item = FaultRule>) {
         self.set_plan(FaultPlan { rules: rules.into_iter().collect(), seeded: None });
     }
@@ -241,28 +241,28 @@ impl Double {
         self.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(SeededFaults::new(rate, seed)) });
     }
 
-    /// Nothing goes wrong any more.
+    /// Plays no more faults.
     pub fn calm(&self) {
         self.set_plan(FaultPlan::default());
     }
 
-    /// What each request waits at least.
+    /// Sets the minimum delay of each response.
     pub fn set_latency(&self, latency: Duration) {
         self.shared.latency.store(latency.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Bytes each second for a connection; 0 for no limit. Responses that are under way go on as they began.
+    /// Sets the bytes per second of a response; 0 for no limit. Does not affect responses under way.
     pub fn set_bandwidth(&self, bytes: u64) {
         self.shared.bandwidth.store(bytes, Ordering::Relaxed);
     }
 
-    /// The numbers so far.
+    /// The counters so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats.lock().clone()
     }
 
-    /// Begins to count anew.
+    /// Resets the counters.
     pub fn reset_stats(&self) {
         self.shared.stats.lock().reset();
     }

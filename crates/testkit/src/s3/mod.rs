@@ -1,18 +1,34 @@
-//! An S3 server for tests: it says yes to what is right, and plays faults by plan.
+//! An S3 server for tests: it accepts valid requests, and plays faults by plan.
 //!
-//! Objects lie in memory, are computed ([`pattern`]) or come from files. Requests are typed and their signatures
-//! checked by `s3s`; the faults that an HTTP library does not let one play (a reset at byte N, lengths that lie,
-//! bytes behind the end) are in a thin layer around its bodies and connections.
+//! Objects are in memory, computed ([`pattern`]) or files. `s3s` parses requests and checks their signatures. The faults that
+//! an HTTP library cannot play (a reset at byte N, a wrong length, bytes behind the end) are in a thin layer around its
+//! bodies and connections.
+//!
+//! ```text
+//! double      the handle of a running server
+//! control     the handle by HTTP, for other programs
+//! serve       connections, requests, and the faults of whole responses
+//! faulty      faults within a body or a connection
+//! request     which operation a request means
+//! operations  the operations
+//! plan        which request meets which fault
+//! state       what the handle and the server share
+//! stats       counters
+//! store       buckets and listings
+//! multipart   uploads in parts
+//! object      an object and its checksums
+//! body        an object's bytes
+//! ```
 //!
 //! ```
-//! use outflow_testkit::s3::{At, Double, Fault, StoredObject, Op, FaultRule};
+//! use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op, StoredObject};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let double = Double::start()?;
 //! double.put("t/1/a.txt", "some bytes");
 //! double.put("t/1/big", StoredObject::pattern(7, 100 << 30));
 //! double.play([FaultRule::get(Fault::Reset { at: At::Byte(1000) }).key("t/1/*").nth(2)]);
-//! // … a client works with double.endpoint(), double.env() …
+//! // … a client uses double.endpoint() and double.access().env() …
 //! assert!(double.stats().count(Op::GetObject) <= 5);
 //! # Ok(())
 //! # }
@@ -21,6 +37,7 @@
 mod body;
 pub mod control;
 mod double;
+mod faulty;
 mod multipart;
 mod object;
 mod operations;
@@ -30,7 +47,6 @@ mod serve;
 mod state;
 mod stats;
 mod store;
-mod wire;
 
 pub use body::{ObjectBody, pattern};
 pub use double::{Double, DoubleBuilder};

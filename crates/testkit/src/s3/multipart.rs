@@ -1,4 +1,4 @@
-//! Uploads in parts, with their checksums (CRC-32, FULL_OBJECT or COMPOSITE).
+//! Multipart uploads and their checksums (CRC-32, FULL_OBJECT or COMPOSITE).
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) struct Upload {
     pub(crate) parts: BTreeMap<i32, Arrived>,
 }
 
-/// What an upload was begun with.
+/// The checksum type an upload was created with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Checksums {
     /// No algorithm, or one that the double does not compute.
@@ -38,7 +38,7 @@ impl Checksums {
     }
 }
 
-/// A part.
+/// An uploaded part.
 pub(crate) struct Arrived {
     pub(crate) bytes: Bytes,
     pub(crate) md5: [u8; 16],
@@ -100,10 +100,10 @@ impl Upload {
             Checksums::Full => Some(ObjectChecksum::Full(whole.finalize())),
             Checksums::Composite => Some(ObjectChecksum::composite(&parts)),
         };
-        if let (Some(told), Some(checksum)) = (crc32, checksum) {
-            // Of a composite one, clients send the value with or without the number of parts.
+        if let (Some(sent), Some(checksum)) = (crc32, checksum) {
+            // Clients send a composite value with or without the number of parts.
             let has = checksum.text(parts.len());
-            if told != has && has.strip_suffix(&format!("-{}", parts.len())) != Some(told) {
+            if sent != has && has.strip_suffix(&format!("-{}", parts.len())) != Some(sent) {
                 return Err(s3_error!(BadDigest, "the object has another CRC-32"));
             }
         }

@@ -18,7 +18,7 @@ pub struct StoredObject {
     pub(crate) media_type: Option<String>,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) checksum: Option<ObjectChecksum>,
-    /// Of an object that was uploaded in parts; empty otherwise.
+    /// The parts it was uploaded in; empty if it was not.
     pub(crate) parts: Vec<PartChecksum>,
     pub(crate) version: String,
 }
@@ -32,7 +32,7 @@ pub(crate) enum ObjectChecksum {
     Composite(u32),
 }
 
-/// What remains known of a part.
+/// Size and CRC-32 of a part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartChecksum {
     pub(crate) len: u64,
@@ -46,7 +46,7 @@ impl StoredObject {
         let body = body.into();
         let etag = match &body {
             ObjectBody::Bytes(bytes) => hex(&Md5::digest(bytes)),
-            // Not the MD5, but as strong: it names what the bytes are made of.
+            // Not the MD5, but as specific: it names what the bytes are made of.
             ObjectBody::Pattern { seed, len } => format!("{:016x}{:016x}", mix(*seed), mix(*len)),
             ObjectBody::File { file, len } => {
                 let modified = file.metadata().and_then(|metadata| metadata.modified());
@@ -65,13 +65,13 @@ impl StoredObject {
         }
     }
 
-    /// `len` bytes that are computed when they are asked for, see [`crate::s3::pattern`].
+    /// `len` bytes that are computed when they are read, see [`crate::s3::pattern`].
     #[must_use]
     pub fn pattern(seed: u64, len: u64) -> StoredObject {
         StoredObject::new(ObjectBody::Pattern { seed, len })
     }
 
-    /// As if uploaded with its CRC-32 (FULL_OBJECT). All bytes are read or computed for it.
+    /// As if uploaded with its CRC-32 (FULL_OBJECT). Reads or computes all bytes.
     ///
     /// # Errors
     /// Those of reading the file.
@@ -99,7 +99,7 @@ impl StoredObject {
         Ok(self)
     }
 
-    /// With another modified time; the interface shows whole seconds.
+    /// With another modified time; S3 reports whole seconds.
     #[must_use]
     pub fn modified(mut self, time: SystemTime) -> StoredObject {
         self.modified = time;
@@ -144,7 +144,7 @@ impl ObjectChecksum {
         ObjectChecksum::Composite(crc32fast::hash(&all))
     }
 
-    /// As the interface writes it, for an object of `parts` parts.
+    /// As S3 writes it, for an object of `parts` parts.
     pub(crate) fn text(self, parts: usize) -> String {
         match self {
             ObjectChecksum::Full(crc32) => crc32_text(crc32),

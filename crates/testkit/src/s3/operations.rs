@@ -29,9 +29,9 @@ use crate::s3::multipart::{Arrived, Checksums, Upload};
 use crate::s3::object::{ObjectChecksum, StoredObject, crc32_text};
 use crate::s3::store::Buckets;
 
-/// What the fault plan asks of an operation. Part of a request's extensions.
+/// What the fault plan demands of an operation, in the request's extensions.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Orders {
+pub(crate) struct PlayedFaults {
     /// Answer a range with the whole object.
     pub(crate) ignore_range: bool,
     /// Answer although the conditions forbid it.
@@ -41,7 +41,7 @@ pub(crate) struct Orders {
 /// The operations, on buckets that the handle shares.
 pub(crate) struct Operations(pub(crate) Arc<Mutex<Buckets>>);
 
-/// What stays as it is when keys are encoded for XML.
+/// Characters of a key that are not percent-encoded in XML.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 impl Operations {
@@ -62,8 +62,8 @@ impl Operations {
     }
 }
 
-/// Whether an upload may take the place of what is there.
-fn may_put(
+/// Checks the conditions of an upload against the present object.
+fn check_put(
     present: Option<&Arc<StoredObject>>,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
@@ -77,8 +77,8 @@ fn may_put(
     Ok(())
 }
 
-/// Whether the conditions of a GET or HEAD let it go on.
-fn judge(
+/// Checks the conditions of a GET or HEAD.
+fn check_conditions(
     object: &StoredObject,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
@@ -96,8 +96,12 @@ fn judge(
     Ok(())
 }
 
-/// The checksum and its type for a head, if it was asked for and is about these bytes.
-fn shown(object: &StoredObject, asked: bool, range: bool) -> (Option<String>, Option<ChecksumType>) {
+/// The checksum and its type for a response's head, if it was requested and covers these bytes.
+fn checksum_fields(
+    object: &StoredObject,
+    asked: bool,
+    range: bool,
+) -> (Option<String>, Option<ChecksumType>) {
     let checksum = object.checksum.filter(|_| asked && !range);
     let text = checksum.map(|checksum| checksum.text(object.parts.len()));
     (text, checksum.map(|checksum| ChecksumType::from_static(checksum.kind())))
@@ -107,7 +111,7 @@ fn metadata(object: &StoredObject) -> Option<s3s::dto::Metadata> {
     (!object.metadata.is_empty()).then(|| object.metadata.clone().into_iter().collect())
 }
 
-/// Reads a request's body, and compares it with the checksums that came with it.
+/// Reads a request's body, and verifies the checksums sent with it.
 async fn receive(
     body: Option<StreamingBlob>,
     md5: Option<&str>,
@@ -117,7 +121,7 @@ async fn receive(
     let mut all = BytesMut::new();
     if let Some(mut body) = body {
         while let Some(piece) = body.next().await {
-            // Cut off, or its signature is wrong.
+            // Cut off, or with an invalid signature.
             all.extend_from_slice(&piece.map_err(|error| s3_error!(IncompleteBody, "{error}"))?);
         }
     }
@@ -128,9 +132,9 @@ async fn receive(
     if md5.is_some_and(|md5| md5 != BASE64_STANDARD.encode(Md5::digest(&all))) {
         return Err(s3_error!(BadDigest, "the body has another MD5"));
     }
-    let Some(told) = crc32.or(trailer.as_deref()) else { return Ok((all, None)) };
+    let Some(sent) = crc32.or(trailer.as_deref()) else { return Ok((all, None)) };
     let has = crc32fast::hash(&all);
-    if told != crc32_text(has) {
+    if sent != crc32_text(has) {
         return Err(s3_error!(BadDigest, "the body has another CRC-32"));
     }
     Ok((all, Some(has)))
@@ -139,21 +143,21 @@ async fn receive(
 #[async_trait::async_trait]
 impl S3 for Operations {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        let orders = request.extensions.get::<Orders>().copied().unwrap_or_default();
+        let faults = request.extensions.get::<PlayedFaults>().copied().unwrap_or_default();
         let input = request.input;
         let object = self.object(&input.bucket, &input.key, input.version_id.as_deref())?;
-        if !orders.ignore_conditions {
-            judge(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        if !faults.ignore_conditions {
+            check_conditions(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         }
         let len = object.body.len();
-        let asked = input.range.filter(|_| !orders.ignore_range);
+        let asked = input.range.filter(|_| !faults.ignore_range);
         let range = match asked {
             Some(range) => range.check(len)?,
             None => 0..len,
         };
         let content_range =
             asked.map(|_| format!("bytes {}-{}/{len}", range.start, range.end.saturating_sub(1)));
-        let (crc32, kind) = shown(&object, input.checksum_mode.is_some(), content_range.is_some());
+        let (crc32, kind) = checksum_fields(&object, input.checksum_mode.is_some(), content_range.is_some());
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some((range.end - range.start) as i64),
@@ -174,13 +178,13 @@ impl S3 for Operations {
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        let orders = request.extensions.get::<Orders>().copied().unwrap_or_default();
+        let faults = request.extensions.get::<PlayedFaults>().copied().unwrap_or_default();
         let input = request.input;
         let object = self.object(&input.bucket, &input.key, input.version_id.as_deref())?;
-        if !orders.ignore_conditions {
-            judge(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        if !faults.ignore_conditions {
+            check_conditions(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         }
-        let (crc32, kind) = shown(&object, input.checksum_mode.is_some(), false);
+        let (crc32, kind) = checksum_fields(&object, input.checksum_mode.is_some(), false);
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(object.body.len() as i64),
@@ -234,7 +238,7 @@ impl S3 for Operations {
         let checksum = object.checksum.filter(|_| wants(ObjectAttributes::CHECKSUM));
         let mut response = S3Response::new(GetObjectAttributesOutput {
             checksum: checksum.map(|checksum| s3s::dto::Checksum {
-                // Here S3 leaves the number of parts out.
+                // Here S3 omits the number of parts.
                 checksum_crc32: Some(crc32_text(match checksum {
                     ObjectChecksum::Full(crc32) | ObjectChecksum::Composite(crc32) => crc32,
                 })),
@@ -266,7 +270,7 @@ impl S3 for Operations {
             Some(token) => token
                 .ok()
                 .and_then(|token| String::from_utf8(token).ok())
-                .ok_or_else(|| s3_error!(InvalidArgument, "not a token that was given out"))?,
+                .ok_or_else(|| s3_error!(InvalidArgument, "unknown continuation token"))?,
         };
         let (prefix, delimiter) = (input.prefix.as_deref(), input.delimiter.as_deref());
         let page = store.list(
@@ -327,7 +331,7 @@ impl S3 for Operations {
             return Err(s3_error!(NoSuchBucket));
         }
         let present = store.get(&input.bucket, &input.key, None);
-        may_put(present.as_ref(), input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        check_put(present.as_ref(), input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let object = store.put(&input.bucket, &input.key, object);
         Ok(S3Response::new(PutObjectOutput {
             checksum_crc32: crc32.map(crc32_text),
@@ -409,19 +413,19 @@ impl S3 for Operations {
         let upload = upload.filter(|upload| upload.bucket == input.bucket && upload.key == input.key);
         let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
         let kind = upload.checksums.kind();
-        if input.checksum_type.as_ref().is_some_and(|told| Some(told.as_str()) != kind) {
+        if input.checksum_type.as_ref().is_some_and(|sent| Some(sent.as_str()) != kind) {
             return Err(s3_error!(InvalidRequest, "the upload was begun with another checksum type"));
         }
         let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
         let object = upload.complete(&named, input.checksum_crc32.as_deref(), least_part)?;
-        if input.mpu_object_size.is_some_and(|told| told as u64 != object.body.len()) {
+        if input.mpu_object_size.is_some_and(|sent| sent as u64 != object.body.len()) {
             return Err(s3_error!(InvalidRequest, "the object has another size"));
         }
         let present = store.get(&input.bucket, &input.key, None);
-        may_put(present.as_ref(), input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        check_put(present.as_ref(), input.if_match.as_ref(), input.if_none_match.as_ref())?;
         store.uploads.remove(&input.upload_id);
         let object = store.put(&input.bucket, &input.key, object);
-        let (crc32, kind) = shown(&object, true, false);
+        let (crc32, kind) = checksum_fields(&object, true, false);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::s3::body::mix;
 
-/// What goes wrong with a request.
+/// A fault of one request.
 ///
-/// Positions are those in the response's body. A position behind its end, or a range's fault where there is no
-/// range, means that nothing happens.
+/// Positions are in the response's body. A position behind its end, or a fault of ranges without a range, has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
@@ -15,42 +14,42 @@ pub enum Fault {
     Error500,
     /// 503 SlowDown.
     SlowDown {
-        /// Seconds for `Retry-After`, if it is to be sent.
+        /// Seconds for `Retry-After`, if any.
         #[serde(default)]
         retry_after: Option<u64>,
     },
     /// 429 TooManyRequests.
     TooMany {
-        /// Seconds for `Retry-After`, if it is to be sent.
+        /// Seconds for `Retry-After`, if any.
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// 403 ExpiredToken: the credentials are too old.
+    /// 403 ExpiredToken.
     Expired,
     /// 403 AccessDenied.
     Denied,
-    /// The connection breaks (RST). At most the bytes before arrive; if the client is slow, fewer. Without a
-    /// body to break in, there is no response.
+    /// Reset the connection. The client gets at most the bytes before it; a slow one gets fewer. Without a body, there is
+    /// no response.
     Reset {
         /// The first byte that is not sent.
         at: At,
     },
-    /// The connection ends in good order (FIN) before the body does. Without a body, there is no response.
+    /// Close the connection (FIN) before the body ends. Without a body, there is no response.
     Close {
         /// The first byte that is not sent.
         at: At,
     },
-    /// The body rests. Without a body, the response waits.
+    /// Pause the body. Without a body, the response waits.
     Stall {
         /// The byte that waits.
         at: At,
-        /// For how long; for ever if there is no number.
+        /// Milliseconds; for ever if absent.
         #[serde(default)]
         ms: Option<u64>,
     },
-    /// The response's head waits.
+    /// Delay the response's head.
     SlowHead {
-        /// For how long; for ever if there is no number.
+        /// Milliseconds; for ever if absent.
         #[serde(default)]
         ms: Option<u64>,
     },
@@ -64,24 +63,23 @@ pub enum Fault {
         /// By how many bytes.
         missing: u64,
     },
-    /// The response is right, and other bytes come behind it.
+    /// Send bytes behind a correct response.
     Junk {
         /// How many.
         extra: u64,
     },
     /// `Content-Range` names the range one byte further on.
     WrongRange,
-    /// 200 and the whole object in answer to a range.
+    /// Answer a range with 200 and the whole object.
     WholeBody,
-    /// One bit of the body is wrong, its CRC-32 in the head as it was.
+    /// Flip one bit of the body; its CRC-32 in the head stays.
     FlipBit {
         /// The byte with the wrong bit.
         at: At,
     },
-    /// Before the request is looked at, other bytes of the same size take the object's place, with another
-    /// ETag: If-Match gets 412, now and later.
+    /// Replace the object by other bytes of the same size before the request is served: If-Match gets 412, now and later.
     Replace,
-    /// The same, and this request's If-Match is ignored: it gets the new bytes with the new ETag.
+    /// The same, but ignore this request's If-Match: it gets the new bytes with the new ETag.
     ReplaceAndLie,
 }
 
@@ -130,7 +128,7 @@ impl Fault {
     }
 }
 
-/// What a request asks for.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the operations of S3 by their names")]
@@ -149,25 +147,25 @@ pub enum Op {
     Other,
 }
 
-/// A fault, and the requests that meet it.
+/// A fault, and which requests meet it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaultRule {
     /// Only this operation.
     #[serde(default = "get_object")]
     pub op: Option<Op>,
-    /// Only this key; with a `*` at the end, keys that begin so.
+    /// Only this key, or with a `*` at the end only keys with this prefix.
     #[serde(default)]
     pub key: Option<String>,
-    /// How many of these requests go well first.
+    /// How many of these requests succeed first.
     #[serde(default)]
     pub skip: u64,
-    /// How often the fault is played; as often as it can be if there is no number.
+    /// How often the fault is played; without limit if absent.
     #[serde(default)]
     pub times: Option<u64>,
-    /// With which probability, 0.0 to 1.0.
+    /// Its probability, 0.0 to 1.0.
     #[serde(default = "always")]
     pub rate: f64,
-    /// What happens.
+    /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
 }
@@ -199,7 +197,7 @@ impl FaultRule {
         FaultRule { op: Some(op), ..FaultRule::get(fault) }
     }
 
-    /// Only of this key; with a `*` at the end, of keys that begin so.
+    /// Only for this key, or with a `*` at the end only for keys with this prefix.
     #[must_use]
     pub fn key(self, key: &str) -> FaultRule {
         FaultRule { key: Some(key.to_owned()), ..self }
@@ -211,7 +209,7 @@ impl FaultRule {
         FaultRule { skip: nth.saturating_sub(1), times: Some(1), ..self }
     }
 
-    /// Only so often.
+    /// At most `times` times.
     #[must_use]
     pub fn times(self, times: u64) -> FaultRule {
         FaultRule { times: Some(times), ..self }
@@ -232,20 +230,20 @@ impl FaultRule {
     }
 }
 
-/// Faults at random, the same for the same seed: the nth GET meets the same one each time.
+/// Random faults, the same for the same seed: the nth GET always meets the same one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeededFaults {
     /// The probability that a GET meets a fault.
     pub rate: f64,
-    /// Where the dice start.
+    /// Seed of the dice.
     pub seed: u64,
-    /// How long stalls and slow heads last.
+    /// Milliseconds of stalls and slow heads.
     #[serde(default = "two_seconds")]
     pub stall_ms: u64,
-    /// Flip bits as well. A client can only notice where it knows a CRC-32 of the bytes.
+    /// Flip bits as well, which a client notices only if it knows a CRC-32 of the bytes.
     #[serde(default)]
     pub flip_bits: bool,
-    /// Replace objects as well. A download that is under way then has to fail.
+    /// Replace objects as well: downloads under way must fail.
     #[serde(default)]
     pub replace: bool,
 }
@@ -255,7 +253,7 @@ fn two_seconds() -> u64 {
 }
 
 impl SeededFaults {
-    /// Everything that leaves the objects as they are and that any client can notice.
+    /// All faults that leave the objects as they are and that any client notices.
     #[must_use]
     pub fn new(rate: f64, seed: u64) -> SeededFaults {
         SeededFaults { rate, seed, stall_ms: two_seconds(), flip_bits: false, replace: false }
@@ -304,13 +302,13 @@ fn share(dice: u64) -> f64 {
     (dice >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// All that is to go wrong. The first rule that plays decides; then the dice.
+/// All faults to play. The first rule that matches decides; then the dice.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FaultPlan {
-    /// In the order in which they are asked.
+    /// Tried in order.
     #[serde(default)]
     pub rules: Vec<FaultRule>,
-    /// What happens to GETs that no rule caught.
+    /// Faults for GETs that no rule matched.
     #[serde(default)]
     pub seeded: Option<SeededFaults>,
 }
@@ -319,7 +317,7 @@ pub struct FaultPlan {
 #[derive(Default)]
 pub(crate) struct FaultPlayer {
     plan: FaultPlan,
-    /// For each rule: the requests that it was about, and how often it played.
+    /// For each rule: how many requests it matched, and how often it was played.
     counts: Vec<(u64, u64)>,
     gets: u64,
 }
@@ -333,7 +331,7 @@ impl FaultPlayer {
         self.plan.clone()
     }
 
-    /// What happens to the next request.
+    /// The fault of the next request.
     pub(crate) fn decide(&mut self, op: Op, key: &str) -> Option<Fault> {
         let mut found = None;
         for (at, (rule, (seen, played))) in self.plan.rules.iter().zip(&mut self.counts).enumerate() {

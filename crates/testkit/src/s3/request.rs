@@ -1,4 +1,4 @@
-//! What a request asks for, from its address alone: faults are dealt out before its signature is looked at.
+//! Which operation a request means, by its address alone: faults are played before its signature is checked.
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;

@@ -17,13 +17,13 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
 use tokio::net::TcpListener;
 
-use crate::s3::operations::{Operations, Orders};
+use crate::s3::faulty::{ConnectionEnd, FaultyBody, FaultyConnection};
+use crate::s3::operations::{Operations, PlayedFaults};
 use crate::s3::plan::{Fault, Op};
 use crate::s3::request::meaning;
 use crate::s3::state::{ActiveRequest, DoubleState, OpenConnection};
-use crate::s3::wire::{ConnectionEnd, FaultyBody, FaultyConnection};
 
-/// Lets in whoever signed, and others if that is allowed.
+/// Admits signed requests, and unsigned ones if that is allowed.
 struct SignatureCheck {
     anonymous: bool,
 }
@@ -47,7 +47,7 @@ pub(crate) async fn serve(listener: StdListener, shared: Arc<DoubleState>) {
     let s3 = builder.build();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: others have to close first.
+            // Out of descriptors until other connections close.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -63,7 +63,7 @@ pub(crate) async fn serve(listener: StdListener, shared: Arc<DoubleState>) {
     }
 }
 
-/// One request. An error ends the connection without an answer.
+/// Answers one request. An error closes the connection without a response.
 async fn answer(
     s3: S3Service,
     shared: Arc<DoubleState>,
@@ -88,17 +88,17 @@ async fn answer(
             if let Some(Fault::Replace | Fault::ReplaceAndLie) = fault {
                 shared.store.lock().replace(&bucket, &key);
             }
-            let orders = Orders {
+            let played = PlayedFaults {
                 ignore_range: fault == Some(Fault::WholeBody),
                 ignore_conditions: fault == Some(Fault::ReplaceAndLie),
             };
-            request.extensions_mut().insert(orders);
+            request.extensions_mut().insert(played);
             s3.call(request.map(s3s::Body::from)).await.map_err(StdError::from)?
         }
     };
     let (mut head, mut body) = response.into_parts();
     if head.status == StatusCode::NOT_MODIFIED {
-        // To `s3s` this is an error like others, with a body.
+        // To `s3s` this is an error, with a body.
         body = s3s::Body::empty();
     }
     if !head.status.is_success() {
@@ -106,7 +106,7 @@ async fn answer(
     }
     let len = if to_head { 0 } else { body.size_hint().exact().unwrap_or_default() };
     let is_played = match fault {
-        // Only a body of the object's bytes can be too long, too short or from the wrong place.
+        // Only a body of the object's bytes can be too long, too short or wrong.
         Some(Fault::Long { .. } | Fault::Short { .. } | Fault::Junk { .. } | Fault::FlipBit { .. }) => {
             op == Op::GetObject && head.status.is_success() && len > 0
         }
@@ -123,14 +123,14 @@ async fn answer(
     match fault {
         Some(Fault::Reset { .. }) if len == 0 => {
             ends.reset();
-            return Err("a reset was asked for".into());
+            return Err("the plan resets the connection".into());
         }
-        Some(Fault::Close { .. }) if len == 0 => return Err("an early end was asked for".into()),
+        Some(Fault::Close { .. }) if len == 0 => return Err("the plan closes the connection".into()),
         Some(Fault::Stall { ms, .. }) if len == 0 => wait(ms).await,
         Some(Fault::Long { extra }) => set_length(&mut head.headers, len + extra),
         Some(Fault::Short { missing }) => set_length(&mut head.headers, len.saturating_sub(missing)),
         Some(Fault::WrongRange) => shift_range(&mut head.headers),
-        // The library knows the length by the head alone: what is played does not tell.
+        // hyper takes the length from the head: the body announces none.
         _ if len > 0 => set_length(&mut head.headers, len),
         _ if !to_head && head.status != StatusCode::NO_CONTENT && head.status != StatusCode::NOT_MODIFIED => {
             set_length(&mut head.headers, 0);
@@ -144,12 +144,12 @@ async fn answer(
 async fn wait(ms: Option<u64>) {
     match ms {
         Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-        // The connection's end ends this as well.
+        // Until the connection ends.
         None => std::future::pending().await,
     }
 }
 
-/// The error that is played, if it is one that S3 could give.
+/// The error response that a fault plays, if S3 has one for it.
 fn refusal(fault: Fault) -> Option<S3Error> {
     let (status, code, text, retry_after) = match fault {
         Fault::Error500 => (500, S3ErrorCode::InternalError, "We encountered an internal error.", None),
@@ -178,7 +178,7 @@ fn set_length(headers: &mut HeaderMap, len: u64) {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
 }
 
-/// `bytes a-b/n` becomes `bytes a+1-b+1/n+1`: a range that could be, but was not asked for.
+/// `bytes a-b/n` becomes `bytes a+1-b+1/n+1`: a valid range that was not requested.
 fn shift_range(headers: &mut HeaderMap) {
     let shifted = headers.get(CONTENT_RANGE).and_then(|range| {
         let (first, rest) = range.to_str().ok()?.strip_prefix("bytes ")?.split_once('-')?;

@@ -9,14 +9,14 @@ use crate::s3::plan::{FaultPlayer, Op};
 use crate::s3::stats::Stats;
 use crate::s3::store::Buckets;
 
-/// What the handle, the server and its responses have in common.
+/// Shared by the handle, the server and its responses.
 pub(crate) struct DoubleState {
     pub(crate) store: Arc<Mutex<Buckets>>,
     pub(crate) play: Mutex<FaultPlayer>,
     pub(crate) stats: Mutex<Stats>,
-    /// What each request waits at least, in milliseconds.
+    /// Minimum delay of each response, in milliseconds.
     pub(crate) latency: AtomicU64,
-    /// Bytes each second for a response; 0 for no limit.
+    /// Bytes per second of a response; 0 for no limit.
     pub(crate) bandwidth: AtomicU64,
     pub(crate) anonymous: bool,
     /// The one access key, and its secret.
@@ -42,7 +42,7 @@ impl Drop for OpenConnection {
 /// Counts a request until its response has ended.
 pub(crate) struct ActiveRequest {
     shared: Arc<DoubleState>,
-    /// Of the object that is got.
+    /// The object that is read.
     key: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl ActiveRequest {
         ActiveRequest { shared, key: (op == Op::GetObject).then(|| key.to_owned()) }
     }
 
-    /// The body is an error's: not the object's bytes.
+    /// The body is an error's, not the object's bytes.
     pub(crate) fn forget_key(&mut self) {
         self.key = None;
     }

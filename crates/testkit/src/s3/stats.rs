@@ -1,4 +1,4 @@
-//! What the double was asked, and what it gave.
+//! Counters of requests, bytes and faults.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::s3::plan::Op;
 
-/// Numbers since the start, or since they were last taken back to nothing.
+/// Counters since the start or the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
-    /// Requests by operation, those that met a fault included.
+    /// Requests by operation, including those that met a fault.
     pub requests: BTreeMap<Op, u64>,
     /// GETs of objects by key.
     pub gets: BTreeMap<String, u64>,
@@ -19,13 +19,13 @@ pub struct Stats {
     pub faults: BTreeMap<&'static str, u64>,
     /// Connections that are open.
     pub connections: u64,
-    /// The most connections that were open at a time.
+    /// Maximum number of connections open at a time.
     pub most_connections: u64,
     /// Connections in all.
     pub accepted: u64,
     /// Requests whose response has not ended.
     pub active: u64,
-    /// The most of them at a time.
+    /// Maximum number of them at a time.
     pub most_active: u64,
 }
 
@@ -82,7 +82,7 @@ impl Stats {
         }
     }
 
-    /// Takes everything back to nothing but what is open.
+    /// Resets all but what is open.
     pub(crate) fn reset(&mut self) {
         *self = Stats {
             connections: self.connections,

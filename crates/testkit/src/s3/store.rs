@@ -7,15 +7,15 @@ use std::sync::Arc;
 use crate::s3::multipart::Upload;
 use crate::s3::object::StoredObject;
 
-/// Everything there is.
+/// All buckets.
 #[derive(Default)]
 pub(crate) struct Buckets {
     /// The versions of each key, the latest last.
     buckets: BTreeMap<String, BTreeMap<String, Vec<Arc<StoredObject>>>>,
     pub(crate) uploads: BTreeMap<String, Upload>,
-    /// Whether earlier versions stay.
+    /// Whether overwritten versions are kept.
     pub(crate) versioned: bool,
-    /// Bytes that each part but the last must have.
+    /// Minimum size of each part but the last.
     pub(crate) least_part: u64,
     count: u64,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Buckets {
 pub(crate) struct ListingPage {
     pub(crate) objects: Vec<(String, Arc<StoredObject>)>,
     pub(crate) prefixes: BTreeSet<String>,
-    /// Where the next page goes on, if there is one.
+    /// Where the next page starts, if there is one.
     pub(crate) next: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl Buckets {
         self.buckets.keys().cloned().collect()
     }
 
-    /// A number that was not given out before.
+    /// A number that was not used before.
     pub(crate) fn fresh(&mut self) -> u64 {
         self.count += 1;
         self.count
@@ -80,15 +80,15 @@ impl Buckets {
         Some(self.put(bucket, key, other))
     }
 
-    /// The keys that begin with `prefix` and come after `after`, those with a `delimiter` behind the prefix
-    /// gathered under the part up to it: at most `most` of both together.
+    /// Up to `limit` keys with this prefix after `after`, in order. Keys with a `delimiter` behind the prefix are grouped
+    /// under the part up to it, and count as one.
     pub(crate) fn list(
         &self,
         bucket: &str,
         prefix: &str,
         delimiter: &str,
         after: &str,
-        most: usize,
+        limit: usize,
     ) -> ListingPage {
         let mut page = ListingPage { objects: Vec::new(), prefixes: BTreeSet::new(), next: None };
         let Some(keys) = self.buckets.get(bucket) else { return page };
@@ -101,7 +101,7 @@ impl Buckets {
             if gathered.is_some_and(|gathered| gathered == last) {
                 continue;
             }
-            if page.objects.len() + page.prefixes.len() == most {
+            if page.objects.len() + page.prefixes.len() == limit {
                 page.next = Some(last);
                 break;
             }
@@ -136,21 +136,21 @@ mod tests {
             ("b", "", &["b/1", "b/2", "b/3"]),
             ("x", "/", &[]),
         ] {
-            for most in 1..7 {
+            for limit in 1..7 {
                 let (mut found, mut after) = (Vec::new(), String::new());
                 loop {
-                    let page = store.list("one", prefix, delimiter, &after, most);
+                    let page = store.list("one", prefix, delimiter, &after, limit);
                     let mut these: Vec<String> = page.objects.into_iter().map(|(key, _)| key).collect();
                     these.extend(page.prefixes);
                     these.sort();
-                    assert!(these.len() <= most);
+                    assert!(these.len() <= limit);
                     found.extend(these);
                     match page.next {
                         Some(next) => after = next,
                         None => break,
                     }
                 }
-                assert_eq!(found, expected, "{prefix:?} {delimiter:?} {most}");
+                assert_eq!(found, expected, "{prefix:?} {delimiter:?} {limit}");
             }
         }
     }

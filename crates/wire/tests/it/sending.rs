@@ -1,19 +1,22 @@
 //! Contents: every byte at its place, and by the way that the counters say it took.
 
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use outflow_content::{Content, EntityTag, Feed, FeedSpan, FileSpan, Span, SpanError, SpanList, Spans};
+use outflow_content::{Content, Feed, FeedSpan, FileSpan, Span, SpanError, SpanList, Spans};
 
-use crate::support::{Client, TestFile, assert_same, pattern, serve_content, temp};
+use outflow_wire::ServerOptions;
 
-const KIB: usize = 1024;
-const MIB: usize = 1024 * KIB;
+use crate::support::{Event, TestFile, assert_same, noise, serve_content, serve_content_with, temp, watcher};
+
+pub(crate) const KIB: usize = 1024;
+pub(crate) const MIB: usize = 1024 * KIB;
 
 /// Lengths around everything that the engine decides by.
-const LENGTHS: [usize; 18] = [
+pub(crate) const LENGTHS: [usize; 18] = [
     0,
     1,
     32 * KIB - 1,
@@ -34,79 +37,22 @@ const LENGTHS: [usize; 18] = [
     5 * MIB,
 ];
 
-fn length_in(path: &str) -> usize {
+pub(crate) fn length_in(path: &str) -> usize {
     path.rsplit('/').next().and_then(|text| text.parse().ok()).expect("a length")
 }
 
 /// A run of `file` of this length.
-fn run(file: &TestFile, offset: u64, len: usize) -> FileSpan {
+pub(crate) fn run(file: &TestFile, offset: u64, len: usize) -> FileSpan {
     FileSpan { offset, len: len as u64, ..file.span() }
 }
 
 #[test]
-fn files_and_memory_of_every_length_arrive_as_they_are() {
-    let bytes = Bytes::from(pattern(5 * MIB + 10, 11));
-    let (_folder, path) = temp("file", &bytes);
-    let file = TestFile::open(&path);
-    let memory = bytes.clone();
-    let server = serve_content(move |request| {
-        let len = length_in(request.uri().path());
-        if request.uri().path().starts_with("/file/") {
-            Content::files([run(&file, 3, len)])
-        } else {
-            Content::bytes(memory.slice(3..3 + len))
-        }
-    });
-    let mut client = Client::connect(server.addr);
-    for len in LENGTHS {
-        for kind in ["file", "memory"] {
-            let reply = client.get(&format!("/{kind}/{len}"), "").reply();
-            assert_eq!(reply.header("content-length"), Some(&*len.to_string()));
-            assert_same(&reply.body, &bytes[3..3 + len], &format!("{kind} of {len} bytes"));
-        }
-    }
-    assert_eq!(server.counters.connections(), 1, "a connection was lost on the way");
-}
-
-#[test]
-fn files_with_memory_between_them_leave_as_one_content() {
-    let bytes = pattern(5 * MIB, 13);
-    let (_folder, path) = temp("file", &bytes);
-    let file = TestFile::open(&path);
-    let between = [Bytes::from(pattern(30, 1)), Bytes::from(pattern(50 * KIB, 2)), Bytes::new()];
-    let (all, frames) = (bytes.clone(), between.clone());
-    let server = serve_content(move |request| {
-        let len = length_in(request.uri().path());
-        let mut list = SpanList::new();
-        for frame in &frames {
-            list.push_bytes(frame.clone());
-            list.push_file(run(&file, 0, len));
-            list.push_file(run(&file, (5 * MIB - len) as u64, len));
-        }
-        list.push_bytes(Bytes::from_static(b"end"));
-        Content::new(Arc::new(list))
-    });
-    let mut client = Client::connect(server.addr);
-    for len in LENGTHS {
-        let mut want = Vec::new();
-        for frame in &between {
-            want.extend_from_slice(frame);
-            want.extend_from_slice(&all[..len]);
-            want.extend_from_slice(&all[5 * MIB - len..]);
-        }
-        want.extend_from_slice(b"end");
-        let reply = client.get(&format!("/{len}"), "").reply();
-        assert_same(&reply.body, &want, &format!("runs of {len} bytes"));
-    }
-}
-
-#[test]
 fn a_large_file_leaves_by_sendfile_and_not_one_byte_of_it_is_copied() {
-    let bytes = pattern(10 * MIB + 1, 17);
+    let bytes = noise(17, 10 * MIB + 1);
     let (_folder, path) = temp("file", &bytes);
     let file = TestFile::open(&path);
     let server = serve_content(move |_| file.content());
-    let reply = Client::connect(server.addr).get("/", "").reply();
+    let reply = server.client().request("GET", "/", "").reply();
     assert_same(&reply.body, &bytes, "body");
     let counters = server.counted();
     assert_eq!(counters.sendfile_bytes(), bytes.len() as u64);
@@ -115,11 +61,11 @@ fn a_large_file_leaves_by_sendfile_and_not_one_byte_of_it_is_copied() {
 
 #[test]
 fn a_small_file_is_copied_and_leaves_with_its_head() {
-    let bytes = pattern(4 * KIB - 1, 19);
+    let bytes = noise(19, 4 * KIB - 1);
     let (_folder, path) = temp("file", &bytes);
     let file = TestFile::open(&path);
     let server = serve_content(move |_| file.content());
-    let reply = Client::connect(server.addr).get("/", "").reply();
+    let reply = server.client().request("GET", "/", "").reply();
     assert_same(&reply.body, &bytes, "body");
     let counters = server.counted();
     assert_eq!(counters.sendfile_bytes(), 0);
@@ -128,7 +74,7 @@ fn a_small_file_is_copied_and_leaves_with_its_head() {
 
 #[test]
 fn the_counters_tell_files_from_what_stands_between_them() {
-    let bytes = pattern(MIB, 23);
+    let bytes = noise(23, MIB);
     let (_folder, path) = temp("file", &bytes);
     let file = TestFile::open(&path);
     let server = serve_content(move |_| {
@@ -140,7 +86,7 @@ fn the_counters_tell_files_from_what_stands_between_them() {
         list.push_bytes(Bytes::from(vec![0; 60 * KIB]));
         Content::new(Arc::new(list))
     });
-    let reply = Client::connect(server.addr).get("/", "").reply();
+    let reply = server.client().request("GET", "/", "").reply();
     assert_eq!(reply.body.len(), 2 * MIB + 13 + 60 * KIB);
     let counters = server.counted();
     assert_eq!(counters.sendfile_bytes(), 2 * MIB as u64);
@@ -148,40 +94,15 @@ fn the_counters_tell_files_from_what_stands_between_them() {
 }
 
 #[test]
-fn ranges_of_a_file_are_slices_of_it() {
-    let bytes = pattern(3 * MIB, 29);
-    let (_folder, path) = temp("file", &bytes);
-    let file = TestFile::open(&path);
-    let server = serve_content(move |_| file.content().etag(EntityTag::strong("v1").expect("a tag")));
-    let mut client = Client::connect(server.addr);
-    for (range, want) in [
-        ("0-0", &bytes[..1]),
-        ("1000-", &bytes[1000..]),
-        ("-40000", &bytes[3 * MIB - 40_000..]),
-        ("2097151-2097153", &bytes[2 * MIB - 1..2 * MIB + 2]),
-        ("65535-2162689", &bytes[65_535..2_162_690]),
-    ] {
-        let reply = client.get("/", &format!("Range: bytes={range}\r\nIf-Range: \"v1\"\r\n")).reply();
-        let start = want.as_ptr() as usize - bytes.as_ptr() as usize;
-        let shown = format!("bytes {start}-{}/{}", start + want.len() - 1, bytes.len());
-        assert_eq!((reply.status, reply.header("content-range")), (206, Some(&*shown)));
-        assert_same(&reply.body, want, range);
-    }
-    assert_eq!(client.get("/", "Range: bytes=3145728-\r\n").reply().status, 416);
-    assert_eq!(client.get("/", "If-None-Match: \"v1\"\r\n").reply().status, 304);
-    assert_eq!(client.get("/", "").reply().body.len(), bytes.len());
-}
-
-#[test]
 fn several_ranges_leave_as_multipart_by_the_kernel() {
-    let bytes = pattern(3 * MIB, 31);
+    let bytes = noise(31, 3 * MIB);
     let (_folder, path) = temp("file", &bytes);
     let file = TestFile::open(&path);
     let server = serve_content(move |_| file.content().media_type(HeaderValue::from_static("a/b")));
-    let mut client = Client::connect(server.addr);
-    let reply = client.get("/", "Range: bytes=2000000-2999999,5-9,-50000\r\n").reply();
+    let mut client = server.client();
+    let reply = client.request("GET", "/", "Range: bytes=2000000-2999999,5-9,-50000\r\n").reply();
     assert_eq!(reply.status, 206);
-    let boundary = reply.header("content-type").expect("a type");
+    let boundary = reply.find("content-type").expect("a type");
     let boundary = boundary.strip_prefix("multipart/byteranges; boundary=").expect("multipart").to_owned();
     let mut want = Vec::new();
     let mut start = "";
@@ -203,10 +124,10 @@ fn several_ranges_leave_as_multipart_by_the_kernel() {
 
 #[test]
 fn a_slow_reader_gets_the_right_bytes() {
-    let bytes = pattern(8 * MIB, 37);
+    let bytes = noise(37, 8 * MIB);
     let (_folder, path) = temp("file", &bytes);
     let file = TestFile::open(&path);
-    let frame = Bytes::from(pattern(100_000, 41));
+    let frame = Bytes::from(noise(41, 100_000));
     let want = [&*frame, &*bytes, &*frame].concat();
     let server = serve_content(move |_| {
         let mut list = SpanList::new();
@@ -215,8 +136,8 @@ fn a_slow_reader_gets_the_right_bytes() {
         list.push_bytes(frame.clone());
         Content::new(Arc::new(list))
     });
-    let mut client = Client::connect_narrow(server.addr, 4096);
-    client.get("/", "").take_until(b"\r\n\r\n").expect("a head");
+    let mut client = server.narrow_client(4096);
+    client.request("GET", "/", "").take_until(b"\r\n\r\n").expect("a head");
     let mut got = Vec::new();
     while got.len() < want.len() {
         let piece = (1 + got.len() % 5000).min(want.len() - got.len());
@@ -263,22 +184,25 @@ impl Spans for Fed {
     }
 }
 
+/// `sendfile` hands over pages by reference; `ServerOptions::sendfile` off is for those who overwrite in place.
 #[test]
-fn a_feed_leaves_as_it_yields_and_no_further_than_its_span() {
-    let bytes = Bytes::from(pattern(MIB, 43));
-    let fed = bytes.clone();
-    let server = serve_content(move |request| {
-        Content::new(Arc::new(Fed(fed.clone(), length_in(request.uri().path()) as u64)))
+fn without_sendfile_a_file_overwritten_before_it_arrives_arrives_as_it_was() {
+    let bytes = noise(53, 300_000);
+    let (_folder, path) = temp("file", &bytes);
+    let (observer, events) = watcher();
+    let slot = std::sync::Mutex::new(Some((TestFile::open(&path), observer)));
+    let options = ServerOptions { sendfile: false, ..ServerOptions::default() };
+    let server = serve_content_with(options, move |_| {
+        let (file, observer) = crate::support::locked(&slot).take().expect("one request");
+        file.content().observer(observer)
     });
-    let mut client = Client::connect(server.addr);
-    for len in [1, 1000, 100_000, MIB] {
-        let reply = client.get(&format!("/{len}"), "").reply();
-        assert_same(&reply.body, &[&bytes[..len], b"end"].concat(), "fed");
-        let reply = client.get(&format!("/{len}"), "Range: bytes=-4\r\n").reply();
-        assert_same(&reply.body, &[&bytes[len - 1..len], b"end"].concat(), "the end of it");
-    }
-    // One byte more than the feed has: the connection breaks before the end.
-    client.get(&format!("/{}", MIB + 1), "").take_until(b"\r\n\r\n").expect("a head");
-    let got = client.expect_cut(MIB + 4);
-    assert_same(&got, &bytes[..got.len()], "what came before the cut");
+    let mut client = server.client();
+    client.request("GET", "/", "");
+    // All is in the kernel's hands.
+    while !matches!(events.next().expect("more is told"), Event::Sent(_, 300_000)) {}
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("a file to write to");
+    file.write_all_at(&vec![0; 300_000], 0).expect("overwritten");
+    assert_same(&client.reply().body, &bytes, "body");
+    let counters = server.counted();
+    assert_eq!((counters.sendfile_bytes(), counters.copied_bytes()), (0, 300_000));
 }

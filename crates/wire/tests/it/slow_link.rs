@@ -10,7 +10,7 @@ use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
 use outflow_wire::ServerOptions;
 use rustix::net::sockopt;
 
-use crate::support::{Client, TestFile, pattern, serve_content_with, temp};
+use crate::support::{TestFile, noise, serve_content_with, temp};
 
 /// Set where the loopback is slow.
 const SLOW: &str = "OUTFLOW_TEST_SLOW_LINK";
@@ -67,7 +67,7 @@ fn over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read() {
         );
     }
     let total = 3_000_000;
-    let (_folder, path) = temp("file", &pattern(total, 93));
+    let (_folder, path) = temp("file", &noise(93, total));
     let file = TestFile::open(&path);
     let (read, (sender, told)) = (Arc::new(AtomicU64::new(0)), channel());
     let seen = Arc::clone(&read);
@@ -77,8 +77,8 @@ fn over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read() {
         file.content().observer(Witness { read: Arc::clone(&seen), told: sender.clone() })
     });
     // Of a known size: the kernel would let it grow.
-    let mut client = Client::connect_narrow(server.addr, 128 * 1024);
-    client.get("/", "").take_until(b"\r\n\r\n").expect("a head");
+    let mut client = server.narrow_client(128 * 1024);
+    client.request("GET", "/", "").take_until(b"\r\n\r\n").expect("a head");
     let mut room = vec![0; 1 << 16];
     while read.load(Ordering::SeqCst) < total as u64 {
         let n = client.take_some(&mut room);

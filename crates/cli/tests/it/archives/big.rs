@@ -36,7 +36,7 @@ fn check_piped(server: &Server, layout: &str) -> String {
     let (bsdtar, mut to_bsdtar) = Program::start_with_input(program("bsdtar").args(["-tf", "-"]));
     let (java, mut to_java) = Program::start_with_input(java("Check.java").arg("-"));
     let mut client = server.client();
-    let head = client.ask("GET", "/?zip", "").head().expect(200);
+    let head = client.request("GET", "/?zip", "").head().expect(200);
     assert_eq!(head.length(), announced, "{layout}: HEAD and GET agree");
     let poured = client.pour(announced, |bytes| {
         feed(&mut to_bsdtar, bytes);

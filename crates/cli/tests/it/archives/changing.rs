@@ -34,8 +34,8 @@ fn begin(layout: &str) -> Begun {
     if layout == "stored" {
         server.know_crcs("/?zip");
     }
-    let mut client = Client::connect_narrow(server.addr);
-    let head = client.ask("GET", "/?zip", "").head().expect(200);
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    let head = client.request("GET", "/?zip", "").head().expect(200);
     assert_eq!(head.header("etag"), whole.header("etag"), "{layout}");
     let read = client.take(BEGUN).unwrap();
     Begun { tree, server, client, whole: whole.body, read }
@@ -44,7 +44,7 @@ fn begin(layout: &str) -> Begun {
 impl Begun {
     #[track_caller]
     fn expect_cut_at(mut self, name: &str, layout: &str) {
-        self.read.extend(self.client.expect_cut((self.whole.len() - BEGUN) as u64));
+        self.read.extend(self.client.expect_cut(self.whole.len() - BEGUN));
         let line = self.server.log_line(&["\"failed\"", "/?zip"]);
         assert!(line.contains(name), "{layout}: the log names {name}: {line}");
     }
@@ -133,7 +133,7 @@ fn a_file_that_changes_right_after_it_was_planned_is_never_half_old() {
         for new in [noise(3, 10_000), noise(3, 10_001), Vec::new()] {
             tree.file("second.bin", &new);
             let mut client = server.client();
-            client.ask("GET", "/?zip", "");
+            client.request("GET", "/?zip", "");
             let whole = client.try_head().and_then(|head| {
                 if head.status >= 500 {
                     return Err(std::io::ErrorKind::ConnectionReset.into());

@@ -201,15 +201,15 @@ fn forms_that_are_none_or_too_long_are_refused() {
     let tree = tree();
     let server = Server::of(tree.root());
     let lines = "Content-Type: text/plain\r\nContent-Length: 10\r\n";
-    server.client().ask("POST", "/?zip", lines).send("file=a.txt").reply(false).expect(415);
+    server.client().request("POST", "/?zip", lines).send("file=a.txt").reply().expect(415);
     let lines = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 999999999999\r\n";
-    server.client().ask("POST", "/?zip", lines).reply(false).expect(413);
+    server.client().request("POST", "/?zip", lines).reply().expect(413);
     server.client().post("/a.txt", "file=a.txt").expect(405);
     server.client().post("/", "file=a.txt").expect(405);
     server.client().post("/nothing/?zip", "file=a.txt").expect(404);
     // In chunks, for once.
     let lines = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n";
     let mut client = server.client();
-    client.ask("POST", "/?zip", lines).send("6\r\nfile=a\r\n4\r\n.txt\r\n0\r\n\r\n").reply(false).expect(303);
+    client.request("POST", "/?zip", lines).send("6\r\nfile=a\r\n4\r\n.txt\r\n0\r\n\r\n").reply().expect(303);
     client.get("/a.txt").expect(200);
 }

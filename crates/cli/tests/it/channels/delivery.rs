@@ -32,14 +32,14 @@ pub(crate) fn publish(server: &Server, path: &str, data: &str) -> String {
 #[track_caller]
 fn post(server: &Server, path: &str, lines: &str, data: &[u8]) -> Reply {
     let lines = format!("{lines}Content-Length: {}\r\n", data.len());
-    server.client().ask("POST", path, &lines).send(data).reply(false)
+    server.client().request("POST", path, &lines).send(data).reply()
 }
 
 /// Subscribes, and hears the first words.
 #[track_caller]
 pub(crate) fn subscribe(server: &Server, path: &str, lines: &str) -> Client {
     let mut client = server.client();
-    client.ask("GET", path, &format!("{PUBLISH}{lines}")).head().expect(200);
+    client.request("GET", path, &format!("{PUBLISH}{lines}")).head().expect(200);
     let first = hear(&mut client, FIRST);
     let retry = first.strip_prefix(":\nretry: ").and_then(|rest| rest.trim_end().parse().ok());
     assert!(retry.is_some_and(|retry: u64| (2_000..6_000).contains(&retry)), "{first:?}");
@@ -99,7 +99,7 @@ fn all_who_subscribe_hear_what_is_published_and_in_which_order() {
     let tree = Tree::new();
     let server = setup(&tree).start();
     let mut one = server.client();
-    let head = one.ask("GET", "/channels/news", PUBLISH).head().expect(200);
+    let head = one.request("GET", "/channels/news", PUBLISH).head().expect(200);
     for (name, value) in [
         ("content-type", "text/event-stream"),
         ("cache-control", "no-store"),
@@ -163,7 +163,7 @@ fn who_comes_back_hears_what_was_missed_or_that_something_is_lost() {
     for lost in ["1-1", "nonsense", &ids[4].replace("-5", "-6")] {
         let lines = format!("{PUBLISH}Last-Event-ID: {lost}\r\n");
         let mut client = server.client();
-        let head = client.ask("GET", "/channels/a", &lines).head().expect(200);
+        let head = client.request("GET", "/channels/a", &lines).head().expect(200);
         assert_eq!(head.header("mercure-last-event-id"), "earliest");
         hear(&mut client, FIRST);
         expect(&mut client, &format!("event: missed\ndata: \n\n{}", events(&ids[2..], 3)));
@@ -231,11 +231,11 @@ fn who_may_not_is_told_what_to_do() {
     ] {
         let lines = format!("{lines}Content-Length: {}\r\n", data.len());
         let mut client = server.client();
-        client.ask(method, path, &lines);
+        client.request(method, path, &lines);
         if data.len() < 100 {
             client.send(data);
         }
-        let reply = client.reply(false).expect(status);
+        let reply = client.reply().expect(status);
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(words), "{method} {path}: {detail}");
         assert_eq!(reply.find("www-authenticate"), (status == 401).then_some("Bearer"));
@@ -244,7 +244,7 @@ fn who_may_not_is_told_what_to_do() {
     assert!(reply.text().contains("UTF-8"), "{}", reply.text());
     // A body without a length is bounded as well.
     let mut client = server.client();
-    client.ask("POST", "/channels/a", &format!("{PUBLISH}Transfer-Encoding: chunked\r\n"));
+    client.request("POST", "/channels/a", &format!("{PUBLISH}Transfer-Encoding: chunked\r\n"));
     client.send(format!("10001\r\n{big}\r\n"));
     client.head().expect(413);
     // Nothing of all that was published.
@@ -278,15 +278,15 @@ fn every_limit_is_said_with_when_to_come_back() {
     }
     // With a token or without.
     let server = setup(&tree).args(["--channel-subscribe", "open"]).start();
-    server.client().ask("GET", "/channels/a", "").head().expect(200);
+    server.client().request("GET", "/channels/a", "").head().expect(200);
 }
 
 #[test]
 fn who_does_not_read_is_let_go_of_and_hinders_nobody() {
     let tree = Tree::new();
     let server = setup(&tree).start();
-    let mut deaf = Client::connect_narrow(server.addr);
-    deaf.ask("GET", "/channels/a", PUBLISH).head().expect(200);
+    let mut deaf = Client::connect_narrow(server.addr, 4096);
+    deaf.request("GET", "/channels/a", PUBLISH).head().expect(200);
     let mut client = subscribe(&server, "/channels/a", "");
     await_count(&server, "/channels/a", 2);
     let data = "x".repeat(10_000);

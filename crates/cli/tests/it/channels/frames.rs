@@ -10,7 +10,7 @@ const ASK: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-
 #[track_caller]
 fn connect(server: &Server, path: &str, lines: &str) -> Client {
     let mut client = server.client();
-    let head = client.ask("GET", path, &format!("{ASK}{PUBLISH}{lines}")).head().expect(101);
+    let head = client.request("GET", path, &format!("{ASK}{PUBLISH}{lines}")).head().expect(101);
     for (name, value) in [
         ("upgrade", "websocket"),
         ("connection", "Upgrade"),

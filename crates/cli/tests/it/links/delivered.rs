@@ -93,8 +93,8 @@ fn range(server: &Server, path: &str, from: usize) -> Reply {
 
 /// Begins to read through a narrow window, and takes `len` bytes.
 fn begin(server: &Server, path: &str, len: usize) -> Client {
-    let mut client = Client::connect_narrow(server.addr);
-    client.ask("GET", path, "").head().expect(200);
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    client.request("GET", path, "").head().expect(200);
     client.take(len).unwrap();
     client
 }

@@ -1,13 +1,11 @@
 //! Receipts of downloads by curl, wget and aria2c: one each, whatever way the bytes took.
 
 use std::fs;
-use std::io::Read as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
+use outflow_testkit::process::{aria2c, begin_and_kill, curl, wget};
 use tempfile::TempDir;
 
-use crate::support::{Server, Tree, assert_same, noise, output, program, until};
+use crate::support::{Server, Tree, assert_same, noise, output, until};
 
 const BIG: usize = 24 << 20;
 
@@ -18,36 +16,6 @@ fn tree() -> (Tree, Vec<u8>) {
         tree.file(format!("folder/{number}.bin"), noise(100 + number, 400_000 + 1000 * number as usize));
     }
     (tree, big)
-}
-
-fn curl() -> Command {
-    let mut curl = program("curl");
-    curl.args(["--disable", "--silent", "--show-error", "--fail", "--noproxy", "*"]);
-    curl
-}
-
-fn wget() -> Command {
-    let mut wget = program("wget");
-    wget.args(["--no-config", "--no-proxy", "--no-verbose", "--tries=1"]);
-    wget
-}
-
-/// With sixteen connections.
-fn aria2c(folder: &Path, name: &str) -> Command {
-    let mut aria2c = program("aria2c");
-    aria2c.args(["--no-conf", "--quiet", "--file-allocation=none", "-x16", "-s16", "-k1M"]);
-    aria2c.arg("-d").arg(folder).args(["-o", name]);
-    aria2c
-}
-
-/// Runs `command`, which writes to its standard output, and kills it when it has passed on `bytes`.
-fn begin_and_kill(command: &mut Command, bytes: usize, to: &Path) {
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut begun = vec![0; bytes];
-    child.stdout.take().unwrap().read_exact(&mut begun).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    fs::write(to, begun).unwrap();
 }
 
 #[test]

@@ -40,8 +40,8 @@ fn number(value: &Value, pointer: &str) -> u64 {
 /// Asks for `path` through a narrow window, and takes `len` bytes of the body.
 #[track_caller]
 fn take(server: &Server, who: &str, path: &str, len: u64) -> Client {
-    let mut client = Client::connect_narrow(server.addr);
-    client.ask("GET", path, &format!("User-Agent: {who}\r\n")).head().expect(200);
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    client.request("GET", path, &format!("User-Agent: {who}\r\n")).head().expect(200);
     client.take(len as usize).unwrap();
     client
 }
@@ -310,7 +310,7 @@ fn over_a_slow_network_the_completion_comes_after_the_last_byte() {
     });
     let server = receiver.of(Setup::of(tree.root())).far(&network).start();
     let mut client = server.client();
-    assert_eq!(client.ask("GET", "/slow.bin", "").head().expect(200).length(), SLOW);
+    assert_eq!(client.request("GET", "/slow.bin", "").head().expect(200).length(), SLOW);
     let mut found = Vec::new();
     let mut piece = vec![0; 1 << 16];
     while (found.len() as u64) < SLOW {

@@ -362,7 +362,7 @@ impl Downloading<'_> {
 
     /// Asks for what lies between `at` and `end`, and moves `at` to what has come.
     fn read(&mut self, life: usize, addr: SocketAddr, at: &mut u64, end: u64) -> io::Result<()> {
-        let mut client = Client::try_connect_narrow(addr)?;
+        let mut client = Client::try_connect_narrow(addr, 4096)?;
         let Wanted { path, etag, length } = self.wanted;
         let range = if *at == 0 && end == *length {
             String::new()

@@ -257,14 +257,14 @@ fn downloads_go_on_without_postgresql_and_are_noted_when_it_is_back() {
     // One is under way when it ends, one begins meanwhile and is still under way when it is back.
     let mut under_way = server.client();
     let half = LEN / 2;
-    under_way.ask("GET", "/big.bin", "User-Agent: under way\r\n").head().expect(200);
+    under_way.request("GET", "/big.bin", "User-Agent: under way\r\n").head().expect(200);
     under_way.take(half).unwrap();
     postgres.down();
     for who in ["one", "two", "three"] {
         download(&server, who, &big);
     }
     let mut across = server.client();
-    across.ask("GET", "/big.bin", "User-Agent: across\r\n").head().expect(200);
+    across.request("GET", "/big.bin", "User-Agent: across\r\n").head().expect(200);
     across.take(half).unwrap();
     assert_same(&under_way.take(LEN - half).unwrap(), &big[half..], "under way");
     server.log_line(&["WARN", "ledger"]);

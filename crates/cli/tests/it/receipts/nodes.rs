@@ -91,8 +91,8 @@ fn a_download_goes_on_at_the_other_node_when_one_is_killed() {
     tree.file("big.bin", &big);
     let (postgres, receiver) = (Postgres::start(), Receiver::start());
     let [one, other] = nodes(&tree, &postgres, &receiver);
-    let mut client = crate::support::Client::connect_narrow(one.addr);
-    client.ask("GET", "/big.bin", "User-Agent: curl\r\n").head().expect(200);
+    let mut client = crate::support::Client::connect_narrow(one.addr, 4096);
+    client.request("GET", "/big.bin", "User-Agent: curl\r\n").head().expect(200);
     let begun = client.take(LEN / 2).unwrap();
     receiver.wait_for("download.started", 1);
     let ledger = one.kill();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::{Browser, Client, Heard, Listener, Server, Setup, Tree, binary, noise, output};
+use crate::support::{Browser, Client, EventStream, SentEvent, Server, Setup, Tree, binary, noise, output};
 
 /// Far more than any socket's buffers hold.
 const LEN: usize = 24 << 20;
@@ -38,8 +38,8 @@ fn link(keys: &PathBuf, path: &str, args: &[&str]) -> String {
 /// acknowledged is looked at four times a second at the most, and only when more is taken.
 #[track_caller]
 fn begin(server: &Server, path: &str, lines: &str) -> (Client, usize, String) {
-    let mut client = Client::connect_narrow(server.addr);
-    let head = client.ask("GET", path, lines).head().expect(200);
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    let head = client.request("GET", path, lines).head().expect(200);
     let len = head.length() as usize;
     client.take(len / 8 * 3).unwrap();
     std::thread::sleep(Duration::from_millis(300));
@@ -48,7 +48,7 @@ fn begin(server: &Server, path: &str, lines: &str) -> (Client, usize, String) {
 }
 
 #[track_caller]
-fn assert_grows(told: &[Heard]) {
+fn assert_grows(told: &[SentEvent]) {
     let acked: Vec<u64> = told.iter().map(|told| told.number("acked")).collect();
     assert!(acked.is_sorted(), "{told:#?}");
 }
@@ -57,7 +57,7 @@ fn assert_grows(told: &[Heard]) {
 fn whoever_listens_to_a_file_hears_it_grow_and_end_and_does_not_come_back() {
     let (tree, _) = tree();
     let server = Server::of(tree.root());
-    let mut listener = Listener::to(&server, "/big.bin?events", ANNA);
+    let mut listener = EventStream::open(server.client(), "/big.bin?events", ANNA);
     for (name, value) in [("cache-control", "no-store"), ("x-accel-buffering", "no"), ("connection", "close")]
     {
         assert_eq!(listener.head.header(name), value);
@@ -73,7 +73,7 @@ fn whoever_listens_to_a_file_hears_it_grow_and_end_and_does_not_come_back() {
     assert_eq!((halfway.number("total"), halfway.text("path")), (LEN as u64, "/big.bin"));
     assert!(halfway.number("acked") < LEN as u64 && halfway.number("sent") >= halfway.number("acked"));
     // Somebody who comes later is told all of it at once.
-    let mut late = Listener::to(&server, "/big.bin?events", ANNA);
+    let mut late = EventStream::open(server.client(), "/big.bin?events", ANNA);
     assert!(late.state()[0]["acked"].as_u64().unwrap() >= halfway.number("acked"));
 
     client.take(rest).unwrap();
@@ -93,7 +93,7 @@ fn whoever_listens_to_a_file_hears_it_grow_and_end_and_does_not_come_back() {
         server.fetch("GET", path, &lines).expect(204);
     }
     // Who has not heard it is told once more.
-    let mut listener = Listener::to(&server, "/big.bin?events&last_event_id=", ANNA);
+    let mut listener = EventStream::open(server.client(), "/big.bin?events&last_event_id=", ANNA);
     assert_eq!(listener.state()[0]["state"], "completed");
     listener.expect_end();
     let head = server.fetch("HEAD", "/big.bin?events", ANNA).expect(200);
@@ -106,7 +106,7 @@ fn whoever_listens_to_a_file_hears_it_grow_and_end_and_does_not_come_back() {
 fn whoever_listens_to_a_folder_hears_of_all_downloads_in_it() {
     let (tree, _) = tree();
     let server = Server::of(tree.root());
-    let mut listener = Listener::to(&server, "/a%20folder/?events", ANNA);
+    let mut listener = EventStream::open(server.client(), "/a%20folder/?events", ANNA);
     assert!(listener.state().is_empty());
     server.fetch("GET", "/big.bin", ANNA).expect(200);
     for number in 0..3 {
@@ -117,7 +117,7 @@ fn whoever_listens_to_a_folder_hears_of_all_downloads_in_it() {
             assert!(told.text("path").starts_with("/a%20folder/"), "{told:?}");
         }
     }
-    let mut later = Listener::to(&server, "/a%20folder/?events", ANNA);
+    let mut later = EventStream::open(server.client(), "/a%20folder/?events", ANNA);
     let state = later.state();
     assert_eq!(state.len(), 3, "{state:#?}");
     // Newest first.
@@ -128,8 +128,8 @@ fn whoever_listens_to_a_folder_hears_of_all_downloads_in_it() {
 fn whoever_listens_to_an_archive_hears_how_many_files_have_arrived() {
     let (tree, _) = tree();
     let server = Server::of(tree.root());
-    let mut listener = Listener::to(&server, "/a%20folder/?zip&events", ANNA);
-    let mut other = Listener::to(&server, "/a%20folder/?events&zip&file=00.bin", ANNA);
+    let mut listener = EventStream::open(server.client(), "/a%20folder/?zip&events", ANNA);
+    let mut other = EventStream::open(server.client(), "/a%20folder/?events&zip&file=00.bin", ANNA);
     assert!(listener.state().is_empty() && other.state().is_empty());
     let (client, rest, etag) = begin(&server, "/a%20folder/?zip", ANNA);
     client.reset();
@@ -161,7 +161,7 @@ fn everybody_hears_of_their_own_downloads_and_the_operator_of_all() {
         link(&keys, "/a%20folder/", &["--recipient", "carol", "--file", "00.bin", "--file", "01.bin"]);
     let operator = link(&keys, "/", &["--recipient", "ops", "--operator"]);
     let listen = |path: &str, lines: &str| {
-        let mut listener = Listener::to(&server, &format!("{path}?events"), lines);
+        let mut listener = EventStream::open(server.client(), &format!("{path}?events"), lines);
         assert!(listener.state().is_empty());
         listener
     };
@@ -185,7 +185,7 @@ fn everybody_hears_of_their_own_downloads_and_the_operator_of_all() {
             assert!(told.text("recipient").starts_with(*recipient), "{told:?} to {recipient}");
         }
     }
-    let completed = |told: &Heard| told.data["state"] == "completed";
+    let completed = |told: &SentEvent| told.data["state"] == "completed";
     let mut recipients: Vec<String> = Vec::new();
     while recipients.len() < 6 {
         let told = all.until(completed).pop().unwrap();
@@ -198,7 +198,7 @@ fn everybody_hears_of_their_own_downloads_and_the_operator_of_all() {
         of_file.until(completed);
     }
     // The same person by another link.
-    let mut again = Listener::to(&server, &format!("{again}?events"), "");
+    let mut again = EventStream::open(server.client(), &format!("{again}?events"), "");
     assert_eq!(again.state().len(), 2);
     // What a link does not show, it does not tell of either.
     server.get(&format!("{carol}02.bin?events")).expect(404);
@@ -210,7 +210,7 @@ fn a_link_that_is_used_up_still_tells_of_what_was_begun_by_it() {
     let (tree, keys) = tree();
     let server = Setup::of(tree.root()).arg("--link-keys").arg(&keys).start();
     let link = link(&keys, "/a%20folder/", &["--recipient", "bob", "--max-downloads", "1"]);
-    let mut listener = Listener::to(&server, &format!("{link}00.bin?events"), "");
+    let mut listener = EventStream::open(server.client(), &format!("{link}00.bin?events"), "");
     assert!(listener.state().is_empty());
     server.get(&format!("{link}00.bin")).expect(200);
     listener.completed("/a%20folder/00.bin");

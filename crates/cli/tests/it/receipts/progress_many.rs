@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
-use crate::support::{Client, Listener, Postgres, Setup, Tree, noise};
+use crate::support::{Client, EventStream, Postgres, Setup, Tree, noise};
 
 const LEN: usize = 16 << 20;
 
@@ -26,11 +26,11 @@ fn a_thousand_idle_listeners_cost_little_memory_and_do_not_hinder_the_end() {
     let mut server = Setup::of(tree.root()).arg("--drain").arg("3600").start();
     let listen = |name: u64| {
         // Each somebody else.
-        let mut listener = Listener::to(&server, "/?events", &format!("User-Agent: {name}\r\n"));
+        let mut listener = EventStream::open(server.client(), "/?events", &format!("User-Agent: {name}\r\n"));
         assert!(listener.state().is_empty());
         listener
     };
-    let mut listeners: Vec<Listener> = (0..100).map(listen).collect();
+    let mut listeners: Vec<EventStream> = (0..100).map(listen).collect();
     let before = server.memory();
     listeners.extend((100..100 + MANY).map(listen));
     let each = server.memory().saturating_sub(before) / MANY;
@@ -45,7 +45,7 @@ fn a_thousand_idle_listeners_cost_little_memory_and_do_not_hinder_the_end() {
     server.signal(Signal::TERM);
     assert!(server.wait().success());
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
-    listeners.iter_mut().for_each(Listener::expect_end);
+    listeners.iter_mut().for_each(EventStream::expect_end);
 }
 
 #[test]
@@ -55,12 +55,12 @@ fn who_listens_without_reading_hinders_nobody_not_even_the_end() {
     let who = "User-Agent: anna\r\n";
     let deaf: Vec<Client> = (0..50)
         .map(|_| {
-            let mut client = Client::connect_narrow(server.addr);
-            client.ask("GET", "/?events", who).head().expect(200);
+            let mut client = Client::connect_narrow(server.addr, 4096);
+            client.request("GET", "/?events", who).head().expect(200);
             client
         })
         .collect();
-    let mut listener = Listener::to(&server, "/?events", who);
+    let mut listener = EventStream::open(server.client(), "/?events", who);
     assert!(listener.state().is_empty());
     // More than the kernel takes for somebody who does not read.
     for number in 0..500 {
@@ -79,10 +79,10 @@ fn what_happens_on_one_node_is_heard_on_the_other() {
     let postgres = Postgres::start();
     let [here, there] = [(); 2].map(|()| Setup::of(tree.root()).ledger(postgres.address()).start());
     let who = "User-Agent: anna\r\n";
-    let mut listener = Listener::to(&here, "/big.bin?events", who);
+    let mut listener = EventStream::open(here.client(), "/big.bin?events", who);
     assert!(listener.state().is_empty());
-    let mut client = Client::connect_narrow(there.addr);
-    client.ask("GET", "/big.bin", who).head().expect(200);
+    let mut client = Client::connect_narrow(there.addr, 4096);
+    client.request("GET", "/big.bin", who).head().expect(200);
     client.take(LEN / 4).unwrap();
     // What was acknowledged is looked at four times a second at the most, and only when more is
     // taken.

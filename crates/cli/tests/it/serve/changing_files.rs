@@ -24,8 +24,8 @@ fn begin() -> Begun {
     let (tree, old) = (Tree::new(), noise(1, LEN));
     tree.file("file.bin", &old);
     let server = Server::of(tree.root());
-    let mut client = Client::connect_narrow(server.addr);
-    let head: Reply = client.ask("GET", "/file.bin", "").head().expect(200);
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    let head: Reply = client.request("GET", "/file.bin", "").head().expect(200);
     assert_eq!(head.length(), LEN as u64);
     let read = client.take(BEGUN).unwrap();
     Begun { tree, old, server, client, read }
@@ -45,7 +45,7 @@ impl Begun {
     /// The connection breaks before the end, and the log says which file it was.
     #[track_caller]
     fn expect_cut(mut self, how: &str) {
-        self.client.expect_cut((LEN - BEGUN) as u64);
+        self.client.expect_cut(LEN - BEGUN);
         let line = self.server.delivery("/file.bin", "failed");
         assert!(line["bytes"].as_u64().unwrap() < LEN as u64, "{line}");
         let reason = line["reason"].as_str().unwrap();

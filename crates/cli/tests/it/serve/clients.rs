@@ -1,10 +1,8 @@
 //! curl, wget and aria2c: whole files, parts, and downloads that were cut, compared byte by byte.
 
 use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use outflow_testkit::process::{aria2c, begin_and_kill, curl, scratch, wget};
 use tempfile::TempDir;
 
 use crate::support::{Server, Tree, assert_same, noise, output, program, until};
@@ -21,34 +19,6 @@ fn big_and_folder() -> (Tree, Vec<u8>) {
     (tree, big)
 }
 
-fn curl() -> Command {
-    let mut curl = program("curl");
-    curl.args(["--disable", "--silent", "--show-error", "--fail", "--noproxy", "*"]);
-    curl
-}
-
-fn wget() -> Command {
-    let mut wget = program("wget");
-    wget.args(["--no-config", "--no-proxy", "--no-verbose", "--tries=1"]);
-    wget
-}
-
-/// With sixteen connections, each for a megabyte or more.
-fn aria2c(folder: &Path, name: &str) -> Command {
-    let mut aria2c = program("aria2c");
-    aria2c.args([
-        "--no-conf",
-        "--quiet",
-        "--file-allocation=none",
-        "--allow-overwrite=true",
-        "-x16",
-        "-s16",
-        "-k1M",
-    ]);
-    aria2c.arg("-d").arg(folder).args(["-o", name]);
-    aria2c
-}
-
 /// More than one range of `path` was sent.
 #[track_caller]
 fn await_ranges(server: &Server, path: &str) {
@@ -56,22 +26,6 @@ fn await_ranges(server: &Server, path: &str) {
         let ranges = server.deliveries(path).iter().filter(|delivery| delivery["status"] == 206).count();
         (ranges >= 2).then_some(())
     });
-}
-
-/// Begins a download with curl, and kills it when it has passed on `bytes`.
-fn begin_and_kill(url: &str, bytes: usize, to: &Path) {
-    let mut child = curl().arg("--no-buffer").arg(url).stdout(Stdio::piped()).spawn().unwrap();
-    let mut begun = vec![0; bytes];
-    child.stdout.take().unwrap().read_exact(&mut begun).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    fs::write(to, begun).unwrap();
-}
-
-fn scratch(name: &str) -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join(name);
-    (folder, path)
 }
 
 #[test]
@@ -97,7 +51,7 @@ fn curl_resumes_a_file_that_was_cut_anywhere() {
     let url = server.url("/big.bin");
     for cut in [1, 65_536, 5_000_001, BIG - 1] {
         let (_folder, to) = scratch("big.bin");
-        begin_and_kill(&url, cut, &to);
+        begin_and_kill(curl().arg("--no-buffer").arg(&url), cut, &to);
         output(curl().args(["-C", "-", "-o"]).arg(&to).arg(&url));
         assert_same(&fs::read(&to).unwrap(), &big, &format!("resumed at {cut}"));
     }
@@ -128,7 +82,7 @@ fn curl_resumes_an_archive_that_it_began_itself() {
     let (tree, _) = big_and_folder();
     let server = Server::of(tree.root());
     let (_folder, to) = scratch("folder.zip");
-    begin_and_kill(&server.url("/folder/?zip"), 2_000_000, &to);
+    begin_and_kill(curl().arg("--no-buffer").arg(server.url("/folder/?zip")), 2_000_000, &to);
     let begun = fs::read(&to).unwrap();
     // The background pass learns the CRC-32s meanwhile, so that a new download would be another
     // one.

@@ -19,8 +19,8 @@ fn tree() -> (Tree, Vec<u8>) {
 
 /// A client that has begun to read `path`, and the length that was announced.
 fn begin(server: &Server, path: &str) -> (Client, usize) {
-    let mut client = Client::connect_narrow(server.addr);
-    let head = client.ask("GET", path, "").head().expect(200);
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    let head = client.request("GET", path, "").head().expect(200);
     client.take(1000).unwrap();
     (client, head.length() as usize)
 }

@@ -75,7 +75,7 @@ fn half_a_request_harms_nobody() {
     for byte in request {
         client.send([*byte]);
     }
-    assert_eq!(client.reply(false).expect(200).text(), "public");
+    assert_eq!(client.reply().expect(200).text(), "public");
 }
 
 #[test]
@@ -84,17 +84,17 @@ fn pipelined_requests_are_answered_in_order() {
     let server = Server::of(tree.root());
     let mut client = server.client();
     client
-        .ask("GET", "/a.txt", "")
-        .ask("HEAD", "/big.bin", "")
-        .ask("GET", "/?json", "")
-        .ask("GET", "/nothing", "");
-    client.ask("GET", "/?zip&file=a.txt", "").ask("GET", "/a.txt", "Connection: close\r\n");
-    assert_eq!(client.reply(false).expect(200).text(), "public");
-    assert_eq!(client.reply(true).expect(200).length(), 32 << 20);
-    client.reply(false).expect(200).json();
-    client.reply(false).expect(404);
-    assert!(client.reply(false).expect(200).body.starts_with(b"PK"));
-    assert_eq!(client.reply(false).expect(200).text(), "public");
+        .request("GET", "/a.txt", "")
+        .request("HEAD", "/big.bin", "")
+        .request("GET", "/?json", "")
+        .request("GET", "/nothing", "");
+    client.request("GET", "/?zip&file=a.txt", "").request("GET", "/a.txt", "Connection: close\r\n");
+    assert_eq!(client.reply().expect(200).text(), "public");
+    assert_eq!(client.reply_to_head().expect(200).length(), 32 << 20);
+    client.reply().expect(200).json();
+    client.reply().expect(404);
+    assert!(client.reply().expect(200).body.starts_with(b"PK"));
+    assert_eq!(client.reply().expect(200).text(), "public");
     client.expect_closed();
 }
 
@@ -104,7 +104,7 @@ fn a_client_that_vanishes_is_logged_with_the_bytes_that_left() {
     let server = Server::of(tree.root());
     for (path, begun) in [("/big.bin", 1_000_000), ("/?zip", 2_000_000)] {
         let mut client = server.client();
-        let head = client.ask("GET", path, "").head().expect(200);
+        let head = client.request("GET", path, "").head().expect(200);
         client.take(begun).unwrap();
         client.reset();
         let line = server.delivery(path, "aborted");
@@ -128,7 +128,7 @@ fn hundreds_of_clients_that_vanish_leave_nothing_behind() {
     let before = descriptors();
     for number in 0..300 {
         let mut client = server.client();
-        client.ask("GET", if number % 2 == 0 { "/big.bin" } else { "/?zip" }, "");
+        client.request("GET", if number % 2 == 0 { "/big.bin" } else { "/?zip" }, "");
         if number % 3 == 0 {
             client.head();
         }
@@ -145,7 +145,7 @@ fn connections_over_the_limit_wait_for_their_turn() {
     first.get("/a.txt").expect(200);
     second.get("/a.txt").expect(200);
     let mut third = server.client();
-    third.ask("GET", "/a.txt", "");
+    third.request("GET", "/a.txt", "");
     third.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let waited = third.try_head().expect_err("there is no room");
     assert!(
@@ -156,5 +156,5 @@ fn connections_over_the_limit_wait_for_their_turn() {
     first.get("/a.txt").expect(200);
     drop(second);
     third.stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
-    assert_eq!(third.reply(false).expect(200).text(), "public");
+    assert_eq!(third.reply().expect(200).text(), "public");
 }

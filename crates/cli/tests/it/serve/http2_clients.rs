@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Access, Authority, Browser, Program, Setup, Transport, Tree, assert_same, noise, output, program,
+    Authority, Browser, Program, Setup, StoreAccess as _, Transport, Tree, assert_same, noise, output,
+    program,
 };
 
 const BIG: usize = 24 << 20;
@@ -145,7 +146,7 @@ fn archives_that_their_source_cuts_are_seen_as_failed_in_every_way() {
         for id in ["a", "b"] {
             put(&double, id, &[]);
         }
-        let server = transport.serve(Access::of(&double).serve("p"), &authority);
+        let server = transport.serve(double.access().serve("p"), &authority);
         for (id, path) in [("a", "/t/a/?zip"), ("b", "/t/b/f")] {
             double.calm();
             deny(&double, id);
@@ -201,7 +202,7 @@ fn chromium_gets_files_and_archives_over_http_2_and_sees_when_they_are_cut() {
     for id in ["a", "b"] {
         put(&double, id, &small);
     }
-    let server = Transport::TlsHttp2.serve(Access::of(&double).serve("p"), &authority);
+    let server = Transport::TlsHttp2.serve(double.access().serve("p"), &authority);
     let browse = |path: &str| Browser::open(Transport::TlsHttp2.url(&server, path));
     let _browser = browse("/t/a/page.html");
     server.delivery("/t/a/whole.txt", "completed");

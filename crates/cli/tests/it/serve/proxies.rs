@@ -96,7 +96,7 @@ fn a_connection_without_the_header_that_was_agreed_on_is_not_served() {
     let server: Server =
         Setup::of(tree.root()).arg("--trusted-proxies").arg(PROXY).arg("--proxy-protocol").start();
     let mut client = server.client();
-    client.ask("GET", "/a.bin", "");
+    client.request("GET", "/a.bin", "");
     assert!(client.try_head().is_err(), "it was served");
     let ledger = server.close();
     assert!(ledger.downloads().is_empty());

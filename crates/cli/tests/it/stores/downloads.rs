@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::uploads::tree;
 use crate::support::{
-    Access, Bucket, Files, Garage, Moto, Nginx, Server, Setup, Tree, assert_same, output, program, python,
+    Bucket, Files, Garage, Moto, Nginx, S3Access, Server, Setup, StoreAccess as _, Tree, assert_same, output,
+    program, python,
 };
 
 /// Where the transfers of these tests lie.
@@ -85,7 +86,7 @@ pub(crate) fn assert_extracted(dir: &TempDir, files: &Files) {
     }
 }
 
-fn serve_all(access: &Access) {
+fn serve_all(access: &S3Access) {
     let (bucket, files) = (access.bucket(), Tree::read(&tree().root()));
     put_transfer(&bucket, "known", &files, true);
     put_transfer(&bucket, "unknown", &files, false);
@@ -104,7 +105,7 @@ fn a_folder_is_served_the_same_way() {
 
 #[test]
 fn transfers_in_the_double_are_served() {
-    serve_all(&Access::of(&Double::start().unwrap()));
+    serve_all(&Double::start().unwrap().access());
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn transfers_at_an_http_origin_are_served() {
 #[test]
 fn many_connections_get_it_all_while_the_store_fails() {
     let double = Double::start().unwrap();
-    let (access, files) = (Access::of(&double), Tree::read(&tree().root()));
+    let (access, files) = (double.access(), Tree::read(&tree().root()));
     put_transfer(&access.bucket(), "mine", &files, true);
     let server = access.serve(PREFIX).start();
     let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(0.2, 7) };

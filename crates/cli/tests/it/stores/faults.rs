@@ -8,7 +8,7 @@ use outflow_server::{Settings, StoreService};
 use outflow_testkit::s3::{At, Double, Fault, FaultRule, StoredObject, pattern};
 use serde_json::{Value, json};
 
-use crate::support::{Access, Client, Random, Server, assert_same, noise, until};
+use crate::support::{Client, Random, Server, StoreAccess as _, assert_same, noise, until};
 
 const SIZE: usize = 6_000_000;
 
@@ -41,7 +41,7 @@ fn put_right(double: &Double, id: &str) -> Vec<u8> {
 /// Asks, and returns what comes of the body; true if it is all of it.
 fn take(server: &Server, path: &str) -> (u16, Vec<u8>, bool) {
     let mut client = server.client();
-    let Ok(head) = client.ask("GET", path, "").try_head() else { return (0, Vec::new(), false) };
+    let Ok(head) = client.request("GET", path, "").try_head() else { return (0, Vec::new(), false) };
     let (mut body, mut piece) = (Vec::new(), vec![0; 65536]);
     let length = head.length() as usize;
     while body.len() < length {
@@ -78,7 +78,7 @@ fn what_a_manifest_promises_and_the_store_does_not_have_is_no_download() {
     put(&double, "longer", Lie { object: Some(bytes.clone()), size: SIZE - 10, crc32: right });
     put(&double, "other", Lie { object: Some(bytes.clone()), size: SIZE, crc32: Some(7) });
     // Bytes that nobody sees are not checked.
-    let server = Access::of(&double).serve("p").arg("--sendfile=false").start();
+    let server = double.access().serve("p").arg("--sendfile=false").start();
     for path in ["f", "?zip"] {
         assert_fails(&server, &format!("/t/missing/{path}"), "does not have it");
         assert_fails(&server, &format!("/t/shorter/{path}"), "5999990");
@@ -94,7 +94,7 @@ fn what_a_manifest_promises_and_the_store_does_not_have_is_no_download() {
 fn access_that_ends_in_the_middle_cuts_the_download_and_one_that_comes_back_does_not() {
     let double = Double::start().unwrap();
     let bytes = put_right(&double, "a");
-    let server = Access::of(&double).serve("p").start();
+    let server = double.access().serve("p").start();
     server.get("/t/a/?json").expect(200);
     double.play([FaultRule::get(Fault::Expired).key("p/a/f").times(2)]);
     assert_same(&server.get("/t/a/f").expect(200).body, &bytes, "f");
@@ -112,7 +112,7 @@ fn access_that_ends_in_the_middle_cuts_the_download_and_one_that_comes_back_does
 fn a_manifest_that_comes_wrong_once_is_read_again() {
     let double = Double::start().unwrap();
     let manifest = |id: &str| format!("p/{id}/manifest.json");
-    let server = Access::of(&double).serve("p").start();
+    let server = double.access().serve("p").start();
     for (id, fault) in [
         ("a", Fault::Long { extra: 100 }),
         ("b", Fault::Short { missing: 10 }),
@@ -144,7 +144,7 @@ fn a_manifest_that_comes_wrong_once_is_read_again() {
 fn a_store_that_falls_silent_is_asked_again() {
     let double = Double::start().unwrap();
     let bytes = put_right(&double, "a");
-    let server = Access::of(&double).serve("p").start();
+    let server = double.access().serve("p").start();
     double.play([FaultRule::get(Fault::Stall { at: At::Share(0.5), ms: None }).key("p/a/f").nth(1)]);
     assert_same(&server.get("/t/a/f").expect(200).body, &bytes, "f");
     assert!(double.stats().all_faults() >= 1);
@@ -154,7 +154,7 @@ fn a_store_that_falls_silent_is_asked_again() {
 fn a_store_that_is_gone_is_a_download_that_fails() {
     let double = Double::start().unwrap();
     put_right(&double, "a");
-    let server = Access::of(&double).serve("p").start();
+    let server = double.access().serve("p").start();
     server.get("/t/a/?json").expect(200);
     drop(double);
     assert_eq!(assert_fails(&server, "/t/a/f", "cannot connect to the store").len(), 0);
@@ -164,7 +164,7 @@ fn a_store_that_is_gone_is_a_download_that_fails() {
 fn flipped_bits_never_pass_for_a_whole_file() {
     let double = Double::start().unwrap();
     let bytes = put_right(&double, "a");
-    let server = Access::of(&double).serve("p").arg("--sendfile=false").start();
+    let server = double.access().serve("p").arg("--sendfile=false").start();
     server.get("/t/a/?json").expect(200);
     let mut random = Random::new(1);
     let (mut completed, mut cut) = (0, 0);
@@ -192,9 +192,9 @@ fn a_replaced_object_ends_its_download_and_the_next_one_gets_the_new_bytes() {
     let double = Double::start().unwrap();
     let (old, size) = (noise(5, 30_000_000), 30_000_000);
     double.put("p/f", old.clone());
-    let server = Access::of(&double).serve("p").arg("--plain").start();
-    let mut client = Client::connect_narrow(server.addr);
-    let head = client.ask("GET", "/f", "").head().expect(200);
+    let server = double.access().serve("p").arg("--plain").start();
+    let mut client = Client::connect_narrow(server.addr, 4096);
+    let head = client.request("GET", "/f", "").head().expect(200);
     let mut came = client.take(1_000_000).unwrap();
     let before = head.header("etag").to_owned();
     double.replace("p/f").unwrap();
@@ -232,7 +232,7 @@ fn what_nobody_has_to_see_is_spliced() {
     let (counters, handle) = (server.counters(), server.handle());
     let serving = std::thread::spawn(move || server.run([listener], 1, service));
     let mut client = Client::connect(addr);
-    let length = client.ask("GET", "/t/a/f", "").head().expect(200).length();
+    let length = client.request("GET", "/t/a/f", "").head().expect(200).length();
     let mut at = 0;
     client
         .pour(length, |bytes| {

@@ -7,7 +7,9 @@ use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use tempfile::TempDir;
 
 use super::downloads::{assert_extracted, escaped, fetch};
-use crate::support::{Access, BUCKET, Moto, Random, Server, Tree, assert_same, noise, output, program};
+use crate::support::{
+    BUCKET, Moto, Random, S3Access, Server, StoreAccess as _, Tree, assert_same, noise, output, program,
+};
 
 /// Three hundred files with names of all kinds that archives can have everywhere, some of them
 /// empty, one of 40 MB.
@@ -36,7 +38,7 @@ fn aria2c(server: &Server, path: &str, to: &TempDir, name: &str) {
 }
 
 /// Publishes the tree and takes it back in every way; `fail` begins to make things hard.
-fn there_and_back(access: &Access, fail: impl FnOnce()) {
+fn there_and_back(access: &S3Access, fail: impl FnOnce()) {
     let tree = tree();
     let store = format!("s3://{BUCKET}/some/where");
     let mut publish = access.binary();
@@ -77,7 +79,7 @@ fn there_and_back(access: &Access, fail: impl FnOnce()) {
 #[test]
 fn a_published_tree_comes_back_from_a_store_that_fails() {
     let double = Double::start().unwrap();
-    there_and_back(&Access::of(&double), || {
+    there_and_back(&double.access(), || {
         let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(0.1, 3) };
         double.set_plan(FaultPlan { rules: Vec::new(), seeded: Some(seeded) });
     });

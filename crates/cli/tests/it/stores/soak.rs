@@ -12,7 +12,9 @@ use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Access, Client, Random, Server, assert_same, noise, output, program, python, until};
+use crate::support::{
+    Client, Random, Server, StoreAccess as _, assert_same, noise, output, program, python, until,
+};
 
 const DOWNLOADS: u64 = 2_000;
 const CLIENTS: usize = 32;
@@ -144,13 +146,14 @@ fn download(server: &Server, target: &Target, random: &mut Random, may_break: bo
     };
     let mut piece = vec![0; if rate == u64::MAX { 256 * 1024 } else { 32 * 1024 }];
     for _ in 0..TRIES {
-        let mut client = if rate == u64::MAX { server.client() } else { Client::connect_narrow(server.addr) };
+        let mut client =
+            if rate == u64::MAX { server.client() } else { Client::connect_narrow(server.addr, 4096) };
         let lines = match &etag {
             Some(etag) if at > 0 => format!("Range: bytes={at}-\r\nIf-Range: {etag}\r\n"),
             Some(etag) => format!("If-Match: {etag}\r\n"),
             None => String::new(),
         };
-        client.ask("GET", &target.path, &lines);
+        client.request("GET", &target.path, &lines);
         let Ok(head) = client.try_head() else {
             sums.cuts.fetch_add(1, Ordering::Relaxed);
             continue;
@@ -239,7 +242,7 @@ fn run(count: u64, clients: usize, job: impl Fn(u64) + Sync) {
 fn no_byte_is_ever_wrong() {
     let double = Double::start().unwrap();
     let transfers = fill(&double);
-    let access = Access::of(&double);
+    let access = double.access();
     let (singles, archives) = targets(&access.serve("soak").start(), &transfers);
 
     // A server that has to find out everything anew.

@@ -7,7 +7,9 @@ use std::fs;
 use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op};
 use serde_json::Value;
 
-use crate::support::{Access, BUCKET, Client, Garage, Moto, Nginx, Tree, assert_same, noise, output, until};
+use crate::support::{
+    BUCKET, Client, Garage, Moto, Nginx, S3Access, StoreAccess as _, Tree, assert_same, noise, output, until,
+};
 
 /// Names as people give them, and a file of several parts.
 pub(crate) fn tree() -> Tree {
@@ -20,7 +22,7 @@ pub(crate) fn tree() -> Tree {
 }
 
 /// Publishes the tree, compares the store with it, and takes it back.
-fn in_and_out(access: &Access) {
+fn in_and_out(access: &S3Access) {
     let (tree, bucket) = (tree(), access.bucket());
     let store = format!("s3://{BUCKET}/pre/fix");
     bucket.put("pre/other", "not ours");
@@ -50,7 +52,7 @@ fn in_and_out(access: &Access) {
 #[test]
 fn a_tree_gets_into_the_double_and_out_of_it() {
     let double = Double::start().unwrap();
-    in_and_out(&Access::of(&double));
+    in_and_out(&double.access());
     assert_eq!(double.open_uploads(), 0);
 }
 
@@ -78,7 +80,7 @@ fn a_tree_gets_into_a_store_that_fails_now_and_then() {
         FaultRule::on(Op::CompleteMultipartUpload, Fault::SlowHead { ms }).nth(1),
         FaultRule::on(Op::HeadObject, Fault::Error500).nth(1),
     ]);
-    in_and_out(&Access::of(&double));
+    in_and_out(&double.access());
     assert_eq!(double.open_uploads(), 0);
     assert!(double.stats().all_faults() >= 6, "{:?}", double.stats().faults);
 }

@@ -113,6 +113,7 @@ impl Fetch for Curl<'_> {
         let status = status.strip_prefix(version).unwrap_or_else(|| panic!("not {version}: {status}"));
         let fields = lines.map(|line| line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}")));
         Reply {
+            is_http_1_0: false,
             status: status[..3].parse().unwrap(),
             headers: fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect(),
             // It makes no file of nothing.

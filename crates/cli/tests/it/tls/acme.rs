@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-use crate::support::{Authority, Place, Setup, TlsClient, Tree, shown, until};
+use crate::support::{Authority, Client, PebbleSite, Setup, Tree, presented, until};
 
 /// The only name that needs no DNS.
 const HOST: &str = "localhost";
@@ -38,19 +38,19 @@ fn kept(cache: &TempDir, name: &str) -> PathBuf {
 
 #[track_caller]
 fn fetch(addr: SocketAddr, config: &Arc<rustls::ClientConfig>) {
-    let mut client = TlsClient::connect(addr, HOST, config).unwrap();
-    client.ask("/a.txt").unwrap();
-    assert!(client.head().unwrap().starts_with("http/1.1 200 "));
+    let mut client = Client::connect_secure(addr, HOST, config).unwrap();
+    client.request("GET", "/a.txt", "");
+    client.head().expect(200);
     assert_eq!(client.take(1).unwrap(), b"a");
 }
 
 #[test]
 fn a_certificate_is_got_kept_and_renewed() {
-    let (tree, place, cache) = (Tree::new(), Place::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
     // Until there is one, handshakes fail, and the log says why.
-    assert!(TlsClient::connect(server.addr, HOST, &place.authority.config()).is_err());
+    assert!(Client::connect_secure(server.addr, HOST, &place.authority.config()).is_err());
     server.log_line(&["a handshake failed: there is no certificate yet", HOST]);
     // It is asked for again and again until the authority is there, whose nonces are often no good.
     server.log_line(&["could not obtain a certificate", "cannot reach the authority"]);
@@ -58,7 +58,7 @@ fn a_certificate_is_got_kept_and_renewed() {
     let pebble = place.start(server.addr.port(), &env);
     server.log_line(&["certificate issued", HOST]);
     let trusted = pebble.trusted();
-    let first = shown(server.addr, HOST, &trusted);
+    let first = presented(server.addr, HOST, &trusted);
     fetch(server.addr, &trusted);
     for name in ["localhost.pem", "account.json"] {
         let mode = std::fs::metadata(kept(&cache, name)).unwrap().permissions().mode();
@@ -69,16 +69,16 @@ fn a_certificate_is_got_kept_and_renewed() {
 
     // The next server has it at once, and asks for none.
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
-    assert_eq!(shown(server.addr, HOST, &trusted), first);
+    assert_eq!(presented(server.addr, HOST, &trusted), first);
     assert!(!server.log().iter().any(|line| line.contains("certificate issued")));
     server.stop();
 
-    // One that is in its last third is shown, and another one asked for, with the same account.
+    // One that is in its last third is presented, and another one asked for, with the same account.
     let (chain, key) = place.authority.issue(&[HOST], 70, 20);
     std::fs::write(kept(&cache, "localhost.pem"), key + &chain).unwrap();
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
     server.log_line(&["certificate issued", HOST]);
-    let renewed = shown(server.addr, HOST, &trusted);
+    let renewed = presented(server.addr, HOST, &trusted);
     assert_ne!(renewed, first);
     assert_eq!(std::fs::read(kept(&cache, "account.json")).unwrap(), account);
     let on_disk = std::fs::read(kept(&cache, "localhost.pem")).unwrap();
@@ -88,7 +88,7 @@ fn a_certificate_is_got_kept_and_renewed() {
 
 #[test]
 fn an_account_that_the_authority_has_forgotten_is_made_anew() {
-    let (tree, place, cache) = (Tree::new(), Place::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
     let pebble = place.start(server.addr.port(), &[]);
@@ -108,14 +108,14 @@ fn an_account_that_the_authority_has_forgotten_is_made_anew() {
 
 #[test]
 fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
-    let (tree, place, cache) = (Tree::new(), Place::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     // Whoever is there does not speak TLS at all.
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = elsewhere.local_addr().unwrap().port();
     std::thread::spawn(move || elsewhere.incoming().for_each(drop));
     let _pebble = place.start(port, &[]);
-    // What is kept is shown as long as it is good.
+    // What is kept is presented as long as it is good.
     let setup = with(&tree, &place.directory(), &place.authority, &cache);
     let (chain, key) = place.authority.issue(&[HOST], 70, 20);
     let folder = cache.path().join("acme").join(folder_of(&place.directory()));
@@ -131,21 +131,20 @@ fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
 
 #[test]
 fn files_are_for_all_names_that_are_not_the_authoritys() {
-    let (tree, place, cache) = (Tree::new(), Place::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     // The file would be for the domain as well.
     let (certificate, key) = place.authority.files("a", &["a.test", HOST]);
     let setup = with(&tree, &place.directory(), &place.authority, &cache);
     let server = setup.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key).start();
     let files = place.authority.config();
-    // Nobody is shown another certificate for the domain than the authority's, which is not there
-    // yet.
-    assert!(TlsClient::connect(server.addr, HOST, &files).is_err());
-    let from_file = shown(server.addr, "a.test", &files);
+    // Nobody is presented another certificate for the domain than the authority's, which is not there yet.
+    assert!(Client::connect_secure(server.addr, HOST, &files).is_err());
+    let from_file = presented(server.addr, "a.test", &files);
     let pebble = place.start(server.addr.port(), &[]);
     server.log_line(&["certificate issued", HOST]);
     fetch(server.addr, &pebble.trusted());
-    assert_eq!(shown(server.addr, "a.test", &files), from_file);
+    assert_eq!(presented(server.addr, "a.test", &files), from_file);
     server.stop();
 }
 
@@ -182,7 +181,7 @@ fn whatever_an_authority_does_wrong_is_said_and_waited_out() {
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let again = line.get("retry_in_seconds").or_else(|| line["fields"].get("retry_in_seconds")).unwrap();
         assert!(seconds.contains(&again.as_u64().unwrap()), "{fault:?}: {line}");
-        assert!(TlsClient::connect(server.addr, HOST, &authority.config()).is_err());
+        assert!(Client::connect_secure(server.addr, HOST, &authority.config()).is_err());
         if seconds.start == 1 {
             until("it is asked again", || (failing.orders.load(Ordering::Relaxed) > 1).then_some(()));
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use crate::support::{Authority, Setup, TlsClient, Tree, assert_same, noise, replace, shown, until};
+use crate::support::{Authority, Client, Setup, Tree, assert_same, noise, presented, replace, until};
 
 fn with(tree: &Tree, pair: &(impl AsRef<Path>, impl AsRef<Path>)) -> Setup {
     let setup = Setup::of(tree.root()).arg("--tls-cert").arg(pair.0.as_ref());
@@ -20,11 +20,10 @@ fn the_first_line_says_https_and_files_arrive() {
     tree.file("a.bin", &bytes);
     let server = with(&tree, &authority.files("a", &["a.test"])).start();
     assert_eq!(server.first_line, format!("listening on https://{}/", server.addr));
-    let mut client = TlsClient::connect(server.addr, "a.test", &authority.config()).unwrap();
-    client.ask("/a.bin").unwrap();
-    let head = client.head().unwrap();
-    assert!(head.starts_with("http/1.1 200 "), "{head}");
-    assert!(!head.contains("strict-transport-security"), "{head}");
+    let mut client = Client::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
+    client.request("GET", "/a.bin", "");
+    let head = client.head().expect(200);
+    assert_eq!(head.find("strict-transport-security"), None);
     assert_same(&client.take(bytes.len()).unwrap(), &bytes, "a.bin");
     drop(client);
     server.delivery("/a.bin", "completed");
@@ -38,9 +37,9 @@ fn the_name_chooses_the_certificate() {
     let config = authority.config();
     // The client checks that it is for the name.
     for host in ["a.test", "b.test", "x.b.test"] {
-        shown(server.addr, host, &config);
+        presented(server.addr, host, &config);
     }
-    let Err(error) = TlsClient::connect(server.addr, "c.test", &config) else {
+    let Err(error) = Client::connect_secure(server.addr, "c.test", &config) else {
         panic!("c.test is nobody's name")
     };
     assert!(error.to_string().contains("not valid for name"), "{error}");
@@ -63,10 +62,10 @@ fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() 
     let (certificate, key) = authority.files("a", &["a.test"]);
     let server = with(&tree, &(&certificate, &key)).start();
     let config = authority.config();
-    let first = shown(server.addr, "a.test", &config);
-    let mut old = TlsClient::connect(server.addr, "a.test", &config).unwrap();
-    old.ask("/a.bin").unwrap();
-    old.head().unwrap();
+    let first = presented(server.addr, "a.test", &config);
+    let mut old = Client::connect_secure(server.addr, "a.test", &config).unwrap();
+    old.request("GET", "/a.bin", "");
+    old.head().expect(200);
     let start = old.take(1000).unwrap();
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -74,9 +73,9 @@ fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() 
         let load = || {
             let mut handshakes = 0;
             while !ended.load(Ordering::Relaxed) {
-                let mut client = TlsClient::connect(server.addr, "a.test", &config).unwrap();
-                client.ask("/a.bin").unwrap();
-                assert!(client.head().unwrap().starts_with("http/1.1 200 "));
+                let mut client = Client::connect_secure(server.addr, "a.test", &config).unwrap();
+                client.request("GET", "/a.bin", "");
+                client.head().expect(200);
                 client.take(100_000).unwrap();
                 handshakes += 1;
             }
@@ -92,8 +91,8 @@ fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() 
             if round < 4 {
                 server.signal(Signal::HUP);
             }
-            last = until("another certificate is shown", || {
-                let now = shown(server.addr, "a.test", &config);
+            last = until("another certificate is presented", || {
+                let now = presented(server.addr, "a.test", &config);
                 (now != last).then_some(now)
             });
         }
@@ -112,17 +111,17 @@ fn a_new_certificate_that_is_of_no_use_changes_nothing_but_the_log() {
     let (tree, authority) = (Tree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["a.test"]);
     let server = with(&tree, &(&certificate, &key)).start();
-    let first = shown(server.addr, "a.test", &authority.config());
+    let first = presented(server.addr, "a.test", &authority.config());
     replace(&certificate, "nonsense");
     server.signal(Signal::HUP);
     server.log_line(&["the old ones stay in use", "it has no certificate"]);
-    assert_eq!(shown(server.addr, "a.test", &authority.config()), first);
+    assert_eq!(presented(server.addr, "a.test", &authority.config()), first);
     let (chain, private) = authority.issue(&["a.test"], 1, 90);
     replace(&certificate, &chain);
     server.log_line(&["the old ones stay in use", "does not match the certificate"]);
     replace(&key, &private);
     server.log_line(&["certificate reloaded"]);
-    assert_ne!(shown(server.addr, "a.test", &authority.config()), first);
+    assert_ne!(presented(server.addr, "a.test", &authority.config()), first);
 }
 
 #[test]
@@ -193,8 +192,8 @@ fn what_is_offered_can_be_chosen() {
         let server = with(&tree, &pair).arg(arg).start();
         let mut config = (*authority.config()).clone();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = TlsClient::connect(server.addr, "a.test", &config.into()).unwrap();
-        assert_eq!(client.protocol().as_deref(), Some(chosen));
+        let client = Client::connect_secure(server.addr, "a.test", &config.into()).unwrap();
+        assert_eq!(client.tls().alpn_protocol(), Some(chosen.as_bytes()));
     }
 }
 
@@ -212,8 +211,8 @@ fn the_configuration_file_and_the_environment_name_certificates_as_well() {
             .env("OUTFLOW_HSTS", "60"),
     ] {
         let server = setup.start();
-        let mut client = TlsClient::connect(server.addr, "a.test", &authority.config()).unwrap();
-        client.ask("/").unwrap();
-        assert!(client.head().unwrap().contains("\r\nstrict-transport-security: max-age=60\r\n"));
+        let mut client = Client::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
+        client.request("GET", "/", "");
+        assert_eq!(client.head().header("strict-transport-security"), "max-age=60");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Authority, Client, Server, Setup, TlsClient, Tree, output, program};
+use crate::support::{Authority, Client, Server, Setup, Tree, output, program};
 
 /// A server with TLS and a listener that redirects, and that one's address.
 fn server(tree: &Tree, authority: &Authority, more: &[&str]) -> (Server, SocketAddr) {
@@ -35,7 +35,7 @@ fn the_same_thing_is_had_with_tls() {
         ("DELETE /a.txt HTTP/1.1\r\nHost: a.test", format!("https://a.test:{port}/a.txt")),
         ("GET http://b.test/x HTTP/1.1\r\nHost: b.test", format!("https://b.test:{port}/x")),
     ] {
-        let reply = Client::connect(redirects).send(format!("{request}\r\n\r\n")).reply(false).expect(308);
+        let reply = Client::connect(redirects).send(format!("{request}\r\n\r\n")).reply().expect(308);
         assert_eq!(reply.header("location"), location, "{request}");
         assert_eq!(reply.find("strict-transport-security"), None, "not without TLS (RFC 6797, 7.2)");
     }
@@ -62,7 +62,7 @@ fn nobody_is_sent_to_a_host_that_is_none() {
         "HTTP/1.1",
         "HTTP/1.0",
     ] {
-        let reply = Client::connect(redirects).send(format!("GET / {lines}\r\n\r\n")).reply(false);
+        let reply = Client::connect(redirects).send(format!("GET / {lines}\r\n\r\n")).reply();
         assert_eq!((reply.status, reply.find("location")), (400, None), "{lines}");
     }
 }
@@ -74,10 +74,9 @@ fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
     for (arg, field) in [("--hsts", "max-age=31536000"), ("--hsts=0", "max-age=0")] {
         let (server, redirects) = server(&tree, &authority, &[arg]);
         for path in ["/a.txt", "/nothing", "/"] {
-            let mut client = TlsClient::connect(server.addr, "a.test", &authority.config()).unwrap();
-            client.ask(path).unwrap();
-            let head = client.head().unwrap();
-            assert!(head.contains(&format!("\r\nstrict-transport-security: {field}\r\n")), "{head}");
+            let mut client = Client::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
+            client.request("GET", path, "");
+            assert_eq!(client.head().header("strict-transport-security"), field);
         }
         assert_eq!(
             Client::connect(redirects).get("/a.txt").expect(308).find("strict-transport-security"),

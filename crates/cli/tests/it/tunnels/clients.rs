@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,59 +12,11 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tempfile::TempDir;
 
+use super::{Tunnel, client};
 use crate::support::legs::{TOKEN, Target};
 use crate::support::{
-    Authority, Postgres, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program,
+    Authority, Postgres, Program, Server, Serving, Sshd, Tree, assert_same, binary, noise, output, program,
 };
-
-/// A server of one user, and what its clients need.
-struct Tunnel {
-    server: Server,
-    /// The file of the token.
-    token: PathBuf,
-    _own: TempDir,
-}
-
-impl Tunnel {
-    fn start(arguments: &[&str]) -> Tunnel {
-        let own = TempDir::new().unwrap();
-        let users = own.path().join("users.toml");
-        fs::write(&users, format!("[[user]]\nname = \"anna\"\ntoken = \"{TOKEN}\"\n")).unwrap();
-        let token = own.path().join("token");
-        fs::write(&token, TOKEN).unwrap();
-        let mut command = binary();
-        command.args(["tunnel", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--users"]);
-        command.arg(users).args(arguments);
-        Tunnel { server: Server::spawn(command, TempDir::new().unwrap()), token, _own: own }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.server.addr)
-    }
-
-    /// `outflow tunnel VERB`, with the token.
-    fn client(&self, verb: &str, arguments: &[&str]) -> Command {
-        let mut command = client(verb, arguments);
-        command.arg("--token-file").arg(&self.token);
-        command
-    }
-
-    /// What ssh is to be told, with the server at `addr`.
-    fn way(&self, addr: SocketAddr) -> String {
-        let (binary, token) = (env!("CARGO_BIN_EXE_outflow"), self.token.display());
-        format!("{binary} tunnel connect --token-file {token} http://{addr} %h %p")
-    }
-}
-
-/// Of an environment without proxies.
-fn client(verb: &str, arguments: &[&str]) -> Command {
-    let mut command = binary();
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
-        command.env_remove(name).env_remove(name.to_lowercase());
-    }
-    command.args(["tunnel", verb]).args(arguments);
-    command
-}
 
 /// Stands between client and server, and breaks each of the first connections after so many bytes.
 struct Breaker {
@@ -204,24 +156,9 @@ fn psql_reaches_a_database_that_only_the_server_does() {
 
 /// Starts what serves, and returns what its first line says behind `words`.
 fn announced(command: &mut Command, words: &str) -> (Serving, String) {
-    use std::io::{BufRead as _, BufReader};
-    let mut child =
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let serving = Serving(child);
-    let said = line.trim_end().strip_prefix(words).unwrap_or_else(|| panic!("not {words:?}: {line:?}"));
-    (serving, said.to_owned())
-}
-
-/// Ended by its id when it is dropped.
-struct Serving(std::process::Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    let serving = Serving::start(command);
+    let said = serving.announced(words).to_owned();
+    (serving, said)
 }
 
 fn curl(url: &str, got: &Path) -> Command {

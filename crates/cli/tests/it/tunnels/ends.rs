@@ -1,63 +1,34 @@
 //! How tunnels end: in order in each direction, by signals, and with what cannot be reached.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::legs::{TOKEN, Target, patient};
-use crate::support::{Program, Server, Sshd, assert_same, binary, noise, until};
-
-/// A server of one user, anna, who may reach what is listed, and where her token is.
-fn serve(arguments: &[&str]) -> (Server, TempDir) {
-    let own = TempDir::new().unwrap();
-    let users = own.path().join("users.toml");
-    fs::write(&users, format!("[[user]]\nname = \"anna\"\ntoken = \"{TOKEN}\"\n")).unwrap();
-    let mut command = binary();
-    command.args(["tunnel", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--users"]);
-    command.arg(users).args(arguments);
-    let hers = TempDir::new().unwrap();
-    fs::write(hers.path().join("token"), format!("{TOKEN}\n")).unwrap();
-    (Server::spawn(command, own), hers)
-}
-
-/// `outflow tunnel` of hers.
-fn tunnel(command: &str, hers: &TempDir) -> Command {
-    let mut client = binary();
-    client.args(["tunnel", command, "--token-file"]).arg(hers.path().join("token"));
-    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
-        client.env_remove(proxy);
-    }
-    client
-}
-
-fn url(addr: SocketAddr) -> String {
-    format!("http://{addr}")
-}
+use super::Tunnel;
+use crate::support::legs::{Target, patient};
+use crate::support::{Program, Serving, Sshd, assert_same, noise, until};
 
 #[test]
 fn ssh_that_is_done_ends_its_tunnel_in_order() {
     let sshd = Sshd::start();
-    let (server, hers) = serve(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
-    let (outflow, token) = (env!("CARGO_BIN_EXE_outflow"), hers.path().join("token"));
-    let way = format!("{outflow} tunnel connect --token-file {} {} %h %p", token.display(), url(server.addr));
+    let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
+    let way = tunnel.way(tunnel.addr);
     // It sends its helper a signal when it is done.
     let said = Program::start(sshd.client("ssh", &way).args(["127.0.0.1", "echo here"])).finish();
     assert_eq!((&*said.stdout, &*said.stderr), (&b"here\n"[..], &b""[..]));
-    server.log_line(&["tunnel ended", "\"end\":\"complete\""]);
+    tunnel.log_line(&["tunnel ended", "\"end\":\"complete\""]);
 }
 
 #[test]
 fn each_protocol_carries_both_directions_to_their_ends() {
     let target = Target::new();
-    let (server, hers) = serve(&["--allow", &target.addr.to_string()]);
+    let tunnel = Tunnel::start(&["--allow", &target.addr.to_string()]);
     let (up, down) = (noise(1, 3_000_000), noise(2, 4_000_000));
     for more in [&["--resume"][..], &["--no-resume"], &["--via", "websocket"], &["--via", "purr"]] {
-        let mut client = tunnel("connect", &hers);
-        client.args(more).arg(url(server.addr));
+        let mut client = tunnel.client("connect", &[]);
+        client.args(more).arg(tunnel.url());
         client.args([target.addr.ip().to_string(), target.addr.port().to_string()]);
         let (running, mut input) = Program::start_with_input(&mut client);
         let mut there = target.accept();
@@ -77,19 +48,17 @@ fn each_protocol_carries_both_directions_to_their_ends() {
     }
 }
 
-/// One that listens.
+/// A client that listens.
 struct Listening {
-    child: Child,
+    process: Serving,
     addr: SocketAddr,
 }
 
 impl Listening {
     fn start(command: &mut Command) -> Listening {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("listening on tcp://").and_then(|rest| rest.split('/').next());
-        Listening { addr: addr.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap(), child }
+        let process = Serving::start(command);
+        let addr = process.announced("listening on tcp://").split('/').next().unwrap().parse().unwrap();
+        Listening { process, addr }
     }
 
     fn connect(&self) -> TcpStream {
@@ -97,28 +66,20 @@ impl Listening {
     }
 
     fn terminate(&self) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM);
     }
 
     fn code(&mut self) -> Option<i32> {
-        until("the client has ended", || self.child.try_wait().unwrap()).code()
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.wait().0.code()
     }
 }
 
 #[test]
 fn who_listens_survives_what_fails_and_finishes_what_is_under_way() {
     let target = Target::new();
-    let (server, hers) = serve(&["--allow", &target.addr.to_string(), "--max-tunnels", "2"]);
-    let mut command = tunnel("listen", &hers);
-    command.args(["127.0.0.1:0", &url(server.addr), "127.0.0.1", &target.addr.port().to_string()]);
+    let tunnel = Tunnel::start(&["--allow", &target.addr.to_string(), "--max-tunnels", "2"]);
+    let mut command = tunnel.client("listen", &[]);
+    command.args(["127.0.0.1:0", &tunnel.url(), "127.0.0.1", &target.addr.port().to_string()]);
     let mut listening = Listening::start(&mut command);
     let mut pairs: Vec<(TcpStream, TcpStream)> = (0..2)
         .map(|_| {
@@ -152,9 +113,9 @@ fn who_listens_survives_what_fails_and_finishes_what_is_under_way() {
 #[test]
 fn whoever_visits_what_is_not_here_is_reset() {
     let gone = Target::new().addr;
-    let (server, hers) = serve(&["--allow-listen", "127.0.0.1:*"]);
-    let mut command = tunnel("listen", &hers);
-    command.args(["--reverse", "127.0.0.1:0", &url(server.addr), "127.0.0.1", &gone.port().to_string()]);
+    let tunnel = Tunnel::start(&["--allow-listen", "127.0.0.1:*"]);
+    let mut command = tunnel.client("listen", &[]);
+    command.args(["--reverse", "127.0.0.1:0", &tunnel.url(), "127.0.0.1", &gone.port().to_string()]);
     let mut listening = Listening::start(&mut command);
     assert!(listening.connect().read(&mut [0]).is_err());
     listening.terminate();
@@ -165,9 +126,9 @@ fn whoever_visits_what_is_not_here_is_reset() {
 #[test]
 fn a_signal_ends_a_tunnel_at_both_ends() {
     let target = Target::new();
-    let (server, hers) = serve(&["--allow", &target.addr.to_string()]);
-    let mut command = tunnel("connect", &hers);
-    command.args([&url(server.addr), "127.0.0.1", &target.addr.port().to_string()]);
+    let tunnel = Tunnel::start(&["--allow", &target.addr.to_string()]);
+    let mut command = tunnel.client("connect", &[]);
+    command.args([&tunnel.url(), "127.0.0.1", &target.addr.port().to_string()]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut there = target.accept();
     child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
@@ -177,5 +138,5 @@ fn a_signal_ends_a_tunnel_at_both_ends() {
     assert!(there.read(&mut [0]).is_err());
     let status = until("it has ended", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
-    server.log_line(&["tunnel ended", "the other end gave up"]);
+    tunnel.log_line(&["tunnel ended", "the other end gave up"]);
 }

@@ -8,22 +8,12 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::Tunnel;
 use crate::support::legs::{Leg, Protocol, TOKEN, Target};
 use crate::support::{
     Authority, Browser, Nginx, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program,
     python,
 };
-
-/// A server of one user, anna, who may reach what is listed.
-fn serve(arguments: &[&str]) -> Server {
-    let own = TempDir::new().unwrap();
-    let users = own.path().join("users.toml");
-    fs::write(&users, format!("[[user]]\nname = \"anna\"\ntoken = \"{TOKEN}\"\n")).unwrap();
-    let mut command = binary();
-    command.args(["tunnel", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--users"]);
-    command.arg(users).args(arguments);
-    Server::spawn(command, own)
-}
 
 fn curl() -> Command {
     let mut curl = program("curl");
@@ -37,7 +27,7 @@ fn curl_takes_it_for_a_proxy() {
     let bytes = noise(7, 5_000_000);
     tree.file("film", &bytes);
     let origin = Server::of(tree.root());
-    let tunnel = serve(&["--allow", &format!("127.0.0.1:{}", origin.addr.port())]);
+    let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", origin.addr.port())]);
     let got = tree.root().join("got");
     let through = |user: &str| {
         let mut curl = curl();
@@ -72,7 +62,7 @@ fn curl_takes_it_for_a_proxy_that_speaks_tls() {
     let authority = Authority::new();
     let (certificate, key) = authority.files("a", &["127.0.0.1", "localhost"]);
     let allow = format!("127.0.0.1:{}", origin.addr.port());
-    let tunnel = serve(&[
+    let tunnel = Tunnel::start(&[
         "--allow",
         &allow,
         "--tls-cert",
@@ -91,7 +81,7 @@ fn curl_takes_it_for_a_proxy_that_speaks_tls() {
 #[test]
 fn ssh_goes_through_it_with_the_helpers_that_there_are() {
     let sshd = Sshd::start();
-    let tunnel = serve(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
+    let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
     let folder = TempDir::new().unwrap();
     let secret = folder.path().join("auth");
     fs::write(&secret, format!("anna:{TOKEN}\n")).unwrap();
@@ -153,8 +143,12 @@ fn a_browser_reaches_one_target_by_an_address_for_it() {
     });
     let tree = Tree::new();
     let key = tree.file("key", noise(1, 48).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    let tunnel =
-        serve(&["--allow", &format!("127.0.0.1:{}", target.port()), "--link-key", key.to_str().unwrap()]);
+    let tunnel = Tunnel::start(&[
+        "--allow",
+        &format!("127.0.0.1:{}", target.port()),
+        "--link-key",
+        key.to_str().unwrap(),
+    ]);
     let mut link = binary();
     link.args(["tunnel", "link", &format!("ws://{}", tunnel.addr), "127.0.0.1", &target.port().to_string()]);
     let url = output(link.arg("--link-key").arg(&key));
@@ -197,7 +191,7 @@ fn speak(mut stream: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<Vec<u
 
 #[test]
 fn behind_nginx_each_direction_still_ends_by_itself() {
-    let tunnel = serve(&["--allow", "127.0.0.1:*"]);
+    let tunnel = Tunnel::start(&["--allow", "127.0.0.1:*"]);
     let nginx = Nginx::start_with(&format!(
         "location /.well-known/masque/ {{ proxy_pass http://{}; proxy_http_version 1.1; proxy_read_timeout 1h; \
          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}",
@@ -310,7 +304,7 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
 #[test]
 fn ten_thousand_half_open_attempts_keep_nobody_out() {
     let target = Target::new();
-    let tunnel = serve(&["--allow", &format!("127.0.0.1:{}", target.addr.port())]);
+    let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", target.addr.port())]);
     let before = tunnel.memory();
     let mut many = python("half_open.py");
     many.args([tunnel.addr.ip().to_string(), tunnel.addr.port().to_string(), "10000".to_owned()]);
@@ -334,7 +328,7 @@ fn ten_thousand_half_open_attempts_keep_nobody_out() {
 
 #[test]
 fn nothing_else_is_there() {
-    let tunnel = serve(&["--allow", "127.0.0.1:22"]);
+    let tunnel = Tunnel::start(&["--allow", "127.0.0.1:22"]);
     let reply = tunnel.get("/").expect(404);
     assert!(reply.text().contains("nothing at this address"), "{reply:?}");
     let address: SocketAddr = tunnel.addr;

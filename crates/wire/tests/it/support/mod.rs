@@ -1,9 +1,6 @@
 //! A server on a port of the kernel's choice, services made of closures, and patterned bytes.
 
-mod client;
 mod file;
-pub(crate) mod frames;
-pub(crate) mod h2;
 mod observer;
 mod tls;
 
@@ -27,12 +24,24 @@ use outflow_wire::{
 };
 use tower_service::Service;
 
-pub(crate) use client::Client;
 pub(crate) use file::{TestFile, temp};
 pub(crate) use observer::{Event, Events, Watcher, watcher};
+pub(crate) use outflow_testkit::http::{Client, frames};
+pub(crate) use outflow_testkit::process::{alone, memory, open_files};
+pub(crate) use outflow_testkit::{assert_same, noise, until};
 pub(crate) use tls::Identity;
 
-/// Longer than anything here takes; a test that waits so long has failed.
+/// HTTP/2 by the `h2` crate.
+pub(crate) mod h2 {
+    pub(crate) use outflow_testkit::http::h2::{H2, collect, request, whole};
+
+    /// Runs `work`, which fails when it takes too long.
+    pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
+        outflow_testkit::http::h2::run(super::PATIENCE, work)
+    }
+}
+
+/// A test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Any body, its errors as text.
@@ -48,6 +57,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// A connection to it.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.addr).with_timeout(PATIENCE)
+    }
+
+    /// A connection with a receive buffer of `bytes`.
+    pub(crate) fn narrow_client(&self, bytes: usize) -> Client {
+        Client::connect_narrow(self.addr, bytes).with_timeout(PATIENCE)
+    }
+
     /// Lets the connections end, and counts when nothing can be added any more.
     pub(crate) fn counted(self) -> Arc<ServerCounters> {
         let counters = Arc::clone(&self.counters);
@@ -112,7 +131,8 @@ where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
-    run_service(options, threads, listener, Answering(Arc::new(service)))
+    let service = move |request| Box::pin(service(request)) as Answering;
+    run_service(options, threads, listener, Closure(Arc::new(service)))
 }
 
 /// Runs a service that is not a tower `Service`, on one thread.
@@ -163,30 +183,24 @@ where
     })
 }
 
-/// A closure as a service.
-struct Answering<F>(Arc<F>);
+/// An answer to come.
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-impl<F> Clone for Answering<F> {
-    fn clone(&self) -> Self {
-        Answering(Arc::clone(&self.0))
-    }
-}
+/// A closure as a service, of one type: the engine is compiled once, not for each test.
+#[derive(Clone)]
+struct Closure(Arc<dyn Fn(Request<RequestBody>) -> Answering + Send + Sync>);
 
-impl<F, A> Service<Request<RequestBody>> for Answering<F>
-where
-    F: Fn(Request<RequestBody>) -> A,
-    A: Future<Output = Answer> + Send + 'static,
-{
+impl Service<Request<RequestBody>> for Closure {
     type Response = Response<AnyBody>;
     type Error = String;
-    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), String>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        Box::pin((self.0)(request))
+    fn call(&mut self, request: Request<RequestBody>) -> Answering {
+        (self.0)(request)
     }
 }
 
@@ -201,7 +215,7 @@ pub(crate) fn respond(content: Content, method: &Method, headers: &HeaderMap) ->
 }
 
 /// A body of these frames, without a known length; an error ends it.
-pub(crate) fn frames(frames: impl IntoIterator<Item = Result<&'static str, &'static str>>) -> AnyBody {
+pub(crate) fn body_of(frames: impl IntoIterator<Item = Result<&'static str, &'static str>>) -> AnyBody {
     Frames(frames.into_iter().collect::<Vec<_>>().into_iter()).boxed_unsync()
 }
 
@@ -220,50 +234,6 @@ impl Body for Frames {
             Err(error) => Err(error.to_owned()),
         }))
     }
-}
-
-/// Runs `test`, which is called `name`, in a process of its own: for what a process has but once.
-#[track_caller]
-pub(crate) fn alone(name: &str, test: impl FnOnce()) {
-    const MARK: &str = "OUTFLOW_TEST_ALONE";
-    if std::env::var_os(MARK).is_some() {
-        return test();
-    }
-    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-    let ran = command.args([name, "--exact", "--nocapture"]).env(MARK, "1").output().expect("a process");
-    let said = String::from_utf8_lossy(&ran.stdout);
-    assert!(said.contains("1 passed"), "{name}: {said}\n{}", String::from_utf8_lossy(&ran.stderr));
-}
-
-/// This process's memory in use, in bytes (proc(5), `VmRSS`).
-pub(crate) fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    resident.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-}
-
-/// `len` bytes without a period, another row for another seed.
-pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
-
-/// Fails without printing megabytes.
-#[track_caller]
-pub(crate) fn assert_same(got: &[u8], want: &[u8], what: &str) {
-    if got == want {
-        return;
-    }
-    let at = got.iter().zip(want).position(|(a, b)| a != b).unwrap_or(got.len().min(want.len()));
-    panic!("{what}: {} bytes, wanted {}; they differ from byte {at} on", got.len(), want.len());
 }
 
 /// A lock that a failed test does not spoil for the message of the failure.

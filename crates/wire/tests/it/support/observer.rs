@@ -1,5 +1,6 @@
-//! An observer that writes down what it is told.
+//! An observer that records its notifications.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,13 +21,18 @@ pub(crate) enum Event {
 
 pub(crate) struct Watcher(Sender<(Event, Option<Ending>)>, Arc<Mutex<Option<BodyMap>>>);
 
-/// What a [`Watcher`] was told, and is told from now on.
-pub(crate) struct Events(Receiver<(Event, Option<Ending>)>, Arc<Mutex<Option<BodyMap>>>);
+/// What a [`Watcher`] is notified of.
+pub(crate) struct Events {
+    receiver: Receiver<(Event, Option<Ending>)>,
+    map: Arc<Mutex<Option<BodyMap>>>,
+    /// What [`Events::so_far`] has handed out already.
+    seen: RefCell<Vec<(Event, Option<Ending>)>>,
+}
 
 pub(crate) fn watcher() -> (Watcher, Events) {
     let (sender, receiver) = channel();
     let map = Arc::default();
-    (Watcher(sender, Arc::clone(&map)), Events(receiver, map))
+    (Watcher(sender, Arc::clone(&map)), Events { receiver, map, seen: RefCell::default() })
 }
 
 impl Watcher {
@@ -74,16 +80,19 @@ impl Events {
 
     #[track_caller]
     fn next_with_ending(&self) -> Option<(Event, Option<Ending>)> {
-        match self.0.recv_timeout(PATIENCE) {
+        match self.receiver.recv_timeout(PATIENCE) {
             Ok(told) => Some(told),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("nothing was told for {PATIENCE:?}"),
         }
     }
 
-    /// What has been told so far, without waiting.
+    /// What has come since the last call, without waiting.
     pub(crate) fn so_far(&self) -> Vec<Event> {
-        self.0.try_iter().map(|(event, _)| event).collect()
+        let new: Vec<_> = self.receiver.try_iter().collect();
+        let events = new.iter().map(|(event, _)| event.clone()).collect();
+        self.seen.borrow_mut().extend(new);
+        events
     }
 
     /// The body's map and the ending, when all has been told.
@@ -92,7 +101,7 @@ impl Events {
         let (mut map, mut ending) = (None, None);
         while let Some((event, with)) = self.next_with_ending() {
             if let Event::Started(_) = event {
-                map = self.1.lock().unwrap_or_else(PoisonError::into_inner).take();
+                map = self.map.lock().unwrap_or_else(PoisonError::into_inner).take();
             }
             ending = ending.or(with);
         }
@@ -111,7 +120,8 @@ impl Events {
     pub(crate) fn end(self, total: u64) -> (Event, Ending) {
         let mut all = Vec::new();
         let mut ending = None;
-        while let Some((event, with)) = self.next_with_ending() {
+        let seen = self.seen.take();
+        for (event, with) in seen.into_iter().chain(std::iter::from_fn(|| self.next_with_ending())) {
             all.push(event);
             ending = ending.or(with);
         }
