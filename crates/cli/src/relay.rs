@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use outflow_relay::flow::Limits;
-use outflow_relay::{self as relay, Address, Listener, Policy, ProxyVersion, Relay};
+use outflow_relay::flow::FlowTimeouts;
+use outflow_relay::{
+    BalancePolicy, ProxyVersion, Relay, RelayAddress, RelayAddressError, RelayListener, RelayOptions,
+};
 
 use crate::args::duration;
 use crate::failure::Failure;
@@ -24,13 +26,13 @@ const OWN_DESCRIPTOR_PAIRS: usize = 16;
 /// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RelayArgs {
-    /// Address to listen on: host:port, with port 0 for a free one, or unix:/path
+    /// RelayAddress to listen on: host:port, with port 0 for a free one, or unix:/path
     #[arg(value_name = "LISTEN")]
-    listen: Address,
+    listen: RelayAddress,
 
     /// Targets: host:port or unix:/path
     #[arg(value_name = "TARGET", required = true, value_parser = target)]
-    targets: Vec<Address>,
+    targets: Vec<RelayAddress>,
 
     /// How the target of the next client is chosen
     #[arg(long, value_name = "POLICY", default_value = "round-robin")]
@@ -98,8 +100,8 @@ enum ProxyVersionArg {
     V2,
 }
 
-fn target(text: &str) -> Result<Address, relay::BadAddress> {
-    text.parse().and_then(Address::for_target)
+fn target(text: &str) -> Result<RelayAddress, RelayAddressError> {
+    text.parse().and_then(RelayAddress::for_target)
 }
 
 fn non_zero(text: &str) -> Result<Duration, String> {
@@ -126,10 +128,10 @@ fn serve(options: &RelayArgs) -> anyhow::Result<()> {
     let or_none = |time: Duration| (!time.is_zero()).then_some(time);
     let relay = Relay::new(
         options.targets.clone(),
-        relay::Options {
+        RelayOptions {
             policy: match options.policy {
-                PolicyArg::RoundRobin => Policy::RoundRobin,
-                PolicyArg::LeastConnections => Policy::LeastConnections,
+                PolicyArg::RoundRobin => BalancePolicy::RoundRobin,
+                PolicyArg::LeastConnections => BalancePolicy::LeastConnections,
             },
             max_connections,
             max_per_target: options.max_per_target.map_or(usize::MAX, |n| n as usize),
@@ -139,7 +141,7 @@ fn serve(options: &RelayArgs) -> anyhow::Result<()> {
                 ProxyVersionArg::V1 => ProxyVersion::V1,
                 ProxyVersionArg::V2 => ProxyVersion::V2,
             }),
-            limits: Limits {
+            timeouts: FlowTimeouts {
                 idle: or_none(options.idle_timeout),
                 half_closed: or_none(options.half_closed_timeout),
             },
@@ -189,20 +191,20 @@ fn runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Opens the listening socket and returns its address, whose port the kernel may have chosen.
-fn open(listen: &Address) -> anyhow::Result<(Listener, Box<dyn fmt::Display>)> {
+fn open(listen: &RelayAddress) -> anyhow::Result<(RelayListener, Box<dyn fmt::Display>)> {
     match listen {
-        Address::Tcp(text) => {
+        RelayAddress::Tcp(text) => {
             let listen: ListenAddress = text.parse().map_err(anyhow::Error::msg)?;
             let listener = listen.open(&FLAGS)?;
             let address = listener.local_addr().context("the listening socket has no address")?;
             Ok((listener.into(), Box::new(address)))
         }
-        Address::Unix(path) => Ok((open_unix(path)?, Box::new(listen.clone()))),
+        RelayAddress::Unix(path) => Ok((open_unix(path)?, Box::new(listen.clone()))),
     }
 }
 
-fn open_unix(path: &Path) -> anyhow::Result<Listener> {
-    Listener::unix(path).map_err(|error| {
+fn open_unix(path: &Path) -> anyhow::Result<RelayListener> {
+    RelayListener::unix(path).map_err(|error| {
         let what_to_do = match error.kind() {
             io::ErrorKind::AddrInUse => "another program already listens there; choose another path",
             io::ErrorKind::AlreadyExists => {

@@ -1,4 +1,4 @@
-//! Taking clients, by TCP or on a socket in the file system.
+//! Sockets that accept clients: TCP, or Unix sockets in the file system.
 
 use std::fs;
 use std::io;
@@ -10,30 +10,30 @@ use std::task::{Context, Poll, ready};
 use outflow_net::proxy_header::ConnectionAddresses;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::flow::Socket;
+use crate::flow::FlowSocket;
 
 /// A listening socket.
-pub struct Listener(Kind<std::net::TcpListener, StdUnixListener>);
+pub struct RelayListener(ListenerKind<std::net::TcpListener, StdUnixListener>);
 
-enum Kind<T, U> {
+enum ListenerKind<T, U> {
     Tcp(T),
     Unix(U, SocketFile),
 }
 
-impl From<std::net::TcpListener> for Listener {
-    fn from(listener: std::net::TcpListener) -> Listener {
-        Listener(Kind::Tcp(listener))
+impl From<std::net::TcpListener> for RelayListener {
+    fn from(listener: std::net::TcpListener) -> RelayListener {
+        RelayListener(ListenerKind::Tcp(listener))
     }
 }
 
-impl Listener {
-    /// Listens on a Unix socket. One that a program left behind when it ended is replaced; this one is removed when the
-    /// listener is dropped.
+impl RelayListener {
+    /// Listens on a Unix socket. Replaces a socket that a program has left behind, and removes its
+    /// own on drop.
     ///
     /// # Errors
-    /// `AddrInUse` when somebody listens there, `AlreadyExists` when the path is something else than a socket, and what
-    /// bind(2) says.
-    pub fn unix(path: &Path) -> io::Result<Listener> {
+    /// `AddrInUse` if another program listens there, `AlreadyExists` if the path is not a socket,
+    /// and errors of bind(2).
+    pub fn unix(path: &Path) -> io::Result<RelayListener> {
         let listener = match StdUnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 remove_stale(path, error)?;
@@ -42,23 +42,24 @@ impl Listener {
             bound => bound?,
         };
         let file = SocketFile::at(path)?;
-        Ok(Listener(Kind::Unix(listener, file)))
+        Ok(RelayListener(ListenerKind::Unix(listener, file)))
     }
 }
 
-/// Removes a socket that nobody listens on; otherwise says `in_use`, or what is there.
+/// Removes a socket on which no program listens; otherwise returns `in_use`, or that there is a
+/// file.
 fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     match StdUnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // Somebody, even if it has no time for us now.
+        // A program listens, even if its queue is full.
         _ => Err(in_use),
     }
 }
 
-/// The socket's name, as long as it is ours.
+/// The name of our socket, removed on drop.
 struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
@@ -66,7 +67,7 @@ struct SocketFile {
 
 impl SocketFile {
     fn at(path: &Path) -> io::Result<SocketFile> {
-        // Also from another folder it is removed.
+        // Absolute, so that a change of the working directory does no harm.
         let path = std::path::absolute(path)?;
         let id = id_of(&path)?;
         Ok(SocketFile { path, id })
@@ -80,47 +81,47 @@ fn id_of(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have replaced it in the meantime.
+        // Another program may have replaced it in the meantime.
         if id_of(&self.path).is_ok_and(|id| id == self.id) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The same within a runtime.
-pub(crate) struct Door(Kind<TcpListener, UnixListener>);
+/// A [`RelayListener`] that is registered with a runtime.
+pub(crate) struct AsyncListener(ListenerKind<TcpListener, UnixListener>);
 
 /// A client that was accepted.
-pub(crate) struct Arrival {
-    pub(crate) socket: Socket,
-    /// Nothing for one on a Unix socket.
+pub(crate) struct AcceptedClient {
+    pub(crate) socket: FlowSocket,
+    /// `None` for a client on a Unix socket.
     pub(crate) addresses: Option<ConnectionAddresses>,
 }
 
-impl Door {
-    pub(crate) fn open(listener: Listener) -> io::Result<Door> {
-        Ok(Door(match listener.0 {
-            Kind::Tcp(listener) => {
+impl AsyncListener {
+    pub(crate) fn open(listener: RelayListener) -> io::Result<AsyncListener> {
+        Ok(AsyncListener(match listener.0 {
+            ListenerKind::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
-                Kind::Tcp(TcpListener::from_std(listener)?)
+                ListenerKind::Tcp(TcpListener::from_std(listener)?)
             }
-            Kind::Unix(listener, file) => {
+            ListenerKind::Unix(listener, file) => {
                 listener.set_nonblocking(true)?;
-                Kind::Unix(UnixListener::from_std(listener)?, file)
+                ListenerKind::Unix(UnixListener::from_std(listener)?, file)
             }
         }))
     }
 
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedClient>> {
         Poll::Ready(Ok(match &self.0 {
-            Kind::Tcp(listener) => {
+            ListenerKind::Tcp(listener) => {
                 let (stream, client) = ready!(listener.poll_accept(cx))?;
                 let addresses = ConnectionAddresses { client, server: stream.local_addr()? };
-                Arrival { socket: stream.into(), addresses: Some(addresses) }
+                AcceptedClient { socket: stream.into(), addresses: Some(addresses) }
             }
-            Kind::Unix(listener, _) => {
+            ListenerKind::Unix(listener, _) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                Arrival { socket: stream.into(), addresses: None }
+                AcceptedClient { socket: stream.into(), addresses: None }
             }
         }))
     }
@@ -131,22 +132,22 @@ mod tests {
     use super::*;
 
     fn failure(path: &Path) -> io::ErrorKind {
-        Listener::unix(path).err().expect("an error").kind()
+        RelayListener::unix(path).err().expect("an error").kind()
     }
 
     #[test]
     fn a_socket_is_removed_with_its_listener_and_replaced_only_if_nobody_listens() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("socket");
-        let listener = Listener::unix(&path).expect("a listener");
+        let listener = RelayListener::unix(&path).expect("a listener");
         assert_eq!(failure(&path), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists());
-        // As a program leaves it that is killed.
+        // What a program that is killed leaves behind.
         drop(StdUnixListener::bind(&path).expect("bound"));
         assert!(path.exists());
-        let listener = Listener::unix(&path).expect("a listener");
-        // Somebody else's by now.
+        let listener = RelayListener::unix(&path).expect("a listener");
+        // Another program has replaced the socket.
         fs::remove_file(&path).expect("removed");
         let other = StdUnixListener::bind(&path).expect("bound");
         drop(listener);

@@ -1,146 +1,162 @@
-//! Who is next, who is full, who has failed lately.
+//! Which target is next, which is full, which has failed recently; and the health checks that find
+//! out in advance.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::address::Address;
+use crate::address::{RelayAddress, TargetConnectError};
+use crate::options::BalancePolicy;
 
-/// How long a target is left out after its first failure. Each further one in a row doubles it, up to [`LAST_REST`].
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LAST_REST: Duration = Duration::from_secs(60);
+/// How long a target rests after its first failure. Each further failure in a row doubles it, up to
+/// [`MAX_REST`].
+const MIN_REST: Duration = Duration::from_secs(1);
+const MAX_REST: Duration = Duration::from_secs(60);
 
-/// How a target is chosen among those that are neither full nor left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// One after the other.
-    RoundRobin,
-    /// The one with the fewest clients; among several, one after the other.
-    LeastConnections,
-}
-
-/// All targets, and what is known of them.
+/// All targets and their states.
 pub(crate) struct Targets {
-    addresses: Vec<Address>,
-    policy: Policy,
+    addresses: Vec<RelayAddress>,
+    policy: BalancePolicy,
     max_per_target: usize,
-    known: Mutex<Known>,
+    table: Mutex<TargetTable>,
 }
 
-struct Known {
-    /// Who is looked at first the next time.
+struct TargetTable {
+    /// Index of the target that the next search begins with.
     next: usize,
-    targets: Vec<Target>,
+    states: Vec<TargetState>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Target {
+struct TargetState {
     clients: usize,
-    /// In a row.
+    /// Failures in a row.
     failures: u32,
-    /// Left out until then, if it has failed the last time.
-    out_until: Option<Instant>,
+    /// The end of its rest, if its last connection failed.
+    rests_until: Option<Instant>,
 }
 
-impl Target {
-    fn is_out(&self, now: Instant) -> bool {
-        self.out_until.is_some_and(|until| now < until)
+impl TargetState {
+    fn is_resting(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
     }
 }
 
 impl Targets {
-    pub(crate) fn new(addresses: Vec<Address>, policy: Policy, max_per_target: usize) -> Targets {
-        let targets = vec![Target::default(); addresses.len()];
-        let known = Mutex::new(Known { next: 0, targets });
-        Targets { addresses, policy, max_per_target: max_per_target.max(1), known }
+    pub(crate) fn new(addresses: Vec<RelayAddress>, policy: BalancePolicy, max_per_target: usize) -> Targets {
+        let states = vec![TargetState::default(); addresses.len()];
+        let table = Mutex::new(TargetTable { next: 0, states });
+        Targets { addresses, policy, max_per_target: max_per_target.max(1), table }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// The target for the next client, who has tried those in `tried` in vain. When all that are left are left out,
-    /// the one whose time is up first is tried all the same: a refusal would be certain. `None`: all are full, or tried.
-    pub(crate) fn choose(self: &Arc<Targets>, tried: &[usize]) -> Option<Lease> {
+    /// Chooses a target for a client that has failed to connect to those in `tried`. If all others
+    /// are resting, the one whose rest ends first is tried all the same: otherwise the client would
+    /// certainly be refused. `None`: every target is full, or tried.
+    pub(crate) fn choose(self: &Arc<Targets>, tried: &[usize]) -> Option<TargetLease> {
         let now = Instant::now();
-        let mut known = self.known();
-        let count = known.targets.len();
-        let in_turn = (0..count).map(|step| (known.next + step) % count);
+        let mut table = self.table.lock();
+        let count = table.states.len();
+        let in_turn = (0..count).map(|step| (table.next + step) % count);
         let free =
-            in_turn.filter(|&at| known.targets[at].clients < self.max_per_target && !tried.contains(&at));
+            in_turn.filter(|&at| table.states[at].clients < self.max_per_target && !tried.contains(&at));
         let chosen = free.min_by_key(|&at| {
-            let target = &known.targets[at];
-            let out = target.out_until.filter(|_| target.is_out(now));
-            // Nobody is left out before anybody who is. The first of equals is taken.
-            (out, if self.policy == Policy::LeastConnections { target.clients } else { 0 })
+            let state = &table.states[at];
+            let rest = state.rests_until.filter(|_| state.is_resting(now));
+            // `None` comes before any rest. Among equals the first is taken.
+            (rest, if self.policy == BalancePolicy::LeastConnections { state.clients } else { 0 })
         })?;
-        known.next = (chosen + 1) % count;
-        known.targets[chosen].clients += 1;
-        Some(Lease { targets: Arc::clone(self), at: chosen })
+        table.next = (chosen + 1) % count;
+        table.states[chosen].clients += 1;
+        Some(TargetLease { targets: Arc::clone(self), index: chosen })
     }
 
-    /// A target has accepted.
-    pub(crate) fn succeeded(&self, at: usize) {
+    /// Records that a target accepted a connection.
+    pub(crate) fn succeeded(&self, index: usize) {
         let before = {
-            let target = &mut self.known().targets[at];
-            target.failures = 0;
-            target.out_until.take()
+            let state = &mut self.table.lock().states[index];
+            state.failures = 0;
+            state.rests_until.take()
         };
         if before.is_some() {
-            tracing::info!(to = %self.addresses[at], "a target is back");
+            tracing::info!(to = %self.addresses[index], "a target accepts connections again");
         }
     }
 
-    /// A target has not; it is left out for a while, which is `at_least` so long.
-    pub(crate) fn failed(&self, at: usize, at_least: Duration, why: &str) {
+    /// Records that a target did not accept, and lets it rest for `min_rest` or longer.
+    pub(crate) fn failed(&self, index: usize, min_rest: Duration, why: &str) {
         let now = Instant::now();
-        let (rest, again) = {
-            let target = &mut self.known().targets[at];
-            let again = target.is_out(now);
-            // Whoever was on the way already when it was left out says nothing new.
-            if !again {
-                target.failures = target.failures.saturating_add(1);
+        let (rest, was_resting) = {
+            let state = &mut self.table.lock().states[index];
+            let was_resting = state.is_resting(now);
+            // Clients that were connecting when the rest began report the same failure.
+            if !was_resting {
+                state.failures = state.failures.saturating_add(1);
             }
-            let doubled = FIRST_REST.saturating_mul(1 << (target.failures - 1).min(16)).min(LAST_REST);
-            let rest = doubled.max(at_least);
-            if !again || at_least > Duration::ZERO {
-                target.out_until = Some(now + rest);
+            let doubled = MIN_REST.saturating_mul(1 << (state.failures - 1).min(16)).min(MAX_REST);
+            let rest = doubled.max(min_rest);
+            if !was_resting || min_rest > Duration::ZERO {
+                state.rests_until = Some(now + rest);
             }
-            (rest, again)
+            (rest, was_resting)
         };
-        let address = &self.addresses[at];
-        if again {
-            tracing::debug!(to = %address, why, "a target has failed again");
+        let address = &self.addresses[index];
+        if was_resting {
+            tracing::debug!(to = %address, why, "a target failed again");
         } else {
-            tracing::warn!(to = %address, why, seconds = rest.as_secs(), "a target has failed, and is left out");
+            tracing::warn!(to = %address, why, seconds = rest.as_secs(), "a target failed and gets no clients for a while");
         }
     }
 }
 
-/// One client's place at a target. Free again when it is dropped.
-pub(crate) struct Lease {
+/// Connects to every target again and again, if there is an interval, until the result is dropped.
+pub(crate) fn spawn_health_checks(
+    targets: &Arc<Targets>,
+    interval: Option<Duration>,
+    connect_timeout: Duration,
+) -> JoinSet<()> {
+    let mut checks = JoinSet::new();
+    if let Some(interval) = interval {
+        for index in 0..targets.addresses.len() {
+            checks.spawn(check_health(Arc::clone(targets), index, interval, connect_timeout));
+        }
+    }
+    checks
+}
+
+async fn check_health(targets: Arc<Targets>, index: usize, interval: Duration, connect_timeout: Duration) {
+    loop {
+        match targets.addresses[index].connect_within(connect_timeout).await {
+            Ok(_) => targets.succeeded(index),
+            // Rests until the next check is over, so that no client has to find out.
+            Err(TargetConnectError::Target(why)) => targets.failed(index, interval + connect_timeout, &why),
+            Err(TargetConnectError::Local(error)) => tracing::debug!(%error, "a target could not be checked"),
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// One client's share of a target, given back on drop.
+pub(crate) struct TargetLease {
     targets: Arc<Targets>,
-    at: usize,
+    index: usize,
 }
 
-impl Lease {
+impl TargetLease {
     pub(crate) fn index(&self) -> usize {
-        self.at
+        self.index
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.targets.addresses[self.at]
+    pub(crate) fn address(&self) -> &RelayAddress {
+        &self.targets.addresses[self.index]
     }
 }
 
-impl Drop for Lease {
+impl Drop for TargetLease {
     fn drop(&mut self) {
-        self.targets.known().targets[self.at].clients -= 1;
+        self.targets.table.lock().states[self.index].clients -= 1;
     }
 }
 
@@ -148,18 +164,18 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    fn targets(count: u16, policy: Policy, most: usize) -> Arc<Targets> {
-        let addresses = (1..=count).map(|port| Address::Tcp(format!("127.0.0.1:{port}"))).collect();
-        Arc::new(Targets::new(addresses, policy, most))
+    fn targets(count: u16, policy: BalancePolicy, max: usize) -> Arc<Targets> {
+        let addresses = (1..=count).map(|port| RelayAddress::Tcp(format!("127.0.0.1:{port}"))).collect();
+        Arc::new(Targets::new(addresses, policy, max))
     }
 
-    fn choose(targets: &Arc<Targets>) -> Lease {
+    fn choose(targets: &Arc<Targets>) -> TargetLease {
         targets.choose(&[]).expect("a target")
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_after_the_other() {
-        let targets = targets(3, Policy::RoundRobin, usize::MAX);
+        let targets = targets(3, BalancePolicy::RoundRobin, usize::MAX);
         let order: Vec<usize> = (0..7).map(|_| choose(&targets).index()).collect();
         assert_eq!(order, [0, 1, 2, 0, 1, 2, 0]);
         targets.failed(2, Duration::ZERO, "a test");
@@ -169,9 +185,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_one_with_the_fewest_clients() {
-        let targets = targets(3, Policy::LeastConnections, usize::MAX);
-        let mut leases: Vec<Lease> = (0..6).map(|_| choose(&targets)).collect();
-        let before: Vec<usize> = leases.iter().map(Lease::index).collect();
+        let targets = targets(3, BalancePolicy::LeastConnections, usize::MAX);
+        let mut leases: Vec<TargetLease> = (0..6).map(|_| choose(&targets)).collect();
+        let before: Vec<usize> = leases.iter().map(TargetLease::index).collect();
         assert_eq!(before, [0, 1, 2, 0, 1, 2]);
         leases.retain(|lease| lease.index() != 1);
         assert_eq!([choose(&targets).index(), choose(&targets).index()], [1, 1]);
@@ -179,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_full_or_tried_is_not_chosen() {
-        let targets = targets(2, Policy::RoundRobin, 1);
+        let targets = targets(2, BalancePolicy::RoundRobin, 1);
         let first = choose(&targets);
         assert!(targets.choose(&[1]).is_none());
         let second = choose(&targets);
@@ -191,11 +207,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_leave_a_target_out_for_longer_and_longer() {
-        let targets = targets(2, Policy::RoundRobin, usize::MAX);
+        let targets = targets(2, BalancePolicy::RoundRobin, usize::MAX);
         let is_out = || [choose(&targets).index(), choose(&targets).index()] == [1, 1];
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             targets.failed(0, Duration::ZERO, "a test");
-            // A hundred clients who failed at the same time are one failure.
+            // A hundred clients that fail at the same time are one failure.
             (0..100).for_each(|_| targets.failed(0, Duration::ZERO, "a test"));
             tokio::time::advance(Duration::from_millis(seconds * 1000 - 1)).await;
             assert!(is_out(), "{seconds}");
@@ -210,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn when_all_are_left_out_the_first_to_come_back_is_tried() {
-        let targets = targets(3, Policy::RoundRobin, usize::MAX);
+        let targets = targets(3, BalancePolicy::RoundRobin, usize::MAX);
         for (at, seconds) in [(0, 30), (1, 10), (2, 20)] {
             targets.failed(at, Duration::from_secs(seconds), "a test");
         }

@@ -26,7 +26,7 @@ impl Ends for outflow_wire::ServerHandle {
     }
 }
 
-impl Ends for outflow_relay::Handle {
+impl Ends for outflow_relay::RelayHandle {
     fn drain(&self, limit: Duration) {
         self.drain(limit);
     }

@@ -1,39 +1,39 @@
-//! Bytes, by the path that they took. A flow that copies where it should splice works as well, only dearer: so this
-//! is counted, shown and tested.
+//! Bytes by the path that they took. A flow that copies where it should splice looks the same from
+//! outside and costs several times as much, so the paths are counted, logged and tested.
 
 use std::ops::{Add, Sub};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How much has been handed to a socket.
+/// Bytes that were handed to a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub struct ByteCounts {
     /// Moved by the kernel, through a pipe.
     pub spliced: u64,
     /// Read into memory and written from there.
     pub copied: u64,
 }
 
-impl Bytes {
-    /// By either path.
+impl ByteCounts {
+    /// Bytes on both paths.
     #[must_use]
-    pub fn all(self) -> u64 {
+    pub fn total(self) -> u64 {
         self.spliced + self.copied
     }
 }
 
-impl Add for Bytes {
-    type Output = Bytes;
+impl Add for ByteCounts {
+    type Output = ByteCounts;
 
-    fn add(self, other: Bytes) -> Bytes {
-        Bytes { spliced: self.spliced + other.spliced, copied: self.copied + other.copied }
+    fn add(self, other: ByteCounts) -> ByteCounts {
+        ByteCounts { spliced: self.spliced + other.spliced, copied: self.copied + other.copied }
     }
 }
 
-impl Sub for Bytes {
-    type Output = Bytes;
+impl Sub for ByteCounts {
+    type Output = ByteCounts;
 
-    fn sub(self, other: Bytes) -> Bytes {
-        Bytes {
+    fn sub(self, other: ByteCounts) -> ByteCounts {
+        ByteCounts {
             spliced: self.spliced.saturating_sub(other.spliced),
             copied: self.copied.saturating_sub(other.copied),
         }
@@ -42,31 +42,32 @@ impl Sub for Bytes {
 
 /// Running totals of all flows that share them.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct FlowCounters {
     spliced: AtomicU64,
     copied: AtomicU64,
     unspliceable: AtomicU64,
     without_pipe: AtomicU64,
 }
 
-impl Counters {
-    /// What has flowed.
-    pub fn bytes(&self) -> Bytes {
-        Bytes { spliced: self.spliced.load(Relaxed), copied: self.copied.load(Relaxed) }
+impl FlowCounters {
+    /// Bytes that all flows have moved.
+    pub fn bytes(&self) -> ByteCounts {
+        ByteCounts { spliced: self.spliced.load(Relaxed), copied: self.copied.load(Relaxed) }
     }
 
-    /// Directions whose source the kernel would not splice (`EINVAL`): all of theirs is copied.
+    /// Directions that were copied to the end because the kernel would not splice their source
+    /// (`EINVAL`).
     pub fn unspliceable(&self) -> u64 {
         self.unspliceable.load(Relaxed)
     }
 
-    /// How often there was much to move, and no pipe to be had: that time it was copied.
+    /// How often a read was copied because no pipe was available.
     pub fn without_pipe(&self) -> u64 {
         self.without_pipe.load(Relaxed)
     }
 
-    pub(super) fn add(&self, bytes: Bytes) {
-        // A number that stays as it is need not be taken from another processor.
+    pub(super) fn add(&self, bytes: ByteCounts) {
+        // Adding 0 would still take the cache line from another processor.
         if bytes.spliced > 0 {
             self.spliced.fetch_add(bytes.spliced, Relaxed);
         }

@@ -1,4 +1,4 @@
-//! One way of a flow: read, write, and what is held in between.
+//! One direction of a flow: reads, writes, and what it holds in between.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,145 +10,144 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 
-use super::{Bytes, Counters, End, Side, Socket};
+use super::counters::{ByteCounts, FlowCounters};
+use super::socket::FlowSocket;
 
-/// What one read may copy.
+/// Bytes that one read may copy.
+///
+/// Bound: relay.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// A read of so much is a large one. After [`STREAK`] of them in a row, splicing begins; after as many small ones, it
-/// ends. Below, a second system call and a look at a pipe cost more than the copy.
-const LARGE: usize = 16 * 1024;
+/// The size from which a read is large. After [`STREAK`] large reads in a row a direction begins to
+/// splice, after as many small ones it ends that: for small reads a second system call and a pipe
+/// cost more than the copy.
+const LARGE_READ: usize = 16 * 1024;
 const STREAK: u8 = 2;
 
-/// What may be copied when splice(2) says that there is nothing (see [`Direction::splice`]).
+/// Bytes to read with recv(2) when splice(2) returns nothing (see [`Direction::splice`]).
 const PROBE_BYTES: usize = 4 * 1024;
 
-/// After so many bytes it is other tasks' turn.
+/// Bytes that a direction moves before it yields to other tasks.
+///
+/// Bound: relay.
 const TURN_BYTES: usize = 1024 * 1024;
 
 thread_local! {
-    /// Empty whenever a direction returns: it is the thread's, not the direction's.
+    /// Holds no bytes when a direction returns, so all directions of a thread share it.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; COPY_BYTES].into_boxed_slice());
 }
 
-/// Who failed.
-pub(super) enum Failure {
+/// Which of its two sockets failed.
+pub(super) enum DirectionError {
     Source(io::Error),
     Target(io::Error),
 }
 
-impl Failure {
-    pub(super) fn into_end(self, source: Side, target: Side) -> End {
-        match self {
-            Failure::Source(error) => End::Broken(source, error),
-            Failure::Target(error) => End::Broken(target, error),
-        }
-    }
-}
-
 /// Bytes from one socket to the other.
 pub(super) struct Direction {
-    state: State,
-    held: Held,
-    /// Whether the kernel moves the bytes, and how many reads in a row have spoken for the other way.
+    state: DirectionState,
+    pending: PendingBytes,
+    /// Whether the kernel moves the bytes.
     splices: bool,
+    /// How many reads in a row were better served by the other path.
     streak: u8,
     unspliceable: bool,
-    bytes: Bytes,
+    bytes: ByteCounts,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum DirectionState {
     Open,
-    /// The source has ended; what is held is still to be written.
+    /// The source has ended; pending bytes are still to be written.
     Ending,
-    /// The target was told.
+    /// The target has been shut down.
     Ended,
 }
 
-/// Read, and not yet written.
-enum Held {
-    Nothing,
-    /// What the target did not take at once, from here on.
+/// Bytes that were read and not yet written.
+enum PendingBytes {
+    None,
+    /// Bytes that the target did not take at once, and how many of them it has taken since.
     Copied(Box<[u8]>, usize),
     Piped(Pipe),
 }
 
-/// What a read has brought.
-enum Taken {
+/// Where a read has put how many bytes.
+enum ReadBytes {
     Piped(usize),
     /// In the thread's buffer.
     Copied(usize),
 }
 
 impl Direction {
-    /// One whose source said `head` before.
-    pub(super) fn after(head: &[u8]) -> Direction {
-        let held = if head.is_empty() { Held::Nothing } else { Held::Copied(head.into(), 0) };
+    /// A direction that writes `head` before the first byte of its source.
+    pub(super) fn starting_with(head: &[u8]) -> Direction {
+        let pending = if head.is_empty() { PendingBytes::None } else { PendingBytes::Copied(head.into(), 0) };
         Direction {
-            state: State::Open,
-            held,
+            state: DirectionState::Open,
+            pending,
             splices: false,
             streak: 0,
             unspliceable: false,
-            bytes: Bytes::default(),
+            bytes: ByteCounts::default(),
         }
     }
 
-    /// What it has handed to its target.
-    pub(super) fn bytes(&self) -> Bytes {
+    /// Bytes that it has handed to its target.
+    pub(super) fn bytes(&self) -> ByteCounts {
         self.bytes
     }
 
-    /// Moves what can be moved. Ready when the target has been told that the source has ended.
+    /// Moves as much as possible. Ready when the source has ended and the target has been shut
+    /// down.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Socket,
-        target: &mut Socket,
-        counters: &Counters,
-    ) -> Poll<Result<(), Failure>> {
-        let turn = self.bytes.all() + TURN_BYTES as u64;
-        while self.state != State::Ended {
-            // While something is held, only the target is waited for: the source may say what it likes.
-            ready!(self.poll_write(cx, target)).map_err(Failure::Target)?;
-            if self.state == State::Ending {
-                target.end().map_err(Failure::Target)?;
-                self.state = State::Ended;
-            } else if self.bytes.all() < turn {
+        source: &mut FlowSocket,
+        target: &mut FlowSocket,
+        counters: &FlowCounters,
+    ) -> Poll<Result<(), DirectionError>> {
+        let turn = self.bytes.total() + TURN_BYTES as u64;
+        while self.state != DirectionState::Ended {
+            // Backpressure: while bytes are pending, the source is not read.
+            ready!(self.poll_write(cx, target)).map_err(DirectionError::Target)?;
+            if self.state == DirectionState::Ending {
+                target.shut_down_write().map_err(DirectionError::Target)?;
+                self.state = DirectionState::Ended;
+            } else if self.bytes.total() < turn {
                 let read = self.poll_read(cx, source, target, counters);
                 if read.is_pending() {
-                    // An empty pipe is of more use to others.
-                    self.held = Held::Nothing;
+                    // Gives the empty pipe back to the pool.
+                    self.pending = PendingBytes::None;
                 }
                 ready!(read)?;
             } else {
-                self.held = Held::Nothing;
+                self.pending = PendingBytes::None;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
-        self.held = Held::Nothing;
+        self.pending = PendingBytes::None;
         Poll::Ready(Ok(()))
     }
 
-    /// Writes all that is held.
-    fn poll_write(&mut self, cx: &mut Context<'_>, target: &mut Socket) -> Poll<io::Result<()>> {
+    /// Writes all pending bytes.
+    fn poll_write(&mut self, cx: &mut Context<'_>, target: &mut FlowSocket) -> Poll<io::Result<()>> {
         loop {
-            match &mut self.held {
-                Held::Nothing => return Poll::Ready(Ok(())),
-                Held::Copied(bytes, from) => {
+            match &mut self.pending {
+                PendingBytes::None => return Poll::Ready(Ok(())),
+                PendingBytes::Copied(bytes, from) => {
                     let n = ready!(target.poll_write(cx, &bytes[*from..]))?;
                     *from += n;
                     self.bytes.copied += n as u64;
                     if *from == bytes.len() {
-                        self.held = Held::Nothing;
+                        self.pending = PendingBytes::None;
                     }
                 }
-                // Kept for the next read, which may follow at once.
-                Held::Piped(pipe) if pipe.is_empty() => return Poll::Ready(Ok(())),
-                Held::Piped(pipe) => {
-                    // Never with `MORE`: nobody knows whether there is more.
+                // Keeps the pipe for the next read, which may follow at once.
+                PendingBytes::Piped(pipe) if pipe.is_empty() => return Poll::Ready(Ok(())),
+                PendingBytes::Piped(pipe) => {
+                    // Never with `MORE`: whether more bytes follow is unknown.
                     let drain = || pipe.drain(target.as_fd(), false);
                     let n = ready!(target.poll_write_with(cx, drain))?;
                     self.bytes.spliced += n as u64;
@@ -157,47 +156,47 @@ impl Direction {
         }
     }
 
-    /// Reads once. What is copied is written at once, as far as the target takes it.
+    /// Reads once. Copied bytes are written at once, as far as the target takes them.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Socket,
-        target: &mut Socket,
-        counters: &Counters,
-    ) -> Poll<Result<(), Failure>> {
+        source: &mut FlowSocket,
+        target: &mut FlowSocket,
+        counters: &FlowCounters,
+    ) -> Poll<Result<(), DirectionError>> {
         BUFFER.with_borrow_mut(|buffer| {
             let pipe = if self.splices { ready!(self.poll_pipe(cx, source, counters))? } else { None };
             let taken = match pipe {
                 Some(mut pipe) => {
                     let taken = self.splice(cx, source, &mut pipe, &mut buffer[..PROBE_BYTES], counters);
-                    self.held = Held::Piped(pipe);
+                    self.pending = PendingBytes::Piped(pipe);
                     ready!(taken)
                 }
-                None => ready!(source.poll_read(cx, buffer)).map(Taken::Copied),
+                None => ready!(source.poll_read(cx, buffer)).map(ReadBytes::Copied),
             };
-            match taken.map_err(Failure::Source)? {
-                Taken::Copied(0) => self.state = State::Ending,
-                Taken::Copied(n) => {
-                    self.learn(n);
-                    self.copy(cx, target, &buffer[..n]).map_err(Failure::Target)?;
+            match taken.map_err(DirectionError::Source)? {
+                ReadBytes::Copied(0) => self.state = DirectionState::Ending,
+                ReadBytes::Copied(n) => {
+                    self.choose_path(n);
+                    self.copy(cx, target, &buffer[..n]).map_err(DirectionError::Target)?;
                 }
-                Taken::Piped(n) => self.learn(n),
+                ReadBytes::Piped(n) => self.choose_path(n),
             }
             Poll::Ready(Ok(()))
         })
     }
 
-    /// A pipe, once there is something to put into it; none if none can be had.
+    /// A pipe, once the source has bytes for it; `None` if the pool has none.
     fn poll_pipe(
         &mut self,
         cx: &mut Context<'_>,
-        source: &Socket,
-        counters: &Counters,
-    ) -> Poll<Result<Option<Pipe>, Failure>> {
-        if let Held::Piped(pipe) = std::mem::replace(&mut self.held, Held::Nothing) {
+        source: &FlowSocket,
+        counters: &FlowCounters,
+    ) -> Poll<Result<Option<Pipe>, DirectionError>> {
+        if let PendingBytes::Piped(pipe) = std::mem::replace(&mut self.pending, PendingBytes::None) {
             return Poll::Ready(Ok(Some(pipe)));
         }
-        ready!(source.poll_readable(cx)).map_err(Failure::Source)?;
+        ready!(source.poll_readable(cx)).map_err(DirectionError::Source)?;
         let pipe = Pipe::borrow();
         if pipe.is_none() {
             counters.add_without_pipe();
@@ -205,22 +204,22 @@ impl Direction {
         Poll::Ready(Ok(pipe))
     }
 
-    /// Fills an empty pipe, so that `EAGAIN` can mean one thing only: the socket has nothing that can be spliced. It
-    /// may still have what can be read, behind a byte of urgent data. So whenever splice(2) brings nothing, recv(2) has
-    /// the last word, about the end as well.
+    /// Fills an empty pipe. It is empty so that `EAGAIN` has one meaning: the socket has nothing to
+    /// splice. There may still be bytes to read behind a byte of urgent data, so when splice(2)
+    /// returns nothing, recv(2) decides, about the end of the stream as well.
     fn splice(
         &mut self,
         cx: &mut Context<'_>,
-        source: &Socket,
+        source: &FlowSocket,
         pipe: &mut Pipe,
         probe: &mut [u8],
-        counters: &Counters,
-    ) -> Poll<io::Result<Taken>> {
+        counters: &FlowCounters,
+    ) -> Poll<io::Result<ReadBytes>> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         source.poll_read_with(cx, || {
             match pipe.fill(|into| rustix::pipe::splice(source, None, into, None, PIPE_BYTES, flags)) {
                 Ok(0) | Err(Errno::AGAIN) => {}
-                Ok(n) => return Ok(Taken::Piped(n)),
+                Ok(n) => return Ok(ReadBytes::Piped(n)),
                 Err(Errno::INVAL) => {
                     self.unspliceable = true;
                     self.splices = false;
@@ -229,12 +228,12 @@ impl Direction {
                 Err(errno) => return Err(errno.into()),
             }
             let (n, _) = rustix::net::recv(source, &mut *probe, RecvFlags::DONTWAIT)?;
-            Ok(Taken::Copied(n))
+            Ok(ReadBytes::Copied(n))
         })
     }
 
-    /// Writes what was read, as far as the target takes it; the rest is held in as much memory as it needs.
-    fn copy(&mut self, cx: &mut Context<'_>, target: &mut Socket, bytes: &[u8]) -> io::Result<()> {
+    /// Writes what was read, as far as the target takes it, and keeps the rest.
+    fn copy(&mut self, cx: &mut Context<'_>, target: &mut FlowSocket, bytes: &[u8]) -> io::Result<()> {
         let mut written = 0;
         while let Poll::Ready(n) = target.poll_write(cx, &bytes[written..])? {
             written += n;
@@ -243,13 +242,13 @@ impl Direction {
                 return Ok(());
             }
         }
-        self.held = Held::Copied(bytes[written..].into(), 0);
+        self.pending = PendingBytes::Copied(bytes[written..].into(), 0);
         Ok(())
     }
 
-    /// Chooses the path of the next read by how much this one has brought.
-    fn learn(&mut self, n: usize) {
-        if (n >= LARGE) == self.splices || self.unspliceable {
+    /// Chooses the path of the next read by the size of this one.
+    fn choose_path(&mut self, n: usize) {
+        if (n >= LARGE_READ) == self.splices || self.unspliceable {
             self.streak = 0;
             return;
         }

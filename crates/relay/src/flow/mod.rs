@@ -1,16 +1,19 @@
-//! Two sockets, and the bytes that flow between them: by the kernel where that pays, by copying where it does not.
+//! Two sockets, and the bytes that flow between them: through the kernel where that pays, by
+//! copying where it does not.
 //!
 //! ```text
-//! socket      TCP or Unix: readiness, reads, writes, the end of a side
-//! direction   one way: read, write, and what is held in between
+//! socket      TCP or Unix: readiness, reads, writes, the end of a direction
+//! direction   one direction: reads, writes, and what it holds in between
 //! counters    bytes by the path that they took
 //! ```
 //!
-//! Each direction begins by copying, which is the faster way for a message here and there, and goes over to splice(2)
-//! when there is much to read. A pair of sockets that waits owns neither buffer nor pipe.
+//! Each direction begins by copying, which is faster for an occasional message, and changes to
+//! splice(2) when there is much to read. A pair of sockets that waits holds neither buffer nor
+//! pipe.
 //!
-//! A stream that was cut never looks whole: whatever ends a flow but the end of both sides ends it with a reset
-//! (RST) on TCP. So does dropping the future. On a Unix socket there is no such thing: its peer sees the end.
+//! A stream that broke never looks complete: unless both sides ended, a flow ends with a reset
+//! (RST) of both TCP sockets, also when its future is dropped. A Unix socket knows no reset; its
+//! peer sees the end of the stream.
 
 mod counters;
 mod direction;
@@ -24,151 +27,163 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-pub use self::counters::{Bytes, Counters};
-use self::direction::Direction;
-pub use self::socket::Socket;
+pub use self::counters::{ByteCounts, FlowCounters};
+use self::direction::{Direction, DirectionError};
+pub use self::socket::FlowSocket;
 
-/// As long as nobody can mean it: the clock of a flow that may be silent for ever.
-const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+/// Stands for no timeout, so that a flow without one needs no special case.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// How long a flow may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Without a byte in either direction. `None`: for ever.
+pub struct FlowTimeouts {
+    /// Without a byte in either direction. `None`: no limit. 1 hour.
     pub idle: Option<Duration>,
-    /// The same, once one side has ended. `None`: as long as before.
+    /// The same, once one side has ended. `None`: as `idle`. 5 minutes.
     pub half_closed: Option<Duration>,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { idle: Some(Duration::from_secs(3_600)), half_closed: Some(Duration::from_secs(300)) }
+impl Default for FlowTimeouts {
+    fn default() -> FlowTimeouts {
+        FlowTimeouts { idle: Some(Duration::from_secs(3_600)), half_closed: Some(Duration::from_secs(300)) }
     }
 }
 
 /// One of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum FlowSide {
     /// The first.
     Left,
     /// The second.
     Right,
 }
 
-/// How a flow came to its end.
+/// Why a flow has ended.
 #[derive(Debug)]
-pub enum End {
-    /// Both sides have ended, and all that they said has been handed on.
+pub enum FlowEnd {
+    /// Both sides have ended, and all bytes have been passed on.
     Complete,
-    /// Nothing moved for as long as the limits allow. Both sockets were reset.
+    /// No byte moved for the time of [`FlowTimeouts`]. Both sockets were reset.
     Idle,
-    /// This side's socket failed. Both were reset.
-    Broken(Side, io::Error),
+    /// The socket of this side failed. Both were reset.
+    Broken(FlowSide, io::Error),
 }
 
-/// What has flowed, and how it ended.
+/// What a flow has moved, and why it ended.
 #[derive(Debug)]
-pub struct Flowed {
+pub struct FlowOutcome {
     /// From left to right.
-    pub up: Bytes,
+    pub up: ByteCounts,
     /// From right to left.
-    pub down: Bytes,
-    /// Why no more.
-    pub end: End,
+    pub down: ByteCounts,
+    /// Why it ended.
+    pub end: FlowEnd,
 }
 
-/// Lets bytes flow both ways until both sides have ended. `head` is what was read from the left socket before: it
-/// reaches the right one first.
+/// Moves bytes both ways until both sides have ended. `head` goes to the right socket first: bytes
+/// that were read from the left one before, or a PROXY header.
 ///
 /// Must be called within a tokio runtime that has I/O and time.
-pub async fn flow(left: Socket, right: Socket, head: &[u8], limits: &Limits, counters: &Counters) -> Flowed {
+pub async fn flow(
+    left: FlowSocket,
+    right: FlowSocket,
+    head: &[u8],
+    timeouts: &FlowTimeouts,
+    counters: &FlowCounters,
+) -> FlowOutcome {
     left.no_delay();
     right.no_delay();
-    let mut pair = Pair {
+    let mut pair = SocketPair {
         sockets: [left, right],
-        up: Direction::after(head),
-        down: Direction::after(&[]),
+        up: Direction::starting_with(head),
+        down: Direction::starting_with(&[]),
         counters,
         is_complete: false,
     };
-    let mut patience = Patience { limits, moved: Instant::now(), half_closed: false };
-    let mut clock = pin!(tokio::time::sleep_until(patience.deadline()));
-    let end = poll_fn(|cx| match pair.poll(cx, &mut patience) {
+    let mut timer = IdleTimer { timeouts, moved: Instant::now(), half_closed: false };
+    let mut sleep = pin!(tokio::time::sleep_until(timer.deadline()));
+    let end = poll_fn(|cx| match pair.poll(cx, &mut timer) {
         Poll::Ready(end) => Poll::Ready(end),
-        Poll::Pending => patience.poll_lost(cx, clock.as_mut()).map(|()| End::Idle),
+        Poll::Pending => timer.poll_expired(cx, sleep.as_mut()).map(|()| FlowEnd::Idle),
     })
     .await;
-    pair.is_complete = matches!(end, End::Complete);
-    Flowed { up: pair.up.bytes(), down: pair.down.bytes(), end }
+    pair.is_complete = matches!(end, FlowEnd::Complete);
+    FlowOutcome { up: pair.up.bytes(), down: pair.down.bytes(), end }
 }
 
-/// Both sockets. Dropped before both sides have ended, it resets them.
-struct Pair<'a> {
-    sockets: [Socket; 2],
+/// Both sockets. Resets them if it is dropped before both sides have ended.
+struct SocketPair<'a> {
+    sockets: [FlowSocket; 2],
     up: Direction,
     down: Direction,
-    counters: &'a Counters,
+    counters: &'a FlowCounters,
     is_complete: bool,
 }
 
-impl Pair<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>, patience: &mut Patience<'_>) -> Poll<End> {
+impl SocketPair<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut IdleTimer<'_>) -> Poll<FlowEnd> {
         let before = self.up.bytes() + self.down.bytes();
         let [left, right] = &mut self.sockets;
         let up = self.up.poll(cx, left, right, self.counters);
-        // Also if the other direction has failed: what lies in the sockets already may be why, such as the answer of
-        // a server that did not want to read to the end.
+        // Even if the other direction has failed: the sockets may hold the reason, such as the
+        // response of a server that did not want to read the whole request.
         let down = self.down.poll(cx, right, left, self.counters);
         let moved = self.up.bytes() + self.down.bytes() - before;
         self.counters.add(moved);
         let half_closed = up.is_ready() || down.is_ready();
-        if moved.all() > 0 || half_closed != patience.half_closed {
-            patience.moved = Instant::now();
-            patience.half_closed = half_closed;
+        if moved.total() > 0 || half_closed != timer.half_closed {
+            timer.moved = Instant::now();
+            timer.half_closed = half_closed;
         }
         match (up, down) {
-            (Poll::Ready(Err(failure)), _) => Poll::Ready(failure.into_end(Side::Left, Side::Right)),
-            (_, Poll::Ready(Err(failure))) => Poll::Ready(failure.into_end(Side::Right, Side::Left)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Complete),
+            (Poll::Ready(Err(error)), _) => Poll::Ready(broken(error, FlowSide::Left, FlowSide::Right)),
+            (_, Poll::Ready(Err(error))) => Poll::Ready(broken(error, FlowSide::Right, FlowSide::Left)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(FlowEnd::Complete),
             _ => Poll::Pending,
         }
     }
 }
 
-impl Drop for Pair<'_> {
+fn broken(error: DirectionError, source: FlowSide, target: FlowSide) -> FlowEnd {
+    match error {
+        DirectionError::Source(error) => FlowEnd::Broken(source, error),
+        DirectionError::Target(error) => FlowEnd::Broken(target, error),
+    }
+}
+
+impl Drop for SocketPair<'_> {
     fn drop(&mut self) {
         if !self.is_complete {
-            self.sockets.iter().for_each(Socket::reset_when_dropped);
+            self.sockets.iter().for_each(FlowSocket::reset_when_dropped);
         }
     }
 }
 
-/// Since when nothing has moved. Bytes only note the time: the clock is set again when it rings, so that a busy flow
-/// never touches it.
-struct Patience<'a> {
-    limits: &'a Limits,
+/// When bytes last moved. Moving bytes only notes the time; the sleep is reset when it expires, so
+/// that a busy flow never touches the timer wheel.
+struct IdleTimer<'a> {
+    timeouts: &'a FlowTimeouts,
     moved: Instant,
     half_closed: bool,
 }
 
-impl Patience<'_> {
+impl IdleTimer<'_> {
     fn deadline(&self) -> Instant {
-        let half_closed = self.limits.half_closed.filter(|_| self.half_closed);
-        self.moved + half_closed.or(self.limits.idle).unwrap_or(FOR_EVER).min(FOR_EVER)
+        let half_closed = self.timeouts.half_closed.filter(|_| self.half_closed);
+        self.moved + half_closed.or(self.timeouts.idle).unwrap_or(FOREVER).min(FOREVER)
     }
 
-    /// Ready when it is lost.
-    fn poll_lost(&self, cx: &mut Context<'_>, mut clock: Pin<&mut Sleep>) -> Poll<()> {
+    fn poll_expired(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
         let deadline = self.deadline();
-        // A side that has ended may leave less time than there was.
-        if deadline < clock.deadline() {
-            clock.as_mut().reset(deadline);
+        // The end of a side may bring the deadline forward.
+        if deadline < sleep.deadline() {
+            sleep.as_mut().reset(deadline);
         }
-        while clock.as_mut().poll(cx).is_ready() {
+        while sleep.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
-            clock.as_mut().reset(deadline);
+            sleep.as_mut().reset(deadline);
         }
         Poll::Pending
     }
@@ -182,11 +197,11 @@ mod tests {
     async fn a_flow_that_waits_is_small() {
         let pair = || async {
             let (one, other) = tokio::net::UnixStream::pair().expect("a pair");
-            (Socket::from(one), Socket::from(other))
+            (FlowSocket::from(one), FlowSocket::from(other))
         };
         let ((left, _), (right, _)) = (pair().await, pair().await);
-        let (limits, counters) = (Limits::default(), Counters::default());
-        let size = size_of_val(&flow(left, right, &[], &limits, &counters));
+        let (timeouts, counters) = (FlowTimeouts::default(), FlowCounters::default());
+        let size = size_of_val(&flow(left, right, &[], &timeouts, &counters));
         assert!(size <= 768, "{size} bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! A stream socket, TCP or Unix, as a flow sees it.
+//! A stream socket, TCP or Unix.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,138 +10,140 @@ use rustix::net::{Shutdown, sockopt};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// How often a socket that is called ready may turn out not to be, one time right after the other. Tokio never
-/// forgets that a side is closed; should the kernel ever say that of one that is open, waiting for it would spin.
-const FALSE_ALARMS: u32 = 16;
+/// How many times in a row a socket that tokio reports as ready may not be. Tokio keeps reporting a
+/// side that has closed as ready; should the kernel ever say so of an open one, the loop would
+/// spin.
+const MAX_FALSE_READY: u32 = 16;
 
 /// One end of a flow.
 #[derive(Debug)]
-pub struct Socket(Kind);
+pub struct FlowSocket(SocketKind);
 
 #[derive(Debug)]
-enum Kind {
+enum SocketKind {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Socket {
-        Socket(Kind::Tcp(stream))
+impl From<TcpStream> for FlowSocket {
+    fn from(stream: TcpStream) -> FlowSocket {
+        FlowSocket(SocketKind::Tcp(stream))
     }
 }
 
-impl From<UnixStream> for Socket {
-    fn from(stream: UnixStream) -> Socket {
-        Socket(Kind::Unix(stream))
+impl From<UnixStream> for FlowSocket {
+    fn from(stream: UnixStream) -> FlowSocket {
+        FlowSocket(SocketKind::Unix(stream))
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for FlowSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
-            Kind::Tcp(stream) => stream.as_fd(),
-            Kind::Unix(stream) => stream.as_fd(),
+            SocketKind::Tcp(stream) => stream.as_fd(),
+            SocketKind::Unix(stream) => stream.as_fd(),
         }
     }
 }
 
-impl Socket {
-    /// What is handed on must not wait for more (Nagle): whether there will be more only its sender knows.
+impl FlowSocket {
+    /// Turns off the delay of small packets (Nagle's algorithm): only the sender knows whether more
+    /// will follow.
     pub(super) fn no_delay(&self) {
-        if let Kind::Tcp(stream) = &self.0 {
-            // Without it the same bytes leave, only later.
+        if let SocketKind::Tcp(stream) = &self.0 {
+            // On failure the same bytes leave, only later.
             let _ = stream.set_nodelay(true);
         }
     }
 
-    /// Reads what there is; 0 is the end. After fewer bytes than there was room for, the socket is taken for empty
-    /// without another call.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(room);
+    /// Reads what has arrived; 0 is the end of the stream. After a read that does not fill the
+    /// buffer, tokio takes the socket for empty without another call.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
         match &mut self.0 {
-            Kind::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut room))?,
-            Kind::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, &mut room))?,
+            SocketKind::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buffer))?,
+            SocketKind::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buffer))?,
         }
-        Poll::Ready(Ok(room.filled().len()))
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Writes some of `bytes`, of which there is at least one.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = match &mut self.0 {
-            Kind::Tcp(stream) => ready!(Pin::new(stream).poll_write(cx, bytes))?,
-            Kind::Unix(stream) => ready!(Pin::new(stream).poll_write(cx, bytes))?,
+            SocketKind::Tcp(stream) => ready!(Pin::new(stream).poll_write(cx, bytes))?,
+            SocketKind::Unix(stream) => ready!(Pin::new(stream).poll_write(cx, bytes))?,
         };
         Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) })
     }
 
-    /// Ready when there seems to be something to read, or the end.
+    /// Ready when there may be bytes to read, or the end of the stream.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
-            Kind::Tcp(stream) => stream.poll_read_ready(cx),
-            Kind::Unix(stream) => stream.poll_read_ready(cx),
+            SocketKind::Tcp(stream) => stream.poll_read_ready(cx),
+            SocketKind::Unix(stream) => stream.poll_read_ready(cx),
         }
     }
 
-    /// Runs a call that reads; it says `WouldBlock` only if the socket is empty.
+    /// Runs a system call that reads. It may return `WouldBlock` only if the socket is empty.
     pub(super) fn poll_read_with<R>(
         &self,
         cx: &mut Context<'_>,
         mut call: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        for _ in 0..FALSE_ALARMS {
+        for _ in 0..MAX_FALSE_READY {
             ready!(self.poll_readable(cx))?;
             match self.try_io(Interest::READABLE, &mut call) {
-                Err(error) if again(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 result => return Poll::Ready(result),
             }
         }
-        Poll::Ready(Err(false_alarm()))
+        Poll::Ready(Err(falsely_ready()))
     }
 
-    /// Runs a call that writes; it says `WouldBlock` only if the socket is full.
+    /// Runs a system call that writes. It may return `WouldBlock` only if the socket is full.
     pub(super) fn poll_write_with<R>(
         &self,
         cx: &mut Context<'_>,
         mut call: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        for _ in 0..FALSE_ALARMS {
+        for _ in 0..MAX_FALSE_READY {
             ready!(match &self.0 {
-                Kind::Tcp(stream) => stream.poll_write_ready(cx),
-                Kind::Unix(stream) => stream.poll_write_ready(cx),
+                SocketKind::Tcp(stream) => stream.poll_write_ready(cx),
+                SocketKind::Unix(stream) => stream.poll_write_ready(cx),
             })?;
             match self.try_io(Interest::WRITABLE, &mut call) {
-                Err(error) if again(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 result => return Poll::Ready(result),
             }
         }
-        Poll::Ready(Err(false_alarm()))
+        Poll::Ready(Err(falsely_ready()))
     }
 
     fn try_io<R>(&self, interest: Interest, call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         match &self.0 {
-            Kind::Tcp(stream) => stream.try_io(interest, call),
-            Kind::Unix(stream) => stream.try_io(interest, call),
+            SocketKind::Tcp(stream) => stream.try_io(interest, call),
+            SocketKind::Unix(stream) => stream.try_io(interest, call),
         }
     }
 
-    /// Says that nothing more will come.
-    pub(super) fn end(&self) -> io::Result<()> {
+    /// Ends the direction of writing (FIN).
+    pub(super) fn shut_down_write(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(self, Shutdown::Write)?)
     }
 
-    /// When it is dropped, what is queued is thrown away and an RST leaves.
+    /// Makes dropping the socket discard what is queued and send an RST.
     pub(crate) fn reset_when_dropped(&self) {
-        if let Kind::Tcp(stream) = &self.0 {
-            // Fails for a socket that is not connected any more, whose peer knows that already.
+        if let SocketKind::Tcp(stream) = &self.0 {
+            // Fails for a socket that is no longer connected, whose peer knows already.
             let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
         }
     }
 }
 
-fn again(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-fn false_alarm() -> io::Error {
-    io::Error::other("the socket is called ready again and again, and is not")
+fn falsely_ready() -> io::Error {
+    io::Error::other("the socket is reported as ready again and again, and is not")
 }

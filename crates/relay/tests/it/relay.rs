@@ -1,12 +1,15 @@
-//! Relays: who gets which client, what is said to targets, and what happens when somebody is not there.
+//! Relays: which target gets which client, PROXY headers, limits, and what happens when a target
+//! fails.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outflow_relay::flow::{Counters, Limits};
-use outflow_relay::{Address, Handle, Listener, Options, Policy, ProxyVersion, Relay};
+use outflow_relay::flow::{FlowCounters, FlowTimeouts};
+use outflow_relay::{
+    BalancePolicy, ProxyVersion, Relay, RelayAddress, RelayHandle, RelayListener, RelayOptions,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -18,21 +21,21 @@ const MIB: usize = 1024 * 1024;
 
 struct Running {
     address: SocketAddr,
-    handle: Handle,
-    counters: Arc<Counters>,
+    handle: RelayHandle,
+    counters: Arc<FlowCounters>,
     running: JoinHandle<std::io::Result<()>>,
 }
 
-fn run(targets: &[Address], options: Options) -> Running {
+fn run(targets: &[RelayAddress], options: RelayOptions) -> Running {
     run_on("127.0.0.1:0", targets, options)
 }
 
-fn run_on(address: &str, targets: &[Address], options: Options) -> Running {
+fn run_on(address: &str, targets: &[RelayAddress], options: RelayOptions) -> Running {
     let listener = std::net::TcpListener::bind(address).unwrap();
     let address = listener.local_addr().unwrap();
     let relay = Relay::new(targets.to_vec(), options).unwrap();
     let (handle, counters) = (relay.handle(), relay.counters());
-    Running { address, handle, counters, running: tokio::spawn(relay.run([Listener::from(listener)])) }
+    Running { address, handle, counters, running: tokio::spawn(relay.run([RelayListener::from(listener)])) }
 }
 
 impl Running {
@@ -41,22 +44,22 @@ impl Running {
     }
 }
 
-async fn target() -> (TcpListener, Address) {
+async fn target() -> (TcpListener, RelayAddress) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = address_of(&listener);
     (listener, address)
 }
 
-fn address_of(listener: &TcpListener) -> Address {
+fn address_of(listener: &TcpListener) -> RelayAddress {
     listener.local_addr().unwrap().to_string().parse().unwrap()
 }
 
-fn unix(path: &Path) -> Address {
+fn unix(path: &Path) -> RelayAddress {
     format!("unix:{}", path.display()).parse().unwrap()
 }
 
-/// An address at which nobody listens, and nobody else can.
-fn refusing() -> (std::net::TcpListener, Address) {
+/// An address that refuses connections, and that no other program can take.
+fn refusing() -> (std::net::TcpListener, RelayAddress) {
     // Bound and not listening: std has no such socket, so this one is shut down again.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -64,7 +67,7 @@ fn refusing() -> (std::net::TcpListener, Address) {
     (listener, address.to_string().parse().unwrap())
 }
 
-/// A target that says its letter to everybody and then ends.
+/// A target that sends its letter to each client and then ends.
 fn speaking(listener: TcpListener, letter: u8) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
@@ -78,13 +81,13 @@ fn speaking(listener: TcpListener, letter: u8) -> JoinHandle<()> {
     })
 }
 
-/// The letter that a new client hears.
+/// The letter that a new client receives.
 async fn letter(relay: &Running) -> char {
     let mut client = relay.connect().await;
-    let mut heard = Vec::new();
-    client.read_to_end(&mut heard).await.unwrap();
-    assert_eq!(heard.len(), 1);
-    heard[0].into()
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received.len(), 1);
+    received[0].into()
 }
 
 async fn letters(relay: &Running, count: usize) -> String {
@@ -98,7 +101,7 @@ async fn letters(relay: &Running, count: usize) -> String {
 #[tokio::test]
 async fn bytes_come_over_both_ways_by_the_kernel() {
     let (listener, address) = target().await;
-    let relay = run(&[address], Options::default());
+    let relay = run(&[address], RelayOptions::default());
     let far = tokio::spawn(async move {
         let (reading, mut writing) = listener.accept().await.unwrap().0.into_split();
         tokio::join!(read(reading, 1, 30 * MIB, 500_000), async {
@@ -113,7 +116,7 @@ async fn bytes_come_over_both_ways_by_the_kernel() {
     });
     far.await.unwrap();
     let bytes = relay.counters.bytes();
-    assert_eq!(bytes.all(), 50 * MIB as u64);
+    assert_eq!(bytes.total(), 50 * MIB as u64);
     assert!(bytes.spliced > bytes.copied * 4, "{bytes:?}");
 }
 
@@ -122,9 +125,9 @@ async fn unix_sockets_are_listened_on_and_connected_to() {
     let folder = tempfile::tempdir().unwrap();
     let (near, far) = (folder.path().join("near"), folder.path().join("far"));
     let listener = UnixListener::bind(&far).unwrap();
-    let relay = Relay::new(vec![unix(&far)], Options::default()).unwrap();
+    let relay = Relay::new(vec![unix(&far)], RelayOptions::default()).unwrap();
     let handle = relay.handle();
-    let running = tokio::spawn(relay.run([Listener::unix(&near).unwrap()]));
+    let running = tokio::spawn(relay.run([RelayListener::unix(&near).unwrap()]));
     let mut client = UnixStream::connect(&near).await.unwrap();
     let (mut target, _) = listener.accept().await.unwrap();
     client.write_all(b"hello").await.unwrap();
@@ -141,11 +144,12 @@ async fn unix_sockets_are_listened_on_and_connected_to() {
 async fn clients_go_to_targets_in_turn_or_to_those_with_the_fewest() {
     let ((one, a), (other, b)) = (target().await, target().await);
     let _targets = (speaking(one, b'a'), speaking(other, b'b'));
-    let relay = run(&[a, b], Options::default());
+    let relay = run(&[a, b], RelayOptions::default());
     assert_eq!(letters(&relay, 5).await, "ababa");
 
     let ((one, a), (other, b)) = (target().await, target().await);
-    let relay = run(&[a, b], Options { policy: Policy::LeastConnections, ..Options::default() });
+    let relay =
+        run(&[a, b], RelayOptions { policy: BalancePolicy::LeastConnections, ..RelayOptions::default() });
     let mut held = Vec::new();
     for listener in [&one, &other, &one, &other] {
         let client = relay.connect().await;
@@ -158,11 +162,11 @@ async fn whoever_refuses_is_passed_over() {
     let (_held, gone) = refusing();
     let (listener, there) = target().await;
     let _target = speaking(listener, b'b');
-    let relay = run(&[gone, "unix:/no/such/socket".parse().unwrap(), there], Options::default());
+    let relay = run(&[gone, "unix:/no/such/socket".parse().unwrap(), there], RelayOptions::default());
     assert_eq!(letters(&relay, 6).await, "bbbbbb");
 }
 
-/// The kernel answers nobody whose turn in a full queue has not come.
+/// The kernel does not answer a client for which a listening socket has no room in its queue.
 #[tokio::test(start_paused = true)]
 async fn whoever_does_not_answer_is_passed_over_in_time() {
     let hanging =
@@ -179,11 +183,11 @@ async fn whoever_does_not_answer_is_passed_over_in_time() {
     }
     let (listener, there) = target().await;
     let _target = speaking(listener, b'b');
-    let relay = run(&[address.to_string().parse().unwrap(), there], Options::default());
+    let relay = run(&[address.to_string().parse().unwrap(), there], RelayOptions::default());
     let begin = Instant::now();
     assert_eq!(letter(&relay).await, 'b');
     assert!((5..=6).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
-    // The second one need not wait any more.
+    // The second client does not wait.
     assert_eq!(letter(&relay).await, 'b');
     assert!(begin.elapsed().as_secs() <= 6);
 }
@@ -191,7 +195,7 @@ async fn whoever_does_not_answer_is_passed_over_in_time() {
 #[tokio::test]
 async fn a_client_for_whom_there_is_nobody_is_reset() {
     let (_held, gone) = refusing();
-    let relay = run(&[gone], Options::default());
+    let relay = run(&[gone], RelayOptions::default());
     is_reset(relay.connect().await.read(&mut [0]).await);
 }
 
@@ -202,20 +206,21 @@ async fn a_target_that_comes_back_is_found_by_time_or_by_a_check() {
         let (other, b) = target().await;
         let here = first.local_addr().unwrap();
         let (first, _other) = (speaking(first, b'a'), speaking(other, b'b'));
-        let relay = run(&[a, b], Options { health_interval, ..Options::default() });
+        let relay = run(&[a, b], RelayOptions { health_interval, ..RelayOptions::default() });
         assert_eq!(letters(&relay, 4).await, "abab");
         first.abort();
         let _ = first.await;
         if health_interval.is_some() {
-            // The check finds out, and from then on no client has to.
+            // Paused time: long enough for a check to find out, so that no client has to.
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         assert_eq!(letters(&relay, 4).await, "bbbb");
         let again = speaking(TcpListener::bind(here).await.unwrap(), b'A');
-        // Longer than the first rest, and than a check takes; shorter than what a failed check leaves out for.
+        // Longer than the first rest and than a check takes, shorter than the rest after a failed
+        // check.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        let heard = letters(&relay, 4).await;
-        assert!(["AbAb", "bAbA"].contains(&&*heard), "{heard} {health_interval:?}");
+        let received = letters(&relay, 4).await;
+        assert!(["AbAb", "bAbA"].contains(&&*received), "{received} {health_interval:?}");
         again.abort();
         relay.handle.stop();
         relay.running.await.unwrap().unwrap();
@@ -226,13 +231,13 @@ async fn a_target_that_comes_back_is_found_by_time_or_by_a_check() {
 async fn targets_are_told_who_the_client_is() {
     for (listen, family) in [("127.0.0.1:0", "TCP4"), ("[::1]:0", "TCP6")] {
         let (listener, address) = target().await;
-        let options = Options { proxy_protocol: Some(ProxyVersion::V1), ..Options::default() };
+        let options = RelayOptions { proxy_protocol: Some(ProxyVersion::V1), ..RelayOptions::default() };
         let relay = run_on(listen, &[address], options);
         let mut client = relay.connect().await;
         let (mut target, _) = listener.accept().await.unwrap();
         let (from, to) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let want = format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port());
-        // Before the client has said a word.
+        // Before the client sends a byte.
         let mut got = vec![0; want.len()];
         target.read_exact(&mut got).await.unwrap();
         assert_eq!(String::from_utf8(got).unwrap(), want);
@@ -243,7 +248,8 @@ async fn targets_are_told_who_the_client_is() {
         assert_eq!(got, b"hello");
     }
     let (listener, address) = target().await;
-    let relay = run(&[address], Options { proxy_protocol: Some(ProxyVersion::V2), ..Options::default() });
+    let relay =
+        run(&[address], RelayOptions { proxy_protocol: Some(ProxyVersion::V2), ..RelayOptions::default() });
     let client = relay.connect().await;
     let (mut target, _) = listener.accept().await.unwrap();
     let mut got = [0; 28];
@@ -257,7 +263,7 @@ async fn targets_are_told_who_the_client_is() {
 #[tokio::test]
 async fn no_more_clients_than_allowed_are_there_and_the_next_one_waits() {
     let (listener, address) = target().await;
-    let relay = run(&[address], Options { max_connections: 2, ..Options::default() });
+    let relay = run(&[address], RelayOptions { max_connections: 2, ..RelayOptions::default() });
     let mut pairs = Vec::new();
     for _ in 0..2 {
         let client = relay.connect().await;
@@ -281,12 +287,12 @@ async fn no_more_clients_than_allowed_are_there_and_the_next_one_waits() {
 #[tokio::test]
 async fn no_target_has_more_clients_than_allowed() {
     let ((one, a), (other, b)) = (target().await, target().await);
-    let relay = run(&[a, b], Options { max_per_target: 1, ..Options::default() });
+    let relay = run(&[a, b], RelayOptions { max_per_target: 1, ..RelayOptions::default() });
     let first = (relay.connect().await, one.accept().await.unwrap());
     let _second = (relay.connect().await, other.accept().await.unwrap());
     is_reset(relay.connect().await.read(&mut [0]).await);
     drop(first);
-    // Its place is free once its end has come over.
+    // The target is free again once the relay has seen the end.
     loop {
         let client = relay.connect().await;
         tokio::select! {
@@ -299,7 +305,7 @@ async fn no_target_has_more_clients_than_allowed() {
 #[tokio::test]
 async fn draining_lets_clients_finish_and_takes_no_new_ones() {
     let (listener, address) = target().await;
-    let relay = run(&[address], Options::default());
+    let relay = run(&[address], RelayOptions::default());
     let mut client = relay.connect().await;
     let (mut target, _) = listener.accept().await.unwrap();
     relay.handle.drain(Duration::from_secs(600));
@@ -319,8 +325,8 @@ async fn draining_lets_clients_finish_and_takes_no_new_ones() {
 #[tokio::test(start_paused = true)]
 async fn who_does_not_finish_in_time_is_reset() {
     let (listener, address) = target().await;
-    let limits = Limits { idle: None, half_closed: None };
-    let relay = run(&[address], Options { limits, ..Options::default() });
+    let timeouts = FlowTimeouts { idle: None, half_closed: None };
+    let relay = run(&[address], RelayOptions { timeouts, ..RelayOptions::default() });
     let mut client = relay.connect().await;
     let (mut target, _) = listener.accept().await.unwrap();
     client.write_all(b"half").await.unwrap();

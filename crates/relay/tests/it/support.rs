@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use outflow_relay::flow::Socket;
+use outflow_relay::flow::FlowSocket;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
@@ -29,17 +29,18 @@ impl Random {
 }
 
 /// A stream of bytes that can be made again at the other end.
-pub(crate) struct Bytes {
+pub(crate) struct RepeatableBytes {
     block: Vec<u8>,
     at: usize,
 }
 
-impl Bytes {
-    pub(crate) fn new(seed: u64) -> Bytes {
+impl RepeatableBytes {
+    pub(crate) fn new(seed: u64) -> RepeatableBytes {
         let mut random = Random::new(seed);
-        // No multiple of what anybody reads or writes at a time: a piece in the wrong place never fits.
+        // No multiple of what anybody reads or writes at a time: a piece in the wrong place never
+        // fits.
         let block = (0..250_007).map(|_| random.next() as u8).collect();
-        Bytes { block, at: 0 }
+        RepeatableBytes { block, at: 0 }
     }
 
     /// The next bytes, at most so many.
@@ -53,7 +54,7 @@ impl Bytes {
 
 /// Writes `len` bytes in pieces of up to `piece`.
 pub(crate) async fn write(mut to: impl AsyncWrite + Unpin, seed: u64, len: usize, piece: usize) {
-    let (mut bytes, mut random, mut left) = (Bytes::new(seed), Random::new(seed + 1), len);
+    let (mut bytes, mut random, mut left) = (RepeatableBytes::new(seed), Random::new(seed + 1), len);
     while left > 0 {
         let part = bytes.next(random.size(piece).min(left));
         to.write_all(part).await.unwrap();
@@ -68,13 +69,13 @@ pub(crate) async fn read(from: impl AsyncRead + Unpin, seed: u64, len: usize, pi
     assert_eq!(n, len);
 }
 
-/// The same, up to wherever it ends, and how.
+/// The same, up to wherever the stream ends, and how it ended.
 pub(crate) async fn read_until(
     mut from: impl AsyncRead + Unpin,
     seed: u64,
     piece: usize,
 ) -> (usize, io::Result<()>) {
-    let (mut bytes, mut random, mut read) = (Bytes::new(seed), Random::new(seed + 2), 0);
+    let (mut bytes, mut random, mut read) = (RepeatableBytes::new(seed), Random::new(seed + 2), 0);
     let mut room = vec![0; piece];
     loop {
         let size = random.size(piece);
@@ -100,18 +101,18 @@ pub(crate) async fn tcp() -> (TcpStream, TcpStream) {
     (one.unwrap(), other.unwrap().0)
 }
 
-/// What a peer can do with its end, of whichever kind.
+/// A peer's end, TCP or Unix.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl Duplex for TcpStream {}
 impl Duplex for UnixStream {}
 
-/// A peer's end, and the one that flows.
-pub(crate) async fn end_of(kind: Kind) -> (Box<dyn Duplex>, Socket) {
+/// A peer's end, and the one to hand to the flow.
+pub(crate) async fn end_of(kind: SocketSort) -> (Box<dyn Duplex>, FlowSocket) {
     match kind {
-        Kind::Tcp | Kind::Narrow => {
+        SocketSort::Tcp | SocketSort::Narrow => {
             let (peer, own) = tcp().await;
-            if kind == Kind::Narrow {
+            if kind == SocketSort::Narrow {
                 for socket in [&peer, &own] {
                     rustix::net::sockopt::set_socket_recv_buffer_size(socket, 20_000).unwrap();
                     rustix::net::sockopt::set_socket_send_buffer_size(socket, 20_000).unwrap();
@@ -119,7 +120,7 @@ pub(crate) async fn end_of(kind: Kind) -> (Box<dyn Duplex>, Socket) {
             }
             (Box::new(peer), own.into())
         }
-        Kind::Unix => {
+        SocketSort::Unix => {
             let (peer, own) = UnixStream::pair().unwrap();
             (Box::new(peer), own.into())
         }
@@ -127,9 +128,9 @@ pub(crate) async fn end_of(kind: Kind) -> (Box<dyn Duplex>, Socket) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SocketSort {
     Tcp,
-    /// TCP with buffers so small that everybody has to wait.
+    /// TCP with buffers so small that both sides have to wait.
     Narrow,
     Unix,
 }

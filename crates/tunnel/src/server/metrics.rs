@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use outflow_relay::flow;
+use outflow_relay::flow::FlowCounters;
 
 /// Counts tunnels by what they travel in, refusals by status, and bytes.
 #[derive(Default)]
 pub(super) struct Tally {
     counts: Mutex<Counts>,
     /// Bytes of those that need no frames, by the path that they took.
-    pub(super) flows: flow::Counters,
+    pub(super) flows: FlowCounters,
 }
 
 /// None of the maps has more entries than there are words for.

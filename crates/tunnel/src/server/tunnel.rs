@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use outflow_relay::flow::{self, Socket, flow};
+use outflow_relay::flow::{FlowEnd, FlowSide, FlowSocket, FlowTimeouts, flow};
 use outflow_wire::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -148,15 +148,16 @@ async fn raw(shared: &Shared, leg: Upgraded, far: Far) -> (Totals, String) {
     };
     let Far { stream, record: _record, _place } = far;
     let idle = shared.settings.limits.idle;
-    let limits = flow::Limits { idle, half_closed: idle };
-    let flowed = flow(Socket::from(socket), Socket::from(stream), &early, &limits, &shared.tally.flows).await;
+    let limits = FlowTimeouts { idle, half_closed: idle };
+    let flowed =
+        flow(FlowSocket::from(socket), FlowSocket::from(stream), &early, &limits, &shared.tally.flows).await;
     let end = match flowed.end {
-        flow::End::Complete => "complete".to_owned(),
-        flow::End::Idle => "idle for too long".to_owned(),
-        flow::End::Broken(flow::Side::Left, error) => format!("the tunnel broke: {error}"),
-        flow::End::Broken(flow::Side::Right, error) => format!("the tunnelled connection broke: {error}"),
+        FlowEnd::Complete => "complete".to_owned(),
+        FlowEnd::Idle => "idle for too long".to_owned(),
+        FlowEnd::Broken(FlowSide::Left, error) => format!("the tunnel broke: {error}"),
+        FlowEnd::Broken(FlowSide::Right, error) => format!("the tunnelled connection broke: {error}"),
     };
-    (Totals { to_far: flowed.up.all(), from_far: flowed.down.all() }, end)
+    (Totals { to_far: flowed.up.total(), from_far: flowed.down.total() }, end)
 }
 
 /// Under a server that promises none; or the request has a body, which no tunnel begins with.
