@@ -26,7 +26,7 @@ const OWN_DESCRIPTOR_PAIRS: usize = 16;
 /// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RelayArgs {
-    /// RelayAddress to listen on: host:port, with port 0 for a free one, or unix:/path
+    /// Address to listen on: host:port, with port 0 for a free one, or unix:/path
     #[arg(value_name = "LISTEN")]
     listen: RelayAddress,
 

@@ -6,7 +6,8 @@
 //! public        which addresses lie in the public Internet
 //! ```
 //!
-//! A proxy tells the server behind it which client a connection belongs to; the server reads the same back:
+//! A proxy tells the server behind it which client a connection belongs to; the server reads the
+//! same back:
 //!
 //! ```
 //! use outflow_net::proxy_header::{self, ConnectionAddresses, ProxyVersion};

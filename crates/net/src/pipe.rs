@@ -1,9 +1,10 @@
 //! Pipes that are borrowed while there are bytes in them.
 //!
-//! The kernel moves bytes from one socket to another only through a pipe (splice(2)). A delivery that waits
-//! for its feed owns none. Each thread keeps a few spare ones, since a new one costs two system calls and a
-//! table for its pages. How many there are in the process is bounded: each takes two descriptors, and one
-//! whose client is slow holds up to [`PIPE_BYTES`] of the kernel's memory. Whoever gets none copies.
+//! The kernel moves bytes from one socket to another only through a pipe (splice(2)). A delivery
+//! that waits for its feed owns none. Each thread keeps a few spare ones, since a new one costs two
+//! system calls and a table for its pages. How many there are in the process is bounded: each takes
+//! two descriptors, and one whose client is slow holds up to [`PIPE_BYTES`] of the kernel's memory.
+//! Whoever gets none copies.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,12 +16,14 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::Resource;
 
-/// What a pipe is filled with at the most, and the size that is asked for. The kernel counts in pages, one for
-/// each piece of a packet: a pipe may take less than this, and never more, because nobody asks for more.
+/// What a pipe is filled with at the most, and the size that is asked for. The kernel counts in
+/// pages, one for each piece of a packet: a pipe may take less than this, and never more, because
+/// nobody asks for more.
 pub const PIPE_BYTES: usize = 1024 * 1024;
 
-/// A smaller pipe is of no use: copying is cheaper than splicing a packet or two at a time. Once a user without
-/// privileges has 64 MiB of pipes, further ones have 8 KiB (pipe(7), `pipe-user-pages-soft`).
+/// A smaller pipe is of no use: copying is cheaper than splicing a packet or two at a time. Once a
+/// user without privileges has 64 MiB of pipes, further ones have 8 KiB (pipe(7),
+/// `pipe-user-pages-soft`).
 const LEAST_BYTES: usize = 64 * 1024;
 
 /// Spare pipes that a thread keeps.
@@ -29,7 +32,8 @@ const SPARES: usize = 8;
 /// Pipes of the process at the most.
 const PIPES: u64 = 512;
 
-/// How many there may be: no more than an eighth of the descriptors, of which connections need most.
+/// How many there may be: no more than an eighth of the descriptors, of which connections need
+/// most.
 static ALLOWED: LazyLock<u64> = LazyLock::new(|| {
     let descriptors = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     PIPES.min(descriptors / 16)
@@ -115,12 +119,12 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Moves some of the bytes into a socket. With `more`, the kernel waits for the bytes that follow before
-    /// it sends a packet that is not full.
+    /// Moves some of the bytes into a socket. With `more`, the kernel waits for the bytes that
+    /// follow before it sends a packet that is not full.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket is full, `UnexpectedEof` when whoever filled the pipe moved less than was said, and
-    /// what splice(2) says.
+    /// `WouldBlock` when the socket is full, `UnexpectedEof` when whoever filled the pipe moved
+    /// less than was said, and what splice(2) says.
     pub fn drain(&mut self, socket: BorrowedFd<'_>, more: bool) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let mut flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
@@ -131,7 +135,8 @@ impl Pipe {
                 self.filled = self.filled.saturating_sub(n);
                 Ok(n)
             }
-            // Not the socket is to blame: there is less in the pipe than was said, and will be for ever.
+            // Not the socket is to blame: there is less in the pipe than was said, and will be for
+            // ever.
             Err(Errno::AGAIN) if ends.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(errno) => Err(errno.into()),
         }

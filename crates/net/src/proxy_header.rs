@@ -1,14 +1,16 @@
-//! The PROXY protocol, versions 1 and 2, read and written: a proxy sends a header in front of a connection, and names in
-//! it the client that the connection belongs to. By HAProxy's [`proxy-protocol.txt`][specification]; the numbers in
-//! comments are its sections.
+//! The PROXY protocol, versions 1 and 2, read and written: a proxy sends a header in front of a
+//! connection, and names in it the client that the connection belongs to. By HAProxy's
+//! [`proxy-protocol.txt`][specification]; the numbers in comments are its sections.
 //!
-//! [`parse`] takes a prefix of what a connection has delivered, allocates nothing, and never needs more than
-//! [`MAX_HEADER_BYTES`]. Reading from a socket is the caller's part, because the bytes behind the header must stay there.
+//! [`parse`] takes a prefix of what a connection has delivered, allocates nothing, and never needs
+//! more than [`MAX_HEADER_BYTES`]. Reading from a socket is the caller's part, because the bytes
+//! behind the header must stay there.
 //!
-//! Why not the crate `ppp` (2.3): it accepts what we reject, a port of `+1`, datagrams (`0x12`) and families without a
-//! transport (`0x10`), and rejects what 2.2 says to skip, a `LOCAL` header of an unknown family or without addresses. It
-//! has no bound below the 65,551 bytes that version 2 can announce, so that a peer could make us buffer as much. Each of
-//! these would need a check in front of it, and together they are the parser below.
+//! Why not the crate `ppp` (2.3): it accepts what we reject, a port of `+1`, datagrams (`0x12`) and
+//! families without a transport (`0x10`), and rejects what 2.2 says to skip, a `LOCAL` header of an
+//! unknown family or without addresses. It has no bound below the 65,551 bytes that version 2 can
+//! announce, so that a peer could make us buffer as much. Each of these would need a check in front
+//! of it, and together they are the parser below.
 //!
 //! [specification]: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 
@@ -22,8 +24,8 @@ const V1_MAX_BYTES: usize = 107;
 const V2_PREFIX_BYTES: usize = 16;
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Bytes of addresses and further fields (TLVs) in a header of version 2. Proxies send some hundred; the format allows
-/// 65,535.
+/// Bytes of addresses and further fields (TLVs) in a header of version 2. Proxies send some
+/// hundred; the format allows 65,535.
 ///
 /// Bound: connections.
 const V2_MAX_PAYLOAD: usize = 4096;
@@ -67,7 +69,8 @@ pub struct ConnectionAddresses {
 pub struct ProxyHeader {
     /// Bytes that the header takes; the client's first byte follows.
     pub len: usize,
-    /// `None` if the proxy speaks for itself (`LOCAL`), or does not know the client, or names a Unix socket.
+    /// `None` if the proxy speaks for itself (`LOCAL`), or does not know the client, or names a
+    /// Unix socket.
     pub addresses: Option<ConnectionAddresses>,
 }
 
@@ -91,7 +94,8 @@ impl std::fmt::Display for InvalidProxyHeader {
 
 impl std::error::Error for InvalidProxyHeader {}
 
-/// Reads the header at the front of `bytes`. `None` asks for more bytes; all of these belong to the header.
+/// Reads the header at the front of `bytes`. `None` asks for more bytes; all of these belong to the
+/// header.
 ///
 /// # Errors
 /// The bytes cannot become a valid header, or one longer than [`MAX_HEADER_BYTES`].
@@ -100,10 +104,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, InvalidProxyHeader> {
     if bytes.starts_with(signature) { parse_v2(bytes) } else { parse_v1(bytes) }.map_err(InvalidProxyHeader)
 }
 
-/// Writes a header. Without addresses (a client on a Unix socket) it says that the client is unknown.
+/// Writes a header. Without addresses (a client on a Unix socket) it says that the client is
+/// unknown.
 ///
-/// An IPv4 address that arrived on an IPv6 socket is written as IPv4; if only one of the two is IPv4, both are written as
-/// IPv6.
+/// An IPv4 address that arrived on an IPv6 socket is written as IPv4; if only one of the two is
+/// IPv4, both are written as IPv6.
 #[must_use]
 pub fn encode(version: ProxyVersion, addresses: Option<ConnectionAddresses>) -> Vec<u8> {
     let addresses = addresses.map(same_family);

@@ -44,7 +44,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Protocols' own (Teredo and others), documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         [0x3fff, second, ..] if second < 0x1000 => false,
-        // Everything else that is global unicast. Loopback, unique local, link-local, multicast are outside.
+        // Everything else that is global unicast. Loopback, unique local, link-local, multicast are
+        // outside.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }

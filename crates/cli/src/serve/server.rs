@@ -85,7 +85,7 @@ impl Served {
     fn into_service(
         self,
         settings: &Settings,
-        tunnel: Option<tunnel::Settings>,
+        tunnel: Option<tunnel::TunnelSettings>,
         secured: Option<SecuredBy>,
     ) -> Box<Run> {
         match self {
@@ -106,7 +106,7 @@ impl Served {
 }
 
 /// Puts tunnels in front of a service, and redirects and HSTS around both.
-fn runs<S>(service: S, tunnel: Option<tunnel::Settings>, secured: Option<SecuredBy>) -> Box<Run>
+fn runs<S>(service: S, tunnel: Option<tunnel::TunnelSettings>, secured: Option<SecuredBy>) -> Box<Run>
 where
     TunnelService<S>: HttpService,
     HttpsOnly<TunnelService<S>>: HttpService,
@@ -121,7 +121,7 @@ where
     }
 }
 
-fn serve(served: Served, tunnel: Option<tunnel::Settings>, options: ServeArgs) -> anyhow::Result<()> {
+fn serve(served: Served, tunnel: Option<tunnel::TunnelSettings>, options: ServeArgs) -> anyhow::Result<()> {
     let ledger = open_ledger(&options)?;
     let links = match &options.link_keys {
         Some(path) => Some(LinkChecker::open(path)?),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use outflow_tunnel::client::{self, Address, Client, Target};
+use outflow_tunnel::client::{self, RemoteTarget, TunnelClient, TunnelUrl};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -67,25 +67,25 @@ pub(crate) enum ViaArg {
 
 impl TunnelClientArgs {
     /// Makes a client for a server.
-    pub(super) fn client(&self, address: &Address) -> Result<Client, Failure> {
+    pub(super) fn client(&self, address: &TunnelUrl) -> Result<TunnelClient, Failure> {
         let token = match &self.token_file {
             Some(path) => Some(read_token(path)?),
             None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
         };
-        let roots = || client::roots(&self.cacert);
+        let roots = || client::tls_config(&self.cacert);
         let tls = if self.cacert.is_empty() { None } else { Some(roots().context("--cacert")?) };
-        let options = client::Options {
-            via: match self.via {
-                ViaArg::ConnectTcp => client::Via::ConnectTcp,
-                ViaArg::Websocket => client::Via::WebSocket,
-                ViaArg::Purr => client::Via::Purr,
+        let options = client::TunnelClientOptions {
+            protocol: match self.via {
+                ViaArg::ConnectTcp => client::TunnelProtocol::ConnectTcp,
+                ViaArg::Websocket => client::TunnelProtocol::WebSocket,
+                ViaArg::Purr => client::TunnelProtocol::Purr,
             },
             token,
             tls,
             resume: !self.no_resume,
-            ..client::Options::default()
+            ..client::TunnelClientOptions::default()
         };
-        Ok(Client::new(address.clone(), options).map_err(anyhow::Error::from)?)
+        Ok(TunnelClient::new(address.clone(), options).map_err(anyhow::Error::from)?)
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct ServerAndTarget {
     /// Server, such as https://example.org; a template with {target_host} and {target_port}; or an
     /// address for one target from `outflow tunnel link`
     #[arg(value_name = "URL")]
-    pub(super) url: Address,
+    pub(super) url: TunnelUrl,
 
     /// Host of the target, resolved by the server; not for an address for one target
     #[arg(value_name = "HOST", requires = "port")]
@@ -119,13 +119,13 @@ pub(crate) struct ServerAndTarget {
 
 impl ServerAndTarget {
     /// The target that is named.
-    pub(super) fn target(&self) -> Result<Option<Target>, Failure> {
+    pub(super) fn target(&self) -> Result<Option<RemoteTarget>, Failure> {
         let (Some(host), Some(port)) = (&self.host, self.port) else { return Ok(None) };
-        Target::new(host, port).map(Some).map_err(|error| Failure::Usage(error.into()))
+        RemoteTarget::new(host, port).map(Some).map_err(|error| Failure::Usage(error.into()))
     }
 
     /// The target for `client`; a usage error when one is needed and none is named.
-    pub(super) fn target_of(&self, client: &Client) -> Result<Option<Target>, Failure> {
+    pub(super) fn target_of(&self, client: &TunnelClient) -> Result<Option<RemoteTarget>, Failure> {
         let target = self.target()?;
         if target.is_none() && !client.is_bound() {
             return Err(Failure::Usage(anyhow::anyhow!(

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use outflow_tunnel::carry::End;
-use outflow_tunnel::client::{Client, Target};
+use outflow_tunnel::carry::TunnelEnd;
+use outflow_tunnel::client::{RemoteTarget, TunnelClient};
 
 use super::client::{ServerAndTarget, SignalCount, TunnelClientArgs};
 use super::stdio::{self, BreakOn};
@@ -41,7 +41,7 @@ pub(crate) fn run(options: &TunnelConnectArgs) -> Result<(), Failure> {
     Ok(done?)
 }
 
-async fn tunnel(client: &Client, target: Option<&Target>) -> anyhow::Result<()> {
+async fn tunnel(client: &TunnelClient, target: Option<&RemoteTarget>) -> anyhow::Result<()> {
     let signals = SignalCount::listen()?;
     let tunnel = tokio::select! {
         opened = client.open(target) => opened?,
@@ -56,7 +56,7 @@ async fn tunnel(client: &Client, target: Option<&Target>) -> anyhow::Result<()> 
     };
     tracing::info!(received = totals.to_far, sent = totals.from_far, %end, "tunnel ended");
     match end {
-        End::Complete => Ok(()),
+        TunnelEnd::Complete => Ok(()),
         // The user ended it; that is not an error.
         _ if signals.arrived() => Ok(()),
         end => Err(anyhow!("{end}")),

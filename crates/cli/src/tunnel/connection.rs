@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outflow_tunnel::carry::Side as _;
-use outflow_tunnel::client::Tunnel;
+use outflow_tunnel::carry::TunnelStream as _;
+use outflow_tunnel::client::ClientTunnel;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client::SignalCount;
 
 /// Carries one connection to its end and logs the result.
-pub(super) async fn carry(tunnel: Tunnel, stream: TcpStream, peer: &str) {
+pub(super) async fn carry(tunnel: ClientTunnel, stream: TcpStream, peer: &str) {
     let _ = stream.set_nodelay(true);
     tracing::debug!(peer, resumable = tunnel.is_resumable(), "tunnel begins");
     let (totals, end) = tunnel.carry(stream).await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_tunnel::server::Keys;
-use outflow_tunnel::server::Target;
+use outflow_tunnel::server::CapabilityKeys;
+use outflow_tunnel::server::TunnelTarget;
 
 use crate::args::duration::DurationArg;
 use crate::failure::Failure;
@@ -39,14 +39,14 @@ pub(crate) struct TunnelLinkArgs {
 }
 
 pub(crate) fn run(options: &TunnelLinkArgs) -> Result<(), Failure> {
-    let target = Target::new(&options.host, options.port).ok_or_else(|| {
+    let target = TunnelTarget::new(&options.host, options.port).ok_or_else(|| {
         Failure::Usage(anyhow::anyhow!("{}:{} is not a host and a port", options.host, options.port))
     })?;
     if options.expires.0 < Duration::from_secs(1) {
         return Err(Failure::Usage(anyhow::anyhow!("--expires is too short; at least 1s is needed")));
     }
-    let path =
-        Keys::sign(&options.link_key, &target, options.expires.0, options.many).context("--link-key")?;
+    let path = CapabilityKeys::sign(&options.link_key, &target, options.expires.0, options.many)
+        .context("--link-key")?;
     println!("{}{path}", options.url.trim_end_matches('/'));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use outflow_tunnel::client::{Client, Target};
+use outflow_tunnel::client::{RemoteTarget, TunnelClient};
 use tokio::net::TcpListener;
 
 use super::client::{ServerAndTarget, SignalCount, TunnelClientArgs};
@@ -82,8 +82,8 @@ pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
 /// Accepts until the first signal.
 async fn forward(
     listener: std::net::TcpListener,
-    client: &Client,
-    target: Option<&Target>,
+    client: &TunnelClient,
+    target: Option<&RemoteTarget>,
     permits: &TunnelPermits,
     signals: SignalCount,
 ) -> anyhow::Result<()> {

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use outflow_tunnel::carry::Joined;
-use outflow_tunnel::client::{Accepted, Client, Listening, Target};
+use outflow_tunnel::carry::JoinedStream;
+use outflow_tunnel::client::{IncomingConnection, RemoteListener, RemoteTarget, TunnelClient};
 use tokio::net::TcpStream;
 
 use super::client::SignalCount;
@@ -21,9 +21,9 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Makes the server listen until the first signal, and again whenever the connection to it breaks.
 pub(super) async fn run(
-    client: &Client,
+    client: &TunnelClient,
     at: SocketAddr,
-    target: &Target,
+    target: &RemoteTarget,
     permits: &TunnelPermits,
     signals: SignalCount,
 ) -> anyhow::Result<()> {
@@ -52,14 +52,14 @@ pub(super) async fn run(
     }
 }
 
-async fn listen_again(client: &Client, at: SocketAddr) -> anyhow::Result<Listening> {
+async fn listen_again(client: &TunnelClient, at: SocketAddr) -> anyhow::Result<RemoteListener> {
     let mut wait = MIN_RETRY_DELAY;
     loop {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(MAX_RETRY_DELAY);
         match client.listen(at).await {
             Ok(listening) => return Ok(listening),
-            Err(error) if error.may_pass() || is_address_in_use(&error) => {
+            Err(error) if error.is_temporary() || is_address_in_use(&error) => {
                 tracing::debug!(%error, "not listening yet");
             }
             Err(error) => return Err(error.into()),
@@ -68,18 +68,20 @@ async fn listen_again(client: &Client, at: SocketAddr) -> anyhow::Result<Listeni
 }
 
 /// The server may not have noticed the broken connection, and so still listen for it.
-fn is_address_in_use(error: &outflow_tunnel::client::Error) -> bool {
+fn is_address_in_use(error: &outflow_tunnel::client::ConnectError) -> bool {
     match error {
-        outflow_tunnel::client::Error::Refused(_, refusal) => refusal.status() == http::StatusCode::CONFLICT,
+        outflow_tunnel::client::ConnectError::Refused(_, refusal) => {
+            refusal.status() == http::StatusCode::CONFLICT
+        }
         _ => false,
     }
 }
 
 /// Serves connections that the server accepts, until the connection to the server breaks.
 async fn accept(
-    listening: &mut Listening,
-    client: &Client,
-    target: &Target,
+    listening: &mut RemoteListener,
+    client: &TunnelClient,
+    target: &RemoteTarget,
     permits: &TunnelPermits,
 ) -> io::Error {
     loop {
@@ -97,7 +99,7 @@ async fn accept(
 }
 
 /// Connects one accepted connection with the target.
-async fn serve(client: &Client, accepted: &Accepted, target: &Target) {
+async fn serve(client: &TunnelClient, accepted: &IncomingConnection, target: &RemoteTarget) {
     let peer = &*accepted.peer;
     let connected =
         tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((target.host(), target.port()))).await;
@@ -110,7 +112,7 @@ async fn serve(client: &Client, accepted: &Accepted, target: &Target) {
         Err(error) => {
             tracing::warn!(peer, %target, %error, "cannot connect to the target");
             // A far end that breaks at once resets the client.
-            let broken = Joined::of(tokio::io::empty(), tokio::io::sink());
+            let broken = JoinedStream::new(tokio::io::empty(), tokio::io::sink());
             tunnel.carry(BreakOn::new(broken, std::future::ready(()))).await;
         }
     }

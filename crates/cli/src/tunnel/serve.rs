@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use outflow_certs::HttpsOnly;
-use outflow_tunnel::server::{Nothing, TunnelService};
+use outflow_tunnel::server::{NotFoundService, TunnelService};
 use outflow_wire::Server;
 
 use super::settings::TunnelArgs;
@@ -76,10 +76,14 @@ pub(crate) fn run(options: TunnelServeArgs) -> Result<(), Failure> {
         options.log_level.unwrap_or(LogLevel::Info),
         options.log_format.unwrap_or(LogFormat::Text),
     );
-    Ok(serve(&options, &tls, TunnelService::new(Nothing, settings))?)
+    Ok(serve(&options, &tls, TunnelService::new(NotFoundService, settings))?)
 }
 
-fn serve(options: &TunnelServeArgs, tls: &TlsArgs, service: TunnelService<Nothing>) -> anyhow::Result<()> {
+fn serve(
+    options: &TunnelServeArgs,
+    tls: &TlsArgs,
+    service: TunnelService<NotFoundService>,
+) -> anyhow::Result<()> {
     let listener = options.listen.clone().unwrap_or_default().open(&LISTEN)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
     let Listeners { all: listeners, scheme, secured, hangup } = tls::open(tls, listener)?;

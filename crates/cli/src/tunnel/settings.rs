@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use outflow_tunnel::carry::Limits;
-use outflow_tunnel::server::Allow;
-use outflow_tunnel::server::Keys;
-use outflow_tunnel::server::{Most, Settings};
+use outflow_tunnel::carry::TunnelTimeouts;
+use outflow_tunnel::server::AllowList;
+use outflow_tunnel::server::CapabilityKeys;
+use outflow_tunnel::server::{TunnelLimits, TunnelSettings};
 use outflow_tunnel::server::{User, Users};
 use serde::Deserialize;
 
@@ -94,14 +94,14 @@ impl TunnelArgs {
     }
 
     /// The settings of the server; usage errors for options that contradict each other.
-    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self) -> Result<TunnelSettings, Failure> {
         let usage = |error: String| Failure::Usage(anyhow::anyhow!(error));
-        let list = |rules: &[String]| Allow::parse(rules.iter().map(String::as_str));
+        let list = |rules: &[String]| AllowList::parse(rules.iter().map(String::as_str));
         let allow = list(&self.allow).map_err(|error| usage(format!("--allow {error}")))?;
         let listen = list(&self.allow_listen).map_err(|error| usage(format!("--allow-listen {error}")))?;
         let open = self.open.unwrap_or(false);
         let users = self.users.as_deref().map(read_users).transpose()?.unwrap_or_default();
-        let keys = self.link_key.as_deref().map(Keys::open).transpose();
+        let keys = self.link_key.as_deref().map(CapabilityKeys::open).transpose();
         let keys = keys.context("--link-key")?;
         if users.is_empty() && keys.is_none() && !open {
             return Err(usage(
@@ -110,7 +110,7 @@ impl TunnelArgs {
                     .to_owned(),
             ));
         }
-        if allow.is_empty() && listen.is_empty() && !users.have_own() {
+        if allow.is_empty() && listen.is_empty() && !users.have_own_lists() {
             return Err(usage(
                 "no target can be reached through this tunnel; list targets with --allow HOST:PORT"
                     .to_owned(),
@@ -119,23 +119,23 @@ impl TunnelArgs {
         if !self.origin.is_empty() && !open {
             return Err(usage("--origin needs --open: pages have no token".to_owned()));
         }
-        let default = Settings::default();
-        let most = Most {
+        let default = TunnelSettings::default();
+        let limits = TunnelLimits {
             tunnels: self.max_tunnels.map_or_else(default_max_tunnels, |n| n as usize),
-            of_one: self.tunnels_per_user.map_or(default.most.of_one, |n| n as usize),
-            ..default.most
+            per_owner: self.tunnels_per_user.map_or(default.limits.per_owner, |n| n as usize),
+            ..default.limits
         };
-        let idle = self.idle_timeout.map_or(default.limits.idle, |time| non_zero(time.0));
-        Ok(Settings {
+        let idle = self.idle_timeout.map_or(default.timeouts.idle, |time| non_zero(time.0));
+        Ok(TunnelSettings {
             allow,
             listen,
             users,
             open,
             origins: self.origin.clone(),
             keys,
-            most,
+            limits,
             connect_timeout: self.connect_timeout.map_or(default.connect_timeout, |time| time.0),
-            limits: Limits { idle, ..default.limits },
+            timeouts: TunnelTimeouts { idle, ..default.timeouts },
             resume: self.resume.map_or(default.resume, |time| non_zero(time.0)),
             ..default
         })
@@ -144,7 +144,7 @@ impl TunnelArgs {
 
 /// Each tunnel has a second socket, for which the limit of connections leaves descriptors.
 fn default_max_tunnels() -> usize {
-    (limits::open_files() / 8).min(Most::default().tunnels).max(1)
+    (limits::open_files() / 8).min(TunnelLimits::default().tunnels).max(1)
 }
 
 /// Zero stands for no limit.

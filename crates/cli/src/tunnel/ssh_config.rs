@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Args, ValueEnum as _};
-use outflow_tunnel::client::Address;
+use outflow_tunnel::client::TunnelUrl;
 
 use super::client::TunnelClientArgs;
 use crate::failure::Failure;
@@ -24,10 +24,10 @@ pub(crate) struct SshConfigArgs {
 }
 
 pub(crate) fn run(options: &SshConfigArgs) -> Result<(), Failure> {
-    let _: Address = options
+    let _: TunnelUrl = options
         .url
         .parse()
-        .map_err(|error: outflow_tunnel::client::BadAddress| Failure::Usage(error.into()))?;
+        .map_err(|error: outflow_tunnel::client::AddressError| Failure::Usage(error.into()))?;
     if options.pattern.chars().any(char::is_control) {
         return Err(Failure::Usage(anyhow::anyhow!("{:?} is not a pattern of hosts", options.pattern)));
     }

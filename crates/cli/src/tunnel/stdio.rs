@@ -7,18 +7,18 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use outflow_tunnel::carry::{Joined, Side};
+use outflow_tunnel::carry::{JoinedStream, TunnelStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Takes both over. Standard output is closed when the far end is, not only when the process ends:
 /// its reader may wait for the end while this process waits for the reader.
-pub(super) fn take() -> io::Result<Joined<tokio::fs::File, tokio::fs::File>> {
+pub(super) fn take() -> io::Result<JoinedStream<tokio::fs::File, tokio::fs::File>> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let output = io::stdout().as_fd().try_clone_to_owned()?;
     let null = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     let file = |descriptor| tokio::fs::File::from_std(File::from(descriptor));
-    Ok(Joined::of(file(input), file(output)))
+    Ok(JoinedStream::new(file(input), file(output)))
 }
 
 /// A side that breaks when `signal` is ready, so that the other end sees a reset and does not wait
@@ -40,13 +40,13 @@ impl<S, T: Future<Output = ()>> BreakOn<S, T> {
     }
 }
 
-impl<S: Side, T: Future<Output = ()>> Side for BreakOn<S, T> {
+impl<S: TunnelStream, T: Future<Output = ()>> TunnelStream for BreakOn<S, T> {
     fn reset(&mut self) {
         self.side.reset();
     }
 }
 
-impl<S: Side, T: Future<Output = ()>> AsyncRead for BreakOn<S, T> {
+impl<S: TunnelStream, T: Future<Output = ()>> AsyncRead for BreakOn<S, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl<S: Side, T: Future<Output = ()>> AsyncRead for BreakOn<S, T> {
     }
 }
 
-impl<S: Side, T: Future<Output = ()>> AsyncWrite for BreakOn<S, T> {
+impl<S: TunnelStream, T: Future<Output = ()>> AsyncWrite for BreakOn<S, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         Pin::new(&mut self.side).poll_write(cx, bytes)

@@ -1,4 +1,5 @@
-//! Flows and relays seen from outside: real sockets, bytes compared, time that stands still where time matters.
+//! Flows and relays seen from outside: real sockets, bytes compared, time that stands still where
+//! time matters.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
 

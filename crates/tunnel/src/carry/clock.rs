@@ -1,4 +1,4 @@
-//! Silence: when to ask whether the other end is there, when to give it up.
+//! Silence: when to ping the other end, when to give it up.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,65 +6,76 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What it is time for.
+/// What is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// To ask.
+    /// A ping.
     Ping,
-    /// To take the leg for lost.
+    /// The leg counts as lost.
     Lost,
-    /// To give the tunnel up: nobody uses it.
+    /// The tunnel is idle for too long.
     Idle,
 }
 
-pub(crate) struct Clock {
+pub(crate) struct SilenceClock {
     idle: Option<Duration>,
     ping: Option<Duration>,
-    /// Set for the earliest moment that something could be due; `None` if nothing ever is. Moments only move away, so it
-    /// is looked at again when it rings, and not whenever a byte moves.
+    /// Set to the earliest time at which something could be due; `None` if nothing ever is.
+    /// Deadlines only move away, so they are checked when it expires, not whenever a byte moves.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Payload moved; something was heard, or nobody listened; the question was put.
+    /// When payload last moved.
     moved: Instant,
-    heard: Instant,
-    asked: Instant,
-    /// The other end is one that answers.
+    /// When something last arrived, or the leg was last not being read.
+    received: Instant,
+    /// When the last ping was sent.
+    pinged: Instant,
+    /// The other end is known to answer pings.
     answers: bool,
-    listening: bool,
+    reading: bool,
 }
 
-impl Clock {
-    pub(crate) fn new(idle: Option<Duration>, ping: Option<Duration>) -> Clock {
+impl SilenceClock {
+    pub(crate) fn new(idle: Option<Duration>, ping: Option<Duration>) -> SilenceClock {
         let now = Instant::now();
         let first = [idle, ping].into_iter().flatten().min();
         let alarm = first.map(|first| Box::pin(sleep_until(now + first)));
-        Clock { idle, ping, alarm, moved: now, heard: now, asked: now, answers: false, listening: true }
+        SilenceClock {
+            idle,
+            ping,
+            alarm,
+            moved: now,
+            received: now,
+            pinged: now,
+            answers: false,
+            reading: true,
+        }
     }
 
-    /// The other end is known to answer: from now on its silence means that it is gone.
-    pub(crate) fn answers(&mut self) {
+    /// Notes that the other end answers pings: from now on silence means that it is lost.
+    pub(crate) fn set_answers(&mut self) {
         self.answers = true;
     }
 
-    /// Payload moved.
-    pub(crate) fn moved(&mut self) {
+    /// Notes that payload moved.
+    pub(crate) fn set_moved(&mut self) {
         self.moved = Instant::now();
     }
 
-    /// What is due now. Silence counts only while somebody listens: as long as the far end takes nothing, the leg is not
-    /// read, and what it says is not heard.
+    /// What is due now. Silence counts only while the leg is being read: while the far end accepts
+    /// nothing, it is not.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         moved: bool,
-        heard: bool,
-        listening: bool,
+        received: bool,
+        reading: bool,
     ) -> Option<Due> {
         let alarm = self.alarm.as_mut()?;
-        if moved || heard || listening != self.listening {
+        if moved || received || reading != self.reading {
             let now = Instant::now();
             self.moved = if moved { now } else { self.moved };
-            self.heard = now;
-            self.listening = listening;
+            self.received = now;
+            self.reading = reading;
         }
         while alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
@@ -72,26 +83,26 @@ impl Clock {
                 return Some(Due::Idle);
             }
             let mut next = self.idle.map(|idle| self.moved + idle);
-            let mut ask = false;
+            let mut ping_due = false;
             if let Some(ping) = self.ping {
-                let lost = self.heard + ping * 5 / 2;
-                let counts = self.answers && self.listening;
+                let lost = self.received + ping * 5 / 2;
+                let counts = self.answers && self.reading;
                 if counts && now >= lost {
                     return Some(Due::Lost);
                 }
-                ask = now >= self.heard.max(self.asked) + ping;
-                if ask {
-                    self.asked = now;
+                ping_due = now >= self.received.max(self.pinged) + ping;
+                if ping_due {
+                    self.pinged = now;
                 }
-                let again = self.heard.max(self.asked) + ping;
+                let again = self.received.max(self.pinged) + ping;
                 let soonest = if counts { again.min(lost) } else { again };
                 next = Some(next.map_or(soonest, |next| next.min(soonest)));
             }
             if let Some(next) = next {
                 alarm.as_mut().reset(next);
             }
-            if ask {
-                // The alarm has to be listened to from now on.
+            if ping_due {
+                // Registers the waker with the alarm that was reset.
                 if alarm.as_mut().poll(cx) == Poll::Ready(()) {
                     cx.waker().wake_by_ref();
                 }

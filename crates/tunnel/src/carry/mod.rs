@@ -1,35 +1,40 @@
-//! One tunnel: its leg and its far end, until both have said all.
+//! One tunnel: its leg and its far end, until both directions have ended.
 //!
 //! ```text
-//! tunnel     both directions, until both have ended
-//! outcome    limits, totals, why a tunnel is over
-//! stream     what a leg and a far end can do besides reading and writing: be reset
+//! tunnel     both directions at once
 //! inbound    leg -> far end
 //! outbound   far end -> leg
-//! clock      silence: when to ask, when to give up
+//! clock      silence: when to ping, when to give up
+//! outcome    timeouts, totals, why a tunnel has ended
+//! stream     what a leg and a far end can do besides reading and writing: be reset
 //! ```
 //!
-//! For whoever has both (`outflow_wire::upgrade::Upgraded` is a [`Side`], so is a `TcpStream`):
+//! For a caller that has both ends (`outflow_wire::upgrade::Upgraded` is a [`TunnelStream`], so is
+//! a `TcpStream`):
 //!
 //! ```no_run
 //! # async fn serve(leg: outflow_wire::upgrade::Upgraded, far: tokio::net::TcpStream) {
-//! use outflow_tunnel::carry::{End, Limits, carry};
-//! use outflow_tunnel::frame::{Framing, Role};
+//! use outflow_tunnel::carry::{TunnelEnd, TunnelTimeouts, carry};
+//! use outflow_tunnel::frame::{LegFraming, LegRole};
 //!
-//! let early = bytes::Bytes::new(); // What came behind the head, if whoever read the head has it.
-//! let (totals, end) = carry(leg, early, Framing::Capsules, Role::Server, far, &Limits::default()).await;
+//! let early = bytes::Bytes::new(); // Bytes that were read from the leg together with the head.
+//! let timeouts = TunnelTimeouts::default();
+//! let (framing, role) = (LegFraming::Capsules, LegRole::Server);
+//! let (totals, end) = carry(leg, early, framing, role, far, &timeouts).await;
 //! match end {
-//!     End::Complete => println!("{} bytes in, {} out", totals.to_far, totals.from_far),
-//!     broken => println!("{broken}"), // The far end has been reset, the leg closed without an end.
+//!     TunnelEnd::Complete => println!("{} bytes in, {} out", totals.to_far, totals.from_far),
+//!     // The far end has been reset, and the leg closed without an end.
+//!     broken => println!("{broken}"),
 //! }
 //! # }
 //! ```
 //!
-//! The future may be dropped at any time: what was not complete is reset then, as with any other end. Half-closing works
-//! each way for itself: the end of the leg's direction shuts the far end's writing down, the far end's end
-//! becomes that of the other direction.
+//! The future may be dropped at any time; an incomplete tunnel is then reset, as with any other
+//! failure. Each direction half-closes by itself: the end of the leg's direction shuts down writing
+//! to the far end, and the far end's end is sent as the end of the other direction.
 //!
-//! Where both are sockets and the framing is raw, [`outflow_relay::flow`] does the same with splice(2).
+//! Where both ends are sockets and the framing is raw, [`outflow_relay::flow`] does the same with
+//! splice(2).
 
 pub(crate) mod clock;
 pub(crate) mod inbound;
@@ -38,7 +43,6 @@ mod outcome;
 pub(crate) mod stream;
 mod tunnel;
 
-pub use self::outcome::{End, Limits, Totals};
-pub use self::stream::{Joined, Side};
+pub use self::outcome::{TunnelEnd, TunnelTimeouts, TunnelTotals};
+pub use self::stream::{JoinedStream, TunnelStream};
 pub use self::tunnel::carry;
-pub use crate::frame::CHUNK;

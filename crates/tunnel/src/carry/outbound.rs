@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::outcome::End;
-use super::stream::Side;
-use crate::frame::{Chunk, Encoder, Framing, HEAD_ROOM};
+use super::outcome::TunnelEnd;
+use super::stream::TunnelStream;
+use crate::frame::{ChunkBuffer, FrameEncoder, HEAD_ROOM, LegFraming};
 
-/// Frames that are written before others get their turn: 1 MiB.
-const TURN: usize = 16;
+/// Frames that are written before other tasks get their turn: 1 MiB.
+const FRAMES_PER_TURN: usize = 16;
 
 /// Statuses of WebSocket (RFC 6455, 7.4.1).
 const GOING_AWAY: u16 = 1001;
@@ -20,53 +20,53 @@ const PROTOCOL_ERROR: u16 = 1002;
 const UNEXPECTED: u16 = 1011;
 
 /// Where payload comes from.
-pub(crate) trait Source {
-    /// Fills `room` from its front: 0 bytes when there will be no more.
-    fn poll_take<F: Side>(
+pub(crate) trait PayloadSource {
+    /// Fills `buffer` from its front. 0 bytes mean that the source has ended.
+    fn poll_read_payload<F: TunnelStream>(
         &mut self,
         cx: &mut Context<'_>,
         far: &mut F,
-        room: &mut [u8],
+        buffer: &mut [u8],
     ) -> Poll<io::Result<usize>>;
 }
 
-/// Straight from the far end.
-pub(crate) struct Straight;
+/// Reads from the far end.
+pub(crate) struct FarSource;
 
-impl Source for Straight {
-    fn poll_take<F: Side>(
+impl PayloadSource for FarSource {
+    fn poll_read_payload<F: TunnelStream>(
         &mut self,
         cx: &mut Context<'_>,
         far: &mut F,
-        room: &mut [u8],
+        buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(room);
-        std::task::ready!(Pin::new(far).poll_read(cx, &mut room))?;
-        Poll::Ready(Ok(room.filled().len()))
+        let mut buffer = ReadBuf::new(buffer);
+        std::task::ready!(Pin::new(far).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 
-/// How far the end of the direction is.
+/// How far the end of the direction has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-enum Fin {
-    /// There may be more.
+enum FinState {
+    /// More payload may follow.
     Open,
     /// The source has ended.
     Due,
-    /// It is among what is being written.
+    /// It is among the bytes being written.
     Written,
-    /// It has left.
+    /// It has been sent.
     Sent,
 }
 
 pub(crate) struct Outbound<S> {
-    encoder: Encoder,
-    framing: Framing,
+    encoder: FrameEncoder,
+    framing: LegFraming,
     source: S,
-    /// The frame that is being written, and what is left of it.
-    chunk: Option<Chunk>,
+    /// The frame that is being written, and the part of it that is left.
+    chunk: Option<ChunkBuffer>,
     frame: Range<usize>,
-    /// What is written between frames, and how much of it has been.
+    /// Control frames, which are written between frames, and how many of their bytes have been.
     control: Vec<u8>,
     written: usize,
     ping: bool,
@@ -74,14 +74,14 @@ pub(crate) struct Outbound<S> {
     pong: Option<Vec<u8>>,
     ack: Option<u64>,
     done: bool,
-    fin: Fin,
+    fin: FinState,
     unflushed: bool,
     moved: bool,
     taken: u64,
 }
 
-impl<S: Source> Outbound<S> {
-    pub(crate) fn new(framing: Framing, encoder: Encoder, source: S) -> Outbound<S> {
+impl<S: PayloadSource> Outbound<S> {
+    pub(crate) fn new(framing: LegFraming, encoder: FrameEncoder, source: S) -> Outbound<S> {
         Outbound {
             encoder,
             framing,
@@ -94,106 +94,106 @@ impl<S: Source> Outbound<S> {
             pong: None,
             ack: None,
             done: false,
-            fin: Fin::Open,
+            fin: FinState::Open,
             unflushed: false,
             moved: false,
             taken: 0,
         }
     }
 
-    /// Asks whether the other end is there.
+    /// Queues a ping.
     pub(crate) fn ping(&mut self) {
         self.ping = true;
     }
 
-    /// Answers that.
+    /// Queues the answer to a ping.
     pub(crate) fn pong(&mut self, payload: Vec<u8>) {
         self.pong = Some(payload);
     }
 
-    /// Says what has been passed on.
+    /// Queues an acknowledgement of what has been passed on.
     pub(crate) fn ack(&mut self, offset: u64) {
         self.ack = Some(offset);
     }
 
-    /// Says that this end will not come back.
+    /// Queues that this end will not reconnect.
     pub(crate) fn done(&mut self) {
         self.done = true;
     }
 
-    /// The other end knows already that this direction has ended.
-    pub(crate) fn has_ended(&mut self) {
-        self.fin = Fin::Sent;
+    /// Notes that the other end knows already that this direction has ended.
+    pub(crate) fn set_ended(&mut self) {
+        self.fin = FinState::Sent;
     }
 
     pub(crate) fn source(&mut self) -> &mut S {
         &mut self.source
     }
 
-    /// Nothing waits to be written.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let asked = self.ping || self.pong.is_some() || self.ack.is_some() || self.done;
+    /// Whether nothing waits to be written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        let queued = self.ping || self.pong.is_some() || self.ack.is_some() || self.done;
         let writing = !self.frame.is_empty() || self.written < self.control.len();
-        !asked && !writing && !self.unflushed
+        !queued && !writing && !self.unflushed
     }
 
-    /// Goes on until there is nothing to do.
-    pub(crate) fn advance<L: Side, F: Side>(
+    /// Moves as much as possible.
+    pub(crate) fn advance<L: TunnelStream, F: TunnelStream>(
         &mut self,
         cx: &mut Context<'_>,
         leg: &mut L,
         far: &mut F,
-    ) -> Result<(), End> {
+    ) -> Result<(), TunnelEnd> {
         match self.poll(cx, leg, far) {
             Poll::Ready(Err(end)) => Err(end),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
 
-    fn poll<L: Side, F: Side>(
+    fn poll<L: TunnelStream, F: TunnelStream>(
         &mut self,
         cx: &mut Context<'_>,
         leg: &mut L,
         far: &mut F,
-    ) -> Poll<Result<(), End>> {
+    ) -> Poll<Result<(), TunnelEnd>> {
         let mut turn = 0;
         loop {
-            std::task::ready!(self.poll_write(cx, leg)).map_err(End::LegLost)?;
-            if self.queue_control().map_err(End::LegLost)? {
+            std::task::ready!(self.poll_write(cx, leg)).map_err(TunnelEnd::LegLost)?;
+            if self.queue_control().map_err(TunnelEnd::LegLost)? {
                 continue;
             }
             match self.fin {
-                Fin::Open if turn == TURN => {
+                FinState::Open if turn == FRAMES_PER_TURN => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Fin::Open => {
+                FinState::Open => {
                     turn += 1;
-                    if self.poll_take(cx, far)?.is_pending() {
+                    if self.poll_frame(cx, far)?.is_pending() {
                         return self.poll_flush(cx, leg);
                     }
                 }
                 // Raw bytes end with the leg.
-                Fin::Due if self.framing == Framing::Raw => {
-                    std::task::ready!(Pin::new(&mut *leg).poll_shutdown(cx)).map_err(End::LegLost)?;
-                    self.fin = Fin::Sent;
+                FinState::Due if self.framing == LegFraming::Raw => {
+                    std::task::ready!(Pin::new(&mut *leg).poll_shutdown(cx)).map_err(TunnelEnd::LegLost)?;
+                    self.fin = FinState::Sent;
                     self.unflushed = false;
                 }
-                Fin::Due => {
-                    self.encoder.fin(&mut self.control).map_err(End::LegLost)?;
-                    self.fin = Fin::Written;
+                FinState::Due => {
+                    self.encoder.fin(&mut self.control).map_err(TunnelEnd::LegLost)?;
+                    self.fin = FinState::Written;
                 }
-                Fin::Written => {
+                FinState::Written => {
                     std::task::ready!(self.poll_flush(cx, leg))?;
-                    self.fin = Fin::Sent;
+                    self.fin = FinState::Sent;
                 }
-                Fin::Sent => return self.poll_flush(cx, leg),
+                FinState::Sent => return self.poll_flush(cx, leg),
             }
         }
     }
 
-    /// Writes what there is, frames first: nothing may stand within one.
-    fn poll_write<L: Side>(&mut self, cx: &mut Context<'_>, leg: &mut L) -> Poll<io::Result<()>> {
+    /// Writes what is queued, the frame first: nothing may come between its bytes.
+    fn poll_write<L: TunnelStream>(&mut self, cx: &mut Context<'_>, leg: &mut L) -> Poll<io::Result<()>> {
         loop {
             let frame = self.chunk.as_ref().filter(|_| !self.frame.is_empty());
             let bytes = match frame {
@@ -220,11 +220,11 @@ impl<S: Source> Outbound<S> {
         }
     }
 
-    /// What has been asked for since: whether there was anything.
+    /// Encodes what has been queued since the last call; returns whether there was anything.
     fn queue_control(&mut self) -> io::Result<bool> {
         let (ping, pong) = (std::mem::take(&mut self.ping), self.pong.take());
         let (ack, done) = (self.ack.take(), std::mem::take(&mut self.done));
-        if self.is_silent() {
+        if self.is_closed() {
             return Ok(false);
         }
         if let Some(payload) = pong {
@@ -242,61 +242,70 @@ impl<S: Source> Outbound<S> {
         Ok(!self.control.is_empty())
     }
 
-    /// Makes the next frame.
-    fn poll_take<F: Side>(&mut self, cx: &mut Context<'_>, far: &mut F) -> Result<Poll<()>, End> {
-        let chunk = self.chunk.get_or_insert_with(Chunk::borrow);
-        match self.source.poll_take(cx, far, &mut chunk[HEAD_ROOM..]) {
+    /// Reads payload into the next frame.
+    fn poll_frame<F: TunnelStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        far: &mut F,
+    ) -> Result<Poll<()>, TunnelEnd> {
+        let chunk = self.chunk.get_or_insert_with(ChunkBuffer::borrow);
+        match self.source.poll_read_payload(cx, far, &mut chunk[HEAD_ROOM..]) {
             Poll::Pending => {
                 self.chunk = None;
                 return Ok(Poll::Pending);
             }
-            Poll::Ready(Err(error)) => return Err(End::FarLost(error)),
+            Poll::Ready(Err(error)) => return Err(TunnelEnd::FarLost(error)),
             Poll::Ready(Ok(0)) => {
                 self.chunk = None;
-                self.fin = Fin::Due;
+                self.fin = FinState::Due;
             }
             Poll::Ready(Ok(n)) => {
-                self.frame = self.encoder.data(chunk, HEAD_ROOM..HEAD_ROOM + n).map_err(End::LegLost)?;
+                self.frame =
+                    self.encoder.data(chunk, HEAD_ROOM..HEAD_ROOM + n).map_err(TunnelEnd::LegLost)?;
                 self.taken += n as u64;
             }
         }
         Ok(Poll::Ready(()))
     }
 
-    fn poll_flush<L: Side>(&mut self, cx: &mut Context<'_>, leg: &mut L) -> Poll<Result<(), End>> {
+    fn poll_flush<L: TunnelStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        leg: &mut L,
+    ) -> Poll<Result<(), TunnelEnd>> {
         if self.unflushed {
-            std::task::ready!(Pin::new(leg).poll_flush(cx)).map_err(End::LegLost)?;
+            std::task::ready!(Pin::new(leg).poll_flush(cx)).map_err(TunnelEnd::LegLost)?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// What is to be said of an end that the other end does not know yet, if anything may be: between frames, and not
-    /// behind a Close.
-    pub(crate) fn last_words(&mut self, end: &End) -> Option<Vec<u8>> {
-        let (status, words) = match end {
-            End::Idle => (GOING_AWAY, end.to_string()),
-            End::FarLost(error) => (UNEXPECTED, error.to_string()),
-            End::Malformed(error) => (PROTOCOL_ERROR, error.to_string()),
-            End::Complete | End::LegLost(_) | End::GivenUp(..) => return None,
+    /// The Close for an end that the other end does not know yet; `None` within a frame or after a
+    /// Close.
+    pub(crate) fn closing_frame(&mut self, end: &TunnelEnd) -> Option<Vec<u8>> {
+        let (status, reason) = match end {
+            TunnelEnd::Idle => (GOING_AWAY, end.to_string()),
+            TunnelEnd::FarLost(error) => (UNEXPECTED, error.to_string()),
+            TunnelEnd::Malformed(error) => (PROTOCOL_ERROR, error.to_string()),
+            TunnelEnd::Complete | TunnelEnd::LegLost(_) | TunnelEnd::GivenUp(..) => return None,
         };
         let between = self.frame.is_empty() && self.written == self.control.len();
-        if !between || self.is_silent() {
+        if !between || self.is_closed() {
             return None;
         }
         let mut out = Vec::new();
-        self.encoder.close(&mut out, status, &words).ok()?;
+        self.encoder.close(&mut out, status, &reason).ok()?;
         (!out.is_empty()).then_some(out)
     }
 
-    /// Nothing may follow.
-    fn is_silent(&self) -> bool {
-        self.framing == Framing::WebSocket && self.fin > Fin::Due
+    /// Whether nothing may follow what has been sent.
+    fn is_closed(&self) -> bool {
+        self.framing == LegFraming::WebSocket && self.fin > FinState::Due
     }
 
-    /// The direction is over: all has left, and that it was all.
+    /// Whether the direction is complete: all payload and its end have been sent.
     pub(crate) fn is_done(&self) -> bool {
-        self.fin == Fin::Sent
+        self.fin == FinState::Sent
     }
 
     /// Whether payload was passed on since the last call.
@@ -304,7 +313,7 @@ impl<S: Source> Outbound<S> {
         std::mem::take(&mut self.moved)
     }
 
-    /// Bytes of payload that came from the source.
+    /// Bytes of payload that were taken from the source.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }

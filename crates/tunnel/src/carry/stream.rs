@@ -1,4 +1,5 @@
-//! What a tunnel is between: sockets, streams of HTTP/2, standard input and output.
+//! The two streams of a tunnel: sockets, HTTP/2 streams, standard input and output; and how they
+//! end.
 
 use std::io;
 use std::pin::Pin;
@@ -9,76 +10,76 @@ use outflow_wire::upgrade::Upgraded;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// How long a leg that is done with may take to take its end, or a last word.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
+/// How long a leg may take to accept its end, or a last frame.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A leg, or a far end.
-pub trait Side: AsyncRead + AsyncWrite + Unpin {
-    /// Sees to it that the other end gets an error when this is dropped, rather than an end: what it has got is not
-    /// all. Where there is no way to say so, nothing happens.
+pub trait TunnelStream: AsyncRead + AsyncWrite + Unpin {
+    /// Makes dropping the stream an error for the other end rather than an end: what it has
+    /// received is incomplete. Does nothing for a stream that knows no reset.
     fn reset(&mut self) {}
 }
 
-impl Side for TcpStream {
+impl TunnelStream for TcpStream {
     fn reset(&mut self) {
         reset_when_closed(&self);
     }
 }
 
-impl Side for Upgraded {
+impl TunnelStream for Upgraded {
     fn reset(&mut self) {
         Upgraded::reset(self);
     }
 }
 
-/// A UNIX socket knows no reset: the other end sees an end.
-impl Side for UnixStream {}
+/// A Unix socket knows no reset: the other end sees the end of the stream.
+impl TunnelStream for UnixStream {}
 
-/// For tests: whoever drops it ends it.
-impl Side for DuplexStream {}
+/// For tests. Dropping it ends it.
+impl TunnelStream for DuplexStream {}
 
-impl<S: Side + ?Sized> Side for Box<S> {
+impl<S: TunnelStream + ?Sized> TunnelStream for Box<S> {
     fn reset(&mut self) {
         (**self).reset();
     }
 }
 
-/// A socket that is closed without waiting is reset (socket(7), `SO_LINGER`).
+/// Makes closing the socket send an RST (socket(7), `SO_LINGER`).
 pub(crate) fn reset_when_closed(socket: &impl std::os::fd::AsFd) {
-    // It fails if the connection is gone already, and then all is well.
+    // Fails if the connection has ended already, which is as good.
     let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
-/// Something to read from and something to write to, such as standard input and output.
+/// A reader and a writer as one stream, such as standard input and output.
 #[derive(Debug)]
-pub struct Joined<R, W> {
+pub struct JoinedStream<R, W> {
     read: R,
-    /// Dropped at the end: for a program's output, that is how it ends.
+    /// Dropped at the end, which closes a program's output.
     write: Option<W>,
 }
 
-impl<R, W> Joined<R, W> {
-    /// Reads from the one, writes to the other.
+impl<R, W> JoinedStream<R, W> {
+    /// Reads from `read`, writes to `write`.
     #[must_use]
-    pub fn of(read: R, write: W) -> Joined<R, W> {
-        Joined { read, write: Some(write) }
+    pub fn new(read: R, write: W) -> JoinedStream<R, W> {
+        JoinedStream { read, write: Some(write) }
     }
 }
 
-/// Programs know no reset.
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Side for Joined<R, W> {}
+/// Pipes know no reset.
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> TunnelStream for JoinedStream<R, W> {}
 
-impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Joined<R, W> {
+impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for JoinedStream<R, W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.read).poll_read(cx, room)
+        Pin::new(&mut self.read).poll_read(cx, buffer)
     }
 }
 
-impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Joined<R, W> {
+impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for JoinedStream<R, W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.write {
             Some(write) => Pin::new(write).poll_write(cx, bytes),
@@ -102,25 +103,25 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Joined<R, W> {
     }
 }
 
-/// Ends a leg with these bytes, if it takes them in time.
-pub(crate) async fn say_last(leg: &mut impl Side, last: &[u8]) {
-    let said = async {
+/// Ends a leg with these bytes, if it accepts them in time.
+pub(crate) async fn send_last(leg: &mut impl TunnelStream, last: &[u8]) {
+    let sent = async {
         leg.write_all(last).await?;
-        linger(leg).await
+        shut_down(leg).await
     };
-    // Who does not hear it will find out.
-    let _ = tokio::time::timeout(LINGER, said).await;
+    // A peer that misses it notices the end of the leg.
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, sent).await;
 }
 
-/// Ends a leg, and waits until its other end does.
-pub(crate) async fn linger(leg: &mut impl Side) -> io::Result<()> {
+/// Ends a leg, and waits until the other end does.
+pub(crate) async fn shut_down(leg: &mut impl TunnelStream) -> io::Result<()> {
     leg.shutdown().await?;
     let mut rest = [0; 512];
     while leg.read(&mut rest).await? > 0 {}
     Ok(())
 }
 
-/// What a leg is lost by that says nothing.
-pub(crate) fn silent() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "nothing was heard from the other end for too long")
+/// The error of a leg over which nothing arrives.
+pub(crate) fn silence_error() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nothing arrived from the other end for too long")
 }

@@ -6,97 +6,106 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::url::BadAddress;
+/// Characters of a refusal's body that are shown.
+///
+/// Bound: tunnels.
+const MAX_LINE_CHARS: usize = 300;
 
-/// The longest line of a refusal's body that is shown, in characters.
-const LONGEST_LINE: usize = 300;
+/// A URL, a target or a proxy that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AddressError(pub(super) String);
 
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An address or a proxy's that cannot be used.
+pub enum ConnectError {
+    /// A URL, a target or a proxy that cannot be used.
     #[error(transparent)]
-    Address(#[from] BadAddress),
-    /// The token cannot be sent.
+    TunnelUrl(#[from] AddressError),
+    /// The token cannot be sent in a header field.
     #[error("the token has to be one line of visible ASCII characters")]
     Token,
-    /// The system's random numbers are not to be had.
+    /// The system has no random numbers.
     #[error("the system has no random numbers")]
     Random,
-    /// The certificates to check with.
-    #[error("no certificates to check the server's with: {0}; give some with --cacert")]
+    /// No certificate authorities to trust.
+    #[error("no certificate authorities to check the server with: {0}; name some with --cacert")]
     Roots(String),
-    /// Nobody listens there.
-    #[error("{0} cannot be reached: {1}")]
+    /// No connection.
+    #[error("cannot connect to {0}: {1}")]
     Unreachable(String, io::Error),
-    /// No TLS with it.
+    /// The TLS handshake failed.
     #[error("{0}: TLS failed: {1}{hint}", hint = tls_hint(.1))]
     Tls(String, io::Error),
-    /// No answer in time.
-    #[error("{0} did not answer within {seconds} s", seconds = .1.as_secs())]
-    Silent(String, Duration),
-    /// The connection broke before the answer, or it was none.
-    #[error("{0} did not answer as a tunnel server does: {1}")]
+    /// No response in time.
+    #[error("{0} did not respond within {seconds} s", seconds = .1.as_secs())]
+    Timeout(String, Duration),
+    /// The connection broke before the response, or the response is not HTTP.
+    #[error("{0} did not respond as a tunnel server does: {1}")]
     Broken(String, io::Error),
-    /// The proxy in between refused.
+    /// The proxy refused to connect.
     #[error("{0} refused to connect: {1}")]
-    Proxy(String, Refusal),
+    HttpProxy(String, TunnelRefusal),
     /// The server refused.
     #[error("{0} refused the tunnel: {1}{hint}", hint = hint(.1))]
-    Refused(String, Refusal),
-    /// It agreed to something else.
-    #[error("{0} switched to another protocol than was asked for; try --via websocket")]
-    Disagreed(String),
+    Refused(String, TunnelRefusal),
+    /// The server switched to another protocol.
+    #[error("{0} switched to another protocol than the requested one; try --via websocket")]
+    WrongProtocol(String),
 }
 
-impl Error {
-    /// Whether it may be better in a moment.
+impl ConnectError {
+    /// Whether a later attempt may succeed.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         match self {
-            Error::Unreachable(..) | Error::Silent(..) | Error::Broken(..) => true,
-            // A handshake that was cut, not one that found something wrong.
-            Error::Tls(_, error) => error.kind() != io::ErrorKind::InvalidData,
-            Error::Proxy(_, refusal) | Error::Refused(_, refusal) => {
+            ConnectError::Unreachable(..) | ConnectError::Timeout(..) | ConnectError::Broken(..) => true,
+            // A handshake that was cut, not one that was rejected.
+            ConnectError::Tls(_, error) => error.kind() != io::ErrorKind::InvalidData,
+            ConnectError::HttpProxy(_, refusal) | ConnectError::Refused(_, refusal) => {
                 refusal.status.is_server_error() || refusal.status == StatusCode::TOO_MANY_REQUESTS
             }
-            Error::Address(_) | Error::Token | Error::Random | Error::Roots(_) | Error::Disagreed(_) => false,
+            ConnectError::TunnelUrl(_)
+            | ConnectError::Token
+            | ConnectError::Random
+            | ConnectError::Roots(_)
+            | ConnectError::WrongProtocol(_) => false,
         }
     }
 }
 
-/// An answer that is no tunnel.
+/// A response that grants no tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct TunnelRefusal {
     status: StatusCode,
-    /// What `Proxy-Status` says (RFC 9209).
+    /// The `Proxy-Status` field (RFC 9209).
     proxy_status: Option<String>,
-    /// The body's first line.
+    /// The first line of the body.
     line: String,
 }
 
-impl Refusal {
-    pub(super) fn new(status: StatusCode, proxy_status: Option<&str>, body: &[u8]) -> Refusal {
+impl TunnelRefusal {
+    pub(super) fn new(status: StatusCode, proxy_status: Option<&str>, body: &[u8]) -> TunnelRefusal {
         let text = String::from_utf8_lossy(body);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-        // A page for people says nothing in its first line.
+        // The first line of an HTML page carries no reason.
         let line = if line.starts_with('<') { "" } else { line };
-        // Nothing that a terminal would obey.
-        let line = line.chars().filter(|c| !c.is_control()).take(LONGEST_LINE).collect();
-        Refusal { status, proxy_status: proxy_status.map(str::to_owned), line }
+        // No control characters, which a terminal would obey.
+        let line = line.chars().filter(|c| !c.is_control()).take(MAX_LINE_CHARS).collect();
+        TunnelRefusal { status, proxy_status: proxy_status.map(str::to_owned), line }
     }
 
-    /// The answer's status.
+    /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for TunnelRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status.to_string();
-        // Ours begin with the status.
+        // Our servers begin the body with the status.
         let line =
             self.line.strip_prefix(&status).map_or(&*self.line, |rest| rest.trim_start_matches([':', ' ']));
         f.write_str(&status)?;
@@ -111,16 +120,16 @@ impl fmt::Display for Refusal {
 }
 
 /// What to do about a status.
-fn hint(refusal: &Refusal) -> &'static str {
+fn hint(refusal: &TunnelRefusal) -> &'static str {
     match refusal.status.as_u16() {
         401 | 407 => "; give a token with --token-file or OUTFLOW_TUNNEL_TOKEN",
-        403 => "; whoever runs the server has to allow this target",
-        404 | 405 => "; check the URL: are tunnels served there?",
+        403 => "; the operator of the server has to allow this target",
+        404 | 405 => "; check the URL: the server may offer no tunnels there",
         200..=399 | 400 | 426 => {
-            "; either no tunnels are served there, or a proxy in between does not pass upgrades on: try --via websocket"
+            "; either the server offers no tunnels there, or a proxy does not forward upgrades: try --via websocket"
         }
         502 | 504 if refusal.proxy_status.is_none() => {
-            "; either the target or, behind a proxy, the server itself cannot be reached"
+            "; either the target cannot be reached, or a proxy in front of the server cannot reach the server"
         }
         429 | 503 => "; try again later",
         _ => "",
@@ -130,9 +139,9 @@ fn hint(refusal: &Refusal) -> &'static str {
 fn tls_hint(error: &io::Error) -> &'static str {
     let text = error.to_string();
     if text.contains("UnknownIssuer") {
-        "; if its certificate is from an authority of your own, give that with --cacert"
+        "; if its certificate is from a private authority, name that with --cacert"
     } else if text.contains("InvalidContentType") {
-        "; is it http:// that is spoken there?"
+        "; the server may speak http:// there"
     } else {
         ""
     }
@@ -143,8 +152,9 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, proxy_status: Option<&str>, body: &str) -> String {
-        let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), proxy_status, body.as_bytes());
-        Error::Refused("h".to_owned(), refusal).to_string()
+        let refusal =
+            TunnelRefusal::new(StatusCode::from_u16(status).unwrap(), proxy_status, body.as_bytes());
+        ConnectError::Refused("h".to_owned(), refusal).to_string()
     }
 
     #[test]
@@ -152,11 +162,14 @@ mod tests {
         assert_eq!(
             refused(403, Some("outflow; error=http_request_denied"), "403 Forbidden: not this port\nmore"),
             "h refused the tunnel: 403 Forbidden: not this port (Proxy-Status: outflow; \
-             error=http_request_denied); whoever runs the server has to allow this target"
+             error=http_request_denied); the operator of the server has to allow this target"
         );
         assert!(refused(401, None, "").ends_with("--token-file or OUTFLOW_TUNNEL_TOKEN"));
         let page = refused(200, None, "<!doctype html><title>Welcome</title>");
-        assert!(page.starts_with("h refused the tunnel: 200 OK; either no tunnels"), "{page}");
+        assert!(
+            page.starts_with("h refused the tunnel: 200 OK; either the server offers no tunnels"),
+            "{page}"
+        );
         assert!(!refused(500, None, "\u{1b}[31mred\u{7}").contains('\u{1b}'));
     }
 
@@ -165,8 +178,8 @@ mod tests {
         for (status, passes) in
             [(502, true), (503, true), (429, true), (404, false), (401, false), (409, false)]
         {
-            let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), None, b"");
-            assert_eq!(Error::Refused(String::new(), refusal).may_pass(), passes, "{status}");
+            let refusal = TunnelRefusal::new(StatusCode::from_u16(status).unwrap(), None, b"");
+            assert_eq!(ConnectError::Refused(String::new(), refusal).is_temporary(), passes, "{status}");
         }
     }
 }

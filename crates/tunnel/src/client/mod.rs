@@ -1,25 +1,26 @@
-//! The other end: asks a server for tunnels, and comes back to them when they break.
+//! The client's end: requests tunnels from a server, and reconnects when they break.
 //!
 //! ```text
-//! tunnel    asks for tunnels, and comes back to them
+//! tunnel      requests tunnels, and resumes them
 //!   options   how
 //!   url       what people write: a server, a template, a capability; and a target
-//!   proxy     what is between: the environment's HTTP proxy, by CONNECT
-//!   leg       a connection: TCP, TLS, and whom to believe
+//!   proxy     the HTTP proxy that the environment names
+//!   leg       a connection: TCP, through a proxy, TLS
 //!   request   the request for a tunnel
-//!   response  the head of the answer, and what came behind it
+//!   response  the head of the response, and bytes that arrived with it
 //!   error     why there is no tunnel, and what to do
-//! reverse   connections that were made to the server, for what the client exposes
+//! reverse     connections that the server accepts, for what the client exposes
 //! ```
 //!
 //! ```no_run
 //! # async fn connect(socket: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
-//! use outflow_tunnel::client::{Client, Options, Target};
+//! use outflow_tunnel::client::{RemoteTarget, TunnelClient, TunnelClientOptions};
 //!
-//! let client = Client::new("https://files.example.com".parse()?, Options::default())?;
-//! let tunnel = client.open(Some(&Target::new("intranet", 22)?)).await?;
+//! let url = "https://files.example.com".parse()?;
+//! let client = TunnelClient::new(url, TunnelClientOptions::default())?;
+//! let tunnel = client.open(Some(&RemoteTarget::new("intranet", 22)?)).await?;
 //! let (totals, end) = tunnel.carry(socket).await;
-//! println!("{end}: {} bytes came", totals.to_far);
+//! println!("{end}: {} bytes received", totals.to_far);
 //! # Ok(())
 //! # }
 //! ```
@@ -34,10 +35,10 @@ mod reverse;
 mod tunnel;
 mod url;
 
-pub use self::error::{Error, Refusal};
-pub use self::leg::{Leg, roots};
-pub use self::options::{Options, Via};
-pub use self::proxy::Proxies;
-pub use self::reverse::{Accepted, Listening};
-pub use self::tunnel::{Client, Tunnel};
-pub use self::url::{Address, BadAddress, Target};
+pub use self::error::{AddressError, ConnectError, TunnelRefusal};
+pub use self::leg::{ClientLeg, tls_config};
+pub use self::options::{TunnelClientOptions, TunnelProtocol};
+pub use self::proxy::ProxyEnvironment;
+pub use self::reverse::{IncomingConnection, RemoteListener};
+pub use self::tunnel::{ClientTunnel, TunnelClient};
+pub use self::url::{RemoteTarget, TunnelUrl};

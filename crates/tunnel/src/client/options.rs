@@ -1,68 +1,69 @@
-//! How a client asks for tunnels.
+//! How a client requests tunnels.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::proxy::Proxies;
-use crate::carry;
-use crate::frame::Framing;
+use super::proxy::ProxyEnvironment;
+use crate::carry::TunnelTimeouts;
+use crate::frame::LegFraming;
 
-/// How a tunnel is asked for, and how its bytes are framed.
+/// The protocol in which a tunnel is requested, which also frames its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Via {
+pub enum TunnelProtocol {
     /// `connect-tcp`: capsules (draft-ietf-httpbis-connect-tcp).
     #[default]
     ConnectTcp,
-    /// WebSocket: binary frames, for proxies that know nothing else.
+    /// WebSocket: binary frames, for proxies that pass nothing else.
     WebSocket,
     /// Purr 0.1.2: raw bytes, for its servers.
     Purr,
 }
 
-impl Via {
-    pub(super) fn framing(self) -> Framing {
+impl TunnelProtocol {
+    pub(super) fn framing(self) -> LegFraming {
         match self {
-            Via::ConnectTcp => Framing::Capsules,
-            Via::WebSocket => Framing::WebSocket,
-            Via::Purr => Framing::Raw,
+            TunnelProtocol::ConnectTcp => LegFraming::Capsules,
+            TunnelProtocol::WebSocket => LegFraming::WebSocket,
+            TunnelProtocol::Purr => LegFraming::Raw,
         }
     }
 }
 
-/// How a client asks.
+/// How a client requests tunnels.
 #[derive(Clone)]
-pub struct Options {
-    /// How tunnels are asked for.
-    pub via: Via,
-    /// Who asks: `Authorization: Bearer` with this. Otherwise user and password of the address are sent, if it has some.
+pub struct TunnelClientOptions {
+    /// The protocol of the request.
+    pub protocol: TunnelProtocol,
+    /// Sent as `Authorization: Bearer`. Without it, the user and password of the URL are sent, if
+    /// it has any.
     pub token: Option<String>,
-    /// Certificates that servers' are checked with. `None`: the system's.
+    /// TLS settings, with the certificate authorities to trust. `None`: those of the system.
     pub tls: Option<Arc<ClientConfig>>,
-    /// What is between. By default what the environment says.
-    pub proxies: Proxies,
-    /// Whether tunnels are to survive their legs, where the server lets them. Only `connect-tcp` can.
+    /// The proxy to use. By default the environment decides.
+    pub proxies: ProxyEnvironment,
+    /// Requests tunnels that survive the loss of their legs. Only `connect-tcp` supports it.
     pub resume: bool,
-    /// When tunnels are given up. By default no tunnel is for being idle: that is the server's to decide.
-    pub limits: carry::Limits,
-    /// For each address that the server's name (or the proxy's) has, and for a TLS handshake. 10 seconds.
+    /// When tunnels are given up. By default an idle tunnel is not: that is the server's decision.
+    pub timeouts: TunnelTimeouts,
+    /// For each address of the server's or the proxy's name, and for a TLS handshake. 10 seconds.
     pub connect_timeout: Duration,
-    /// For the answer: the server connects before it. 30 seconds.
-    pub answer_timeout: Duration,
+    /// For the response, before which the server connects to the target. 30 seconds.
+    pub response_timeout: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            via: Via::default(),
+impl Default for TunnelClientOptions {
+    fn default() -> TunnelClientOptions {
+        TunnelClientOptions {
+            protocol: TunnelProtocol::default(),
             token: None,
             tls: None,
-            proxies: Proxies::from_environment(),
+            proxies: ProxyEnvironment::from_environment(),
             resume: true,
-            limits: carry::Limits { idle: None, ..carry::Limits::default() },
+            timeouts: TunnelTimeouts { idle: None, ..TunnelTimeouts::default() },
             connect_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(30),
+            response_timeout: Duration::from_secs(30),
         }
     }
 }

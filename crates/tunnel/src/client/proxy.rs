@@ -1,7 +1,13 @@
-//! What is between: the HTTP proxy that the environment names.
+//! The HTTP proxy that the environment names.
 //!
-//! `HTTPS_PROXY`, `HTTP_PROXY` and, for both, `ALL_PROXY`, in capital or small letters; `NO_PROXY` lists what is reached
-//! without: names, which stand for all below them as well, addresses, networks, and `*`.
+//! `HTTPS_PROXY`, `HTTP_PROXY` and, for both, `ALL_PROXY`, in upper or lower case, of which lower
+//! case takes precedence. `NO_PROXY` lists hosts to reach directly: names, which cover their
+//! subdomains, addresses, networks, `*`, each with an optional port, separated by commas or spaces.
+//!
+//! Why not `hyper_util::client::proxy::matcher` (0.1.21): its `NO_PROXY` knows neither ports
+//! (`other.org:8443`) nor brackets (`[::1]`), `*.` or spaces, and upper case takes precedence. And
+//! it ignores a proxy that it cannot use, such as a misspelt one, and connects directly; here that
+//! is an error, because it would bypass the proxy silently.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,57 +18,62 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::url::BadAddress;
+use super::error::AddressError;
 
-/// The port of a proxy that names none.
-const PORT: u16 = 80;
+/// The port of a proxy whose URL has none.
+const DEFAULT_PORT: u16 = 80;
 
-/// Which proxy to use for what.
+/// Which proxy to use for which server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proxies {
+pub struct ProxyEnvironment {
     https: Option<String>,
     http: Option<String>,
     none: String,
 }
 
-impl Proxies {
-    /// Those that the environment names.
+impl ProxyEnvironment {
+    /// The proxies that the environment names.
     #[must_use]
-    pub fn from_environment() -> Proxies {
-        Proxies::from(|name| std::env::var(name).ok())
+    pub fn from_environment() -> ProxyEnvironment {
+        ProxyEnvironment::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// Those that these variables name.
+    /// The proxies that these variables name.
     #[must_use]
-    pub fn from(variable: impl Fn(&str) -> Option<String>) -> Proxies {
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> ProxyEnvironment {
         let either = |name: &str| {
-            let small = variable(&name.to_ascii_lowercase());
-            small.or_else(|| variable(name)).filter(|value| !value.trim().is_empty())
+            let lower = variable(&name.to_ascii_lowercase());
+            lower.or_else(|| variable(name)).filter(|value| !value.trim().is_empty())
         };
-        Proxies {
+        ProxyEnvironment {
             https: either("HTTPS_PROXY").or_else(|| either("ALL_PROXY")),
             http: either("HTTP_PROXY").or_else(|| either("ALL_PROXY")),
             none: either("NO_PROXY").unwrap_or_default(),
         }
     }
 
-    /// None at all.
+    /// No proxies.
     #[must_use]
-    pub fn none() -> Proxies {
-        Proxies::default()
+    pub fn none() -> ProxyEnvironment {
+        ProxyEnvironment::default()
     }
 
-    /// The one to be used for a server; `None` if it is reached directly.
-    pub(super) fn of(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, BadAddress> {
+    /// The proxy to use for a server; `None` to connect directly.
+    pub(super) fn proxy_for(
+        &self,
+        https: bool,
+        host: &str,
+        port: u16,
+    ) -> Result<Option<HttpProxy>, AddressError> {
         let Some(proxy) = (if https { &self.https } else { &self.http }) else { return Ok(None) };
         if self.none.split([',', ' ']).any(|entry| covers(entry.trim(), host, port)) {
             return Ok(None);
         }
-        Ok(Some(Proxy::parse(proxy)?))
+        Ok(Some(HttpProxy::parse(proxy)?))
     }
 }
 
-/// Whether an entry of `NO_PROXY` stands for a host.
+/// Whether an entry of `NO_PROXY` covers a host.
 fn covers(entry: &str, host: &str, port: u16) -> bool {
     if entry == "*" {
         return true;
@@ -85,26 +96,26 @@ fn covers(entry: &str, host: &str, port: u16) -> bool {
     !name.is_empty() && (host == name || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.')))
 }
 
-/// A proxy that is asked by `CONNECT`.
+/// A proxy to use by `CONNECT`.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Proxy {
+pub(super) struct HttpProxy {
     pub(super) host: String,
     pub(super) port: u16,
-    /// `Proxy-Authorization`, if there are a user and a password.
+    /// `Proxy-Authorization`, if its URL has a user.
     authorization: Option<String>,
 }
 
 /// Without its password.
-impl fmt::Debug for Proxy {
+impl fmt::Debug for HttpProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-impl Proxy {
-    fn parse(text: &str) -> Result<Proxy, BadAddress> {
+impl HttpProxy {
+    fn parse(text: &str) -> Result<HttpProxy, AddressError> {
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let bad = |why: &str| BadAddress(format!("the proxy that the environment names: {why}"));
+        let bad = |why: &str| AddressError(format!("cannot use the proxy in the environment: {why}"));
         let url = Url::parse(&with_scheme).map_err(|error| bad(&error.to_string()))?;
         if url.scheme() != "http" {
             return Err(bad(&format!("{}:// is not supported, only http://", url.scheme())));
@@ -115,14 +126,14 @@ impl Proxy {
             let password = decoded(url.password().unwrap_or_default());
             format!("Basic {}", STANDARD.encode([decoded(url.username()), b":".to_vec(), password].concat()))
         });
-        Ok(Proxy {
+        Ok(HttpProxy {
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: url.port().unwrap_or(PORT),
+            port: url.port().unwrap_or(DEFAULT_PORT),
             authorization,
         })
     }
 
-    /// What asks it for a connection to a server.
+    /// The request for a connection to a server.
     pub(super) fn request(&self, host: &str, port: u16) -> String {
         let authority =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -139,30 +150,31 @@ impl Proxy {
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&str, &str)]) -> Proxies {
-        Proxies::from(|name| {
+    fn proxies(variables: &[(&str, &str)]) -> ProxyEnvironment {
+        ProxyEnvironment::from_variables(|name| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
     fn each_scheme_has_its_proxy_and_all_proxy_is_for_both() {
-        let of =
-            |proxies: &Proxies, https| proxies.of(https, "h", 443).unwrap().map(|proxy| format!("{proxy:?}"));
+        let of = |proxies: &ProxyEnvironment, https| {
+            proxies.proxy_for(https, "h", 443).unwrap().map(|proxy| format!("{proxy:?}"))
+        };
         let both = proxies(&[("HTTPS_PROXY", "http://a:1"), ("http_proxy", "b:2"), ("HTTP_PROXY", "c")]);
         assert_eq!(of(&both, true).as_deref(), Some("a:1"));
         assert_eq!(of(&both, false).as_deref(), Some("b:2"));
         let all = proxies(&[("all_proxy", "p"), ("https_proxy", "")]);
         assert_eq!(of(&all, true).as_deref(), Some("p:80"));
         assert_eq!(of(&proxies(&[]), true), None);
-        assert!(proxies(&[("ALL_PROXY", "socks5://p")]).of(true, "h", 1).is_err());
+        assert!(proxies(&[("ALL_PROXY", "socks5://p")]).proxy_for(true, "h", 1).is_err());
     }
 
     #[test]
     fn no_proxy_lists_names_addresses_networks_and_ports() {
         let list = "example.com, .corp,10.0.0.0/8,[::1],other.org:8443";
         let proxies = proxies(&[("ALL_PROXY", "p"), ("NO_PROXY", list)]);
-        let direct = |host, port| proxies.of(true, host, port).unwrap().is_none();
+        let direct = |host, port| proxies.proxy_for(true, host, port).unwrap().is_none();
         for host in ["example.com", "a.example.com", "EXAMPLE.com.", "x.corp", "10.1.2.3", "::1"] {
             assert!(direct(host, 443), "{host}");
         }
@@ -170,13 +182,18 @@ mod tests {
             assert!(!direct(host, 443), "{host}");
         }
         assert!(direct("other.org", 8443));
-        assert!(self::proxies(&[("ALL_PROXY", "p"), ("no_proxy", "*")]).of(true, "h", 1).unwrap().is_none());
+        assert!(
+            self::proxies(&[("ALL_PROXY", "p"), ("no_proxy", "*")])
+                .proxy_for(true, "h", 1)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn a_password_is_sent_and_not_shown() {
         let proxies = proxies(&[("ALL_PROXY", "http://us%3Aer:pass%20word@[::2]:3128/")]);
-        let proxy = proxies.of(true, "::1", 443).unwrap().unwrap();
+        let proxy = proxies.proxy_for(true, "::1", 443).unwrap().unwrap();
         assert_eq!(format!("{proxy:?}"), "::2:3128");
         let basic = STANDARD.encode("us:er:pass word");
         assert_eq!(

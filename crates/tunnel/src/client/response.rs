@@ -1,4 +1,5 @@
-//! The head of an answer, however it is split, and what came behind it: servers that speak first do so at once.
+//! The head of a response, however it is split, and the bytes after it: a target that speaks first
+//! does so at once.
 
 use std::io;
 use std::time::Duration;
@@ -6,90 +7,100 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::error::Refusal;
+use super::error::TunnelRefusal;
 
-/// The longest head, in bytes.
-const LONGEST: usize = 16 * 1024;
+/// Size of the longest head of a response to the client, in bytes.
+///
+/// Bound: tunnels.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// What most heads fit in, with what comes behind, in bytes.
-const USUAL: usize = 2 * 1024;
+/// Initial size of the buffer for a head, which most fit, in bytes.
+const HEAD_CAPACITY: usize = 2 * 1024;
 
-/// The most fields that one may have.
-const FIELDS: usize = 64;
+/// Header fields of a response to the client.
+///
+/// Bound: tunnels.
+const MAX_FIELDS: usize = 64;
 
-/// Interim answers that may come before the real one.
-const INTERIM: usize = 8;
+/// Interim responses before the final one.
+///
+/// Bound: tunnels.
+const MAX_INTERIM: usize = 8;
 
-/// How much of a refusal's body is read, in bytes, and for how long.
-const BODY: usize = 4 * 1024;
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of a refusal's body that the client reads.
+///
+/// Bound: tunnels.
+const MAX_BODY_BYTES: usize = 4 * 1024;
+/// How long the client waits for them.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An answer, and what has come of what follows.
+/// A response, and the bytes that arrived with its head.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
     fields: HeaderMap,
     pub(super) early: Vec<u8>,
 }
 
-impl Answered {
+impl ResponseHead {
     /// The first field of that name, if it is text.
     pub(super) fn field(&self, name: &HeaderName) -> Option<&str> {
         self.fields.get(name)?.to_str().ok()
     }
 
-    /// What it says besides its status.
-    pub(super) async fn refusal(&self, stream: &mut (impl AsyncRead + Unpin)) -> Refusal {
+    /// Reads why the server refused.
+    pub(super) async fn refusal(&self, stream: &mut (impl AsyncRead + Unpin)) -> TunnelRefusal {
         let mut body = self.early.clone();
         let length = self.field(&http::header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        let most = length.map_or(BODY, |length: usize| length.min(BODY));
+        let most = length.map_or(MAX_BODY_BYTES, |length: usize| length.min(MAX_BODY_BYTES));
         let whole =
             async { while body.len() < most && stream.read_buf(&mut body).await.is_ok_and(|n| n > 0) {} };
-        // Half of it may do: it is for people.
-        let _ = tokio::time::timeout(PATIENCE, whole).await;
+        // A part of it is enough for people.
+        let _ = tokio::time::timeout(BODY_TIMEOUT, whole).await;
         body.truncate(most);
         if self.fields.contains_key(http::header::TRANSFER_ENCODING) {
-            // In pieces: the first line is the length of the first.
+            // The first line of a chunked body is the length of its first chunk.
             let piece = body.iter().position(|byte| *byte == b'\n').map_or(body.len(), |end| end + 1);
             body.drain(..piece);
         }
-        Refusal::new(self.status, self.field(&HeaderName::from_static("proxy-status")), &body)
+        TunnelRefusal::new(self.status, self.field(&HeaderName::from_static("proxy-status")), &body)
     }
 }
 
-/// Reads up to the end of a head that is not an interim one.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Answered> {
-    let mut bytes = Vec::with_capacity(USUAL);
+/// Reads a final response, skipping interim ones, up to the end of its head.
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ResponseHead> {
+    let mut bytes = Vec::with_capacity(HEAD_CAPACITY);
     let mut interim = 0;
     loop {
-        if let Some((answer, length)) = parse(&bytes)? {
-            let mut answer = answer;
-            answer.early = bytes.split_off(length);
-            if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(answer);
+        if let Some((response, length)) = parse(&bytes)? {
+            let mut response = response;
+            response.early = bytes.split_off(length);
+            if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(response);
             }
             interim += 1;
-            if interim > INTERIM {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "interim answers without end"));
+            if interim > MAX_INTERIM {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "too many interim responses"));
             }
-            bytes = answer.early;
+            bytes = response.early;
             continue;
         }
-        if bytes.len() >= LONGEST {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer's head is too long"));
+        if bytes.len() >= MAX_HEAD_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the head of the response is too long"));
         }
-        let left = LONGEST - bytes.len();
+        let left = MAX_HEAD_BYTES - bytes.len();
         if (&mut *stream).take(left as u64).read_buf(&mut bytes).await? == 0 {
-            let why = if bytes.is_empty() { "no answer came" } else { "the answer ended in its head" };
+            let why =
+                if bytes.is_empty() { "no response arrived" } else { "the response ended within its head" };
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
     }
 }
 
-/// The head that `bytes` begin with, and how long it is.
-fn parse(bytes: &[u8]) -> io::Result<Option<(Answered, usize)>> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1");
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+/// The head at the front of `bytes`, and its length.
+fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHead, usize)>> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP/1.1");
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     let length = match head.parse(bytes).map_err(|_| wrong())? {
         httparse::Status::Complete(length) => length,
@@ -101,7 +112,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Answered, usize)>> {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong())?;
         map.append(name, HeaderValue::from_bytes(field.value).map_err(|_| wrong())?);
     }
-    Ok(Some((Answered { status, fields: map, early: Vec::new() }, length)))
+    Ok(Some((ResponseHead { status, fields: map, early: Vec::new() }, length)))
 }
 
 #[cfg(test)]
@@ -129,13 +140,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_answer_is_an_error() {
-        let endless = [&b"HTTP/1.1 200 OK\r\nA: "[..], &[b'x'; LONGEST]].concat();
+        let endless = [&b"HTTP/1.1 200 OK\r\nA: "[..], &[b'x'; MAX_HEAD_BYTES]].concat();
         for (bytes, why) in [
-            (&b""[..], "no answer"),
-            (b"HTTP/1.1 200 OK\r\nA: b\r\n", "in its head"),
+            (&b""[..], "no response"),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n", "within its head"),
             (b"SSH-2.0-x\r\n", "not HTTP"),
             (&endless, "too long"),
-            (&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(9), "without end"),
+            (&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(9), "too many interim"),
         ] {
             let error = read(&mut &bytes[..]).await.unwrap_err();
             assert!(error.to_string().contains(why), "{error}");

@@ -1,68 +1,77 @@
-//! Connections that were made to the server, for what the client exposes.
+//! Connections that the server accepts, for what the client exposes.
 //!
-//! The server says on one stream, in lines, where it listens, and what it accepts; each connection is asked for by
-//! a request of its own, as a tunnel. When the stream ends, the server listens no more; tunnels go on.
+//! The server reports on one stream, in lines, where it listens and what it accepts; the client
+//! requests a tunnel to each connection. When the stream ends, the server stops listening; tunnels
+//! continue.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 
-use super::error::Error;
-use super::tunnel::{Client, Tunnel};
-use super::url::Wanted;
-use crate::carry::{Limits, carry};
-use crate::frame::{Framing, Role};
+use super::error::ConnectError;
+use super::tunnel::{ClientTunnel, TunnelClient};
+use super::url::Destination;
+use crate::carry::{TunnelTimeouts, carry};
+use crate::frame::{LegFraming, LegRole};
 
-/// Lines on their way from the leg, in bytes, and the longest line.
-const LINES: usize = 16 * 1024;
-const LONGEST: usize = 1024;
+/// Bytes of lines from the server that wait to be read.
+///
+/// Bound: tunnels.
+const LINES_BYTES: usize = 16 * 1024;
+/// Length of the longest line from the server, in bytes.
+///
+/// Bound: tunnels.
+const MAX_LINE_BYTES: usize = 1024;
 
-/// A server that listens for us. It ends when this is dropped.
-pub struct Listening {
+/// A listener at the server. Dropping it ends the listening.
+pub struct RemoteListener {
     address: String,
-    lines: Lines,
+    lines: LineReader,
 }
 
-/// A connection that the server has accepted. It does not wait for ever.
+/// A connection that the server has accepted. The server closes it when it is not requested in
+/// time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub struct IncomingConnection {
     id: String,
-    /// Whose it is, as the server sees it.
+    /// Its remote address, as the server sees it.
     pub peer: String,
 }
 
-impl Client {
-    /// Has the server listen at one of its addresses; at port 0 it chooses one. Only `connect-tcp` can.
+impl TunnelClient {
+    /// Makes the server listen on one of its addresses; for port 0 it chooses one. Needs
+    /// `connect-tcp`.
     ///
     /// # Errors
-    /// Why it does not.
-    pub async fn listen(&self, at: SocketAddr) -> Result<Listening, Error> {
-        let dialled = self.dial(&Wanted::Listen(at), None).await?;
-        let limits = Limits { idle: None, ..self.0.options.limits.clone() };
-        let (far, near) = tokio::io::duplex(LINES);
+    /// Why the server does not listen.
+    pub async fn listen(&self, at: SocketAddr) -> Result<RemoteListener, ConnectError> {
+        let granted = self.connect(&Destination::Listen(at), None).await?;
+        let timeouts = TunnelTimeouts { idle: None, ..self.0.options.timeouts.clone() };
+        let (far, near) = tokio::io::duplex(LINES_BYTES);
         tokio::spawn(async move {
             let (_, end) =
-                carry(dialled.leg, dialled.early, Framing::Capsules, Role::Client, far, &limits).await;
-            tracing::debug!(%end, "the server listens no more");
+                carry(granted.leg, granted.early, LegFraming::Capsules, LegRole::Client, far, &timeouts)
+                    .await;
+            tracing::debug!(%end, "the server stopped listening");
         });
-        let mut lines = Lines { stream: near, bytes: Vec::new() };
-        let broken = |error| Error::Broken(self.0.address.to_string(), error);
+        let mut lines = LineReader { stream: near, bytes: Vec::new() };
+        let broken = |error| ConnectError::Broken(self.0.url.to_string(), error);
         let line = lines.next().await.map_err(broken)?;
         let address = line.strip_prefix("listening ").ok_or_else(|| broken(unexpected()))?.to_owned();
-        Ok(Listening { address, lines })
+        Ok(RemoteListener { address, lines })
     }
 
     /// Asks for a connection that was accepted.
     ///
     /// # Errors
     /// Why it is not to be had: it may be gone.
-    pub async fn accept(&self, accepted: &Accepted) -> Result<Tunnel, Error> {
-        self.ask_for(Wanted::Accepted(accepted.id.clone())).await
+    pub async fn accept(&self, accepted: &IncomingConnection) -> Result<ClientTunnel, ConnectError> {
+        self.open_destination(Destination::Accepted(accepted.id.clone())).await
     }
 }
 
-impl Listening {
+impl RemoteListener {
     /// Where the server listens.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -73,28 +82,28 @@ impl Listening {
     ///
     /// # Errors
     /// When the server listens no more, or is gone.
-    pub async fn next(&mut self) -> io::Result<Accepted> {
+    pub async fn next(&mut self) -> io::Result<IncomingConnection> {
         let line = self.lines.next().await?;
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["accepted", id, peer] => Ok(Accepted { id: id.to_owned(), peer: peer.to_owned() }),
+            ["accepted", id, peer] => Ok(IncomingConnection { id: id.to_owned(), peer: peer.to_owned() }),
             _ => Err(unexpected()),
         }
     }
 }
 
 fn unexpected() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the server says something unexpected")
+    io::Error::new(io::ErrorKind::InvalidData, "the server sent an unexpected line")
 }
 
-/// What comes line by line.
-struct Lines {
+/// Reads lines from a stream.
+struct LineReader {
     stream: DuplexStream,
-    /// What has come of the next ones.
+    /// The part of the next lines that has arrived.
     bytes: Vec<u8>,
 }
 
-impl Lines {
+impl LineReader {
     async fn next(&mut self) -> io::Result<String> {
         loop {
             if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
@@ -102,11 +111,11 @@ impl Lines {
                 let line = std::mem::replace(&mut self.bytes, rest);
                 return Ok(String::from_utf8_lossy(&line[..end]).trim_end().to_owned());
             }
-            if self.bytes.len() > LONGEST {
+            if self.bytes.len() > MAX_LINE_BYTES {
                 return Err(unexpected());
             }
             if self.stream.read_buf(&mut self.bytes).await? == 0 {
-                let ended = "the server listens no more";
+                let ended = "the server stopped listening";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, ended));
             }
         }

@@ -1,4 +1,4 @@
-//! A client: asks for tunnels, and comes back to them when they break.
+//! A client: requests tunnels, and resumes them when they break.
 
 use std::fmt;
 use std::io;
@@ -7,127 +7,136 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::ClientConfig;
 
-use super::error::Error;
-use super::leg::{self, Leg, roots};
-use super::options::{Options, Via};
-use super::request::{self, Dialled, Request};
-use super::url::{Address, Target, Wanted};
-use crate::carry::{self, End, Side, Totals};
-use crate::frame::Role;
-use crate::session::{Ask, Attached, NoLeg, Reconnect, Resume};
+use super::error::ConnectError;
+use super::leg::{self, ClientLeg, tls_config};
+use super::options::{TunnelClientOptions, TunnelProtocol};
+use super::request::{self, GrantedLeg, UpgradeRequest};
+use super::url::{Destination, RemoteTarget, TunnelUrl};
+use crate::carry::{self, TunnelEnd, TunnelStream, TunnelTotals};
+use crate::frame::LegRole;
+use crate::session::{self, Reconnect, ReconnectError, ResumeGrant, ResumeRequest, ResumedLeg};
 
-/// Asks one server for tunnels. Its clones are the same one.
+/// Requests tunnels from one server. Clones share it.
 #[derive(Clone)]
-pub struct Client(pub(super) Arc<Inner>);
+pub struct TunnelClient(pub(super) Arc<ClientConfiguration>);
 
-pub(super) struct Inner {
-    pub(super) address: Address,
-    pub(super) options: Options,
+pub(super) struct ClientConfiguration {
+    pub(super) url: TunnelUrl,
+    pub(super) options: TunnelClientOptions,
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Client {
-    /// For the server at `address`.
+impl TunnelClient {
+    /// A client of the server at `url`.
     ///
     /// # Errors
-    /// When it is `https`, and the system has no certificates to check it with.
-    pub fn new(address: Address, options: Options) -> Result<Client, Error> {
+    /// The URL is `https`, and the system has no certificate authorities.
+    pub fn new(url: TunnelUrl, options: TunnelClientOptions) -> Result<TunnelClient, ConnectError> {
         let tls = match &options.tls {
             Some(tls) => Some(Arc::clone(tls)),
-            None if address.is_https() => Some(roots(&[])?),
+            None if url.is_https() => Some(tls_config(&[])?),
             None => None,
         };
-        Ok(Client(Arc::new(Inner { address, options, tls })))
+        Ok(TunnelClient(Arc::new(ClientConfiguration { url, options, tls })))
     }
 
-    /// Whether the address alone says where tunnels lead to: it is a capability, or that of a purr server.
+    /// Whether the URL determines the target: it is a capability, or a path of a purr server.
     #[must_use]
     pub fn is_bound(&self) -> bool {
-        self.0.address.is_bound(self.0.options.via)
+        self.0.url.is_bound(self.0.options.protocol)
     }
 
-    /// Asks for a tunnel to `target`, which matters only if the address does not say it: the tunnel is there when this
-    /// returns.
+    /// Opens a tunnel to `target`, which is ignored if the URL determines it.
     ///
     /// # Errors
-    /// Why there is none. It says what to do.
-    pub async fn open(&self, target: Option<&Target>) -> Result<Tunnel, Error> {
-        self.ask_for(Wanted::Tunnel(target.cloned())).await
+    /// Why there is no tunnel, and what to do.
+    pub async fn open(&self, target: Option<&RemoteTarget>) -> Result<ClientTunnel, ConnectError> {
+        self.open_destination(Destination::Tunnel(target.cloned())).await
     }
 
-    pub(super) async fn ask_for(&self, wanted: Wanted) -> Result<Tunnel, Error> {
-        let resumable = self.0.options.resume && self.0.options.via == Via::ConnectTcp;
-        let Dialled { leg, early, resume } = self.dial(&wanted, resumable.then_some(Ask::New)).await?;
-        let resume = resume.filter(|_| resumable).and_then(|answer| Resume::try_from(answer).ok());
-        Ok(Tunnel { client: self.clone(), wanted, leg, early, resume })
+    pub(super) async fn open_destination(
+        &self,
+        destination: Destination,
+    ) -> Result<ClientTunnel, ConnectError> {
+        let resumable = self.0.options.resume && self.0.options.protocol == TunnelProtocol::ConnectTcp;
+        let GrantedLeg { leg, early, resume } =
+            self.connect(&destination, resumable.then_some(ResumeRequest::New)).await?;
+        let resume = resume.filter(|_| resumable).and_then(|response| ResumeGrant::try_from(response).ok());
+        Ok(ClientTunnel { client: self.clone(), destination, leg, early, resume })
     }
 
-    /// A connection, a request, and an answer that grants it.
-    pub(super) async fn dial(&self, wanted: &Wanted, resume: Option<Ask>) -> Result<Dialled, Error> {
-        let Inner { address, options, tls } = &*self.0;
-        let place = address.place(options.via, wanted)?;
-        let leg = leg::connect(&place, tls.as_ref(), options).await?;
-        let ask = Request::new(options, &place, resume)?;
-        let asked = tokio::time::timeout(options.answer_timeout, request::ask(leg, &ask));
-        asked.await.map_err(|_| Error::Silent(place.authority.clone(), options.answer_timeout))?
+    /// Connects, sends the request, and reads a response that grants it.
+    pub(super) async fn connect(
+        &self,
+        destination: &Destination,
+        resume: Option<ResumeRequest>,
+    ) -> Result<GrantedLeg, ConnectError> {
+        let ClientConfiguration { url, options, tls } = &*self.0;
+        let url = url.request_url(options.protocol, destination)?;
+        let leg = leg::connect(&url, tls.as_ref(), options).await?;
+        let request = UpgradeRequest::new(options, &url, resume)?;
+        let granted = tokio::time::timeout(options.response_timeout, request::send(leg, &request)).await;
+        granted.map_err(|_| ConnectError::Timeout(url.authority.clone(), options.response_timeout))?
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for TunnelClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Client").field(&self.0.address).finish()
+        f.debug_tuple("TunnelClient").field(&self.0.url).finish()
     }
 }
 
-/// A tunnel that is there, and has not carried anything.
-pub struct Tunnel {
-    client: Client,
-    wanted: Wanted,
-    leg: Leg,
+/// A tunnel that has been granted, and has not carried anything.
+pub struct ClientTunnel {
+    client: TunnelClient,
+    destination: Destination,
+    leg: ClientLeg,
     early: Bytes,
-    resume: Option<Resume>,
+    resume: Option<ResumeGrant>,
 }
 
-impl Tunnel {
-    /// Whether it can survive its leg.
+impl ClientTunnel {
+    /// Whether it survives the loss of its leg.
     #[must_use]
     pub fn is_resumable(&self) -> bool {
         self.resume.is_some()
     }
 
-    /// Carries what `far` says to the target, and back. Comes back after losses if it can.
-    pub async fn carry<F: Side>(self, far: F) -> (Totals, End) {
-        let Tunnel { client, wanted, leg, early, resume } = self;
-        let limits = client.0.options.limits.clone();
+    /// Carries bytes between `far` and the target. Reconnects after losses if it is resumable.
+    pub async fn carry<F: TunnelStream>(self, far: F) -> (TunnelTotals, TunnelEnd) {
+        let ClientTunnel { client, destination, leg, early, resume } = self;
+        let timeouts = client.0.options.timeouts.clone();
         let Some(resume) = resume else {
-            let framing = client.0.options.via.framing();
-            return carry::carry(leg, early, framing, Role::Client, far, &limits).await;
+            let framing = client.0.options.protocol.framing();
+            return carry::carry(leg, early, framing, LegRole::Client, far, &timeouts).await;
         };
-        let again = Again { client, wanted };
-        crate::session::carry(leg, early, resume, far, &limits, again).await
+        let reconnector = Reconnector { client, destination };
+        session::carry(leg, early, resume, far, &timeouts, reconnector).await
     }
 }
 
-/// Comes back to the same.
-struct Again {
-    client: Client,
-    wanted: Wanted,
+/// Reconnects to the same destination.
+struct Reconnector {
+    client: TunnelClient,
+    destination: Destination,
 }
 
-impl Reconnect for Again {
-    type Leg = Leg;
+impl Reconnect for Reconnector {
+    type Leg = ClientLeg;
 
-    async fn reconnect(&mut self, ask: Ask) -> Result<Attached<Leg>, NoLeg> {
-        let Dialled { leg, early, resume } =
-            self.client.dial(&self.wanted, Some(ask)).await.map_err(|error| match error.may_pass() {
-                true => NoLeg::Retry(io::Error::other(error)),
-                false => NoLeg::Refused(io::Error::other(error)),
+    async fn reconnect(&mut self, resume: ResumeRequest) -> Result<ResumedLeg<ClientLeg>, ReconnectError> {
+        let GrantedLeg { leg, early, resume } =
+            self.client.connect(&self.destination, Some(resume)).await.map_err(|error| {
+                match error.is_temporary() {
+                    true => ReconnectError::Retry(io::Error::other(error)),
+                    false => ReconnectError::Refused(io::Error::other(error)),
+                }
             })?;
-        let answer = resume.ok_or_else(|| {
-            NoLeg::Refused(io::Error::other(
-                "the server began a new tunnel instead of going on with this one",
+        let response = resume.ok_or_else(|| {
+            ReconnectError::Refused(io::Error::other(
+                "the server began a new tunnel instead of resuming this one",
             ))
         })?;
-        Ok(Attached { leg, early, answer })
+        Ok(ResumedLeg { leg, early, response })
     }
 }

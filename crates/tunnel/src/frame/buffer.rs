@@ -1,45 +1,50 @@
-//! Buffers that are borrowed while there are bytes in them: a tunnel on which nothing happens has none.
+//! Buffers that are borrowed while they hold bytes: an idle tunnel has none.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 use super::head::HEAD_ROOM;
 
-/// What is read at once, in bytes.
-pub const CHUNK: usize = 64 * 1024;
+/// Bytes that one read of a tunnel takes, and so what it holds in each direction while bytes are in
+/// flight.
+///
+/// Bound: tunnels.
+pub const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Spare ones that a thread keeps.
-const SPARES: usize = 8;
+/// Spare buffers that a thread keeps for tunnels.
+///
+/// Bound: tunnels.
+const MAX_SPARE_BUFFERS: usize = 8;
 
 thread_local! {
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`HEAD_ROOM`] and [`CHUNK`] bytes, with anything in them.
+/// [`HEAD_ROOM`] and [`CHUNK_BYTES`] bytes of unspecified content.
 #[derive(Debug)]
-pub(crate) struct Chunk(Box<[u8]>);
+pub(crate) struct ChunkBuffer(Box<[u8]>);
 
-impl Chunk {
-    pub(crate) fn borrow() -> Chunk {
+impl ChunkBuffer {
+    pub(crate) fn borrow() -> ChunkBuffer {
         let spare = POOL.with_borrow_mut(Vec::pop);
-        Chunk(spare.unwrap_or_else(|| vec![0; HEAD_ROOM + CHUNK].into_boxed_slice()))
+        ChunkBuffer(spare.unwrap_or_else(|| vec![0; HEAD_ROOM + CHUNK_BYTES].into_boxed_slice()))
     }
 }
 
-impl Drop for Chunk {
+impl Drop for ChunkBuffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.0);
-        // The pool is gone when a thread ends.
+        // The pool no longer exists while a thread ends.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            if pool.len() < SPARES {
+            if pool.len() < MAX_SPARE_BUFFERS {
                 pool.push(bytes);
             }
         });
     }
 }
 
-impl Deref for Chunk {
+impl Deref for ChunkBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -47,7 +52,7 @@ impl Deref for Chunk {
     }
 }
 
-impl DerefMut for Chunk {
+impl DerefMut for ChunkBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }

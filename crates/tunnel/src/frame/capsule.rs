@@ -1,39 +1,39 @@
 //! Capsules: a type, a length, that many bytes (RFC 9297, 3.2).
 //!
-//! Those of other types than the ones here are skipped, as that section demands. So it does not matter whether the
-//! other end knows PING, PONG, ACK, CLOSE and DONE, which nobody else has.
+//! Capsules of unknown types are skipped, as that section requires. So the other end need not know
+//! PING, PONG, ACK, CLOSE and DONE, which are our own.
 
 use outflow_wire::websocket::MAX_CONTROL_PAYLOAD;
 
-use super::event::{Event, Malformed};
-use super::head::{Partial, part, read_close};
+use super::event::{FrameError, FrameEvent};
+use super::head::{PartialHead, payload_len, read_close};
 
-/// Payload (draft-ietf-httpbis-connect-tcp-12; the number is the one for tests between implementations).
+/// Payload (draft-ietf-httpbis-connect-tcp-12; the number is that for interoperability tests).
 pub(super) const DATA: u64 = 0x2028_d7f2;
 
-/// The last of the payload, maybe none: the end of the direction (likewise).
+/// The last of the payload, possibly empty: the end of the direction (likewise).
 pub(super) const FINAL_DATA: u64 = 0x2028_d7f3;
 
-/// To be answered by a PONG with the same bytes, at most 125.
+/// Asks for a PONG with the same bytes, at most 125.
 pub(super) const PING: u64 = 0x2f75_7401;
 
-/// The answer.
+/// Answers a PING.
 pub(super) const PONG: u64 = 0x2f75_7402;
 
 /// One number: all bytes before this offset have been passed on.
 pub(super) const ACK: u64 = 0x2f75_7403;
 
-/// The sender gives up, and its far end is lost: what a Close of WebSocket says, at most 125 bytes.
+/// The sender gives up, its far end is lost: the payload of a WebSocket Close, at most 125 bytes.
 pub(super) const CLOSE: u64 = 0x2f75_7404;
 
-/// The sender of a session has all that it wanted to know, and will not come back for it.
+/// The sender's session is complete; it will not reconnect.
 pub(super) const DONE: u64 = 0x2f75_7405;
 
-/// The largest number that can be written (RFC 9000, 16).
+/// The largest number of the encoding (RFC 9000, 16).
 const LARGEST: u64 = (1 << 62) - 1;
 
-/// Appends a number as RFC 9000, 16 writes it, in the fewest bytes. One that is too large cannot occur: a stream would
-/// have to have four exabytes.
+/// Appends a number in the encoding of RFC 9000, 16, in the fewest bytes. A larger number cannot
+/// occur: a stream would need four exabytes.
 pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
     let number = number.min(LARGEST);
     let wide = number.to_be_bytes();
@@ -48,7 +48,7 @@ pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
     out[at] |= mark;
 }
 
-/// The number that `bytes` begin with, and what is behind it. `None` if there is not all of it.
+/// The number at the front of `bytes`, and the rest. `None` if it is incomplete.
 fn read_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let first = *bytes.first()?;
     let (number, rest) = bytes.split_at_checked(1 << (first >> 6))?;
@@ -57,42 +57,42 @@ fn read_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum CapsuleState {
     Head,
-    /// In the payload. `last`: of a FINAL_DATA.
+    /// In the payload; `last` for a FINAL_DATA.
     Data {
-        left: u64,
+        remaining: u64,
         last: bool,
     },
-    /// In a capsule that is collected.
+    /// In a capsule whose payload is collected.
     Control {
         kind: u64,
-        left: u64,
+        remaining: u64,
     },
-    /// In one that is not.
+    /// In a capsule of an unknown type.
     Skip {
-        left: u64,
+        remaining: u64,
     },
-    /// The end has come, and has to be told.
+    /// The end has arrived and is not reported yet.
     Fin,
 }
 
 #[derive(Debug)]
-pub(super) struct Decoder {
-    state: State,
-    head: Partial,
+pub(super) struct CapsuleDecoder {
+    state: CapsuleState,
+    head: PartialHead,
     control: Vec<u8>,
-    /// FINAL_DATA has begun: no more payload may come in another capsule.
+    /// FINAL_DATA has begun: no other capsule may carry payload.
     last: bool,
-    /// It has been told.
+    /// The end has been reported.
     ended: bool,
 }
 
-impl Default for Decoder {
-    fn default() -> Decoder {
-        Decoder {
-            state: State::Head,
-            head: Partial::default(),
+impl Default for CapsuleDecoder {
+    fn default() -> CapsuleDecoder {
+        CapsuleDecoder {
+            state: CapsuleState::Head,
+            head: PartialHead::default(),
             control: Vec::new(),
             last: false,
             ended: false,
@@ -100,101 +100,103 @@ impl Default for Decoder {
     }
 }
 
-impl Decoder {
-    pub(super) fn decode(&mut self, bytes: &mut [u8]) -> Result<(usize, Option<Event>), Malformed> {
+impl CapsuleDecoder {
+    pub(super) fn decode(&mut self, bytes: &mut [u8]) -> Result<(usize, Option<FrameEvent>), FrameError> {
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
             match &mut self.state {
-                State::Fin => {
-                    self.state = State::Head;
+                CapsuleState::Fin => {
+                    self.state = CapsuleState::Head;
                     self.ended = true;
-                    return Ok((used, Some(Event::Fin)));
+                    return Ok((used, Some(FrameEvent::Fin)));
                 }
-                State::Data { left: 0, last: true } => self.state = State::Fin,
-                State::Data { left: 0, .. } | State::Skip { left: 0 } => self.state = State::Head,
-                State::Control { kind, left: 0 } => {
+                CapsuleState::Data { remaining: 0, last: true } => self.state = CapsuleState::Fin,
+                CapsuleState::Data { remaining: 0, .. } | CapsuleState::Skip { remaining: 0 } => {
+                    self.state = CapsuleState::Head
+                }
+                CapsuleState::Control { kind, remaining: 0 } => {
                     let kind = *kind;
-                    self.state = State::Head;
+                    self.state = CapsuleState::Head;
                     return Ok((used, Some(control(kind, std::mem::take(&mut self.control))?)));
                 }
                 _ if rest.is_empty() => return Ok((used, None)),
-                State::Head => {
+                CapsuleState::Head => {
                     let (n, head) = self.head.take(rest, |head| Ok(parse(head)))?;
                     used += n;
                     if let Some((kind, length)) = head {
                         self.begin(kind, length)?;
                     }
                 }
-                State::Data { left, .. } => {
-                    let n = part(rest, *left);
-                    *left -= n as u64;
-                    return Ok((used + n, Some(Event::Data(n))));
+                CapsuleState::Data { remaining, .. } => {
+                    let n = payload_len(rest, *remaining);
+                    *remaining -= n as u64;
+                    return Ok((used + n, Some(FrameEvent::Data(n))));
                 }
-                State::Control { left, .. } => {
-                    let n = part(rest, *left);
-                    *left -= n as u64;
+                CapsuleState::Control { remaining, .. } => {
+                    let n = payload_len(rest, *remaining);
+                    *remaining -= n as u64;
                     self.control.extend_from_slice(&rest[..n]);
                     used += n;
                 }
-                State::Skip { left } => {
-                    let n = part(rest, *left);
-                    *left -= n as u64;
+                CapsuleState::Skip { remaining } => {
+                    let n = payload_len(rest, *remaining);
+                    *remaining -= n as u64;
                     used += n;
                 }
             }
         }
     }
 
-    fn begin(&mut self, kind: u64, left: u64) -> Result<(), Malformed> {
+    fn begin(&mut self, kind: u64, remaining: u64) -> Result<(), FrameError> {
         self.state = match kind {
-            DATA | FINAL_DATA if self.last => return Err(Malformed::BehindEnd),
+            DATA | FINAL_DATA if self.last => return Err(FrameError::DataAfterEnd),
             DATA | FINAL_DATA => {
                 self.last = kind == FINAL_DATA;
-                State::Data { left, last: self.last }
+                CapsuleState::Data { remaining, last: self.last }
             }
-            PING | PONG | ACK | CLOSE | DONE if left > MAX_CONTROL_PAYLOAD => {
-                return Err(Malformed::LongControl);
+            PING | PONG | ACK | CLOSE | DONE if remaining > MAX_CONTROL_PAYLOAD => {
+                return Err(FrameError::LongControl);
             }
-            PING | PONG | ACK | CLOSE | DONE => State::Control { kind, left },
-            _ => State::Skip { left },
+            PING | PONG | ACK | CLOSE | DONE => CapsuleState::Control { kind, remaining },
+            _ => CapsuleState::Skip { remaining },
         };
         Ok(())
     }
 
-    /// What is missing of the payload that is under way.
-    pub(super) fn left(&self) -> u64 {
+    /// Bytes that are missing of the current payload.
+    pub(super) fn remaining(&self) -> u64 {
         match self.state {
-            State::Data { left, .. } => left,
+            CapsuleState::Data { remaining, .. } => remaining,
             _ => 0,
         }
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        // In the middle of a capsule behind the end, there was nothing more to be said that counts.
+        // A leg may break within a capsule after the end: none that counts may follow.
         self.ended
     }
 }
 
-/// The type and the length that `head` consists of.
+/// The type and the length in a head.
 fn parse(head: &[u8]) -> Option<(u64, u64)> {
     let (kind, rest) = read_number(head)?;
     let (length, _) = read_number(rest)?;
     Some((kind, length))
 }
 
-fn control(kind: u64, bytes: Vec<u8>) -> Result<Event, Malformed> {
+fn control(kind: u64, bytes: Vec<u8>) -> Result<FrameEvent, FrameError> {
     Ok(match kind {
-        PING => Event::Ping(bytes),
-        PONG => Event::Pong,
-        DONE => Event::Done,
+        PING => FrameEvent::Ping(bytes),
+        PONG => FrameEvent::Pong,
+        DONE => FrameEvent::Done,
         CLOSE => {
-            let (status, words) = read_close(&bytes).ok_or(Malformed::Close)?;
-            Event::Closed(status, words)
+            let (status, reason) = read_close(&bytes).ok_or(FrameError::Close)?;
+            FrameEvent::Closed(status, reason)
         }
         _ => match read_number(&bytes) {
-            Some((offset, [])) => Event::Ack(offset),
-            _ => return Err(Malformed::Ack),
+            Some((offset, [])) => FrameEvent::Ack(offset),
+            _ => return Err(FrameError::Ack),
         },
     })
 }

@@ -1,67 +1,71 @@
-//! Takes what comes over a leg apart.
+//! Splits what arrives over a leg into events.
 
-use super::event::{Event, Framing, Malformed, Role};
+use super::event::{FrameError, FrameEvent, LegFraming, LegRole};
 use super::{capsule, websocket};
 
-/// Takes what comes over a leg apart, however it was split on the way. It keeps no payload, and no more than
-/// 125 bytes of anything else.
+/// Splits what arrives over a leg into events, however it was cut on the way. It stores no payload,
+/// and at most 125 bytes of anything else.
 #[derive(Debug)]
-pub struct Decoder(Kind);
+pub struct FrameDecoder(DecoderKind);
 
 #[derive(Debug)]
-enum Kind {
+enum DecoderKind {
     Raw,
-    Capsules(capsule::Decoder),
-    WebSocket(websocket::Decoder),
+    Capsules(capsule::CapsuleDecoder),
+    WebSocket(websocket::WebSocketDecoder),
 }
 
-impl Decoder {
-    /// For the end that is `role`.
+impl FrameDecoder {
+    /// A decoder for the end that is `role`.
     #[must_use]
-    pub fn new(framing: Framing, role: Role) -> Decoder {
-        Decoder(match framing {
-            Framing::Raw => Kind::Raw,
-            Framing::Capsules => Kind::Capsules(capsule::Decoder::default()),
-            Framing::WebSocket => Kind::WebSocket(websocket::Decoder::new(role.peer())),
+    pub fn new(framing: LegFraming, role: LegRole) -> FrameDecoder {
+        FrameDecoder(match framing {
+            LegFraming::Raw => DecoderKind::Raw,
+            LegFraming::Capsules => DecoderKind::Capsules(capsule::CapsuleDecoder::default()),
+            LegFraming::WebSocket => DecoderKind::WebSocket(websocket::WebSocketDecoder::new(role.peer())),
         })
     }
 
-    /// Reads from the front of `bytes` up to the next event: how many were used, and the event. Without one, all were
-    /// used, and there will be none until there are more: so ask until then, with nothing if nothing is left.
+    /// Reads `bytes` up to the next event, and returns how many bytes it used, and the event.
+    /// Without an event it has used all of them and needs more. Call again after each event, with
+    /// an empty slice if no bytes are left.
     ///
-    /// Payload is unmasked where it lies, if it has to be: `bytes[used - n..used]` for [`Event::Data`]`(n)`.
+    /// Payload is unmasked in place: it is `bytes[used - n..used]` for [`FrameEvent::Data`]`(n)`.
     ///
     /// # Errors
-    /// What the peer may not send. There is no way to go on.
-    pub fn decode(&mut self, bytes: &mut [u8]) -> Result<(usize, Option<Event>), Malformed> {
+    /// The peer broke the protocol. The decoder cannot continue.
+    pub fn decode(&mut self, bytes: &mut [u8]) -> Result<(usize, Option<FrameEvent>), FrameError> {
         match &mut self.0 {
-            Kind::Raw => Ok((bytes.len(), (!bytes.is_empty()).then_some(Event::Data(bytes.len())))),
-            Kind::Capsules(decoder) => decoder.decode(bytes),
-            Kind::WebSocket(decoder) => decoder.decode(bytes),
+            DecoderKind::Raw => {
+                Ok((bytes.len(), (!bytes.is_empty()).then_some(FrameEvent::Data(bytes.len()))))
+            }
+            DecoderKind::Capsules(decoder) => decoder.decode(bytes),
+            DecoderKind::WebSocket(decoder) => decoder.decode(bytes),
         }
     }
 
-    /// How many bytes are missing of the payload that is under way; 0 if that is not known, or there is none. Who reads as
-    /// many, and no more, has the next head at the front of the next bytes.
+    /// Bytes that are missing of the current payload; 0 if unknown or if there is none. A caller
+    /// that reads exactly as many has the next head at the front of its next read.
     #[must_use]
-    pub fn left(&self) -> u64 {
+    pub fn remaining(&self) -> u64 {
         match &self.0 {
-            Kind::Raw => 0,
-            Kind::Capsules(decoder) => decoder.left(),
-            Kind::WebSocket(decoder) => decoder.left(),
+            DecoderKind::Raw => 0,
+            DecoderKind::Capsules(decoder) => decoder.remaining(),
+            DecoderKind::WebSocket(decoder) => decoder.remaining(),
         }
     }
 
-    /// To be asked when the leg has ended: whether its direction had. (For raw bytes the one is the other.)
+    /// Checks, when the leg has ended, that its direction had ended before. For raw bytes the two
+    /// are the same.
     ///
     /// # Errors
-    /// [`Malformed::Truncated`] if not.
-    pub fn ended(&self) -> Result<(), Malformed> {
-        let whole = match &self.0 {
-            Kind::Raw => true,
-            Kind::Capsules(decoder) => decoder.is_ended(),
-            Kind::WebSocket(decoder) => decoder.is_ended(),
+    /// [`FrameError::Truncated`] if it had not.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        let is_complete = match &self.0 {
+            DecoderKind::Raw => true,
+            DecoderKind::Capsules(decoder) => decoder.is_ended(),
+            DecoderKind::WebSocket(decoder) => decoder.is_ended(),
         };
-        if whole { Ok(()) } else { Err(Malformed::Truncated) }
+        if is_complete { Ok(()) } else { Err(FrameError::Truncated) }
     }
 }

@@ -1,10 +1,10 @@
-//! Framings, roles, what may come over a leg, and what may not.
+//! Framings, roles, what may arrive over a leg, and what may not.
 
 use outflow_wire::websocket as wire;
 
-/// How payload is marked as such.
+/// How payload is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum LegFraming {
     /// Not at all.
     Raw,
     /// DATA and FINAL_DATA capsules.
@@ -13,66 +13,66 @@ pub enum Framing {
     WebSocket,
 }
 
-/// Which end of a leg this is: those of WebSocket are not alike.
+/// Which end of a leg this is. WebSocket treats the two differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It asked for the tunnel.
+pub enum LegRole {
+    /// It requested the tunnel.
     Client,
-    /// It granted it.
+    /// It granted the tunnel.
     Server,
 }
 
-impl Role {
-    /// As whom the other end sends.
+impl LegRole {
+    /// The role in which the other end sends.
     pub(super) fn peer(self) -> wire::FrameSender {
         match self {
-            Role::Client => wire::FrameSender::Server,
-            Role::Server => wire::FrameSender::Client,
+            LegRole::Client => wire::FrameSender::Server,
+            LegRole::Server => wire::FrameSender::Client,
         }
     }
 }
 
-/// What came over the leg.
+/// What arrived over the leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// So many bytes of payload: the last ones of those that were used. Never 0.
+pub enum FrameEvent {
+    /// This many bytes of payload, the last of the bytes that were used. Never 0.
     Data(usize),
     /// This direction is complete.
     Fin,
     /// To be answered with the same bytes.
     Ping(Vec<u8>),
-    /// The answer.
+    /// The answer to a ping.
     Pong,
-    /// The other end has passed on what lies before this offset.
+    /// The other end has passed on all bytes before this offset.
     Ack(u64),
-    /// The other end gave up, with a status of WebSocket and words.
+    /// The other end gave up, with a WebSocket status and a reason.
     Closed(u16, String),
-    /// The other end of a session will not come back.
+    /// The other end of a session will not reconnect.
     Done,
 }
 
-/// What no peer may send.
+/// What a peer may not send.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// The leg ended, and the direction had not.
+pub enum FrameError {
+    /// The leg ended before its direction did.
     #[error("the leg ended in the middle of the stream")]
     Truncated,
-    /// Payload, or a second end, behind the end.
-    #[error("there is more behind the end of the stream")]
-    BehindEnd,
-    /// A control capsule of ours that is longer than any of ours.
+    /// Payload, or a second end, after the end.
+    #[error("more data follows the end of the stream")]
+    DataAfterEnd,
+    /// A control capsule of ours that is longer than any we define.
     #[error("a control capsule is too long")]
     LongControl,
-    /// An acknowledgement that is no number.
+    /// An acknowledgement that is not one number.
     #[error("an acknowledgement is not one number")]
     Ack,
-    /// A fragment without a message, or a message within another.
-    #[error("the fragments of messages are mixed up")]
+    /// A fragment outside a message, or a message within another.
+    #[error("a message fragment is out of order")]
     Fragments,
-    /// A Close with half a status.
+    /// A Close with one byte of a status.
     #[error("a Close frame has half a status")]
     Close,
-    /// A frame's head.
+    /// An invalid head.
     #[error("{0}")]
-    Frame(wire::WebSocketError),
+    Head(wire::WebSocketError),
 }

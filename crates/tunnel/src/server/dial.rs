@@ -1,4 +1,5 @@
-//! From a target to a connection: its addresses, those that may be reached, the first that answers.
+//! From a target to a connection: resolves its name, filters the addresses, connects to the first
+//! that accepts.
 
 use std::future::Future;
 use std::io;
@@ -11,23 +12,26 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::access::allow::{Allow, Host, Target};
-use super::rejection::Refusal;
+use super::access::allow::{AllowList, Host, TunnelTarget};
+use super::rejection::Rejection;
 
-/// Addresses of a name that are tried.
-const ADDRESSES: usize = 8;
-/// An address that does not answer has so long before the next one is tried, as long as there is one.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Addresses of one name that are tried.
+///
+/// Bound: tunnels.
+const MAX_ADDRESSES: usize = 8;
+/// How long an address may take to accept before the next one is tried. The last address has the
+/// rest of the time.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Finds a name's addresses.
-pub type Lookup = Arc<dyn Fn(String) -> Looking + Send + Sync>;
+/// Resolves a name to addresses.
+pub type NameResolver = Arc<dyn Fn(String) -> NameResolution + Send + Sync>;
 
-/// Addresses that are being found.
-pub type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+/// A resolution in progress.
+pub type NameResolution = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// Asks the system.
+/// The resolver of the operating system.
 #[must_use]
-pub fn system() -> Lookup {
+pub fn system_resolver() -> NameResolver {
     Arc::new(|name| {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name, 0)).await?;
@@ -36,60 +40,64 @@ pub fn system() -> Lookup {
     })
 }
 
-/// Connects to `target`, which may be asked for. The addresses that its name leads to are looked at here, and the
-/// connection goes to one that was: a name that changes its mind in between gains nothing.
+/// Connects to `target`, which the caller has checked by name. Connects only to addresses that were
+/// resolved and checked here, so that DNS cannot change its answer in between (DNS rebinding).
 pub(super) async fn dial(
-    target: &Target,
-    allow: &Allow,
-    lookup: &Lookup,
+    target: &TunnelTarget,
+    allow: &AllowList,
+    resolver: &NameResolver,
     timeout: Duration,
-) -> Result<(TcpStream, SocketAddr), Refusal> {
+) -> Result<(TcpStream, SocketAddr), Rejection> {
     let until = Instant::now() + timeout;
     let addresses = match &target.host {
         Host::Address(address) => vec![*address],
-        Host::Name(name) => match tokio::time::timeout_at(until, lookup(name.to_string())).await {
+        Host::Name(name) => match tokio::time::timeout_at(until, resolver(name.to_string())).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 let text = format!("{name} has no address: {error}");
-                return Err(Refusal::new(StatusCode::BAD_GATEWAY, text).because("dns_error"));
+                return Err(Rejection::new(StatusCode::BAD_GATEWAY, text).with_error("dns_error"));
             }
             Err(_) => {
-                let text = format!("nobody says in time which address {name} has");
-                return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, text).because("dns_timeout"));
+                let text = format!("resolving {name} took too long");
+                return Err(Rejection::new(StatusCode::GATEWAY_TIMEOUT, text).with_error("dns_timeout"));
             }
         },
     };
-    let any = addresses.len();
-    let may: Vec<IpAddr> =
-        addresses.into_iter().filter(|address| allow.may_reach(target, *address)).take(ADDRESSES).collect();
-    if may.is_empty() && any > 0 {
-        let text =
-            format!("{target} leads to an address that is not allowed: list that as well if it is meant");
-        return Err(Refusal::denied(text).because("destination_ip_prohibited"));
+    let found = addresses.len();
+    let allowed: Vec<IpAddr> = addresses
+        .into_iter()
+        .filter(|address| allow.allows_address(target, *address))
+        .take(MAX_ADDRESSES)
+        .collect();
+    if allowed.is_empty() && found > 0 {
+        let text = format!(
+            "{target} resolves to an address that is not allowed: list the address as well if it is intended"
+        );
+        return Err(Rejection::denied(text).with_error("destination_ip_prohibited"));
     }
-    let mut last = Refusal::new(StatusCode::BAD_GATEWAY, format!("{target} has no address"));
-    let count = may.len();
-    for (at, address) in may.into_iter().enumerate() {
+    let mut last = Rejection::new(StatusCode::BAD_GATEWAY, format!("{target} has no address"));
+    let count = allowed.len();
+    for (at, address) in allowed.into_iter().enumerate() {
         let address = SocketAddr::new(address, target.port);
-        let until = if at + 1 == count { until } else { until.min(Instant::now() + PATIENCE) };
+        let until = if at + 1 == count { until } else { until.min(Instant::now() + ADDRESS_TIMEOUT) };
         match tokio::time::timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // A tunnel passes on what it has.
+                // A tunnel passes bytes on at once.
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, address));
             }
-            Ok(Err(error)) => last = refused(target, &error),
+            Ok(Err(error)) => last = connect_failed(target, &error),
             Err(_) => {
                 let text = format!("{target} does not answer");
-                last = Refusal::new(StatusCode::GATEWAY_TIMEOUT, text).because("connection_timeout");
+                last = Rejection::new(StatusCode::GATEWAY_TIMEOUT, text).with_error("connection_timeout");
             }
         }
     }
     Err(last)
 }
 
-fn refused(target: &Target, error: &io::Error) -> Refusal {
-    let (status, word) = match error.kind() {
+fn connect_failed(target: &TunnelTarget, error: &io::Error) -> Rejection {
+    let (status, error_type) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (StatusCode::BAD_GATEWAY, "connection_refused"),
         io::ErrorKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
@@ -97,14 +105,14 @@ fn refused(target: &Target, error: &io::Error) -> Refusal {
         }
         _ => (StatusCode::BAD_GATEWAY, "connection_terminated"),
     };
-    Refusal::new(status, format!("{target} cannot be connected to: {error}")).because(word)
+    Rejection::new(status, format!("cannot connect to {target}: {error}")).with_error(error_type)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn leading_to(addresses: &[&str]) -> Lookup {
+    fn resolving_to(addresses: &[&str]) -> NameResolver {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Arc::new(move |_| {
             let addresses = addresses.clone();
@@ -116,33 +124,33 @@ mod tests {
     async fn a_name_is_connected_to_at_the_address_that_was_looked_at() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let target: Target = format!("far.test:{port}").parse().unwrap();
+        let target: TunnelTarget = format!("far.test:{port}").parse().unwrap();
         let rules = [format!("far.test:{port}"), format!("127.0.0.1:{port}")];
         let (named, both) = (
-            Allow::parse([rules[0].as_str()]).unwrap(),
-            Allow::parse(rules.iter().map(|rule| &**rule)).unwrap(),
+            AllowList::parse([rules[0].as_str()]).unwrap(),
+            AllowList::parse(rules.iter().map(|rule| &**rule)).unwrap(),
         );
         let timeout = Duration::from_secs(10);
-        let lookup = leading_to(&["10.1.2.3", "127.0.0.1"]);
+        let lookup = resolving_to(&["10.1.2.3", "127.0.0.1"]);
         let refusal = dial(&target, &named, &lookup, timeout).await.unwrap_err();
         assert_eq!(refusal.status, StatusCode::FORBIDDEN);
         let (_stream, address) = dial(&target, &both, &lookup, timeout).await.unwrap();
         assert_eq!(address.ip().to_string(), "127.0.0.1");
-        let gone = dial(&target, &both, &leading_to(&[]), timeout).await.unwrap_err();
+        let gone = dial(&target, &both, &resolving_to(&[]), timeout).await.unwrap_err();
         assert_eq!(gone.status, StatusCode::BAD_GATEWAY);
         drop(listener);
         let refused = dial(&target, &both, &lookup, timeout).await.unwrap_err();
-        assert!(refused.text.contains("cannot be connected to"), "{}", refused.text);
+        assert!(refused.text.contains("cannot connect to"), "{}", refused.text);
     }
 
     #[tokio::test(start_paused = true)]
     async fn names_and_targets_that_hang_are_given_up() {
-        let target: Target = "far.test:22".parse().unwrap();
-        let allow = Allow::parse(["far.test:22"]).unwrap();
-        let hanging: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
+        let target: TunnelTarget = "far.test:22".parse().unwrap();
+        let allow = AllowList::parse(["far.test:22"]).unwrap();
+        let hanging: NameResolver = Arc::new(|_| Box::pin(std::future::pending()));
         let refusal = dial(&target, &allow, &hanging, Duration::from_secs(10)).await.unwrap_err();
         assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
-        let failing: Lookup = Arc::new(|_| Box::pin(async { Err(io::Error::other("no such name")) }));
+        let failing: NameResolver = Arc::new(|_| Box::pin(async { Err(io::Error::other("no such name")) }));
         let refusal = dial(&target, &allow, &failing, Duration::from_secs(10)).await.unwrap_err();
         assert!(refusal.text.contains("no such name"), "{}", refusal.text);
     }

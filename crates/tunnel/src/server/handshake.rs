@@ -1,28 +1,28 @@
-//! The answer that makes a tunnel of a connection, or of a stream.
+//! The response that makes a tunnel of a connection, or of an HTTP/2 stream.
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use outflow_wire::websocket;
 
-use super::rejection::Refusal;
+use super::rejection::Rejection;
 use super::request::Carrier;
-use crate::frame::Framing;
+use crate::frame::LegFraming;
 
-/// The one subprotocol that is known: noVNC and websockify ask for it, and mean binary frames.
+/// The only supported subprotocol: noVNC and websockify request it for binary frames.
 const BINARY: &str = "binary";
 
 impl Carrier {
-    /// How its bytes are framed.
-    pub(super) fn framing(&self) -> Framing {
+    /// How it frames payload.
+    pub(super) fn framing(&self) -> LegFraming {
         match self {
-            Carrier::Capsules(_) => Framing::Capsules,
-            Carrier::WebSocket => Framing::WebSocket,
-            Carrier::Purr(..) | Carrier::Connect => Framing::Raw,
+            Carrier::Capsules(_) => LegFraming::Capsules,
+            Carrier::WebSocket => LegFraming::WebSocket,
+            Carrier::Purr(..) | Carrier::Connect => LegFraming::Raw,
         }
     }
 
-    /// For the log, and for counting.
+    /// Its name in the log and in metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Carrier::Capsules(_) => "connect-tcp",
@@ -33,22 +33,22 @@ impl Carrier {
     }
 }
 
-/// Whether the request's fields are such that it can be agreed to.
-pub(super) fn check(carrier: &Carrier, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks the header fields that the carrier requires.
+pub(super) fn check(carrier: &Carrier, headers: &HeaderMap) -> Result<(), Rejection> {
     match carrier {
         Carrier::WebSocket if headers.contains_key(UPGRADE) => {
-            websocket::accept(headers).map(drop).map_err(|error| Refusal::wrong(error.to_string()))
+            websocket::accept(headers).map(drop).map_err(|error| Rejection::bad_request(error.to_string()))
         }
         Carrier::Capsules(_) => match headers.get("capsule-protocol") {
             Some(value) if value == "?1" => Ok(()),
-            _ => Err(Refusal::wrong("connect-tcp is spoken in capsules: Capsule-Protocol has to be ?1")),
+            _ => Err(Rejection::bad_request("connect-tcp uses capsules: Capsule-Protocol has to be ?1")),
         },
         Carrier::WebSocket | Carrier::Purr(..) | Carrier::Connect => Ok(()),
     }
 }
 
-/// 101, or 200 where there is nothing to switch.
-pub(super) fn response(carrier: &Carrier, head: &Parts) -> Result<Response<Vec<u8>>, Refusal> {
+/// 101, or 200 for HTTP/2 and `CONNECT`, which switch no protocol.
+pub(super) fn response(carrier: &Carrier, head: &Parts) -> Result<Response<Vec<u8>>, Rejection> {
     let switches = head.version != Version::HTTP_2 && *carrier != Carrier::Connect;
     let mut response = Response::new(Vec::new());
     let fields = response.headers_mut();
@@ -63,7 +63,7 @@ pub(super) fn response(carrier: &Carrier, head: &Parts) -> Result<Response<Vec<u
         Carrier::WebSocket => {
             if switches {
                 let accept = websocket::accept(&head.headers);
-                let accept = accept.map_err(|error| Refusal::wrong(error.to_string()))?;
+                let accept = accept.map_err(|error| Rejection::bad_request(error.to_string()))?;
                 fields.insert(SEC_WEBSOCKET_ACCEPT, accept);
             }
             if offers_binary(&head.headers) {
@@ -79,7 +79,7 @@ pub(super) fn response(carrier: &Carrier, head: &Parts) -> Result<Response<Vec<u
         Carrier::Connect => None,
     };
     if let Some(upgrade) = upgrade.filter(|_| switches) {
-        let named = HeaderValue::from_str(upgrade).map_err(|_| Refusal::upgrade_required())?;
+        let named = HeaderValue::from_str(upgrade).map_err(|_| Rejection::upgrade_required())?;
         fields.insert(UPGRADE, named);
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     }

@@ -1,31 +1,31 @@
-//! How many tunnels there are and were, for monitoring.
+//! Counters of tunnels, for monitoring.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 
 use outflow_relay::flow::FlowCounters;
+use parking_lot::Mutex;
 
-/// Counts tunnels by what they travel in, refusals by status, and bytes.
+/// Counts tunnels by carrier, rejections by status, and bytes.
 #[derive(Default)]
-pub(super) struct Tally {
-    counts: Mutex<Counts>,
-    /// Bytes of those that need no frames, by the path that they took.
+pub(super) struct TunnelMetrics {
+    counts: Mutex<TunnelCounts>,
+    /// Bytes of tunnels without frames, by the path that they took.
     pub(super) flows: FlowCounters,
 }
 
-/// None of the maps has more entries than there are words for.
+/// The maps are bounded by the number of carriers and of statuses.
 #[derive(Default)]
-struct Counts {
+struct TunnelCounts {
     tunnels: BTreeMap<&'static str, u64>,
-    refused: BTreeMap<u16, u64>,
+    rejected: BTreeMap<u16, u64>,
     to_target: u64,
     from_target: u64,
 }
 
-impl Tally {
-    pub(super) fn add_refused(&self, status: u16) {
-        self.with(|counts| *counts.refused.entry(status).or_default() += 1);
+impl TunnelMetrics {
+    pub(super) fn add_rejected(&self, status: u16) {
+        self.with(|counts| *counts.rejected.entry(status).or_default() += 1);
     }
 
     pub(super) fn add_begun(&self, carrier: &'static str) {
@@ -39,11 +39,11 @@ impl Tally {
         });
     }
 
-    fn with(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    fn with(&self, change: impl FnOnce(&mut TunnelCounts)) {
+        change(&mut self.counts.lock());
     }
 
-    /// In the format that Prometheus reads, version 0.0.4.
+    /// The text format of Prometheus, version 0.0.4.
     pub(super) fn text(&self, open: usize) -> String {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
@@ -54,13 +54,13 @@ impl Tally {
             }
         };
         let plain = |value| [(String::new(), value)];
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         family("outflow_tunnels", "gauge", "Tunnels that are open or being connected.", &plain(open as u64));
         let begun: Vec<_> =
             counts.tunnels.iter().map(|(name, n)| (format!("{{carrier=\"{name}\"}}"), *n)).collect();
         family("outflow_tunnels_total", "counter", "Tunnels that were granted.", &begun);
         let refused: Vec<_> =
-            counts.refused.iter().map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n)).collect();
+            counts.rejected.iter().map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n)).collect();
         family("outflow_tunnels_refused_total", "counter", "Tunnels that were refused.", &refused);
         let bytes = [("to_target", counts.to_target), ("from_target", counts.from_target)];
         let bytes = bytes.map(|(direction, n)| (format!("{{direction=\"{direction}\"}}"), n));

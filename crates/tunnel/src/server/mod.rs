@@ -1,22 +1,23 @@
-//! The server's side: requests become tunnels to targets that are allowed.
+//! The server's end: requests become tunnels to targets that are allowed.
 //!
 //! ```text
-//! service      what a request goes through, one step after the other
-//!   settings   what a server allows
-//!   request    what it asks for
-//!   access/    who asks, what they may, and what may be reached
+//! service      what a request passes through, one step after the other
+//!   settings   what an operator allows
+//!   request    what a request asks for
+//!   access/    who makes it, what they may use, and which targets may be reached
 //!   quota      how many tunnels there may be
 //!   dial       name -> addresses that may be reached -> connection
-//!   handshake  the answer that makes a tunnel of the connection
-//!   rejection  the answer that does not
-//!   reverse    what was accepted at the server, for clients that expose something
-//! tunnel       a tunnel until its end
-//!   record     what is said of it then
-//!   metrics    how many there are and were
+//!   handshake  the response that makes a tunnel of the connection
+//!   rejection  the response that does not
+//!   reverse    connections that are accepted at the server, for clients that expose something
+//! tunnel       a granted tunnel until its end
+//!   record     its log line
+//!   metrics    counters for monitoring
 //! ```
 //!
-//! Nothing is allowed that is not listed, and nobody is let in without a token or a capability, unless told otherwise.
-//! The target is connected to first: an answer that agrees means that it has answered.
+//! Nothing is allowed that is not listed, and without a token or a capability no client is
+//! admitted, unless the settings say otherwise. The server connects to the target before it
+//! responds, so a response that grants a tunnel means that the target has accepted.
 
 mod access;
 mod dial;
@@ -31,9 +32,11 @@ mod service;
 mod settings;
 mod tunnel;
 
-pub use self::access::{Allow, Capability, Host, Keys, PATH, Secret, Target, Unusable, User, Users};
-pub use self::dial::{Looking, Lookup, system};
-pub use self::quota::Most;
-pub use self::rejection::Nothing;
-pub use self::service::{Answer, TunnelService};
-pub use self::settings::Settings;
+pub use self::access::{
+    AllowList, Capability, CapabilityError, CapabilityKeys, Host, Secret, TunnelTarget, User, Users,
+};
+pub use self::dial::{NameResolution, NameResolver, system_resolver};
+pub use self::quota::TunnelLimits;
+pub use self::rejection::NotFoundService;
+pub use self::service::{TunnelFuture, TunnelService};
+pub use self::settings::TunnelSettings;

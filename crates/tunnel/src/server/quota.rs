@@ -1,109 +1,132 @@
-//! How many tunnels there may be, and how many that are not there yet.
+//! How many tunnels there may be, and how many that wait for their targets.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::rejection::Refusal;
+use parking_lot::Mutex;
 
-/// How many at the same time.
+use super::rejection::Rejection;
+
+/// Tunnels of all clients at the same time, by default.
+///
+/// Bound: tunnels.
+const MAX_TUNNELS: usize = 4_096;
+
+/// Tunnels of one user, or of one client address if clients need no token, by default. A quarter of
+/// them may wait for their targets.
+///
+/// Bound: tunnels.
+const MAX_TUNNELS_PER_OWNER: usize = 64;
+
+/// Tunnels of all clients that wait for their targets, by default.
+///
+/// Bound: tunnels.
+const MAX_CONNECTING: usize = 1_024;
+
+/// How many tunnels there may be at the same time.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
-    /// Tunnels of everybody. 4,096.
+pub struct TunnelLimits {
+    /// Tunnels of all clients. 4,096.
     pub tunnels: usize,
-    /// Tunnels of one user, or by one address if nobody knows the user. 64.
-    pub of_one: usize,
-    /// Of these, those whose target has not answered yet: of everybody 1,024, of one at most a quarter of their tunnels.
+    /// Tunnels of one user, or of one client address if clients need no token. 64.
+    pub per_owner: usize,
+    /// Tunnels of all clients whose targets have not accepted yet. 1,024. For one owner it is a
+    /// quarter of `per_owner`.
     pub connecting: usize,
 }
 
-impl Default for Most {
-    fn default() -> Most {
-        Most { tunnels: 4_096, of_one: 64, connecting: 1_024 }
+impl Default for TunnelLimits {
+    fn default() -> TunnelLimits {
+        TunnelLimits { tunnels: MAX_TUNNELS, per_owner: MAX_TUNNELS_PER_OWNER, connecting: MAX_CONNECTING }
     }
 }
 
-/// Counts them.
-pub(super) struct Places(Mutex<Taken>, Most);
+/// Counts tunnels, and enforces the limits.
+pub(super) struct TunnelQuota {
+    counts: Mutex<QuotaCounts>,
+    limits: TunnelLimits,
+}
 
 #[derive(Default)]
-struct Taken {
-    all: Count,
-    by_owner: HashMap<Arc<str>, Count>,
+struct QuotaCounts {
+    all: OwnerCounts,
+    by_owner: HashMap<Arc<str>, OwnerCounts>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Count {
+struct OwnerCounts {
     tunnels: usize,
     connecting: usize,
 }
 
-/// One tunnel's place. Given back when it is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
+/// The right to one tunnel, given back on drop.
+pub(super) struct TunnelPermit {
+    quota: Arc<TunnelQuota>,
     owner: Arc<str>,
     connecting: bool,
 }
 
-impl Places {
-    pub(super) fn new(most: Most) -> Places {
-        Places(Mutex::default(), most)
+impl TunnelQuota {
+    pub(super) fn new(limits: TunnelLimits) -> TunnelQuota {
+        TunnelQuota { counts: Mutex::default(), limits }
     }
 
-    /// How many tunnels there are, those that are being connected among them.
+    /// How many tunnels there are, including those that wait for their targets.
     pub(super) fn open(&self) -> usize {
-        self.lock().all.tunnels
+        self.counts.lock().all.tunnels
     }
 
-    /// A place for a tunnel that is being connected; `own` is how many its owner may have, if that is not what all may.
-    pub(super) fn take(self: &Arc<Places>, owner: &Arc<str>, own: Option<usize>) -> Result<Place, Refusal> {
-        let most = self.1;
-        let of_one = own.unwrap_or(most.of_one);
-        let mut taken = self.lock();
-        let (all, owned) = (taken.all, taken.by_owner.get(owner).copied().unwrap_or_default());
-        if owned.tunnels >= of_one {
-            return Err(Refusal::busy(format!("you have {of_one} tunnels open already: end one")));
+    /// A permit for a tunnel that waits for its target. `own_limit` is the limit of its owner, if
+    /// there is one.
+    pub(super) fn acquire(
+        self: &Arc<TunnelQuota>,
+        owner: &Arc<str>,
+        own_limit: Option<usize>,
+    ) -> Result<TunnelPermit, Rejection> {
+        let limits = self.limits;
+        let per_owner = own_limit.unwrap_or(limits.per_owner);
+        let mut counts = self.counts.lock();
+        let (all, owned) = (counts.all, counts.by_owner.get(owner).copied().unwrap_or_default());
+        if owned.tunnels >= per_owner {
+            return Err(Rejection::busy(format!("you have {per_owner} tunnels open already: close one")));
         }
-        if owned.connecting > of_one / 4 {
-            return Err(Refusal::busy("too many of your tunnels wait for their targets: try again later"));
+        if owned.connecting > per_owner / 4 {
+            return Err(Rejection::busy("too many of your tunnels wait for their targets: try again later"));
         }
-        if all.tunnels >= most.tunnels || all.connecting >= most.connecting {
-            return Err(Refusal::busy("the server has as many tunnels as it may: try again later"));
+        if all.tunnels >= limits.tunnels || all.connecting >= limits.connecting {
+            return Err(Rejection::busy("the server has no room for another tunnel: try again later"));
         }
-        let owned = taken.by_owner.entry(Arc::clone(owner)).or_default();
+        let owned = counts.by_owner.entry(Arc::clone(owner)).or_default();
         owned.tunnels += 1;
         owned.connecting += 1;
-        taken.all.tunnels += 1;
-        taken.all.connecting += 1;
-        Ok(Place { places: Arc::clone(self), owner: Arc::clone(owner), connecting: true })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        counts.all.tunnels += 1;
+        counts.all.connecting += 1;
+        Ok(TunnelPermit { quota: Arc::clone(self), owner: Arc::clone(owner), connecting: true })
     }
 }
 
-impl Place {
-    /// The target has answered.
-    pub(super) fn connected(&mut self) {
+impl TunnelPermit {
+    /// Notes that the target has accepted.
+    pub(super) fn set_connected(&mut self) {
         if std::mem::take(&mut self.connecting) {
-            let mut taken = self.places.lock();
-            taken.all.connecting -= 1;
-            if let Some(owned) = taken.by_owner.get_mut(&self.owner) {
+            let mut counts = self.quota.counts.lock();
+            counts.all.connecting -= 1;
+            if let Some(owned) = counts.by_owner.get_mut(&self.owner) {
                 owned.connecting -= 1;
             }
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for TunnelPermit {
     fn drop(&mut self) {
-        self.connected();
-        let mut taken = self.places.lock();
-        taken.all.tunnels -= 1;
-        if let Some(owned) = taken.by_owner.get_mut(&self.owner) {
+        self.set_connected();
+        let mut counts = self.quota.counts.lock();
+        counts.all.tunnels -= 1;
+        if let Some(owned) = counts.by_owner.get_mut(&self.owner) {
             owned.tunnels -= 1;
             if owned.tunnels == 0 {
-                taken.by_owner.remove(&self.owner);
+                counts.by_owner.remove(&self.owner);
             }
         }
     }
@@ -115,25 +138,25 @@ mod tests {
 
     #[test]
     fn places_are_counted_by_owner_and_given_back() {
-        let places = Arc::new(Places::new(Most { tunnels: 5, of_one: 4, connecting: 3 }));
+        let quota = Arc::new(TunnelQuota::new(TunnelLimits { tunnels: 5, per_owner: 4, connecting: 3 }));
         let (anna, ben): (Arc<str>, Arc<str>) = ("anna".into(), "ben".into());
-        let why = |place: Result<Place, Refusal>| place.err().map(|refusal| refusal.text);
-        let mut first = places.take(&anna, None).unwrap();
-        let second = places.take(&anna, None).unwrap();
-        assert!(why(places.take(&anna, None)).unwrap().contains("wait for their targets"));
-        first.connected();
-        first.connected();
-        let mut more: Vec<Place> = Vec::new();
+        let why = |permit: Result<TunnelPermit, Rejection>| permit.err().map(|rejection| rejection.text);
+        let mut first = quota.acquire(&anna, None).unwrap();
+        let second = quota.acquire(&anna, None).unwrap();
+        assert!(why(quota.acquire(&anna, None)).unwrap().contains("wait for their targets"));
+        first.set_connected();
+        first.set_connected();
+        let mut more: Vec<TunnelPermit> = Vec::new();
         for owner in [&anna, &ben] {
-            more.push(places.take(owner, None).unwrap());
+            more.push(quota.acquire(owner, None).unwrap());
         }
-        assert!(why(places.take(&ben, None)).unwrap().contains("the server"));
-        assert!(why(places.take(&anna, Some(3))).unwrap().contains("3 tunnels"));
-        more.iter_mut().for_each(Place::connected);
-        more.push(places.take(&ben, None).unwrap());
-        assert_eq!(places.open(), 5);
+        assert!(why(quota.acquire(&ben, None)).unwrap().contains("the server"));
+        assert!(why(quota.acquire(&anna, Some(3))).unwrap().contains("3 tunnels"));
+        more.iter_mut().for_each(TunnelPermit::set_connected);
+        more.push(quota.acquire(&ben, None).unwrap());
+        assert_eq!(quota.open(), 5);
         drop((first, second, more));
-        assert_eq!(places.open(), 0);
-        assert!(places.lock().by_owner.is_empty() && places.lock().all.connecting == 0);
+        assert_eq!(quota.open(), 0);
+        assert!(quota.counts.lock().by_owner.is_empty() && quota.counts.lock().all.connecting == 0);
     }
 }

@@ -1,70 +1,77 @@
-//! What is to be said of a tunnel when it is over, whichever way that comes: one line in the log, and the counts.
+//! What is recorded of a tunnel when it ends: one line in the log, and its bytes in the metrics.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::metrics::Tally;
-use crate::carry::Totals;
+use outflow_relay::flow::FlowCounters;
+use parking_lot::Mutex;
 
-/// Written down when the last who knows of it lets go.
-pub(super) struct Record {
+use super::metrics::TunnelMetrics;
+use crate::carry::TunnelTotals;
+
+/// Written to the log when the last handle is dropped, however the tunnel ends.
+pub(super) struct TunnelRecord {
     pub(super) owner: Arc<str>,
-    /// As it was asked for.
+    /// The target as it was requested.
     pub(super) target: String,
-    /// Where it is.
-    pub(super) address: SocketAddr,
-    /// Who asked.
-    pub(super) client: Option<SocketAddr>,
-    pub(super) carrier: &'static str,
+    /// The address it was reached at.
+    address: SocketAddr,
+    client: Option<SocketAddr>,
+    carrier: &'static str,
     began: Instant,
-    tally: Arc<Tally>,
-    state: Mutex<State>,
+    metrics: Arc<TunnelMetrics>,
+    outcome: Mutex<TunnelOutcome>,
 }
 
 #[derive(Default)]
-struct State {
-    totals: Totals,
+struct TunnelOutcome {
+    totals: TunnelTotals,
     end: String,
     legs: u32,
 }
 
-impl Record {
+impl TunnelRecord {
     pub(super) fn new(
         owner: Arc<str>,
         (target, address): (String, SocketAddr),
         client: Option<SocketAddr>,
         carrier: &'static str,
-        tally: &Arc<Tally>,
-    ) -> Record {
-        tally.add_begun(carrier);
-        let state = State { end: "the client left before it began".to_owned(), ..State::default() };
-        Record {
+        metrics: &Arc<TunnelMetrics>,
+    ) -> TunnelRecord {
+        metrics.add_begun(carrier);
+        let end = "the client left before it began".to_owned();
+        TunnelRecord {
             owner,
             target,
             address,
             client,
             carrier,
             began: Instant::now(),
-            tally: Arc::clone(tally),
-            state: Mutex::new(state),
+            metrics: Arc::clone(metrics),
+            outcome: Mutex::new(TunnelOutcome { end, ..TunnelOutcome::default() }),
         }
     }
 
-    /// A leg has ended: what was carried up to now, and why no more.
-    pub(super) fn leg_ended(&self, totals: Totals, end: String) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.totals = totals;
-        state.end = end;
-        state.legs += 1;
+    /// Records the end of a leg: what the tunnel has carried so far, and why the leg ended.
+    pub(super) fn leg_ended(&self, totals: TunnelTotals, end: String) {
+        let mut outcome = self.outcome.lock();
+        outcome.totals = totals;
+        outcome.end = end;
+        outcome.legs += 1;
+    }
+
+    /// Counters for a tunnel without frames.
+    pub(super) fn flow_counters(&self) -> &FlowCounters {
+        &self.metrics.flows
     }
 }
 
-impl Drop for Record {
+impl Drop for TunnelRecord {
     fn drop(&mut self) {
-        let State { totals, end, legs } = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let TunnelOutcome { totals, end, legs } = self.outcome.get_mut();
         let (up, down, seconds) = (totals.to_far, totals.from_far, self.began.elapsed().as_secs_f64());
-        self.tally.add_bytes(up, down);
+        self.metrics.add_bytes(up, down);
         tracing::info!(
             user = %self.owner, target = self.target, address = %self.address, client = self.client.map(tracing::field::display),
             carrier = self.carrier, up, down, legs = *legs, seconds, end = %end,

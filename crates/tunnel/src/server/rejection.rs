@@ -1,4 +1,5 @@
-//! Why there is no tunnel: a status, the word that `Proxy-Status` has for it (RFC 9209), and what to do.
+//! The response that grants no tunnel: a status, its error type for `Proxy-Status` (RFC 9209), and
+//! what to do.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -12,12 +13,12 @@ use tower_service::Service;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// By what `Proxy-Status` names this server.
-const SELF: &str = "outflow";
+/// The name of this server in `Proxy-Status`.
+const PROXY_NAME: &str = "outflow";
 
-/// An answer that is no tunnel.
+/// A response that grants no tunnel.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) status: StatusCode,
     /// An error type of RFC 9209, section 2.3.
     error: Option<&'static str>,
@@ -26,57 +27,58 @@ pub(super) struct Refusal {
     field: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Refusal {
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Refusal {
-        Refusal { status, error: None, text: text.into(), field: None }
+impl Rejection {
+    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Rejection {
+        Rejection { status, error: None, text: text.into(), field: None }
     }
 
-    /// Asked for wrongly.
-    pub(super) fn wrong(text: impl Into<String>) -> Refusal {
-        Refusal::new(StatusCode::BAD_REQUEST, text).because("http_request_error")
+    /// The request is malformed.
+    pub(super) fn bad_request(text: impl Into<String>) -> Rejection {
+        Rejection::new(StatusCode::BAD_REQUEST, text).with_error("http_request_error")
     }
 
-    /// Not to be had by this client.
-    pub(super) fn denied(text: impl Into<String>) -> Refusal {
-        Refusal::new(StatusCode::FORBIDDEN, text).because("http_request_denied")
+    /// This client may not have it.
+    pub(super) fn denied(text: impl Into<String>) -> Rejection {
+        Rejection::new(StatusCode::FORBIDDEN, text).with_error("http_request_denied")
     }
 
-    /// Without a token, or with none that is known. `by_proxy`: whoever sent a `CONNECT` takes this server for a proxy.
-    pub(super) fn unknown(by_proxy: bool) -> Refusal {
+    /// The request has no token, or an unknown one. A client that sent `CONNECT` takes this server
+    /// for a proxy.
+    pub(super) fn unauthorized(is_proxy: bool) -> Rejection {
         let text = "a token is needed: Authorization: Bearer TOKEN, or as the password of Basic";
-        let (status, name, scheme) = if by_proxy {
+        let (status, name, scheme) = if is_proxy {
             (StatusCode::PROXY_AUTHENTICATION_REQUIRED, PROXY_AUTHENTICATE, "Basic realm=\"tunnel\"")
         } else {
             (StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer realm=\"tunnel\"")
         };
-        Refusal::new(status, text).with(name, HeaderValue::from_static(scheme))
+        Rejection::new(status, text).with_field(name, HeaderValue::from_static(scheme))
     }
 
-    /// No room right now.
-    pub(super) fn busy(text: impl Into<String>) -> Refusal {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
-            .because("connection_limit_reached")
-            .with(RETRY_AFTER, HeaderValue::from_static("5"))
+    /// A limit is reached.
+    pub(super) fn busy(text: impl Into<String>) -> Rejection {
+        Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            .with_error("connection_limit_reached")
+            .with_field(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 
-    /// Without a protocol that would carry a tunnel.
-    pub(super) fn upgrade_required() -> Refusal {
-        let text = "ask for a tunnel with Upgrade: connect-tcp, websocket or purr, or with CONNECT";
-        Refusal::new(StatusCode::UPGRADE_REQUIRED, text)
-            .with(UPGRADE, HeaderValue::from_static("connect-tcp, websocket, purr"))
+    /// The request names no protocol that carries tunnels.
+    pub(super) fn upgrade_required() -> Rejection {
+        let text = "request a tunnel with Upgrade: connect-tcp, websocket or purr, or with CONNECT";
+        Rejection::new(StatusCode::UPGRADE_REQUIRED, text)
+            .with_field(UPGRADE, HeaderValue::from_static("connect-tcp, websocket, purr"))
     }
 
-    pub(super) fn method() -> Refusal {
-        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a tunnel is asked for with GET or CONNECT")
-            .with(ALLOW, HeaderValue::from_static("GET, CONNECT"))
+    pub(super) fn method() -> Rejection {
+        Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "a tunnel is requested with GET or CONNECT")
+            .with_field(ALLOW, HeaderValue::from_static("GET, CONNECT"))
     }
 
-    pub(super) fn because(self, error: &'static str) -> Refusal {
-        Refusal { error: Some(error), ..self }
+    pub(super) fn with_error(self, error: &'static str) -> Rejection {
+        Rejection { error: Some(error), ..self }
     }
 
-    fn with(self, name: HeaderName, value: HeaderValue) -> Refusal {
-        Refusal { field: Some((name, value)), ..self }
+    fn with_field(self, name: HeaderName, value: HeaderValue) -> Rejection {
+        Rejection { field: Some((name, value)), ..self }
     }
 
     pub(super) fn into_response<R: From<Vec<u8>>>(self) -> Response<R> {
@@ -88,7 +90,7 @@ impl Refusal {
         fields.insert(http::header::CONTENT_TYPE, plain);
         fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(error) = self.error
-            && let Ok(status) = HeaderValue::try_from(format!("{SELF}; error={error}"))
+            && let Ok(status) = HeaderValue::try_from(format!("{PROXY_NAME}; error={error}"))
         {
             fields.insert(PROXY_STATUS, status);
         }
@@ -99,15 +101,15 @@ impl Refusal {
     }
 }
 
-pub(super) fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this address")
+pub(super) fn not_found() -> Rejection {
+    Rejection::new(StatusCode::NOT_FOUND, "there is nothing at this address")
 }
 
-/// There is nothing at any address.
+/// Answers every request with 404, for a server that has only tunnels.
 #[derive(Clone, Copy, Debug)]
-pub struct Nothing;
+pub struct NotFoundService;
 
-impl<B> Service<Request<B>> for Nothing {
+impl<B> Service<Request<B>> for NotFoundService {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;

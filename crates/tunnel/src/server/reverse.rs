@@ -1,18 +1,19 @@
 //! Connections that are accepted at the server for a client that exposes something.
 //!
-//! The client asks to listen, and is told on that stream, in lines, of each connection that comes in:
+//! The client asks to listen, and the server reports each connection on that stream, in lines:
 //!
 //! ```text
 //! listening 192.0.2.1:2222
 //! accepted <id> 198.51.100.7:51234
 //! ```
 //!
-//! For each it asks for a tunnel to what was accepted, `/.well-known/outflow/accept/<id>/`, and connects that to what it
-//! exposes. When the stream ends, nobody listens any more; tunnels that have begun go on.
+//! For each of them the client requests a tunnel, `/.well-known/outflow/accept/<id>/`, and connects
+//! it to what it exposes. When the stream ends, the server stops listening; tunnels that have begun
+//! continue.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,145 +22,169 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use outflow_wire::upgrade::OnUpgrade;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use super::access::principal::Owner;
+use super::access::principal::Principal;
 use super::handshake;
-use super::rejection::Refusal;
+use super::quota::TunnelQuota;
+use super::rejection::Rejection;
 use super::request::Carrier;
-use super::service::Shared;
-use super::tunnel::without_promise;
-use crate::carry::{Limits, carry};
-use crate::frame::{Framing, Role};
+use super::tunnel::no_upgrade;
+use crate::carry::{TunnelTimeouts, carry};
+use crate::frame::{LegFraming, LegRole};
 
-/// A connection that nobody has asked for after so long is closed.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Connections of one listener that wait for that; further ones wait in the kernel.
-const WAITING: usize = 64;
-/// Lines on their way to the client, in bytes.
-const LINES: usize = 16 * 1024;
-/// How long to wait when the system has no descriptor for a connection.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long an accepted connection waits for its client to request it.
+///
+/// Bound: tunnels.
+const ACCEPTED_TIMEOUT: Duration = Duration::from_secs(30);
+/// Accepted connections of one listener that wait for their client; further ones wait in the
+/// kernel.
+///
+/// Bound: tunnels.
+const MAX_ACCEPTED: usize = 64;
+/// Bytes of lines that wait to be sent to the client of a listener.
+///
+/// Bound: tunnels.
+const LINES_BYTES: usize = 16 * 1024;
+/// Pause before the next accept(2) when the system has no descriptor for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What was accepted, by its id.
-#[derive(Default)]
-pub(super) struct Accepted(Mutex<HashMap<String, Waiting>>);
+/// Listeners of clients that expose something, and the connections they have accepted, by their
+/// ids.
+pub(super) struct ReverseListeners {
+    accepted: Mutex<HashMap<String, AcceptedConnection>>,
+    quota: Arc<TunnelQuota>,
+    timeouts: TunnelTimeouts,
+}
 
-struct Waiting {
+struct AcceptedConnection {
     owner: Arc<str>,
     stream: TcpStream,
     peer: SocketAddr,
-    /// The port that it was accepted at: a listener counts its own.
+    /// The address of the listener.
     at: SocketAddr,
     since: Instant,
 }
 
-impl Accepted {
-    /// Hands out a connection, once.
-    pub(super) fn take(&self, id: &str, owner: &Arc<str>) -> Option<(TcpStream, SocketAddr)> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(id).filter(|waiting| waiting.owner == *owner)?;
-        all.remove(id).map(|waiting| (waiting.stream, waiting.peer))
+impl ReverseListeners {
+    pub(super) fn new(quota: Arc<TunnelQuota>, timeouts: &TunnelTimeouts) -> ReverseListeners {
+        // The stream of lines may be idle for any time.
+        let timeouts = TunnelTimeouts { idle: None, ..timeouts.clone() };
+        ReverseListeners { accepted: Mutex::default(), quota, timeouts }
     }
 
-    fn put(&self, waiting: Waiting) -> String {
+    /// Hands out an accepted connection, once.
+    pub(super) fn take(&self, id: &str, owner: &Arc<str>) -> Option<(TcpStream, SocketAddr)> {
+        let mut accepted = self.accepted.lock();
+        accepted.get(id).filter(|connection| connection.owner == *owner)?;
+        accepted.remove(id).map(|connection| (connection.stream, connection.peer))
+    }
+
+    fn insert(&self, connection: AcceptedConnection) -> String {
         let mut bytes = [0; 16];
-        // Known to nobody but the owner, who is asked for besides.
+        // Only the owner can use the id, so a weak one on a system without random numbers does no
+        // harm.
         let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
         let id = URL_SAFE_NO_PAD.encode(bytes);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), waiting);
+        self.accepted.lock().insert(id.clone(), connection);
         id
     }
 
-    /// Closes what has waited too long at `at`, or everything there; how many are left.
+    /// Closes the connections of a listener that have waited too long, or all of them; returns how
+    /// many are left.
     fn sweep(&self, at: SocketAddr, everything: bool) -> usize {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, waiting| waiting.at != at || !(everything || waiting.since.elapsed() >= PATIENCE));
-        all.values().filter(|waiting| waiting.at == at).count()
+        let mut accepted = self.accepted.lock();
+        accepted.retain(|_, connection| {
+            connection.at != at || !(everything || connection.since.elapsed() >= ACCEPTED_TIMEOUT)
+        });
+        accepted.values().filter(|connection| connection.at == at).count()
     }
-}
 
-/// Listens at `host` and `port` for whoever asks.
-pub(super) async fn listen(
-    shared: &Arc<Shared>,
-    owner: Owner,
-    (host, port): (&str, u16),
-    head: &Parts,
-    promise: Option<OnUpgrade>,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let address: IpAddr = bare
-        .parse()
-        .map_err(|_| Refusal::wrong("what is listened on is an address of the server, not a name"))?;
-    let asked = SocketAddr::new(address, port);
-    if !owner.listen.may_listen(address, port) {
-        return Err(Refusal::denied(format!("{asked} is not among the addresses that may be listened on")));
-    }
-    let carrier = Carrier::Capsules("connect-tcp".to_owned());
-    handshake::check(&carrier, &head.headers)?;
-    let response = handshake::response(&carrier, head)?;
-    let promise = promise.ok_or_else(without_promise)?;
-    let mut place = shared.places.take(&owner.name, owner.tunnels)?;
-    place.connected();
-    let listener = TcpListener::bind(asked).await.map_err(|error| {
-        Refusal::new(StatusCode::CONFLICT, format!("{asked} cannot be listened on: {error}"))
-    })?;
-    let at = listener.local_addr().map_err(|error| Refusal::denied(error.to_string()))?;
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let Ok(leg) = promise.await else { return };
-        tracing::info!(user = %owner.name, address = %at, "listening for a client");
-        let (lines, far) = tokio::io::duplex(LINES);
-        // A stream that only tells of connections may be silent for long.
-        let limits = Limits { idle: None, ..shared.settings.limits.clone() };
-        let (_, end) = tokio::select! {
-            ended = carry(leg, Bytes::new(), Framing::Capsules, Role::Server, far, &limits) => ended,
-            never = tell(&shared, &owner.name, &listener, at, lines) => match never {},
-        };
-        shared.accepted.sweep(at, true);
-        drop(place);
-        tracing::info!(user = %owner.name, address = %at, %end, "listening ended");
-    });
-    Ok(response)
-}
-
-/// Accepts, and tells of it, for as long as anybody hears it.
-async fn tell(
-    shared: &Shared,
-    owner: &Arc<str>,
-    listener: &TcpListener,
-    at: SocketAddr,
-    mut lines: DuplexStream,
-) -> std::convert::Infallible {
-    let mut sweep = tokio::time::interval(PATIENCE / 3);
-    let mut room = shared.accepted.sweep(at, false) < WAITING;
-    let (mut said, mut hears) = ([0; 64], true);
-    // Whoever reads the lines ends this by ending the stream.
-    let _ = lines.write_all(format!("listening {at}\n").as_bytes()).await;
-    loop {
-        tokio::select! {
-            accepted = listener.accept(), if room => match accepted {
-                Ok((stream, peer)) => {
-                    let _ = stream.set_nodelay(true);
-                    let since = Instant::now();
-                    let id = shared.accepted.put(Waiting { owner: Arc::clone(owner), stream, peer, at, since });
-                    let _ = lines.write_all(format!("accepted {id} {peer}\n").as_bytes()).await;
-                }
-                Err(error) => {
-                    tracing::warn!(address = %at, %error, "a connection cannot be accepted");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            },
-            _ = sweep.tick() => {}
-            // Nothing that the client says matters.
-            read = lines.read(&mut said), if hears => if !matches!(read, Ok(1..)) {
-                // It has ended: so does this.
-                hears = false;
-                let _ = lines.shutdown().await;
-            },
+    /// Listens on `host` and `port` for a client.
+    pub(super) async fn listen(
+        self: &Arc<ReverseListeners>,
+        principal: Principal,
+        (host, port): (&str, u16),
+        head: &Parts,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<Vec<u8>>, Rejection> {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let address: IpAddr = bare.parse().map_err(|_| {
+            Rejection::bad_request("a client can listen on an address of the server, not on a name")
+        })?;
+        let requested = SocketAddr::new(address, port);
+        if !principal.listen.allows_listening(address, port) {
+            return Err(Rejection::denied(format!(
+                "{requested} is not among the addresses that clients may listen on"
+            )));
         }
-        room = shared.accepted.sweep(at, false) < WAITING;
+        let carrier = Carrier::Capsules("connect-tcp".to_owned());
+        handshake::check(&carrier, &head.headers)?;
+        let response = handshake::response(&carrier, head)?;
+        let upgrade = upgrade.ok_or_else(no_upgrade)?;
+        let mut permit = self.quota.acquire(&principal.name, principal.tunnels)?;
+        permit.set_connected();
+        let listener = TcpListener::bind(requested).await.map_err(|error| {
+            Rejection::new(StatusCode::CONFLICT, format!("cannot listen on {requested}: {error}"))
+        })?;
+        let at = listener.local_addr().map_err(|error| Rejection::denied(error.to_string()))?;
+        let listeners = Arc::clone(self);
+        tokio::spawn(async move {
+            let Ok(leg) = upgrade.await else { return };
+            tracing::info!(user = %principal.name, address = %at, "listening for a client");
+            let (lines, far) = tokio::io::duplex(LINES_BYTES);
+            let timeouts = &listeners.timeouts;
+            let (_, end) = tokio::select! {
+                ended = carry(leg, Bytes::new(), LegFraming::Capsules, LegRole::Server, far, timeouts) => ended,
+                never = listeners.report(&principal.name, &listener, at, lines) => match never {},
+            };
+            listeners.sweep(at, true);
+            drop(permit);
+            tracing::info!(user = %principal.name, address = %at, %end, "listening ended");
+        });
+        Ok(response)
+    }
+
+    /// Accepts connections and reports them to the client, until the caller drops it.
+    async fn report(
+        &self,
+        owner: &Arc<str>,
+        listener: &TcpListener,
+        at: SocketAddr,
+        mut lines: DuplexStream,
+    ) -> std::convert::Infallible {
+        let mut sweep = tokio::time::interval(ACCEPTED_TIMEOUT / 3);
+        let mut accepts = self.sweep(at, false) < MAX_ACCEPTED;
+        let (mut ignored, mut reads) = ([0; 64], true);
+        // Failed writes need no handling: they mean that the stream of lines, and with it the
+        // listener, has ended.
+        let _ = lines.write_all(format!("listening {at}\n").as_bytes()).await;
+        loop {
+            tokio::select! {
+                accepted = listener.accept(), if accepts => match accepted {
+                    Ok((stream, peer)) => {
+                        let _ = stream.set_nodelay(true);
+                        let (owner, since) = (Arc::clone(owner), Instant::now());
+                        let id = self.insert(AcceptedConnection { owner, stream, peer, at, since });
+                        let _ = lines.write_all(format!("accepted {id} {peer}\n").as_bytes()).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(address = %at, %error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                _ = sweep.tick() => {}
+                // Bytes from the client carry no meaning.
+                read = lines.read(&mut ignored), if reads => if !matches!(read, Ok(1..)) {
+                    // The client has ended its direction, so this one ends too.
+                    reads = false;
+                    let _ = lines.shutdown().await;
+                },
+            }
+            accepts = self.sweep(at, false) < MAX_ACCEPTED;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a request goes through, one step after the other.
+//! What a request passes through, one step after the other.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,43 +12,46 @@ use outflow_wire::{PeerAddr, upgrade};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::access::allow::Target;
-use super::access::capability::{self, Capability};
-use super::access::principal::Owner;
-use super::metrics::Tally;
-use super::quota::{Place, Places};
-use super::record::Record;
-use super::rejection::{Refusal, not_found};
-use super::request::{Ask, Carrier};
-use super::reverse::{self, Accepted};
-use super::settings::Settings;
-use super::tunnel::{self, Far, Way};
+use super::access::allow::TunnelTarget;
+use super::access::capability::{self, Capability, CapabilityError};
+use super::access::principal::Principal;
+use super::metrics::TunnelMetrics;
+use super::quota::{TunnelPermit, TunnelQuota};
+use super::record::TunnelRecord;
+use super::rejection::{Rejection, not_found};
+use super::request::{Carrier, TunnelRequest};
+use super::reverse::ReverseListeners;
+use super::settings::TunnelSettings;
+use super::tunnel::{self, GrantedTunnel, TargetStream};
 use super::{dial, handshake};
-use crate::session::{self, Sessions};
+use crate::session::{ResumeRequest, SessionLimits, Sessions};
 
 /// What all requests share.
-pub(super) struct Shared {
-    pub(super) settings: Settings,
-    pub(super) places: Arc<Places>,
-    pub(super) accepted: Accepted,
-    /// Of those who may come back; `None` if nobody may.
-    sessions: Option<Sessions<Far>>,
-    pub(super) tally: Arc<Tally>,
+struct TunnelServer {
+    settings: TunnelSettings,
+    quota: Arc<TunnelQuota>,
+    reverse: Arc<ReverseListeners>,
+    /// Resumable tunnels; `None` if the settings allow none.
+    sessions: Option<Sessions<TargetStream>>,
+    metrics: Arc<TunnelMetrics>,
 }
 
-/// A service with tunnels in front: what is no business of theirs goes to `service`.
+/// A service that answers requests for tunnels, and leaves all others to `service`.
 #[derive(Clone)]
 pub struct TunnelService<S> {
     service: S,
-    /// `None`: everything does.
-    shared: Option<Arc<Shared>>,
+    /// `None`: all requests go to `service`.
+    server: Option<Arc<TunnelServer>>,
 }
 
 impl<S> TunnelService<S> {
-    /// With these settings; without any, there are no tunnels.
+    /// With these settings; without any there are no tunnels.
     #[must_use]
-    pub fn new(service: S, settings: impl Into<Option<Settings>>) -> TunnelService<S> {
-        TunnelService { service, shared: settings.into().map(|settings| Arc::new(Shared::new(settings))) }
+    pub fn new(service: S, settings: impl Into<Option<TunnelSettings>>) -> TunnelService<S> {
+        TunnelService {
+            service,
+            server: settings.into().map(|settings| Arc::new(TunnelServer::new(settings))),
+        }
     }
 }
 
@@ -60,30 +63,35 @@ where
 {
     type Response = Response<R>;
     type Error = Infallible;
-    type Future = Answer<S::Future>;
+    type Future = TunnelFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let asked = self.shared.as_ref().and_then(|shared| Some((Arc::clone(shared), Ask::of(&request)?)));
-        let Some((shared, ask)) = asked else { return Answer::Service(self.service.call(request)) };
-        let promise = upgrade::on(&mut request);
+        let parsed = self
+            .server
+            .as_ref()
+            .and_then(|server| Some((Arc::clone(server), TunnelRequest::parse(&request)?)));
+        let Some((server, parsed)) = parsed else {
+            return TunnelFuture::Service(self.service.call(request));
+        };
+        let upgrade = upgrade::on(&mut request);
         let (head, _) = request.into_parts();
-        Answer::Tunnel(Box::pin(answer(shared, ask, head, promise)))
+        TunnelFuture::Tunnel(Box::pin(respond(server, parsed, head, upgrade)))
     }
 }
 
-/// The answer of a [`TunnelService`].
-pub enum Answer<F> {
-    /// It is the service's.
+/// The response of a [`TunnelService`].
+pub enum TunnelFuture<F> {
+    /// From the service behind it.
     Service(F),
-    /// It is a tunnel, or the reason why there is none.
+    /// A tunnel, or a rejection.
     Tunnel(Pin<Box<dyn Future<Output = Response<Vec<u8>>> + Send>>),
 }
 
-impl<F, R> Future for Answer<F>
+impl<F, R> Future for TunnelFuture<F>
 where
     F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
     R: From<Vec<u8>>,
@@ -92,34 +100,36 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Answer::Service(answer) => Pin::new(answer).poll(cx),
-            Answer::Tunnel(answer) => Poll::Ready(Ok(ready!(answer.as_mut().poll(cx)).map(R::from))),
+            TunnelFuture::Service(response) => Pin::new(response).poll(cx),
+            TunnelFuture::Tunnel(response) => {
+                Poll::Ready(Ok(ready!(response.as_mut().poll(cx)).map(R::from)))
+            }
         }
     }
 }
 
-/// Answers, and writes down why not if not.
-async fn answer(
-    shared: Arc<Shared>,
-    ask: Result<Ask, Refusal>,
+/// Responds, and logs a rejection.
+async fn respond(
+    server: Arc<TunnelServer>,
+    request: Result<TunnelRequest, Rejection>,
     head: http::request::Parts,
-    promise: Option<upgrade::OnUpgrade>,
+    upgrade: Option<upgrade::OnUpgrade>,
 ) -> Response<Vec<u8>> {
-    let granted = match ask {
-        Ok(ask) => grant(&shared, ask, &head, promise).await,
-        Err(refusal) => Err(refusal),
+    let response = match request {
+        Ok(request) => server.grant(request, &head, upgrade).await,
+        Err(rejection) => Err(rejection),
     };
-    granted.unwrap_or_else(|refusal| {
+    response.unwrap_or_else(|rejection| {
         let client = head.extensions.get::<PeerAddr>().map(|peer| tracing::field::display(peer.0));
-        let status = refusal.status.as_u16();
-        shared.tally.add_refused(status);
-        tracing::info!(client, uri = %printable(&head.uri), status, reason = refusal.text, "tunnel refused");
-        refusal.into_response()
+        let status = rejection.status.as_u16();
+        server.metrics.add_rejected(status);
+        tracing::info!(client, uri = %without_secrets(&head.uri), status, reason = rejection.text, "tunnel refused");
+        rejection.into_response()
     })
 }
 
-/// What was asked for, without what is secret in it.
-fn printable(uri: &http::Uri) -> String {
+/// The requested address for the log, without the token of a capability.
+fn without_secrets(uri: &http::Uri) -> String {
     match uri.path().strip_prefix(capability::PATH) {
         Some(_) => format!("{}…", capability::PATH),
         None if uri.path().is_empty() => uri.to_string(),
@@ -127,123 +137,152 @@ fn printable(uri: &http::Uri) -> String {
     }
 }
 
-async fn grant(
-    shared: &Arc<Shared>,
-    ask: Ask,
-    head: &http::request::Parts,
-    promise: Option<upgrade::OnUpgrade>,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    let is_proxy = matches!(ask, Ask::Tunnel(Carrier::Connect, _));
-    let who = || Owner::of(&shared.settings, head, is_proxy);
-    match ask {
-        Ask::Metrics => {
-            who()?;
-            let mut response = Response::new(shared.tally.text(shared.places.open()).into_bytes());
-            let version = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(http::header::CONTENT_TYPE, version);
-            Ok(response)
-        }
-        Ask::Tunnel(carrier, target) => {
-            let wanted = Wanted { carrier, target, capability: None, owner: who()? };
-            wanted.grant(shared, head, promise).await
-        }
-        Ask::Capability(carrier, token) => {
-            let keys = shared.settings.keys.as_ref().ok_or_else(not_found)?;
-            let capability = keys.check(&token).map_err(|why| Refusal::denied(why.to_string()))?;
-            let owner = Owner::of_capability(&shared.settings, &capability);
-            let target = capability.target.clone();
-            Wanted { carrier, target, capability: Some(capability), owner }.grant(shared, head, promise).await
-        }
-        Ask::Listen(host, port) => reverse::listen(shared, who()?, (&host, port), head, promise).await,
-        Ask::Accept(carrier, id) => {
-            let owner = who()?;
-            handshake::check(&carrier, &head.headers)?;
-            let promise = promise.ok_or_else(tunnel::without_promise)?;
-            let resume = tunnel::resume(&carrier, head)?;
-            if let Some(session::Ask::Again { id, received }) = resume {
-                let way = Way::go_on(shared.sessions.as_ref(), id, &owner.name, received).await?;
-                return way.start(shared, &carrier, head, promise);
-            }
-            let (stream, peer) = shared.accepted.take(&id, &owner.name).ok_or_else(not_found)?;
-            let mut place = shared.places.take(&owner.name, owner.tunnels)?;
-            place.connected();
-            let what = (format!("accepted from {peer}"), peer);
-            let far = shared.far(stream, place, owner.name, what, &carrier, head);
-            Way::begin(shared.sessions.as_ref(), resume.is_some(), far).start(shared, &carrier, head, promise)
-        }
-    }
-}
-
-/// A tunnel that is asked for.
-struct Wanted {
+/// A tunnel to a target that has been requested and not been granted yet.
+struct PendingTunnel {
     carrier: Carrier,
-    target: Target,
+    target: TunnelTarget,
     capability: Option<Capability>,
-    owner: Owner,
+    principal: Principal,
 }
 
-impl Wanted {
-    async fn grant(
-        self,
-        shared: &Arc<Shared>,
-        head: &http::request::Parts,
-        promise: Option<upgrade::OnUpgrade>,
-    ) -> Result<Response<Vec<u8>>, Refusal> {
-        let Wanted { carrier, target, capability, owner } = self;
-        if !owner.allow.may_ask(&target) {
-            return Err(Refusal::denied(format!("{target} is not among the targets that are allowed")));
-        }
-        let resume = tunnel::resume(&carrier, head)?;
-        if let Some(session::Ask::Again { id, received }) = resume {
-            // Whoever comes back need not be in time again, nor have another place.
-            let promise = promise.ok_or_else(tunnel::without_promise)?;
-            let way = Way::go_on(shared.sessions.as_ref(), id, &owner.name, received).await?;
-            return way.start(shared, &carrier, head, promise);
-        }
-        let unusable = |why: capability::Unusable| Refusal::denied(why.to_string());
-        let keyed = shared.settings.keys.as_ref().zip(capability.as_ref());
-        if let Some((keys, capability)) = keyed {
-            keys.look(capability).map_err(unusable)?;
-        }
-        // What could be refused for its form is, before the target hears of it.
-        handshake::check(&carrier, &head.headers)?;
-        let promise = promise.ok_or_else(tunnel::without_promise)?;
-        let mut place = shared.places.take(&owner.name, owner.tunnels)?;
-        let settings = &shared.settings;
-        let dialed = dial::dial(&target, &owner.allow, &settings.lookup, settings.connect_timeout);
-        let (stream, address) = dialed.await?;
-        place.connected();
-        if let Some(capability) = capability {
-            let shared = Arc::clone(shared);
-            let spending = tokio::task::spawn_blocking(move || {
-                shared.settings.keys.as_ref().map_or(Ok(()), |keys| keys.spend(&capability))
-            });
-            spending.await.unwrap_or(Err(capability::Unusable::Unnoted)).map_err(unusable)?;
-        }
-        let far = shared.far(stream, place, owner.name, (target.to_string(), address), &carrier, head);
-        Way::begin(shared.sessions.as_ref(), resume.is_some(), far).start(shared, &carrier, head, promise)
-    }
-}
-
-impl Shared {
-    fn new(settings: Settings) -> Shared {
-        let places = Arc::new(Places::new(settings.most));
+impl TunnelServer {
+    fn new(settings: TunnelSettings) -> TunnelServer {
+        let quota = Arc::new(TunnelQuota::new(settings.limits));
+        let reverse = Arc::new(ReverseListeners::new(Arc::clone(&quota), &settings.timeouts));
         let sessions =
-            settings.resume.map(|keep| Sessions::new(session::Limits { keep, ..session::Limits::default() }));
-        Shared { settings, places, accepted: Accepted::default(), sessions, tally: Arc::default() }
+            settings.resume.map(|keep| Sessions::new(SessionLimits { keep, ..SessionLimits::default() }));
+        TunnelServer { settings, quota, reverse, sessions, metrics: Arc::default() }
     }
 
-    fn far(
+    async fn grant(
+        self: &Arc<TunnelServer>,
+        request: TunnelRequest,
+        head: &http::request::Parts,
+        upgrade: Option<upgrade::OnUpgrade>,
+    ) -> Result<Response<Vec<u8>>, Rejection> {
+        let is_proxy = matches!(request, TunnelRequest::Tunnel(Carrier::Connect, _));
+        let authenticate = || Principal::authenticate(&self.settings, head, is_proxy);
+        match request {
+            TunnelRequest::Metrics => {
+                authenticate()?;
+                let mut response = Response::new(self.metrics.text(self.quota.open()).into_bytes());
+                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(http::header::CONTENT_TYPE, format);
+                Ok(response)
+            }
+            TunnelRequest::Tunnel(carrier, target) => {
+                let principal = authenticate()?;
+                let pending = PendingTunnel { carrier, target, capability: None, principal };
+                self.connect(pending, head, upgrade).await
+            }
+            TunnelRequest::Capability(carrier, token) => {
+                let keys = self.settings.keys.as_ref().ok_or_else(not_found)?;
+                let capability = keys.verify(&token).map_err(unusable)?;
+                let principal = Principal::of_capability(&self.settings, &capability);
+                let target = capability.target.clone();
+                let pending = PendingTunnel { carrier, target, capability: Some(capability), principal };
+                self.connect(pending, head, upgrade).await
+            }
+            TunnelRequest::Listen(host, port) => {
+                self.reverse.listen(authenticate()?, (&host, port), head, upgrade).await
+            }
+            TunnelRequest::Accept(carrier, id) => {
+                let principal = authenticate()?;
+                self.accept(carrier, &id, principal, head, upgrade).await
+            }
+        }
+    }
+
+    /// Connects to a target.
+    async fn connect(
+        self: &Arc<TunnelServer>,
+        pending: PendingTunnel,
+        head: &http::request::Parts,
+        upgrade: Option<upgrade::OnUpgrade>,
+    ) -> Result<Response<Vec<u8>>, Rejection> {
+        let PendingTunnel { carrier, target, capability, principal } = pending;
+        if !principal.allow.allows_target(&target) {
+            return Err(Rejection::denied(format!("{target} is not among the targets that are allowed")));
+        }
+        let resume = tunnel::resume_request(&carrier, head)?;
+        if let Some(ResumeRequest::Again { id, received }) = resume {
+            // A resumed tunnel keeps its permit, and its capability may have expired since.
+            let upgrade = upgrade.ok_or_else(tunnel::no_upgrade)?;
+            let tunnel = GrantedTunnel::resume(self.sessions.as_ref(), id, &principal.name, received).await?;
+            return tunnel.start(&self.settings.timeouts, &carrier, head, upgrade);
+        }
+        if let Some((keys, capability)) = self.settings.keys.as_ref().zip(capability.as_ref()) {
+            keys.check_usable(capability).map_err(unusable)?;
+        }
+        // Rejects malformed requests before the target notices anything.
+        handshake::check(&carrier, &head.headers)?;
+        let upgrade = upgrade.ok_or_else(tunnel::no_upgrade)?;
+        let mut permit = self.quota.acquire(&principal.name, principal.tunnels)?;
+        let (stream, address) =
+            dial::dial(&target, &principal.allow, &self.settings.resolver, self.settings.connect_timeout)
+                .await?;
+        permit.set_connected();
+        if let Some(capability) = capability {
+            let server = Arc::clone(self);
+            let spending = tokio::task::spawn_blocking(move || {
+                server.settings.keys.as_ref().map_or(Ok(()), |keys| keys.spend(&capability))
+            });
+            spending.await.unwrap_or(Err(CapabilityError::NotRecorded)).map_err(unusable)?;
+        }
+        let far =
+            self.target_stream(stream, permit, principal.name, (target.to_string(), address), &carrier, head);
+        GrantedTunnel::new(self.sessions.as_ref(), resume.is_some(), far).start(
+            &self.settings.timeouts,
+            &carrier,
+            head,
+            upgrade,
+        )
+    }
+
+    /// Tunnels to a connection that a [`ReverseListeners`] has accepted.
+    async fn accept(
+        &self,
+        carrier: Carrier,
+        id: &str,
+        principal: Principal,
+        head: &http::request::Parts,
+        upgrade: Option<upgrade::OnUpgrade>,
+    ) -> Result<Response<Vec<u8>>, Rejection> {
+        handshake::check(&carrier, &head.headers)?;
+        let upgrade = upgrade.ok_or_else(tunnel::no_upgrade)?;
+        let resume = tunnel::resume_request(&carrier, head)?;
+        if let Some(ResumeRequest::Again { id, received }) = resume {
+            let tunnel = GrantedTunnel::resume(self.sessions.as_ref(), id, &principal.name, received).await?;
+            return tunnel.start(&self.settings.timeouts, &carrier, head, upgrade);
+        }
+        let (stream, peer) = self.reverse.take(id, &principal.name).ok_or_else(not_found)?;
+        let mut permit = self.quota.acquire(&principal.name, principal.tunnels)?;
+        permit.set_connected();
+        let target = (format!("accepted from {peer}"), peer);
+        let far = self.target_stream(stream, permit, principal.name, target, &carrier, head);
+        GrantedTunnel::new(self.sessions.as_ref(), resume.is_some(), far).start(
+            &self.settings.timeouts,
+            &carrier,
+            head,
+            upgrade,
+        )
+    }
+
+    fn target_stream(
         &self,
         stream: TcpStream,
-        place: Place,
+        permit: TunnelPermit,
         owner: Arc<str>,
-        what: (String, SocketAddr),
+        target: (String, SocketAddr),
         carrier: &Carrier,
         head: &http::request::Parts,
-    ) -> Far {
+    ) -> TargetStream {
         let client = head.extensions.get::<PeerAddr>().map(|peer| peer.0);
-        let record = Record::new(owner, what, client, carrier.name(), &self.tally);
-        Far { stream, record: Arc::new(record), _place: place }
+        let record = TunnelRecord::new(owner, target, client, carrier.name(), &self.metrics);
+        TargetStream { stream, record: Arc::new(record), _permit: permit }
     }
+}
+
+fn unusable(error: CapabilityError) -> Rejection {
+    Rejection::denied(error.to_string())
 }

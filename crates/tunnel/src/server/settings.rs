@@ -1,53 +1,60 @@
-//! What a server allows.
+//! What an operator allows.
 
 use std::time::Duration;
 
-use super::access::{Allow, Keys, Users};
-use super::dial::{self, Lookup};
-use super::quota::Most;
-use crate::carry;
+use super::access::{AllowList, CapabilityKeys, Users};
+use super::dial::{NameResolver, system_resolver};
+use super::quota::TunnelLimits;
+use crate::carry::TunnelTimeouts;
 
-/// What a server allows.
-pub struct Settings {
-    /// What may be reached, by everybody who has no list of their own.
-    pub allow: Allow,
-    /// At which addresses of the server clients may have something listen, likewise.
-    pub listen: Allow,
-    /// Who may use it.
+/// How long a target may take to accept, including the resolution of its name, by default.
+///
+/// Bound: tunnels.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an operator allows.
+pub struct TunnelSettings {
+    /// Targets that may be reached, except by users with a list of their own.
+    pub allow: AllowList,
+    /// Addresses of the server that clients may listen on, likewise.
+    pub listen: AllowList,
+    /// Users, by their tokens.
     pub users: Users,
-    /// Whether those without a token may, too.
+    /// Whether clients without a token are admitted.
     pub open: bool,
-    /// Web pages that may, where everybody may: as browsers name them, such as `https://example.org`. Any page in a browser
-    /// near the server could otherwise reach what the server can.
+    /// Web pages that may open tunnels without a token, by their origins, such as
+    /// `https://example.org`. Without this check any page in a browser near the server could reach
+    /// what the server can.
     pub origins: Vec<String>,
-    /// By which addresses for one target are signed.
-    pub keys: Option<Keys>,
+    /// Keys that sign addresses for one target.
+    pub keys: Option<CapabilityKeys>,
     /// How many tunnels.
-    pub most: Most,
-    /// How long a target, its name included, may take to answer. 10 seconds.
+    pub limits: TunnelLimits,
+    /// How long a target may take to accept, including the resolution of its name. 10 seconds.
     pub connect_timeout: Duration,
     /// When a tunnel is given up.
-    pub limits: carry::Limits,
-    /// For how long a tunnel whose client was lost waits for it to come back; `None`: not at all. 60 seconds.
+    pub timeouts: TunnelTimeouts,
+    /// How long a tunnel that has lost its client waits for it to reconnect; `None`: not at all. 60
+    /// seconds.
     pub resume: Option<Duration>,
-    /// By whom names are resolved.
-    pub lookup: Lookup,
+    /// Resolves the names of targets.
+    pub resolver: NameResolver,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            allow: Allow::default(),
-            listen: Allow::default(),
+impl Default for TunnelSettings {
+    fn default() -> TunnelSettings {
+        TunnelSettings {
+            allow: AllowList::default(),
+            listen: AllowList::default(),
             users: Users::default(),
             open: false,
             origins: Vec::new(),
             keys: None,
-            most: Most::default(),
-            connect_timeout: Duration::from_secs(10),
-            limits: carry::Limits::default(),
+            limits: TunnelLimits::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            timeouts: TunnelTimeouts::default(),
             resume: Some(Duration::from_secs(60)),
-            lookup: dial::system(),
+            resolver: system_resolver(),
         }
     }
 }

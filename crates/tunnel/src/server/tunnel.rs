@@ -1,4 +1,4 @@
-//! A tunnel that was granted, until its end.
+//! A granted tunnel until its end.
 
 use std::io;
 use std::pin::Pin;
@@ -14,174 +14,186 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::handshake;
-use super::quota::Place;
-use super::record::Record;
-use super::rejection::Refusal;
+use super::quota::TunnelPermit;
+use super::record::TunnelRecord;
+use super::rejection::Rejection;
 use super::request::Carrier;
-use super::service::Shared;
-use crate::carry::{Side, Totals, carry};
-use crate::frame::{Framing, Role};
-use crate::session::{self, AttachError, Ran, Session, Sessions};
+use crate::carry::{TunnelStream, TunnelTimeouts, TunnelTotals, carry};
+use crate::frame::{LegFraming, LegRole};
+use crate::session::{
+    AttachError, InvalidResumeField, LegOutcome, RESUME_FIELD, ResumeRequest, SessionId, Sessions,
+    TunnelSession,
+};
 
-/// A far end, and what has to live as long.
-pub(super) struct Far {
+/// The far end at the server, and what has to live as long.
+pub(super) struct TargetStream {
     pub(super) stream: TcpStream,
-    pub(super) record: Arc<Record>,
-    pub(super) _place: Place,
+    pub(super) record: Arc<TunnelRecord>,
+    pub(super) _permit: TunnelPermit,
 }
 
-/// What carries a tunnel.
-pub(super) enum Way {
-    /// This leg, and no other.
-    Once(Far),
-    /// This leg, and the next one if it is lost.
-    Again(Session<Far>),
+/// A granted tunnel.
+pub(super) enum GrantedTunnel {
+    /// It ends with its leg.
+    Single(TargetStream),
+    /// It continues on another leg when this one is lost.
+    Resumable(TunnelSession<TargetStream>),
 }
 
-/// What a request says of coming back.
-pub(super) fn resume(carrier: &Carrier, head: &Parts) -> Result<Option<session::Ask>, Refusal> {
-    match head.headers.get(session::NAME) {
+/// The `Outflow-Resume` of a request.
+pub(super) fn resume_request(carrier: &Carrier, head: &Parts) -> Result<Option<ResumeRequest>, Rejection> {
+    match head.headers.get(RESUME_FIELD) {
         Some(value) if matches!(carrier, Carrier::Capsules(_)) => {
-            let said = value.to_str().ok().and_then(|value| value.parse().ok());
-            said.map(Some).ok_or_else(|| Refusal::wrong(session::BadField.to_string()))
+            let request = value.to_str().ok().and_then(|value| value.parse().ok());
+            request.map(Some).ok_or_else(|| Rejection::bad_request(InvalidResumeField.to_string()))
         }
         _ => Ok(None),
     }
 }
 
-impl Way {
-    /// For a new tunnel: one that can be come back to, if that is asked for and there is room.
-    pub(super) fn begin(sessions: Option<&Sessions<Far>>, wants: bool, far: Far) -> Way {
-        match sessions.filter(|_| wants) {
+impl GrantedTunnel {
+    /// A new tunnel, resumable if that is requested and the limits of sessions allow it.
+    pub(super) fn new(
+        sessions: Option<&Sessions<TargetStream>>,
+        resumable: bool,
+        far: TargetStream,
+    ) -> GrantedTunnel {
+        match sessions.filter(|_| resumable) {
             Some(sessions) => {
                 let owner = Arc::clone(&far.record.owner);
-                sessions.begin(&owner, far).map_or_else(Way::Once, Way::Again)
+                sessions.begin(&owner, far).map_or_else(GrantedTunnel::Single, GrantedTunnel::Resumable)
             }
-            None => Way::Once(far),
+            None => GrantedTunnel::Single(far),
         }
     }
 
-    /// For one that has lost its leg.
-    pub(super) async fn go_on(
-        sessions: Option<&Sessions<Far>>,
-        id: session::Id,
+    /// A tunnel that has lost its leg.
+    pub(super) async fn resume(
+        sessions: Option<&Sessions<TargetStream>>,
+        id: SessionId,
         owner: &str,
         received: u64,
-    ) -> Result<Way, Refusal> {
+    ) -> Result<GrantedTunnel, Rejection> {
         let session = match sessions {
             Some(sessions) => sessions.attach(id, owner, received).await,
             None => Err(AttachError::Unknown),
         };
-        session.map(Way::Again).map_err(|error| {
+        session.map(GrantedTunnel::Resumable).map_err(|error| {
             let status = match error {
                 AttachError::Unknown => StatusCode::NOT_FOUND,
                 AttachError::NotYours => StatusCode::FORBIDDEN,
                 AttachError::OutOfWindow => StatusCode::CONFLICT,
             };
-            Refusal::new(status, error.to_string())
+            Rejection::new(status, error.to_string())
         })
     }
 
-    /// Agrees, and carries once the answer has left.
+    /// Returns the response that grants the tunnel, and carries bytes once that has been sent.
     pub(super) fn start(
         self,
-        shared: &Arc<Shared>,
+        timeouts: &TunnelTimeouts,
         carrier: &Carrier,
         head: &Parts,
-        promise: OnUpgrade,
-    ) -> Result<Response<Vec<u8>>, Refusal> {
+        upgrade: OnUpgrade,
+    ) -> Result<Response<Vec<u8>>, Rejection> {
         let mut response = handshake::response(carrier, head)?;
-        if let Way::Again(session) = &self {
-            let answer = HeaderValue::try_from(session.answer().to_string());
-            let answer = answer.map_err(|error| Refusal::wrong(error.to_string()))?;
-            response.headers_mut().insert(session::NAME, answer);
+        if let GrantedTunnel::Resumable(session) = &self {
+            let resume = HeaderValue::try_from(session.response().to_string());
+            let resume = resume.map_err(|error| Rejection::bad_request(error.to_string()))?;
+            response.headers_mut().insert(RESUME_FIELD, resume);
         }
-        let (shared, framing) = (Arc::clone(shared), carrier.framing());
+        let (timeouts, framing) = (timeouts.clone(), carrier.framing());
         tokio::spawn(async move {
-            let leg = match promise.await {
+            let leg = match upgrade.await {
                 Ok(leg) => leg,
                 Err(error) => return tracing::debug!(%error, "the client left before its tunnel began"),
             };
             match self {
-                Way::Again(session) => again(&shared, session, leg).await,
-                Way::Once(far) => once(&shared, leg, framing, far).await,
+                GrantedTunnel::Resumable(session) => carry_session(&timeouts, session, leg).await,
+                GrantedTunnel::Single(far) => carry_once(&timeouts, leg, framing, far).await,
             }
         });
         Ok(response)
     }
 }
 
-async fn again(shared: &Shared, session: Session<Far>, leg: Upgraded) {
+async fn carry_session(timeouts: &TunnelTimeouts, session: TunnelSession<TargetStream>, leg: Upgraded) {
     let Some(record) = session.far().map(|far| Arc::clone(&far.record)) else { return };
-    let (totals, ran) = session.run(leg, Bytes::new(), &shared.settings.limits).await;
-    let end = match ran {
-        Ran::Over(end) => end.to_string(),
-        Ran::Detached(error) => {
+    let (totals, outcome) = session.run(leg, Bytes::new(), timeouts).await;
+    let end = match outcome {
+        LegOutcome::Over(end) => end.to_string(),
+        LegOutcome::Detached(error) => {
             tracing::debug!(user = %record.owner, target = record.target, %error, "a tunnel has lost its client");
-            format!("its client was lost and did not come back: {error}")
+            format!("its client was lost and did not reconnect: {error}")
         }
-        Ran::Displaced => "its client came back".to_owned(),
+        LegOutcome::Displaced => "its client reconnected".to_owned(),
     };
     record.leg_ended(totals, end);
 }
 
-async fn once(shared: &Shared, leg: Upgraded, framing: Framing, far: Far) {
+async fn carry_once(timeouts: &TunnelTimeouts, leg: Upgraded, framing: LegFraming, far: TargetStream) {
     let record = Arc::clone(&far.record);
     let (totals, end) = match framing {
-        Framing::Raw => raw(shared, leg, far).await,
-        framing => framed(shared, leg, framing, far).await,
+        LegFraming::Raw => carry_raw(timeouts, leg, far).await,
+        framing => carry_framed(timeouts, leg, framing, far).await,
     };
     record.leg_ended(totals, end);
 }
 
-async fn framed(shared: &Shared, leg: Upgraded, framing: Framing, far: Far) -> (Totals, String) {
-    let limits = &shared.settings.limits;
-    let (totals, end) = carry(leg, Bytes::new(), framing, Role::Server, far, limits).await;
+async fn carry_framed(
+    timeouts: &TunnelTimeouts,
+    leg: Upgraded,
+    framing: LegFraming,
+    far: TargetStream,
+) -> (TunnelTotals, String) {
+    let (totals, end) = carry(leg, Bytes::new(), framing, LegRole::Server, far, timeouts).await;
     (totals, end.to_string())
 }
 
-/// Bytes as they are: from socket to socket by the kernel, where both are sockets.
-async fn raw(shared: &Shared, leg: Upgraded, far: Far) -> (Totals, String) {
+/// Raw bytes go from socket to socket through the kernel, if the leg is a socket too.
+async fn carry_raw(timeouts: &TunnelTimeouts, leg: Upgraded, far: TargetStream) -> (TunnelTotals, String) {
     let (socket, early, _counted) = match leg.into_parts() {
         Ok(parts) => parts,
-        Err(leg) => return framed(shared, leg, Framing::Raw, far).await,
+        Err(leg) => return carry_framed(timeouts, leg, LegFraming::Raw, far).await,
     };
-    let Far { stream, record: _record, _place } = far;
-    let idle = shared.settings.limits.idle;
-    let limits = FlowTimeouts { idle, half_closed: idle };
-    let flowed =
-        flow(FlowSocket::from(socket), FlowSocket::from(stream), &early, &limits, &shared.tally.flows).await;
+    let TargetStream { stream, record, _permit } = far;
+    let idle = timeouts.idle;
+    let timeouts = FlowTimeouts { idle, half_closed: idle };
+    let counters = record.flow_counters();
+    let flowed = flow(FlowSocket::from(socket), FlowSocket::from(stream), &early, &timeouts, counters).await;
     let end = match flowed.end {
         FlowEnd::Complete => "complete".to_owned(),
         FlowEnd::Idle => "idle for too long".to_owned(),
         FlowEnd::Broken(FlowSide::Left, error) => format!("the tunnel broke: {error}"),
         FlowEnd::Broken(FlowSide::Right, error) => format!("the tunnelled connection broke: {error}"),
     };
-    (Totals { to_far: flowed.up.total(), from_far: flowed.down.total() }, end)
+    (TunnelTotals { to_far: flowed.up.total(), from_far: flowed.down.total() }, end)
 }
 
-/// Under a server that promises none; or the request has a body, which no tunnel begins with.
-pub(super) fn without_promise() -> Refusal {
-    Refusal::wrong("this request cannot become a tunnel: send it without a body, and over HTTP/1.1 or HTTP/2")
+/// The server behind cannot upgrade, or the request has a body, which no tunnel begins with.
+pub(super) fn no_upgrade() -> Rejection {
+    Rejection::bad_request(
+        "this request cannot become a tunnel: send it without a body, over HTTP/1.1 or HTTP/2",
+    )
 }
 
-impl Side for Far {
+impl TunnelStream for TargetStream {
     fn reset(&mut self) {
         self.stream.reset();
     }
 }
 
-impl AsyncRead for Far {
+impl AsyncRead for TargetStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, room)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Far {
+impl AsyncWrite for TargetStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

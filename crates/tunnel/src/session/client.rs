@@ -1,4 +1,4 @@
-//! The client's end of a session: whenever the leg is lost, it comes back.
+//! The client's end of a session: it reconnects whenever the leg is lost.
 
 use std::io;
 use std::time::Duration;
@@ -7,158 +7,169 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
 
-use super::engine::{self, Ran};
-use super::field::{Answer, Ask, BadField, Id};
-use super::state::{State, WINDOW};
-use crate::carry::{End, Limits, Side, Totals};
-use crate::frame::Role;
+use super::engine::{self, LegOutcome};
+use super::field::{InvalidResumeField, ResumeRequest, ResumeResponse, SessionId};
+use super::state::{SessionState, WINDOW_BYTES};
+use crate::carry::{TunnelEnd, TunnelStream, TunnelTimeouts, TunnelTotals};
+use crate::frame::LegRole;
 
-/// The shortest wait between two tries, and the longest.
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+/// The shortest and the longest wait between two attempts to reconnect.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// What the server has granted: to be taken from its first answer.
+/// What the server has granted in its first response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resume {
-    id: Id,
+pub struct ResumeGrant {
+    id: SessionId,
     window: usize,
     keep: Duration,
 }
 
-impl TryFrom<Answer> for Resume {
-    type Error = BadField;
+impl TryFrom<ResumeResponse> for ResumeGrant {
+    type Error = InvalidResumeField;
 
     /// # Errors
-    /// If it is not a first answer.
-    fn try_from(answer: Answer) -> Result<Resume, BadField> {
-        match answer {
-            Answer::Granted { id, window, keep } => Ok(Resume { id, window, keep }),
-            Answer::Again { .. } => Err(BadField),
+    /// The response is not a first one.
+    fn try_from(response: ResumeResponse) -> Result<ResumeGrant, InvalidResumeField> {
+        match response {
+            ResumeResponse::Granted { id, window, keep } => Ok(ResumeGrant { id, window, keep }),
+            ResumeResponse::Again { .. } => Err(InvalidResumeField),
         }
     }
 }
 
-/// A leg on which the session can go on.
-pub struct Attached<L> {
-    /// Behind the head of the answer.
+/// A leg on which the session continues.
+pub struct ResumedLeg<L> {
+    /// The stream after the head of the response.
     pub leg: L,
-    /// What came with that already.
+    /// Bytes that were read together with the head.
     pub early: Bytes,
-    /// What the answer said.
-    pub answer: Answer,
+    /// What the response says of the session.
+    pub response: ResumeResponse,
 }
 
-/// Why there is none.
+/// Why an attempt to reconnect failed.
 #[derive(Debug)]
-pub enum NoLeg {
-    /// It may be better in a moment.
+pub enum ReconnectError {
+    /// A later attempt may succeed.
     Retry(io::Error),
-    /// The server does not know the session, or not us.
+    /// The server does not know the session, or rejects us.
     Refused(io::Error),
 }
 
-/// Whoever can make further legs.
+/// Makes further legs.
 pub trait Reconnect: Send {
-    /// What they are.
-    type Leg: Side;
+    /// Their type.
+    type Leg: TunnelStream;
 
-    /// Makes one: `ask` is what the request has to say.
-    fn reconnect(&mut self, ask: Ask) -> impl Future<Output = Result<Attached<Self::Leg>, NoLeg>> + Send;
+    /// Makes a leg. The request has to carry `resume`.
+    fn reconnect(
+        &mut self,
+        resume: ResumeRequest,
+    ) -> impl Future<Output = Result<ResumedLeg<Self::Leg>, ReconnectError>> + Send;
 }
 
-/// Carries bytes both ways as [`crate::carry::carry`] does, over one leg after another. A loss that lasts longer than the
-/// server keeps the session, or a server that does not know it any more, is [`End::LegLost`], and the far end is reset.
-pub async fn carry<F: Side, R: Reconnect>(
+/// Carries bytes both ways as [`crate::carry::carry`] does, over one leg after another. If the
+/// client cannot reconnect while the server keeps the session, the result is
+/// [`TunnelEnd::LegLost`], and the far end is reset.
+pub async fn carry<F: TunnelStream, R: Reconnect>(
     mut leg: R::Leg,
     mut early: Bytes,
-    granted: Resume,
+    granted: ResumeGrant,
     far: F,
-    limits: &Limits,
+    limits: &TunnelTimeouts,
     mut reconnect: R,
-) -> (Totals, End) {
-    let mut state = State::new(far, granted.window.min(WINDOW));
-    let mut waits = Waits::default();
+) -> (TunnelTotals, TunnelEnd) {
+    let mut state = SessionState::new(far, granted.window.min(WINDOW_BYTES));
+    let mut backoff = Backoff::default();
     loop {
-        let before = (state.totals(), state.ring.start());
-        match engine::drive(&mut state, &mut leg, early, Role::Client, limits).await {
-            Ran::Over(end) => return (state.totals(), end),
-            Ran::Detached(_) if state.is_over() => return (state.totals(), End::Complete),
-            Ran::Detached(error) => tracing::info!(%error, "the tunnel broke: coming back"),
-            Ran::Displaced => {}
+        let before = (state.totals(), state.replay.start());
+        match engine::drive(&mut state, &mut leg, early, LegRole::Client, limits).await {
+            LegOutcome::Over(end) => return (state.totals(), end),
+            LegOutcome::Detached(_) if state.is_over() => return (state.totals(), TunnelEnd::Complete),
+            LegOutcome::Detached(error) => tracing::info!(%error, "the tunnel broke; reconnecting"),
+            LegOutcome::Displaced => {}
         }
         drop(leg);
-        if before != (state.totals(), state.ring.start()) {
-            waits = Waits::default();
+        if before != (state.totals(), state.replay.start()) {
+            backoff = Backoff::default();
         }
-        let attached = match attach(&mut state, &granted, &mut waits, &mut reconnect).await {
+        let attached = match attach(&mut state, &granted, &mut backoff, &mut reconnect).await {
             Ok(attached) => attached,
-            Err(error) => return (state.totals(), End::LegLost(error)),
+            Err(error) => return (state.totals(), TunnelEnd::LegLost(error)),
         };
         (leg, early) = (attached.leg, attached.early);
     }
 }
 
-/// Tries for as long as the session may be there.
-async fn attach<F: Side, R: Reconnect>(
-    state: &mut State<F>,
-    granted: &Resume,
-    waits: &mut Waits,
+/// Tries to reconnect for as long as the server keeps the session.
+async fn attach<F: TunnelStream, R: Reconnect>(
+    state: &mut SessionState<F>,
+    granted: &ResumeGrant,
+    backoff: &mut Backoff,
     reconnect: &mut R,
-) -> Result<Attached<R::Leg>, io::Error> {
+) -> Result<ResumedLeg<R::Leg>, io::Error> {
     let until = Instant::now() + granted.keep;
-    let ask = Ask::Again { id: granted.id, received: state.offset() };
+    let resume = ResumeRequest::Again { id: granted.id, received: state.offset() };
     let mut last = None;
     loop {
-        let wait = waits.next();
+        let wait = backoff.next();
         if Instant::now() + wait >= until {
             return Err(too_late(granted.keep, last));
         }
         tokio::time::sleep(wait).await;
-        match tokio::time::timeout_at(until, reconnect.reconnect(ask)).await {
+        match tokio::time::timeout_at(until, reconnect.reconnect(resume)).await {
             Ok(Ok(attached)) => {
-                accept(state, granted.id, attached.answer)?;
-                tracing::info!("the tunnel goes on");
+                accept(state, granted.id, attached.response)?;
+                tracing::info!("the tunnel has resumed");
                 return Ok(attached);
             }
-            Ok(Err(NoLeg::Retry(error))) => {
-                tracing::debug!(%error, "not back yet");
+            Ok(Err(ReconnectError::Retry(error))) => {
+                tracing::debug!(%error, "cannot reconnect yet");
                 last = Some(error);
             }
-            Ok(Err(NoLeg::Refused(error))) => return Err(error),
+            Ok(Err(ReconnectError::Refused(error))) => return Err(error),
             Err(_) => return Err(too_late(granted.keep, last)),
         }
     }
 }
 
-/// Goes on from where the server says that it is.
-fn accept<F: Side>(state: &mut State<F>, id: Id, answer: Answer) -> Result<(), io::Error> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the server goes on with something else");
-    match answer {
-        Answer::Again { id: theirs, received } if theirs == id && state.ring.can_resume(received) => {
-            state.ring.acknowledge(received).map_err(|_| wrong())
+/// Continues from the offset in the response.
+fn accept<F: TunnelStream>(
+    state: &mut SessionState<F>,
+    id: SessionId,
+    response: ResumeResponse,
+) -> Result<(), io::Error> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the server resumed a different session");
+    match response {
+        ResumeResponse::Again { id: theirs, received }
+            if theirs == id && state.replay.can_resume(received) =>
+        {
+            state.replay.acknowledge(received).map_err(|_| wrong())
         }
         _ => Err(wrong()),
     }
 }
 
 fn too_late(keep: Duration, last: Option<io::Error>) -> io::Error {
-    let why = last.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
-    let what = format!("the server could not be reached again within {} s: {why}", keep.as_secs());
+    let why = last.map_or_else(|| "no response".to_owned(), |error| error.to_string());
+    let what = format!("could not reconnect to the server within {} s: {why}", keep.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-/// Twice as long each time, and none as the others: clients that lost the same server do not come back as one.
+/// Waits that double each time, with jitter, so that clients that lost the same server do not
+/// reconnect all at once.
 #[derive(Default)]
-struct Waits(u32);
+struct Backoff(u32);
 
-impl Waits {
+impl Backoff {
     fn next(&mut self) -> Duration {
-        let longest = LONGEST.min(SHORTEST * 2_u32.saturating_pow(self.0));
+        let longest = MAX_WAIT.min(MIN_WAIT * 2_u32.saturating_pow(self.0));
         self.0 = self.0.saturating_add(1).min(16);
         let mut random = [0; 1];
-        // Without random numbers, the longest will do.
+        // Without random numbers, the longest wait will do.
         let drawn = SystemRandom::new().fill(&mut random).map_or(u8::MAX, |()| random[0]);
-        (longest / 2 + longest / 2 * u32::from(drawn) / 255).max(SHORTEST)
+        (longest / 2 + longest / 2 * u32::from(drawn) / 255).max(MIN_WAIT)
     }
 }
 
@@ -167,11 +178,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_and_stay_within_their_bounds() {
-        let mut waits = Waits::default();
-        assert_eq!(waits.next(), SHORTEST);
-        let rest: Vec<Duration> = (0..40).map(|_| waits.next()).collect();
-        assert!(rest.iter().all(|wait| (SHORTEST..=LONGEST).contains(wait)), "{rest:?}");
-        assert!(rest[10..].iter().all(|wait| *wait >= LONGEST / 2));
+    fn backoff_grow_and_stay_within_their_bounds() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.next(), MIN_WAIT);
+        let rest: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        assert!(rest.iter().all(|wait| (MIN_WAIT..=MAX_WAIT).contains(wait)), "{rest:?}");
+        assert!(rest[10..].iter().all(|wait| *wait >= MAX_WAIT / 2));
     }
 }

@@ -1,4 +1,4 @@
-//! One leg of a session: what `carry` does, with acknowledgements, from offsets on.
+//! One leg of a session: as `carry`, with acknowledgements, from given offsets on.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,100 +9,101 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::replay::Ring;
-use super::state::{ACK_AFTER, ACK_EVERY, State};
-use crate::carry::clock::{Clock, Due};
-use crate::carry::inbound::{Inbound, Said};
-use crate::carry::outbound::{Outbound, Source};
-use crate::carry::stream::{LINGER, linger, say_last, silent};
-use crate::carry::{End, Limits, Side};
-use crate::frame::{Encoder, Framing, Malformed, Role};
+use super::replay::ReplayBuffer;
+use super::state::{ACK_AFTER, ACK_EVERY, SessionState};
+use crate::carry::clock::{Due, SilenceClock};
+use crate::carry::inbound::{Inbound, InboundEvent};
+use crate::carry::outbound::{Outbound, PayloadSource};
+use crate::carry::stream::{SHUTDOWN_TIMEOUT, send_last, shut_down, silence_error};
+use crate::carry::{TunnelEnd, TunnelStream, TunnelTimeouts};
+use crate::frame::{FrameEncoder, FrameError, LegFraming, LegRole};
 
 /// How a leg ended.
 #[derive(Debug)]
-pub enum Ran {
-    /// With the session.
-    Over(End),
-    /// Without it: the client may come back.
+pub enum LegOutcome {
+    /// Together with the session.
+    Over(TunnelEnd),
+    /// The leg was lost; the session waits for its client.
     Detached(io::Error),
-    /// There is another one: the client has come back, before it was known that it was gone.
+    /// The client has reconnected before the loss of this leg was noticed.
     Displaced,
 }
 
-/// Runs until the session is over or the leg is lost. May be dropped at any time: the state is always such that another leg
-/// can go on.
-pub(super) async fn drive<L: Side, F: Side>(
-    state: &mut State<F>,
+/// Runs until the session is over or the leg is lost. May be dropped at any time: another leg can
+/// always continue from the state.
+pub(super) async fn drive<L: TunnelStream, F: TunnelStream>(
+    state: &mut SessionState<F>,
     leg: &mut L,
     early: Bytes,
-    role: Role,
-    limits: &Limits,
-) -> Ran {
-    let mut on_leg = OnLeg::new(state, leg, early, role, limits);
-    let end = match poll_fn(|cx| on_leg.poll(cx)).await {
-        Ok(Ended::Over) => End::Complete,
-        Ok(Ended::Lost(error)) | Err(End::LegLost(error)) => return Ran::Detached(error),
+    role: LegRole,
+    limits: &TunnelTimeouts,
+) -> LegOutcome {
+    let mut leg_run = LegRun::new(state, leg, early, role, limits);
+    let end = match poll_fn(|cx| leg_run.poll(cx)).await {
+        Ok(LegEnd::Over) => TunnelEnd::Complete,
+        Ok(LegEnd::Lost(error)) | Err(TunnelEnd::LegLost(error)) => return LegOutcome::Detached(error),
         Err(end) => end,
     };
-    match on_leg.outbound.last_words(&end) {
-        Some(last) => say_last(on_leg.leg, &last).await,
+    match leg_run.outbound.closing_frame(&end) {
+        Some(last) => send_last(leg_run.leg, &last).await,
         None => {
-            // Who closes with something unread may take the last word away.
-            let _ = tokio::time::timeout(LINGER, linger(on_leg.leg)).await;
+            // Closing a socket with unread bytes would destroy the last ones that were sent.
+            let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, shut_down(leg_run.leg)).await;
         }
     }
-    Ran::Over(end)
+    LegOutcome::Over(end)
 }
 
 /// How a leg ends in order.
-enum Ended {
-    /// Both ends know that all is there.
+enum LegEnd {
+    /// Both ends know that the session is complete.
     Over,
     /// The leg is lost.
     Lost(io::Error),
 }
 
-struct OnLeg<'a, L: Side, F: Side> {
+struct LegRun<'a, L: TunnelStream, F: TunnelStream> {
     leg: &'a mut L,
     far: &'a mut F,
     received: &'a mut u64,
     ended: &'a mut bool,
     inbound: Inbound,
-    outbound: Outbound<Resent<'a>>,
-    clock: Clock,
-    role: Role,
-    /// Up to where it has been acknowledged, and when the rest is due.
+    outbound: Outbound<ReplaySource<'a>>,
+    clock: SilenceClock,
+    role: LegRole,
+    /// The offset that was last acknowledged.
     acknowledged: u64,
+    /// When the next acknowledgement is due, if `due_set`.
     due: Option<Pin<Box<Sleep>>>,
     due_set: bool,
-    /// DONE has been said, or heard.
+    /// DONE has been sent, or received.
     done: bool,
 }
 
-impl<'a, L: Side, F: Side> OnLeg<'a, L, F> {
+impl<'a, L: TunnelStream, F: TunnelStream> LegRun<'a, L, F> {
     fn new(
-        state: &'a mut State<F>,
+        state: &'a mut SessionState<F>,
         leg: &'a mut L,
         early: Bytes,
-        role: Role,
-        limits: &Limits,
-    ) -> OnLeg<'a, L, F> {
+        role: LegRole,
+        limits: &TunnelTimeouts,
+    ) -> LegRun<'a, L, F> {
         let acknowledged = state.offset();
-        let State { far, ring, received, ended } = state;
-        let settled = ring.is_settled();
-        let next = ring.start();
-        let encoder = Encoder::new(Framing::Capsules, role);
-        let mut outbound = Outbound::new(Framing::Capsules, encoder, Resent { ring, next });
+        let SessionState { far, replay, received, ended } = state;
+        let settled = replay.is_settled();
+        let next = replay.start();
+        let encoder = FrameEncoder::new(LegFraming::Capsules, role);
+        let mut outbound = Outbound::new(LegFraming::Capsules, encoder, ReplaySource { replay, next });
         if settled {
-            outbound.has_ended();
+            outbound.set_ended();
         }
-        let mut clock = Clock::new(limits.idle, limits.ping);
-        // Whoever agreed on a session knows our ping.
-        clock.answers();
-        OnLeg {
+        let mut clock = SilenceClock::new(limits.idle, limits.ping);
+        // An end that agreed on a session knows our ping.
+        clock.set_answers();
+        LegRun {
             leg,
             far,
-            inbound: Inbound::new(Framing::Capsules, role, early).from(*received, *ended, ACK_EVERY),
+            inbound: Inbound::new(LegFraming::Capsules, role, early).resumed(*received, *ended, ACK_EVERY),
             received,
             ended,
             outbound,
@@ -115,58 +116,60 @@ impl<'a, L: Side, F: Side> OnLeg<'a, L, F> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, End>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<LegEnd, TunnelEnd>> {
         self.poll_inbound(cx)?;
-        let heard = self.inbound.take_heard();
+        let received = self.inbound.take_received();
         let moved = self.inbound.take_moved();
-        match self.clock.poll(cx, moved, heard, self.inbound.is_listening()) {
-            Some(Due::Idle) => return Poll::Ready(Err(End::Idle)),
-            Some(Due::Lost) => return Poll::Ready(Err(End::LegLost(silent()))),
+        match self.clock.poll(cx, moved, received, self.inbound.is_reading_leg()) {
+            Some(Due::Idle) => return Poll::Ready(Err(TunnelEnd::Idle)),
+            Some(Due::Lost) => return Poll::Ready(Err(TunnelEnd::LegLost(silence_error()))),
             Some(Due::Ping) => self.outbound.ping(),
             None => {}
         }
-        self.acknowledge_in_time(cx);
+        self.poll_acknowledge(cx);
         let over = self.is_over();
-        if over && self.role == Role::Client && !self.done {
+        if over && self.role == LegRole::Client && !self.done {
             self.done = true;
             self.outbound.done();
         }
         let written = self.outbound.advance(cx, self.leg, self.far);
         if self.outbound.take_moved() {
-            self.clock.moved();
+            self.clock.set_moved();
         }
         match written {
-            // The client knows all there is to know.
-            Err(End::LegLost(_)) if over && self.role == Role::Client => return Poll::Ready(Ok(Ended::Over)),
+            // The client knows already that the session is complete.
+            Err(TunnelEnd::LegLost(_)) if over && self.role == LegRole::Client => {
+                return Poll::Ready(Ok(LegEnd::Over));
+            }
             written => written?,
         }
-        if self.is_over() && self.done && (self.role == Role::Server || self.outbound.is_quiet()) {
-            return Poll::Ready(Ok(Ended::Over));
+        if self.is_over() && self.done && (self.role == LegRole::Server || self.outbound.is_flushed()) {
+            return Poll::Ready(Ok(LegEnd::Over));
         }
         if self.inbound.is_leg_ended() {
-            return Poll::Ready(Ok(Ended::Lost(io::ErrorKind::UnexpectedEof.into())));
+            return Poll::Ready(Ok(LegEnd::Lost(io::ErrorKind::UnexpectedEof.into())));
         }
         Poll::Pending
     }
 
-    fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Result<(), TunnelEnd> {
         loop {
-            let said = self.inbound.poll(cx, self.leg, self.far);
-            // Before anything else: this may be the last time that this leg is asked.
+            let event = self.inbound.poll(cx, self.leg, self.far);
+            // Before anything else, because this leg may not be polled again.
             *self.received = self.inbound.passed();
             *self.ended = self.inbound.is_done();
-            let Poll::Ready(said) = said else { return Ok(()) };
-            match said? {
-                Said::Ping(payload) => self.outbound.pong(payload),
-                Said::Pong => {}
-                Said::Ack(offset) => {
-                    let ring = &mut self.outbound.source().ring;
-                    ring.acknowledge(offset).map_err(|_| End::Malformed(Malformed::Ack))?;
+            let Poll::Ready(event) = event else { return Ok(()) };
+            match event? {
+                InboundEvent::Ping(payload) => self.outbound.pong(payload),
+                InboundEvent::Pong => {}
+                InboundEvent::Ack(offset) => {
+                    let replay = &mut self.outbound.source().replay;
+                    replay.acknowledge(offset).map_err(|_| TunnelEnd::Malformed(FrameError::Ack))?;
                 }
-                Said::Done => self.done = true,
-                Said::Passed | Said::Ended => {
+                InboundEvent::Done => self.done = true,
+                InboundEvent::AckDue | InboundEvent::Ended => {
                     self.acknowledge();
-                    // The other end may be waiting for it while this one goes on reading.
+                    // The other end may wait for it while this one keeps reading.
                     self.outbound.advance(cx, self.leg, self.far)?;
                 }
             }
@@ -174,7 +177,7 @@ impl<'a, L: Side, F: Side> OnLeg<'a, L, F> {
     }
 
     fn is_over(&mut self) -> bool {
-        *self.ended && self.outbound.source().ring.is_settled()
+        *self.ended && self.outbound.source().replay.is_settled()
     }
 
     fn offset(&self) -> u64 {
@@ -187,8 +190,8 @@ impl<'a, L: Side, F: Side> OnLeg<'a, L, F> {
         self.outbound.ack(self.acknowledged);
     }
 
-    /// What has not been acknowledged yet is, once it is time.
-    fn acknowledge_in_time(&mut self, cx: &mut Context<'_>) {
+    /// Acknowledges the rest once [`ACK_AFTER`] has passed.
+    fn poll_acknowledge(&mut self, cx: &mut Context<'_>) {
         if self.offset() == self.acknowledged {
             return;
         }
@@ -209,38 +212,38 @@ impl<'a, L: Side, F: Side> OnLeg<'a, L, F> {
     }
 }
 
-/// What was not acknowledged, and then the far end.
-struct Resent<'a> {
-    ring: &'a mut Ring,
+/// Replays what was not acknowledged, then reads from the far end.
+struct ReplaySource<'a> {
+    replay: &'a mut ReplayBuffer,
     /// The offset of the next byte.
     next: u64,
 }
 
-impl Source for Resent<'_> {
-    fn poll_take<F: Side>(
+impl PayloadSource for ReplaySource<'_> {
+    fn poll_read_payload<F: TunnelStream>(
         &mut self,
         cx: &mut Context<'_>,
         far: &mut F,
-        room: &mut [u8],
+        buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if self.next < self.ring.end() {
-            let n = self.ring.copy(self.next, room);
+        if self.next < self.replay.end() {
+            let n = self.replay.copy(self.next, buffer);
             self.next += n as u64;
             return Poll::Ready(Ok(n));
         }
-        if self.ring.has_ended() {
+        if self.replay.has_ended() {
             return Poll::Ready(Ok(0));
         }
-        let most = self.ring.room().min(room.len());
-        if most == 0 {
-            // It is an acknowledgement that is waited for, and that comes over the leg.
+        let capacity = self.replay.capacity().min(buffer.len());
+        if capacity == 0 {
+            // Backpressure: an acknowledgement has to arrive over the leg first.
             return Poll::Pending;
         }
-        let mut read = ReadBuf::new(&mut room[..most]);
+        let mut read = ReadBuf::new(&mut buffer[..capacity]);
         ready!(Pin::new(far).poll_read(cx, &mut read))?;
         match read.filled() {
-            [] => self.ring.finish(),
-            bytes => self.ring.push(bytes),
+            [] => self.replay.finish(),
+            bytes => self.replay.push(bytes),
         }
         self.next += read.filled().len() as u64;
         Poll::Ready(Ok(read.filled().len()))

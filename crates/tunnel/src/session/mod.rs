@@ -1,59 +1,66 @@
-//! A tunnel that outlives its legs: what is not acknowledged is kept, and sent again over the next one.
+//! A tunnel that outlives its legs: bytes that are not acknowledged are kept, and sent again over
+//! the next leg.
 //!
 //! ```text
-//! field      `Outflow-Resume`, by which it is agreed on
+//! field      `Outflow-Resume`, the header field by which both ends agree
+//! registry   the server's sessions: begun, resumed, expired
+//! client     reconnects whenever the leg is lost
+//! engine     one leg of a session
 //! state      what outlives a leg
-//! replay     what was sent and is not acknowledged
-//! engine     one leg of it
-//! registry   the server's sessions: begun, attached to again, expired
-//! client     comes back whenever the leg is lost
+//! replay     bytes that were sent and are not acknowledged
 //! ```
 //!
 //! # Protocol
 //!
-//! Only legs of capsules can be followed by others. The request that asks for a tunnel says `Outflow-Resume: new`, and
-//! the answer `Outflow-Resume: <id>; window=1048576; for=60`, if the server is willing. After a loss the client asks
-//! for the same URL with `Outflow-Resume: <id>; received=<offset>`, within those 60 seconds, and the answer is 101
-//! with `Outflow-Resume: <id>; received=<offset>`: from these offsets on both ends send.
+//! Only legs of capsules can be followed by others. The request for a tunnel has `Outflow-Resume:
+//! new`; if the server agrees, its response has `Outflow-Resume: <id>; window=1048576; for=60`.
+//! After a loss the client requests the same URL with `Outflow-Resume: <id>; received=<offset>`
+//! within those 60 seconds. The response is 101 with `Outflow-Resume: <id>; received=<offset>`, and
+//! both ends send from these offsets on.
 //!
-//! An offset counts the bytes of one direction, from the first leg on; its end (`FINAL_DATA`) counts as one more. Each end
-//! says in ACK capsules up to which offset it has handed everything to its far end: every [`ACK_EVERY`] bytes, after
-//! [`ACK_AFTER`], and at once for the end of the direction. Who sends keeps what is not acknowledged, at most `window`
-//! bytes; then it reads its far end no further.
+//! An offset counts the bytes of one direction, from the first leg on; its end (`FINAL_DATA`)
+//! counts as one more. Each end sends ACK capsules with the offset up to which it has passed
+//! everything to its far end: every [`ACK_EVERY`] bytes, after [`ACK_AFTER`], and at once for the
+//! end of the direction. The sender keeps what is not acknowledged, at most `window` bytes; when
+//! the window is full it stops reading its far end.
 //!
-//! A session is over when both directions have ended and both ends know it. The client says so with a DONE capsule; a
-//! server that does not hear it keeps the session for as long as any other, so that a client whose leg was lost just
-//! then learns the good news. If a far end breaks, the other one is told by a CLOSE capsule, and is reset.
+//! A session is over when both directions have ended and both ends know it. The client reports that
+//! with a DONE capsule. A server that does not receive it keeps the session for as long as any
+//! other, so that a client whose leg was lost just then can still learn that the session is
+//! complete. If a far end breaks, its end sends a CLOSE capsule, and the other far end is reset.
 //!
 //! # At the server
 //!
 //! ```no_run
-//! # async fn serve(
-//! #     sessions: &outflow_tunnel::session::Sessions<tokio::net::TcpStream>,
-//! #     leg: outflow_wire::upgrade::Upgraded, far: tokio::net::TcpStream, header: &str, user: &str,
-//! # ) {
-//! use outflow_tunnel::session::{Ask, AttachError};
+//! # use outflow_tunnel::session::Sessions;
+//! # use outflow_wire::upgrade::Upgraded;
+//! # use tokio::net::TcpStream;
+//! # async fn serve(sessions: &Sessions<TcpStream>, leg: Upgraded, far: TcpStream, header: &str) {
+//! use outflow_tunnel::session::{AttachError, ResumeRequest};
 //!
-//! let session = match header.parse::<Ask>() {
-//!     // `Err` gives the far end back: there are too many sessions, so the tunnel is a plain one.
-//!     Ok(Ask::New) => sessions.begin(user, far).ok(),
-//!     Ok(Ask::Again { id, received }) => match sessions.attach(id, user, received).await {
-//!         Ok(session) => Some(session),
-//!         Err(AttachError::Unknown) => return,     // 404
-//!         Err(AttachError::NotYours) => return,    // 403
-//!         Err(AttachError::OutOfWindow) => return, // 409
-//!     },
+//! let session = match header.parse::<ResumeRequest>() {
+//!     // `Err` gives the far end back: there are too many sessions, the tunnel is not resumable.
+//!     Ok(ResumeRequest::New) => sessions.begin("anna", far).ok(),
+//!     Ok(ResumeRequest::Again { id, received }) => {
+//!         match sessions.attach(id, "anna", received).await {
+//!             Ok(session) => Some(session),
+//!             Err(AttachError::Unknown) => return,     // 404
+//!             Err(AttachError::NotYours) => return,    // 403
+//!             Err(AttachError::OutOfWindow) => return, // 409
+//!         }
+//!     }
 //!     Err(_) => return, // 400
 //! };
 //! let Some(session) = session else { return };
-//! let answer = session.answer(); // For the 101: `answer.to_string()` in the field `NAME`.
-//! // If the 101 cannot be sent, the session is dropped, and waits for its client as after any other loss.
-//! let ran = session.run(leg, bytes::Bytes::new(), &Default::default()).await;
+//! // Sent with the 101, in the field `RESUME_FIELD`. If the 101 cannot be sent, the session is
+//! // dropped, and waits for its client as after any other loss.
+//! let field = session.response().to_string();
+//! let outcome = session.run(leg, bytes::Bytes::new(), &Default::default()).await;
 //! # }
 //! ```
 //!
-//! What has to live as long as the far end (a place among those allowed, an entry of the log) is best kept within it: any
-//! [`Side`] will do.
+//! What has to live as long as the far end (a permit, a log entry) is best kept within it: any
+//! [`crate::carry::TunnelStream`] will do.
 
 mod client;
 mod engine;
@@ -62,8 +69,8 @@ mod registry;
 mod replay;
 mod state;
 
-pub use self::client::{Attached, NoLeg, Reconnect, Resume, carry};
-pub use self::engine::Ran;
-pub use self::field::{Answer, Ask, BadField, Id, NAME};
-pub use self::registry::{AttachError, Limits, Session, Sessions};
-pub use self::state::{ACK_AFTER, ACK_EVERY, WINDOW};
+pub use self::client::{Reconnect, ReconnectError, ResumeGrant, ResumedLeg, carry};
+pub use self::engine::LegOutcome;
+pub use self::field::{InvalidResumeField, RESUME_FIELD, ResumeRequest, ResumeResponse, SessionId};
+pub use self::registry::{AttachError, SessionLimits, Sessions, TunnelSession};
+pub use self::state::{ACK_AFTER, ACK_EVERY, WINDOW_BYTES};

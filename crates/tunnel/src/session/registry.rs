@@ -1,89 +1,107 @@
-//! The server's sessions: begun, attached to again, expired.
+//! The server's sessions: begun, resumed, expired.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use super::engine::{self, Ran};
-use super::field::{Answer, Id};
-use super::state::{State, WINDOW};
-use crate::carry::{self, Side, Totals};
-use crate::frame::Role;
+use super::engine::{self, LegOutcome};
+use super::field::{ResumeResponse, SessionId};
+use super::state::{SessionState, WINDOW_BYTES};
+use crate::carry::{TunnelStream, TunnelTimeouts, TunnelTotals};
+use crate::frame::LegRole;
 
-/// How many sessions there may be, and how long.
+/// How long the server keeps the session of a client that has lost its leg, by default.
+///
+/// Bound: tunnels.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// Resumable tunnels of a server. Together they hold at most 256 MiB, even if no client
+/// acknowledges anything.
+///
+/// Bound: tunnels.
+const MAX_SESSIONS: usize = 256;
+
+/// Resumable tunnels of one owner.
+///
+/// Bound: tunnels.
+const MAX_SESSIONS_PER_OWNER: usize = 32;
+
+/// How many sessions a server keeps, and for how long.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct SessionLimits {
     /// How long a session waits for its client. 60 seconds.
     pub keep: Duration,
-    /// What is kept for a client, in bytes, at most [`WINDOW`], which it is.
+    /// Unacknowledged bytes that a session keeps, at most [`WINDOW_BYTES`], which is the default.
     pub window: usize,
-    /// Sessions in all. 256, so that they hold no more than 256 MiB even if no client acknowledges anything.
+    /// Sessions in total. 256.
     pub sessions: usize,
-    /// Those of one owner. 32.
+    /// Sessions of one owner. 32.
     pub per_owner: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { keep: Duration::from_secs(60), window: WINDOW, sessions: 256, per_owner: 32 }
+impl Default for SessionLimits {
+    fn default() -> SessionLimits {
+        SessionLimits {
+            keep: KEEP,
+            window: WINDOW_BYTES,
+            sessions: MAX_SESSIONS,
+            per_owner: MAX_SESSIONS_PER_OWNER,
+        }
     }
 }
 
-/// Why a client cannot go on.
+/// Why a session cannot be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
-    /// There is no such session, or no longer. For a 404.
-    #[error("there is no such session: it has ended or expired")]
+    /// The session has ended or expired, or never existed. For a 404.
+    #[error("this session does not exist: it has ended or expired")]
     Unknown,
-    /// Somebody else began it. For a 403.
-    #[error("this session is somebody else's")]
+    /// It has another owner. For a 403.
+    #[error("this session belongs to another user")]
     NotYours,
-    /// What the client lacks is not there any more, or never was. For a 409.
-    #[error("this session cannot go on from there")]
+    /// The bytes that the client lacks are no longer kept, or were never sent. For a 409.
+    #[error("this session cannot resume from this offset")]
     OutOfWindow,
 }
 
-/// All sessions of a server, shared by its clones.
-pub struct Sessions<F: Side>(Arc<Shared<F>>);
+/// All sessions of a server. Clones share them.
+pub struct Sessions<F: TunnelStream>(Arc<SessionRegistry<F>>);
 
-impl<F: Side> Clone for Sessions<F> {
+impl<F: TunnelStream> Clone for Sessions<F> {
     fn clone(&self) -> Sessions<F> {
         Sessions(Arc::clone(&self.0))
     }
 }
 
-struct Shared<F: Side> {
-    limits: Limits,
-    table: Mutex<Table<F>>,
+struct SessionRegistry<F: TunnelStream> {
+    limits: SessionLimits,
+    table: Mutex<SessionTable<F>>,
 }
 
-struct Table<F: Side> {
-    entries: HashMap<Id, Entry<F>>,
-    /// How many entries each owner has; none is not listed.
+struct SessionTable<F: TunnelStream> {
+    entries: HashMap<SessionId, SessionEntry<F>>,
+    /// How many entries each owner has; owners without one are not listed.
     owners: HashMap<Arc<str>, usize>,
 }
 
-struct Entry<F: Side> {
+struct SessionEntry<F: TunnelStream> {
     owner: Arc<str>,
-    /// Locked by the leg that runs. `None` once the session is over.
-    state: Arc<tokio::sync::Mutex<Option<State<F>>>>,
-    /// How many legs there were: whoever is not the newest leaves.
+    /// Locked by the running leg. `None` once the session is over.
+    state: Arc<tokio::sync::Mutex<Option<SessionState<F>>>>,
+    /// The number of the newest leg; all others stop.
     newest: watch::Sender<u64>,
 }
 
-impl<F: Side> Shared<F> {
-    fn table(&self) -> MutexGuard<'_, Table<F>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a session out, unless there is a newer leg than this one.
-    fn remove(&self, id: Id, leg: u64) -> Option<Entry<F>> {
-        let mut table = self.table();
+impl<F: TunnelStream> SessionRegistry<F> {
+    /// Removes a session, unless it has a newer leg than this one.
+    fn remove(&self, id: SessionId, leg: u64) -> Option<SessionEntry<F>> {
+        let mut table = self.table.lock();
         if *table.entries.get(&id)?.newest.borrow() != leg {
             return None;
         }
@@ -98,18 +116,18 @@ impl<F: Side> Shared<F> {
     }
 }
 
-impl<F: Side + Send + 'static> Sessions<F> {
-    /// None yet.
+impl<F: TunnelStream + Send + 'static> Sessions<F> {
+    /// An empty registry.
     #[must_use]
-    pub fn new(limits: Limits) -> Sessions<F> {
-        let table = Mutex::new(Table { entries: HashMap::new(), owners: HashMap::new() });
-        Sessions(Arc::new(Shared { limits, table }))
+    pub fn new(limits: SessionLimits) -> Sessions<F> {
+        let table = Mutex::new(SessionTable { entries: HashMap::new(), owners: HashMap::new() });
+        Sessions(Arc::new(SessionRegistry { limits, table }))
     }
 
-    /// How many there are, those that wait for their clients included.
+    /// How many sessions there are, including those that wait for their clients.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.table().entries.len()
+        self.0.table.lock().entries.len()
     }
 
     /// Whether there is none.
@@ -118,48 +136,55 @@ impl<F: Side + Send + 'static> Sessions<F> {
         self.len() == 0
     }
 
-    /// Begins one. `owner` is whoever may come back to it: a user, a capability, the empty name of those without.
+    /// Begins a session, which only `owner` can resume.
     ///
     /// # Errors
-    /// The far end, if there are as many as there may be, or no random numbers: the tunnel has to be a plain one.
-    pub fn begin(&self, owner: &str, far: F) -> Result<Session<F>, F> {
-        let mut id = Id([0; 16]);
+    /// Returns the far end if a limit is reached or the system has no random numbers: the tunnel
+    /// cannot be resumable.
+    pub fn begin(&self, owner: &str, far: F) -> Result<TunnelSession<F>, F> {
+        let mut id = SessionId([0; 16]);
         if SystemRandom::new().fill(&mut id.0).is_err() {
             return Err(far);
         }
         let limits = &self.0.limits;
-        let mut table = self.0.table();
+        let mut table = self.0.table.lock();
         let owned = table.owners.get(owner).copied().unwrap_or(0);
         if table.entries.len() >= limits.sessions || owned >= limits.per_owner {
             return Err(far);
         }
         let owner = Arc::<str>::from(owner);
         table.owners.insert(Arc::clone(&owner), owned + 1);
-        let state = Arc::new(tokio::sync::Mutex::new(Some(State::new(far, limits.window))));
-        // Nobody else has it yet.
+        let state = Arc::new(tokio::sync::Mutex::new(Some(SessionState::new(far, limits.window))));
+        // Not shared yet.
         let Ok(locked) = Arc::clone(&state).try_lock_owned() else { unreachable!("a new lock is free") };
         let (newest, watched) = watch::channel(0);
-        table.entries.insert(id, Entry { owner, state, newest });
+        table.entries.insert(id, SessionEntry { owner, state, newest });
         drop(table);
-        let answer = Answer::Granted { id, window: limits.window.min(WINDOW), keep: limits.keep };
-        Ok(Session {
-            shared: Arc::clone(&self.0),
+        let response =
+            ResumeResponse::Granted { id, window: limits.window.min(WINDOW_BYTES), keep: limits.keep };
+        Ok(TunnelSession {
+            registry: Arc::clone(&self.0),
             id,
             leg: 0,
             newest: watched,
             state: locked,
-            answer,
+            response,
             over: false,
         })
     }
 
-    /// Goes on with one. A leg that it still has is closed.
+    /// Resumes a session on a new leg, and closes the leg that it still has.
     ///
     /// # Errors
-    /// See [`AttachError`]. The session stays as it is, but for its leg.
-    pub async fn attach(&self, id: Id, owner: &str, received: u64) -> Result<Session<F>, AttachError> {
+    /// See [`AttachError`]. The session stays as it is, but loses its leg.
+    pub async fn attach(
+        &self,
+        id: SessionId,
+        owner: &str,
+        received: u64,
+    ) -> Result<TunnelSession<F>, AttachError> {
         let (state, leg, newest) = {
-            let table = self.0.table();
+            let table = self.0.table.lock();
             let entry = table.entries.get(&id).ok_or(AttachError::Unknown)?;
             if *entry.owner != *owner {
                 return Err(AttachError::NotYours);
@@ -168,100 +193,121 @@ impl<F: Side + Send + 'static> Sessions<F> {
             entry.newest.send_replace(leg);
             (Arc::clone(&entry.state), leg, entry.newest.subscribe())
         };
-        // Made at once, so that the session waits for its client also if this is not waited for.
-        let mut waiting = Waiting { shared: Arc::clone(&self.0), id, leg, relieved: false };
+        // Made before the first await, so that the session expires also if this future is dropped.
+        let mut expiry = ExpireOnDrop { registry: Arc::clone(&self.0), id, leg, disarmed: false };
         let mut locked = state.lock_owned().await;
         let state = locked.as_mut().ok_or(AttachError::Unknown)?;
-        if !state.ring.can_resume(received) {
+        if !state.replay.can_resume(received) {
             return Err(AttachError::OutOfWindow);
         }
-        state.ring.acknowledge(received).map_err(|_| AttachError::OutOfWindow)?;
-        let answer = Answer::Again { id, received: state.offset() };
-        waiting.relieved = true;
-        Ok(Session { shared: Arc::clone(&self.0), id, leg, newest, state: locked, answer, over: false })
+        state.replay.acknowledge(received).map_err(|_| AttachError::OutOfWindow)?;
+        let response = ResumeResponse::Again { id, received: state.offset() };
+        expiry.disarmed = true;
+        Ok(TunnelSession {
+            registry: Arc::clone(&self.0),
+            id,
+            leg,
+            newest,
+            state: locked,
+            response,
+            over: false,
+        })
     }
 }
 
-/// A session that has a leg, or is about to. When it is dropped before its end, it waits for its client.
-pub struct Session<F: Side + Send + 'static> {
-    shared: Arc<Shared<F>>,
-    id: Id,
+/// A session with a leg. If it is dropped before its end, it waits for its client.
+pub struct TunnelSession<F: TunnelStream + Send + 'static> {
+    registry: Arc<SessionRegistry<F>>,
+    id: SessionId,
     leg: u64,
     newest: watch::Receiver<u64>,
-    state: OwnedMutexGuard<Option<State<F>>>,
-    answer: Answer,
+    state: OwnedMutexGuard<Option<SessionState<F>>>,
+    response: ResumeResponse,
     over: bool,
 }
 
-impl<F: Side + Send + 'static> Session<F> {
-    /// What the answer to the request has to say.
+impl<F: TunnelStream + Send + 'static> TunnelSession<F> {
+    /// What the response to the request has to carry.
     #[must_use]
-    pub fn answer(&self) -> Answer {
-        self.answer
+    pub fn response(&self) -> ResumeResponse {
+        self.response
     }
 
-    /// What it is about; `None` once it is over.
+    /// The far end; `None` once the session is over.
     #[must_use]
     pub fn far(&self) -> Option<&F> {
         self.state.as_ref().map(|state| &state.far)
     }
 
-    /// Carries bytes until the session is over or the leg is lost, and says how many it was in all. `early` is what came
-    /// over the leg already. Of the limits, `idle` holds for each leg.
-    pub async fn run<L: Side>(mut self, mut leg: L, early: Bytes, limits: &carry::Limits) -> (Totals, Ran) {
+    /// Carries bytes until the session is over or the leg is lost, and returns the totals of all
+    /// legs. `early` holds bytes that were read from the leg before. The idle timeout starts again
+    /// with each leg.
+    pub async fn run<L: TunnelStream>(
+        mut self,
+        mut leg: L,
+        early: Bytes,
+        timeouts: &TunnelTimeouts,
+    ) -> (TunnelTotals, LegOutcome) {
         let mine = self.leg;
-        let Some(state) = self.state.as_mut() else { return (Totals::default(), Ran::Displaced) };
+        let Some(state) = self.state.as_mut() else {
+            return (TunnelTotals::default(), LegOutcome::Displaced);
+        };
         let ran = tokio::select! {
-            ran = engine::drive(state, &mut leg, early, Role::Server, limits) => ran,
-            // The table has the other half of this channel, so it cannot be closed before.
-            _ = self.newest.wait_for(|newest| *newest > mine) => Ran::Displaced,
+            ran = engine::drive(state, &mut leg, early, LegRole::Server, timeouts) => ran,
+            // The table holds the sender, so the channel cannot be closed before.
+            _ = self.newest.wait_for(|newest| *newest > mine) => LegOutcome::Displaced,
         };
         let totals = state.totals();
-        self.over = matches!(ran, Ran::Over(_));
+        self.over = matches!(ran, LegOutcome::Over(_));
         (totals, ran)
     }
 }
 
-impl<F: Side + Send + 'static> Drop for Session<F> {
+impl<F: TunnelStream + Send + 'static> Drop for TunnelSession<F> {
     fn drop(&mut self) {
         if self.over {
-            // A newer leg finds nothing.
+            // A newer leg finds no session.
             *self.state = None;
         }
-        let keep = if self.over { Duration::ZERO } else { self.shared.limits.keep };
-        expire(&self.shared, self.id, self.leg, keep);
+        let keep = if self.over { Duration::ZERO } else { self.registry.limits.keep };
+        expire(&self.registry, self.id, self.leg, keep);
     }
 }
 
-/// Sees to it that a session expires that nobody comes back to.
-struct Waiting<F: Side + Send + 'static> {
-    shared: Arc<Shared<F>>,
-    id: Id,
+/// Lets a session expire that has no leg.
+struct ExpireOnDrop<F: TunnelStream + Send + 'static> {
+    registry: Arc<SessionRegistry<F>>,
+    id: SessionId,
     leg: u64,
-    /// Not any more: there is a leg.
-    relieved: bool,
+    /// There is a leg, which takes over.
+    disarmed: bool,
 }
 
-impl<F: Side + Send + 'static> Drop for Waiting<F> {
+impl<F: TunnelStream + Send + 'static> Drop for ExpireOnDrop<F> {
     fn drop(&mut self) {
-        if !self.relieved {
-            expire(&self.shared, self.id, self.leg, self.shared.limits.keep);
+        if !self.disarmed {
+            expire(&self.registry, self.id, self.leg, self.registry.limits.keep);
         }
     }
 }
 
-/// Removes a session after a time, unless it has got a newer leg until then.
-fn expire<F: Side + Send + 'static>(shared: &Arc<Shared<F>>, id: Id, leg: u64, after: Duration) {
+/// Removes a session after a time, unless it has a newer leg by then.
+fn expire<F: TunnelStream + Send + 'static>(
+    registry: &Arc<SessionRegistry<F>>,
+    id: SessionId,
+    leg: u64,
+    after: Duration,
+) {
     match Handle::try_current() {
         Ok(runtime) if !after.is_zero() => {
-            let shared = Arc::clone(shared);
+            let registry = Arc::clone(registry);
             runtime.spawn(async move {
                 tokio::time::sleep(after).await;
-                // With the last handle on the state the far end is reset.
-                drop(shared.remove(id, leg));
+                // Dropping the last handle on the state resets the far end.
+                drop(registry.remove(id, leg));
             });
         }
-        // Nobody can come back to a server that is going.
-        _ => drop(shared.remove(id, leg)),
+        // No client can reconnect to a server that shuts down.
+        _ => drop(registry.remove(id, leg)),
     }
 }

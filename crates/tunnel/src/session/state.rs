@@ -2,52 +2,56 @@
 
 use std::time::Duration;
 
-use super::replay::Ring;
-use crate::carry::{Side, Totals};
+use super::replay::ReplayBuffer;
+use crate::carry::{TunnelStream, TunnelTotals};
 
-/// What either end keeps of what is not acknowledged, in bytes. Whatever the answer says, it is not more.
-pub const WINDOW: usize = 1024 * 1024;
+/// Bytes that either end of a session keeps until they are acknowledged, in each direction,
+/// whatever the response says.
+///
+/// Bound: tunnels.
+pub const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// After how many bytes an acknowledgement is due.
+/// Bytes after which an acknowledgement is due.
 pub const ACK_EVERY: u64 = 64 * 1024;
 
-/// After what time.
+/// Time after which an acknowledgement is due.
 pub const ACK_AFTER: Duration = Duration::from_millis(100);
 
 /// What outlives a leg.
-pub(super) struct State<F: Side> {
+pub(super) struct SessionState<F: TunnelStream> {
     pub(super) far: F,
-    pub(super) ring: Ring,
-    /// Bytes that the far end has taken.
+    pub(super) replay: ReplayBuffer,
+    /// Bytes that the far end has accepted.
     pub(super) received: u64,
-    /// It has been told that these were all.
+    /// The far end has been shut down after them.
     pub(super) ended: bool,
 }
 
-impl<F: Side> State<F> {
-    pub(super) fn new(far: F, window: usize) -> State<F> {
-        State { far, ring: Ring::new(window.min(WINDOW)), received: 0, ended: false }
+impl<F: TunnelStream> SessionState<F> {
+    pub(super) fn new(far: F, window: usize) -> SessionState<F> {
+        SessionState { far, replay: ReplayBuffer::new(window.min(WINDOW_BYTES)), received: 0, ended: false }
     }
 
-    /// Up to where everything has been handed on.
+    /// The offset up to which everything has been passed on.
     pub(super) fn offset(&self) -> u64 {
         self.received + u64::from(self.ended)
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        Totals { to_far: self.received, from_far: self.ring.end() }
+    pub(super) fn totals(&self) -> TunnelTotals {
+        TunnelTotals { to_far: self.received, from_far: self.replay.end() }
     }
 
-    /// Both directions have ended, and the other end knows of this one's.
+    /// Whether both directions have ended, and the other end knows the end of this one.
     pub(super) fn is_over(&self) -> bool {
-        self.ended && self.ring.is_settled()
+        self.ended && self.replay.is_settled()
     }
 }
 
-impl<F: Side> Drop for State<F> {
+impl<F: TunnelStream> Drop for SessionState<F> {
     fn drop(&mut self) {
-        // With both its directions ended there is nothing that the far end could take for more than it is.
-        if !(self.ended && self.ring.has_ended()) {
+        // With both directions ended, the far end has everything; otherwise it must not take the
+        // end for one.
+        if !(self.ended && self.replay.has_ended()) {
             self.far.reset();
         }
     }

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use outflow_tunnel::carry::{End, Limits, Totals, carry};
-use outflow_tunnel::frame::{Framing, Malformed, Role};
+use outflow_tunnel::carry::{TunnelEnd, TunnelTimeouts, TunnelTotals, carry};
+use outflow_tunnel::frame::{FrameError, LegFraming, LegRole};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::side::{Fails, Fate, bytes, watched};
 
-const ALL: [Framing; 3] = [Framing::Raw, Framing::Capsules, Framing::WebSocket];
-const FRAMED: [Framing; 2] = [Framing::Capsules, Framing::WebSocket];
+const ALL: [LegFraming; 3] = [LegFraming::Raw, LegFraming::Capsules, LegFraming::WebSocket];
+const FRAMED: [LegFraming; 2] = [LegFraming::Capsules, LegFraming::WebSocket];
 
-type Carried = JoinHandle<(Totals, End)>;
+type Carried = JoinHandle<(TunnelTotals, TunnelEnd)>;
 
 /// One end of a tunnel that runs.
 struct Running {
@@ -27,10 +27,10 @@ struct Running {
 fn run(
     leg: DuplexStream,
     early: &[u8],
-    framing: Framing,
-    role: Role,
+    framing: LegFraming,
+    role: LegRole,
     room: usize,
-    limits: Limits,
+    limits: TunnelTimeouts,
 ) -> Running {
     let (far, fate, program) = watched(room);
     let early = Bytes::copy_from_slice(early);
@@ -39,15 +39,15 @@ fn run(
 }
 
 /// Both ends, with a leg between them.
-fn tunnel(framing: Framing, room: usize) -> (Running, Running) {
+fn tunnel(framing: LegFraming, room: usize) -> (Running, Running) {
     let (one, other) = duplex(room);
-    let client = run(one, b"", framing, Role::Client, room, Limits::default());
-    let server = run(other, b"", framing, Role::Server, room, Limits::default());
+    let client = run(one, b"", framing, LegRole::Client, room, TunnelTimeouts::default());
+    let server = run(other, b"", framing, LegRole::Server, room, TunnelTimeouts::default());
     (client, server)
 }
 
 /// One end, with the other end's leg in hand.
-fn half(framing: Framing, role: Role, limits: Limits) -> (Running, DuplexStream) {
+fn half(framing: LegFraming, role: LegRole, limits: TunnelTimeouts) -> (Running, DuplexStream) {
     let (one, other) = duplex(1 << 20);
     (run(one, b"", framing, role, 1 << 20, limits), other)
 }
@@ -73,11 +73,11 @@ async fn what_goes_in_comes_out_both_ways_at_once() {
                 tokio::join!(exchange(client.program, up.clone()), exchange(server.program, down.clone()));
             assert!(at_client == down && at_server == up, "{framing:?} {room}");
             let (totals, end) = client.carried.await.unwrap();
-            assert!(matches!(end, End::Complete), "{framing:?}: {end}");
-            assert_eq!(totals, Totals { to_far: len as u64 + 1, from_far: len as u64 });
+            assert!(matches!(end, TunnelEnd::Complete), "{framing:?}: {end}");
+            assert_eq!(totals, TunnelTotals { to_far: len as u64 + 1, from_far: len as u64 });
             let (totals, end) = server.carried.await.unwrap();
-            assert!(matches!(end, End::Complete), "{framing:?}: {end}");
-            assert_eq!(totals, Totals { to_far: len as u64, from_far: len as u64 + 1 });
+            assert!(matches!(end, TunnelEnd::Complete), "{framing:?}: {end}");
+            assert_eq!(totals, TunnelTotals { to_far: len as u64, from_far: len as u64 + 1 });
             assert!(!client.fate.is_reset() && !server.fate.is_reset());
         }
     }
@@ -102,7 +102,7 @@ async fn one_direction_goes_on_when_the_other_has_ended() {
         server.program.shutdown().await.unwrap();
         assert_eq!(client.program.read(&mut [0]).await.unwrap(), 0);
         for (_, end) in [client.carried.await.unwrap(), server.carried.await.unwrap()] {
-            assert!(matches!(end, End::Complete), "{framing:?}: {end}");
+            assert!(matches!(end, TunnelEnd::Complete), "{framing:?}: {end}");
         }
     }
 }
@@ -110,7 +110,7 @@ async fn one_direction_goes_on_when_the_other_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn what_came_early_comes_first() {
     let (leg, mut other) = duplex(100);
-    let mut running = run(leg, b"SSH-2.0-", Framing::Raw, Role::Client, 100, Limits::default());
+    let mut running = run(leg, b"SSH-2.0-", LegFraming::Raw, LegRole::Client, 100, TunnelTimeouts::default());
     other.write_all(b"outflow\r\n").await.unwrap();
     let mut got = [0; 17];
     running.program.read_exact(&mut got).await.unwrap();
@@ -118,7 +118,8 @@ async fn what_came_early_comes_first() {
 
     // A frame that was cut by the end of the head's buffer.
     let (leg, mut other) = duplex(100);
-    let mut running = run(leg, b"\x82\x05he", Framing::WebSocket, Role::Client, 100, Limits::default());
+    let mut running =
+        run(leg, b"\x82\x05he", LegFraming::WebSocket, LegRole::Client, 100, TunnelTimeouts::default());
     other.write_all(b"llo").await.unwrap();
     let mut got = [0; 5];
     running.program.read_exact(&mut got).await.unwrap();
@@ -134,11 +135,11 @@ async fn a_leg_that_breaks_is_no_end() {
         program.read_exact(&mut [0; 10]).await.unwrap();
         server.carried.abort();
         let (totals, end) = client.carried.await.unwrap();
-        let End::LegLost(error) = end else { panic!("{end}") };
+        let TunnelEnd::LegLost(error) = end else { panic!("{end}") };
         assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
         assert_eq!(totals.to_far, 10);
         assert!(client.fate.is_reset(), "{framing:?}");
-        // Whoever is dropped in the middle leaves no end either.
+        // Dropping a tunnel in the middle leaves no end either.
         assert!(server.carried.await.is_err());
         assert!(server.fate.is_reset(), "{framing:?}");
     }
@@ -146,20 +147,20 @@ async fn a_leg_that_breaks_is_no_end() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_malformed_resets_the_far_end() {
-    let (running, mut leg) = half(Framing::Capsules, Role::Server, Limits::default());
+    let (running, mut leg) = half(LegFraming::Capsules, LegRole::Server, TunnelTimeouts::default());
     leg.write_all(b"\xa0\x28\xd7\xf3\x00\xa0\x28\xd7\xf2\x00").await.unwrap();
     let (_, end) = running.carried.await.unwrap();
-    assert!(matches!(end, End::Malformed(Malformed::BehindEnd)), "{end}");
+    assert!(matches!(end, TunnelEnd::Malformed(FrameError::DataAfterEnd)), "{end}");
     assert!(running.fate.is_reset());
 
-    let (running, mut leg) = half(Framing::WebSocket, Role::Client, Limits::default());
+    let (running, mut leg) = half(LegFraming::WebSocket, LegRole::Client, TunnelTimeouts::default());
     leg.write_all(b"\x83\x00").await.unwrap();
     // 1002, masked: opcode, length, key, two bytes of status and words.
     let mut close = [0; 2];
     leg.read_exact(&mut close).await.unwrap();
     assert_eq!(close[0], 0x88);
     drop(leg);
-    assert!(matches!(running.carried.await.unwrap().1, End::Malformed(_)));
+    assert!(matches!(running.carried.await.unwrap().1, TunnelEnd::Malformed(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,31 +168,31 @@ async fn a_far_end_that_breaks_is_no_end() {
     for framing in ALL {
         let (leg, fate, mut other) = watched(1 << 16);
         let carried = tokio::spawn(async move {
-            carry(leg, Bytes::new(), framing, Role::Server, Fails, &Limits::default()).await
+            carry(leg, Bytes::new(), framing, LegRole::Server, Fails, &TunnelTimeouts::default()).await
         });
         let mut got = Vec::new();
         other.read_to_end(&mut got).await.unwrap();
         match framing {
             // The bytes alone do not tell it: the socket has to.
-            Framing::Raw => assert!(got.is_empty()),
-            Framing::Capsules => {
+            LegFraming::Raw => assert!(got.is_empty()),
+            LegFraming::Capsules => {
                 assert_eq!(got[..4], [0xaf, 0x75, 0x74, 0x04], "no FINAL_DATA");
                 assert_eq!(got[5..7], 1011_u16.to_be_bytes());
             }
-            Framing::WebSocket => {
+            LegFraming::WebSocket => {
                 assert_eq!(got[0], 0x88);
                 assert_eq!(got[2..4], 1011_u16.to_be_bytes());
             }
         }
         drop(other);
-        assert!(matches!(carried.await.unwrap().1, End::FarLost(_)));
-        assert_eq!(fate.is_reset(), framing == Framing::Raw);
+        assert!(matches!(carried.await.unwrap().1, TunnelEnd::FarLost(_)));
+        assert_eq!(fate.is_reset(), framing == LegFraming::Raw);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_is_believed() {
-    let (running, mut leg) = half(Framing::WebSocket, Role::Client, Limits::default());
+    let (running, mut leg) = half(LegFraming::WebSocket, LegRole::Client, TunnelTimeouts::default());
     leg.write_all(b"\x88\x06\x03\xf3gone").await.unwrap();
     let (_, end) = running.carried.await.unwrap();
     assert_eq!(end.to_string(), "the other end gave up: gone (1011)");
@@ -200,8 +201,8 @@ async fn who_gives_up_is_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_that_nobody_uses_is_given_up() {
-    let limits = Limits { idle: Some(Duration::from_secs(100)), ping: None };
-    let (mut running, mut leg) = half(Framing::Capsules, Role::Server, limits);
+    let limits = TunnelTimeouts { idle: Some(Duration::from_secs(100)), ping: None };
+    let (mut running, mut leg) = half(LegFraming::Capsules, LegRole::Server, limits);
     let start = Instant::now();
     tokio::time::sleep(Duration::from_secs(60)).await;
     running.program.write_all(b"x").await.unwrap();
@@ -211,7 +212,7 @@ async fn a_tunnel_that_nobody_uses_is_given_up() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     leg.write_all(b"\xaf\x75\x74\x01\x00").await.unwrap();
     let (_, end) = running.carried.await.unwrap();
-    assert!(matches!(end, End::Idle), "{end}");
+    assert!(matches!(end, TunnelEnd::Idle), "{end}");
     // One second of it is for the last word, as nobody closes this leg.
     assert_eq!(start.elapsed().as_secs(), 221);
     assert!(running.fate.is_reset());
@@ -219,7 +220,7 @@ async fn a_tunnel_that_nobody_uses_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_asked_and_then_taken_for_a_loss() {
-    let (running, mut leg) = half(Framing::WebSocket, Role::Server, Limits::default());
+    let (running, mut leg) = half(LegFraming::WebSocket, LegRole::Server, TunnelTimeouts::default());
     let start = Instant::now();
     for at in [25, 50] {
         let mut ping = [0; 2];
@@ -227,7 +228,7 @@ async fn silence_is_asked_and_then_taken_for_a_loss() {
         assert_eq!((ping, start.elapsed().as_secs()), ([0x89, 0], at));
     }
     let (_, end) = running.carried.await.unwrap();
-    assert!(matches!(end, End::LegLost(_)), "{end}");
+    assert!(matches!(end, TunnelEnd::LegLost(_)), "{end}");
     assert_eq!(start.elapsed().as_millis(), 62_500);
     assert!(running.fate.is_reset());
 }
@@ -246,7 +247,7 @@ async fn two_ends_keep_a_silent_leg_alive() {
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_know_our_ping_is_not_lost_by_it() {
-    let (mut running, mut leg) = half(Framing::Capsules, Role::Client, Limits::default());
+    let (mut running, mut leg) = half(LegFraming::Capsules, LegRole::Client, TunnelTimeouts::default());
     tokio::time::sleep(Duration::from_secs(1000)).await;
     leg.write_all(b"\xa0\x28\xd7\xf2\x01x").await.unwrap();
     assert_eq!(running.program.read_u8().await.unwrap(), b'x');
@@ -256,7 +257,7 @@ async fn who_does_not_know_our_ping_is_not_lost_by_it() {
     assert!(asked.chunks(5).all(|ping| ping == b"\xaf\x75\x74\x01\x00"));
     // Once it has answered, its silence tells.
     leg.write_all(b"\xaf\x75\x74\x02\x00").await.unwrap();
-    assert!(matches!(running.carried.await.unwrap().1, End::LegLost(_)));
+    assert!(matches!(running.carried.await.unwrap().1, TunnelEnd::LegLost(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,7 +271,7 @@ async fn a_leg_that_is_not_read_is_not_taken_for_silent() {
             client.program.write_all(&all).await.unwrap();
             client.program
         });
-        // Nobody takes anything for ten minutes.
+        // No byte is read for ten minutes.
         tokio::time::sleep(Duration::from_secs(600)).await;
         let mut got = vec![0; sent.len()];
         program.read_exact(&mut got).await.unwrap();
@@ -281,7 +282,7 @@ async fn a_leg_that_is_not_read_is_not_taken_for_silent() {
 
 #[tokio::test(start_paused = true)]
 async fn the_latest_of_many_pings_is_answered_with_its_bytes() {
-    let (_running, mut leg) = half(Framing::WebSocket, Role::Client, Limits::default());
+    let (_running, mut leg) = half(LegFraming::WebSocket, LegRole::Client, TunnelTimeouts::default());
     let ping = |last: u8| [0x89, 2, b'n', last];
     let pings: Vec<u8> = (0..100).flat_map(ping).collect();
     leg.write_all(&pings).await.unwrap();
@@ -293,7 +294,7 @@ async fn the_latest_of_many_pings_is_answered_with_its_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leg_may_end_in_one_direction_behind_its_end() {
-    let (mut running, mut leg) = half(Framing::Capsules, Role::Server, Limits::default());
+    let (mut running, mut leg) = half(LegFraming::Capsules, LegRole::Server, TunnelTimeouts::default());
     leg.write_all(b"\xa0\x28\xd7\xf3\x02hi").await.unwrap();
     leg.shutdown().await.unwrap();
     let mut got = Vec::new();
@@ -304,5 +305,5 @@ async fn a_leg_may_end_in_one_direction_behind_its_end() {
     let mut got = Vec::new();
     leg.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, b"\xa0\x28\xd7\xf2\x02ho\xa0\x28\xd7\xf3\x00");
-    assert!(matches!(running.carried.await.unwrap().1, End::Complete));
+    assert!(matches!(running.carried.await.unwrap().1, TunnelEnd::Complete));
 }

@@ -1,12 +1,16 @@
-//! The client against servers that answer as a test wants: what it asks, what it makes of the answer.
+//! The client against servers that answer as a test wants: what it asks, what it makes of the
+//! answer.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use outflow_tunnel::carry::{End, Joined};
-use outflow_tunnel::client::{Client, Error, Options, Proxies, Target, Tunnel, Via, roots};
+use outflow_tunnel::carry::{JoinedStream, TunnelEnd};
+use outflow_tunnel::client::{
+    ClientTunnel, ConnectError, ProxyEnvironment, RemoteTarget, TunnelClient, TunnelClientOptions,
+    TunnelProtocol, tls_config,
+};
 use outflow_wire::websocket::accept_key;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,16 +18,16 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 /// Without what the environment of the tests says.
-fn options(via: Via) -> Options {
-    Options { via, proxies: Proxies::none(), ..Options::default() }
+fn options(via: TunnelProtocol) -> TunnelClientOptions {
+    TunnelClientOptions { protocol: via, proxies: ProxyEnvironment::none(), ..TunnelClientOptions::default() }
 }
 
-fn client(address: &str, options: Options) -> Client {
-    Client::new(address.parse().unwrap(), options).unwrap()
+fn client(address: &str, options: TunnelClientOptions) -> TunnelClient {
+    TunnelClient::new(address.parse().unwrap(), options).unwrap()
 }
 
-fn target() -> Target {
-    Target::new("db.local", 5432).unwrap()
+fn target() -> RemoteTarget {
+    RemoteTarget::new("db.local", 5432).unwrap()
 }
 
 /// The head of a request, without the empty line.
@@ -40,7 +44,8 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// A server that answers one request with what `answer` makes of its head, and then says back what it hears.
+/// A server that answers one request with what `answer` makes of its head, and then says back what
+/// it hears.
 async fn server(
     answer: impl FnOnce(&str) -> Vec<u8> + Send + 'static,
 ) -> (SocketAddr, JoinHandle<(String, TcpStream)>) {
@@ -57,16 +62,17 @@ async fn server(
 
 async fn refused(answer: &'static [u8]) -> String {
     let (address, served) = server(move |_| answer.to_vec()).await;
-    let client = client(&format!("http://{address}"), options(Via::ConnectTcp));
+    let client = client(&format!("http://{address}"), options(TunnelProtocol::ConnectTcp));
     let error = client.open(Some(&target())).await.err().unwrap().to_string();
     drop(served);
     error.replace(&address.to_string(), "server")
 }
 
-/// Both ends of a program's pipes: what it says is `says`, what it hears comes back with the end of the tunnel.
-async fn talk(tunnel: Tunnel, says: &[u8]) -> (Vec<u8>, End) {
+/// Both ends of a program's pipes: what it says is `says`, what it hears comes back with the end of
+/// the tunnel.
+async fn talk(tunnel: ClientTunnel, says: &[u8]) -> (Vec<u8>, TunnelEnd) {
     let (mine, mut heard) = tokio::io::duplex(1 << 16);
-    let carried = tunnel.carry(Joined::of(std::io::Cursor::new(says.to_vec()), mine));
+    let carried = tunnel.carry(JoinedStream::new(std::io::Cursor::new(says.to_vec()), mine));
     let mut got = Vec::new();
     let ((_, end), read) = tokio::join!(carried, heard.read_to_end(&mut got));
     read.unwrap();
@@ -83,7 +89,10 @@ async fn connect_tcp_is_asked_for_as_the_draft_says_and_carries_what_came_early(
     })
     .await;
     let token = Some("t0ken".to_owned());
-    let client = client(&format!("http://{address}/"), Options { token, ..options(Via::ConnectTcp) });
+    let client = client(
+        &format!("http://{address}/"),
+        TunnelClientOptions { token, ..options(TunnelProtocol::ConnectTcp) },
+    );
     let tunnel = client.open(Some(&target())).await.unwrap();
     assert!(!tunnel.is_resumable());
     let (head, mut stream) = served.await.unwrap();
@@ -103,7 +112,7 @@ async fn connect_tcp_is_asked_for_as_the_draft_says_and_carries_what_came_early(
     });
     let (got, end) = talk(tunnel, b"hi").await;
     assert_eq!(got, b"SSH-2.0");
-    assert!(matches!(end, End::Complete), "{end}");
+    assert!(matches!(end, TunnelEnd::Complete), "{end}");
     assert_eq!(heard.await.unwrap(), b"\xa0\x28\xd7\xf2\x02hi\xa0\x28\xd7\xf3\x00");
 }
 
@@ -119,7 +128,7 @@ async fn websocket_is_for_proxies_that_know_nothing_else() {
     })
     .await;
     // A user and a password go where a token does not.
-    let client = client(&format!("http://anna:pass@{address}"), options(Via::WebSocket));
+    let client = client(&format!("http://anna:pass@{address}"), options(TunnelProtocol::WebSocket));
     let tunnel = client.open(Some(&target())).await.unwrap();
     let (head, stream) = served.await.unwrap();
     assert_eq!(field(&head, "Upgrade"), Some("websocket"));
@@ -134,7 +143,7 @@ async fn websocket_is_for_proxies_that_know_nothing_else() {
     });
     let (got, end) = talk(tunnel, b"").await;
     assert_eq!(got, b"hi");
-    assert!(matches!(end, End::Complete), "{end}");
+    assert!(matches!(end, TunnelEnd::Complete), "{end}");
     assert_eq!(closed.await.unwrap()[..2], [0x88, 0x82], "a masked Close");
 }
 
@@ -146,7 +155,7 @@ async fn a_purr_server_is_asked_as_its_own_client_would() {
             .to_vec()
     })
     .await;
-    let client = client(&format!("http://{address}/vnc/7"), options(Via::Purr));
+    let client = client(&format!("http://{address}/vnc/7"), options(TunnelProtocol::Purr));
     assert!(client.is_bound());
     let tunnel = client.open(None).await.unwrap();
     let (head, mut stream) = served.await.unwrap();
@@ -167,24 +176,27 @@ async fn a_purr_server_is_asked_as_its_own_client_would() {
     });
     let (got, end) = talk(tunnel, b"RFB 003.008\n").await;
     assert_eq!(got, b"RFB 003.008\n");
-    assert!(matches!(end, End::Complete), "{end}");
+    assert!(matches!(end, TunnelEnd::Complete), "{end}");
     assert_eq!(served.await.unwrap(), b"RFB 003.008\n");
 }
 
 #[tokio::test]
 async fn what_is_not_agreed_on_is_no_tunnel() {
-    let answers: [(Via, &[u8]); 4] = [
-        (Via::ConnectTcp, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
-        (Via::ConnectTcp, b"Upgrade: connect-tcp\r\n"),
-        (Via::WebSocket, b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n"),
-        (Via::Purr, b"Connection: Upgrade\r\nUpgrade: purr\r\n"),
+    let answers: [(TunnelProtocol, &[u8]); 4] = [
+        (TunnelProtocol::ConnectTcp, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+        (TunnelProtocol::ConnectTcp, b"Upgrade: connect-tcp\r\n"),
+        (
+            TunnelProtocol::WebSocket,
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n",
+        ),
+        (TunnelProtocol::Purr, b"Connection: Upgrade\r\nUpgrade: purr\r\n"),
     ];
     for (via, fields) in answers {
         let answer = [b"HTTP/1.1 101 Switching Protocols\r\n", fields, b"\r\n"].concat();
         let (address, _served) = server(move |_| answer).await;
         let client = client(&format!("http://{address}"), options(via));
         let error = client.open(Some(&target())).await.err().unwrap();
-        assert!(matches!(error, Error::Disagreed(_)), "{error}");
+        assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error}");
     }
 }
 
@@ -195,7 +207,7 @@ async fn a_refusal_says_what_to_do() {
     assert_eq!(
         refused(body).await,
         "server refused the tunnel: 403 Forbidden: not this port (Proxy-Status: outflow; \
-         error=http_request_denied); whoever runs the server has to allow this target"
+         error=http_request_denied); the operator of the server has to allow this target"
     );
     let pieces = b"HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nnot there\r\n0\r\n\r\n";
     assert!(
@@ -206,33 +218,38 @@ async fn a_refusal_says_what_to_do() {
     assert!(
         refused(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await.contains("--token-file")
     );
-    assert!(refused(b"SSH-2.0-OpenSSH_9.2\r\n").await.contains("did not answer as a tunnel server does"));
+    assert!(refused(b"SSH-2.0-OpenSSH_9.2\r\n").await.contains("did not respond as a tunnel server does"));
 }
 
 #[tokio::test]
 async fn who_does_not_listen_cannot_be_reached() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let client = client(&format!("http://{address}"), options(Via::ConnectTcp));
+    let client = client(&format!("http://{address}"), options(TunnelProtocol::ConnectTcp));
     let error = client.open(Some(&target())).await.err().unwrap();
-    assert!(matches!(error, Error::Unreachable(..)) && error.may_pass(), "{error}");
+    assert!(matches!(error, ConnectError::Unreachable(..)) && error.is_temporary(), "{error}");
 }
 
 #[tokio::test]
 async fn who_does_not_answer_is_not_waited_for_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let options =
-        Options { answer_timeout: std::time::Duration::from_millis(50), ..options(Via::ConnectTcp) };
+    let options = TunnelClientOptions {
+        response_timeout: std::time::Duration::from_millis(50),
+        ..options(TunnelProtocol::ConnectTcp)
+    };
     let error = client(&format!("http://{address}"), options).open(Some(&target())).await.err().unwrap();
-    assert!(matches!(error, Error::Silent(..)), "{error}");
+    assert!(matches!(error, ConnectError::Timeout(..)), "{error}");
 }
 
 #[tokio::test]
 async fn a_token_cannot_smuggle_fields() {
     let (address, _served) = server(|_| Vec::new()).await;
     let token = Some("a\r\nHost: b".to_owned());
-    let client = client(&format!("http://{address}"), Options { token, ..options(Via::ConnectTcp) });
-    assert!(matches!(client.open(Some(&target())).await.err(), Some(Error::Token)));
+    let client = client(
+        &format!("http://{address}"),
+        TunnelClientOptions { token, ..options(TunnelProtocol::ConnectTcp) },
+    );
+    assert!(matches!(client.open(Some(&target())).await.err(), Some(ConnectError::Token)));
 }
 
 #[tokio::test]
@@ -248,8 +265,13 @@ async fn a_proxy_is_asked_to_connect_and_then_passed_by() {
         let _ = tokio::io::copy_bidirectional(&mut stream, &mut onwards).await;
         head
     });
-    let proxies = Proxies::from(|name| (name == "http_proxy").then(|| format!("http://u:p@{proxy}")));
-    let through = client(&format!("http://{address}"), Options { proxies, ..options(Via::ConnectTcp) });
+    let proxies = ProxyEnvironment::from_variables(|name| {
+        (name == "http_proxy").then(|| format!("http://u:p@{proxy}"))
+    });
+    let through = client(
+        &format!("http://{address}"),
+        TunnelClientOptions { proxies, ..options(TunnelProtocol::ConnectTcp) },
+    );
     let error = through.open(Some(&target())).await.err().unwrap().to_string();
     assert!(error.contains("404"), "{error}");
     let (head, stream) = served.await.unwrap();
@@ -263,8 +285,8 @@ async fn a_proxy_is_asked_to_connect_and_then_passed_by() {
 
     let (proxy, _served) =
         server(|_| b"HTTP/1.1 403 no\r\nContent-Length: 8\r\n\r\nnot you\n".to_vec()).await;
-    let proxies = Proxies::from(|name| (name == "ALL_PROXY").then(|| proxy.to_string()));
-    let through = client("http://h", Options { proxies, ..options(Via::ConnectTcp) });
+    let proxies = ProxyEnvironment::from_variables(|name| (name == "ALL_PROXY").then(|| proxy.to_string()));
+    let through = client("http://h", TunnelClientOptions { proxies, ..options(TunnelProtocol::ConnectTcp) });
     let error = through.open(Some(&target())).await.err().unwrap().to_string();
     assert!(error.starts_with("the proxy ") && error.contains("403 Forbidden: not you"), "{error}");
 }
@@ -312,21 +334,27 @@ async fn a_certificate_is_checked_and_an_authority_can_be_given() {
         }
     });
     let address = format!("https://localhost:{port}");
-    let trusting = Options { tls: Some(roots(&[path]).unwrap()), ..options(Via::ConnectTcp) };
+    let trusting = TunnelClientOptions {
+        tls: Some(tls_config(&[path]).unwrap()),
+        ..options(TunnelProtocol::ConnectTcp)
+    };
     let tunnel = client(&address, trusting.clone()).open(Some(&target())).await.unwrap();
     let (got, end) = talk(tunnel, b"").await;
     assert_eq!(got, b"secret");
-    assert!(matches!(end, End::Complete), "{end}");
+    assert!(matches!(end, TunnelEnd::Complete), "{end}");
 
     // Another name than the certificate's, and nobody's authority.
     let error =
         client(&format!("https://127.0.0.1:{port}"), trusting).open(Some(&target())).await.err().unwrap();
-    assert!(matches!(error, Error::Tls(..)) && !error.may_pass(), "{error}");
+    assert!(matches!(error, ConnectError::Tls(..)) && !error.is_temporary(), "{error}");
     let (other, _) = certificate(tempfile::tempdir().unwrap().path());
-    assert!(roots(&[other]).is_err(), "it is gone");
+    assert!(tls_config(&[other]).is_err(), "it is gone");
     let folder = tempfile::tempdir().unwrap();
     let (other, _) = certificate(folder.path());
-    let doubting = Options { tls: Some(roots(&[other]).unwrap()), ..options(Via::ConnectTcp) };
+    let doubting = TunnelClientOptions {
+        tls: Some(tls_config(&[other]).unwrap()),
+        ..options(TunnelProtocol::ConnectTcp)
+    };
     let error = client(&address, doubting).open(Some(&target())).await.err().unwrap();
-    assert!(matches!(error, Error::Tls(..)) && !error.may_pass(), "{error}");
+    assert!(matches!(error, ConnectError::Tls(..)) && !error.is_temporary(), "{error}");
 }

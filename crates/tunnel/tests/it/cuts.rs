@@ -1,7 +1,7 @@
 //! Legs that are cut, over and over, wherever it hurts: nobody notices.
 
-use outflow_tunnel::carry::{End, Totals};
-use outflow_tunnel::session::{Limits, Ran};
+use outflow_tunnel::carry::{TunnelEnd, TunnelTotals};
+use outflow_tunnel::session::{LegOutcome, SessionLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use crate::side::bytes;
@@ -20,15 +20,16 @@ async fn exchange(program: DuplexStream, out: &[u8]) -> Vec<u8> {
     got
 }
 
-/// Both directions at once, over legs that are cut as told: all has to arrive. Says how many legs it took.
+/// Both directions at once, over legs that are cut as told: all has to arrive. Says how many legs
+/// it took.
 async fn through(cuts: Vec<usize>, room: usize, up: &[u8], down: &[u8]) -> usize {
-    let world = World::new(Limits::default(), cuts, room);
+    let world = World::new(SessionLimits::default(), cuts, room);
     let Running { client, client_fate, server, server_fate, carried } = start(&world, room);
     let (at_client, at_server) = tokio::join!(exchange(client, up), exchange(server, down));
     assert!(at_client == down && at_server == up);
     let (totals, end) = carried.await.unwrap();
-    assert!(matches!(end, End::Complete), "{end}");
-    assert_eq!(totals, Totals { to_far: down.len() as u64, from_far: up.len() as u64 });
+    assert!(matches!(end, TunnelEnd::Complete), "{end}");
+    assert_eq!(totals, TunnelTotals { to_far: down.len() as u64, from_far: up.len() as u64 });
     // What the server still has in hand it gets done, or lets expire.
     tokio::time::sleep(std::time::Duration::from_secs(61)).await;
     assert!(world.sessions.is_empty());
@@ -51,7 +52,8 @@ async fn megabytes_survive_hundreds_of_cuts_at_random_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_at_any_byte_of_a_short_exchange_is_not_noticed() {
-    // Every place where a leg can break: in heads, in payloads, in ends, in acknowledgements, in the last word.
+    // Every place where a leg can break: in heads, in payloads, in ends, in acknowledgements, in
+    // the last word.
     for cut in 0..90 {
         through(vec![cut], 1 << 16, b"question", b"the answer").await;
         for second in 0..30 {
@@ -69,13 +71,13 @@ async fn nothing_but_ends_survives_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn without_cuts_one_leg_is_enough_and_the_server_forgets_at_once() {
-    let world = World::new(Limits::default(), Vec::new(), 1 << 16);
+    let world = World::new(SessionLimits::default(), Vec::new(), 1 << 16);
     let running = start(&world, 1 << 16);
     let (up, down) = (bytes(3, 5 << 20), bytes(4, 5 << 20));
     let (at_client, at_server) = tokio::join!(exchange(running.client, &up), exchange(running.server, &down));
     assert!(at_client == down && at_server == up);
-    assert!(matches!(running.carried.await.unwrap().1, End::Complete));
+    assert!(matches!(running.carried.await.unwrap().1, TunnelEnd::Complete));
     tokio::task::yield_now().await;
     assert!(world.sessions.is_empty(), "DONE was heard");
-    assert!(matches!(world.ran.lock().unwrap()[..], [Ran::Over(End::Complete)]));
+    assert!(matches!(world.ran.lock().unwrap()[..], [LegOutcome::Over(TunnelEnd::Complete)]));
 }

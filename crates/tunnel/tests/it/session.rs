@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use outflow_tunnel::carry::{self, End};
-use outflow_tunnel::frame::{Decoder, Encoder, Event, Framing, HEAD_ROOM, Role};
-use outflow_tunnel::session::{Answer, AttachError, Id, Limits, Ran, Session, Sessions, WINDOW};
+use outflow_tunnel::carry::{self, TunnelEnd};
+use outflow_tunnel::frame::{FrameDecoder, FrameEncoder, FrameEvent, HEAD_ROOM, LegFraming, LegRole};
+use outflow_tunnel::session::{
+    AttachError, LegOutcome, ResumeResponse, SessionId, SessionLimits, Sessions, TunnelSession, WINDOW_BYTES,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,19 +15,19 @@ use tokio::time::Instant;
 use crate::side::{Fate, Watched, bytes, watched};
 use crate::world::{World, start};
 
-fn id(session: &Session<Watched>) -> Id {
-    match session.answer() {
-        Answer::Granted { id, .. } | Answer::Again { id, .. } => id,
+fn id(session: &TunnelSession<Watched>) -> SessionId {
+    match session.response() {
+        ResumeResponse::Granted { id, .. } | ResumeResponse::Again { id, .. } => id,
     }
 }
 
-fn run(session: Session<Watched>, room: usize) -> (DuplexStream, JoinHandle<Ran>) {
+fn run(session: TunnelSession<Watched>, room: usize) -> (DuplexStream, JoinHandle<LegOutcome>) {
     let (leg, other) = duplex(room);
-    let limits = carry::Limits::default();
+    let limits = carry::TunnelTimeouts::default();
     (other, tokio::spawn(async move { session.run(leg, Bytes::new(), &limits).await.1 }))
 }
 
-fn begin(sessions: &Sessions<Watched>, owner: &str) -> (Session<Watched>, Fate, DuplexStream) {
+fn begin(sessions: &Sessions<Watched>, owner: &str) -> (TunnelSession<Watched>, Fate, DuplexStream) {
     let (far, fate, program) = watched(4 << 20);
     let Ok(session) = sessions.begin(owner, far) else { panic!("too many") };
     (session, fate, program)
@@ -34,20 +36,20 @@ fn begin(sessions: &Sessions<Watched>, owner: &str) -> (Session<Watched>, Fate, 
 fn data(payload: &[u8]) -> Vec<u8> {
     let mut buffer = [&[0; HEAD_ROOM][..], payload].concat();
     let end = buffer.len();
-    let mut encoder = Encoder::new(Framing::Capsules, Role::Client);
+    let mut encoder = FrameEncoder::new(LegFraming::Capsules, LegRole::Client);
     let frame = encoder.data(&mut buffer, HEAD_ROOM..end).unwrap();
     buffer[frame].to_vec()
 }
 
 fn ack(offset: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    Encoder::new(Framing::Capsules, Role::Client).ack(&mut out, offset);
+    FrameEncoder::new(LegFraming::Capsules, LegRole::Client).ack(&mut out, offset);
     out
 }
 
 /// Reads payload until there are so many bytes, or nothing comes for a minute.
 async fn payload(leg: &mut DuplexStream, most: usize) -> Vec<u8> {
-    let mut decoder = Decoder::new(Framing::Capsules, Role::Client);
+    let mut decoder = FrameDecoder::new(LegFraming::Capsules, LegRole::Client);
     let mut out = Vec::new();
     while out.len() < most {
         let mut piece = vec![0; 10_000];
@@ -56,7 +58,7 @@ async fn payload(leg: &mut DuplexStream, most: usize) -> Vec<u8> {
         assert!(n > 0, "the leg has ended");
         while let (used, Some(event)) = decoder.decode(&mut piece[at..n]).unwrap() {
             at += used;
-            if let Event::Data(n) = event {
+            if let FrameEvent::Data(n) = event {
                 out.extend_from_slice(&piece[at - n..at]);
             }
         }
@@ -66,7 +68,7 @@ async fn payload(leg: &mut DuplexStream, most: usize) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_owner_may_come_back_to_what_is_there() {
-    let sessions = Sessions::new(Limits::default());
+    let sessions = Sessions::new(SessionLimits::default());
     let (session, _, mut program) = begin(&sessions, "anna");
     let id = id(&session);
     let (mut leg, ran) = run(session, 1 << 16);
@@ -76,10 +78,10 @@ async fn only_the_owner_may_come_back_to_what_is_there() {
     assert_eq!(payload(&mut leg, 6).await, b"abcdef");
     leg.write_all(&ack(4)).await.unwrap();
     drop(leg);
-    assert!(matches!(ran.await.unwrap(), Ran::Detached(_)));
+    assert!(matches!(ran.await.unwrap(), LegOutcome::Detached(_)));
 
-    let stranger: Id = "AAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
-    let refused = |result: Result<Session<Watched>, AttachError>| result.err().unwrap();
+    let stranger: SessionId = "AAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
+    let refused = |result: Result<TunnelSession<Watched>, AttachError>| result.err().unwrap();
     assert_eq!(refused(sessions.attach(stranger, "anna", 4).await), AttachError::Unknown);
     assert_eq!(refused(sessions.attach(id, "berta", 4).await), AttachError::NotYours);
     assert_eq!(refused(sessions.attach(id, "anna", 3).await), AttachError::OutOfWindow, "acknowledged");
@@ -87,14 +89,14 @@ async fn only_the_owner_may_come_back_to_what_is_there() {
     assert_eq!(refused(sessions.attach(id, "anna", u64::MAX).await), AttachError::OutOfWindow);
 
     let session = sessions.attach(id, "anna", 5).await.unwrap();
-    assert_eq!(session.answer(), Answer::Again { id, received: 10 });
+    assert_eq!(session.response(), ResumeResponse::Again { id, received: 10 });
     let (mut leg, _ran) = run(session, 1 << 16);
     assert_eq!(payload(&mut leg, 1).await, b"f", "what was not received comes again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_come_back_is_given_up_and_the_far_end_is_reset() {
-    let sessions = Sessions::new(Limits::default());
+    let sessions = Sessions::new(SessionLimits::default());
     let (session, fate, _program) = begin(&sessions, "anna");
     let id = id(&session);
     let (leg, _) = run(session, 1 << 16);
@@ -108,7 +110,7 @@ async fn who_does_not_come_back_is_given_up_and_the_far_end_is_reset() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(!fate.is_reset());
     drop(leg);
-    assert!(matches!(ran.await.unwrap(), Ran::Detached(_)));
+    assert!(matches!(ran.await.unwrap(), LegOutcome::Detached(_)));
     let lost = Instant::now();
     while !fate.is_reset() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -120,7 +122,7 @@ async fn who_does_not_come_back_is_given_up_and_the_far_end_is_reset() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newer_leg_displaces_the_older() {
-    let sessions = Sessions::new(Limits::default());
+    let sessions = Sessions::new(SessionLimits::default());
     let (session, fate, mut program) = begin(&sessions, "anna");
     let id = id(&session);
     let (mut older, ran) = run(session, 1 << 16);
@@ -128,10 +130,10 @@ async fn a_newer_leg_displaces_the_older() {
     program.read_exact(&mut [0; 4]).await.unwrap();
     // The older one does not know yet that its network is gone.
     let session = sessions.attach(id, "anna", 0).await.unwrap();
-    assert!(matches!(ran.await.unwrap(), Ran::Displaced));
+    assert!(matches!(ran.await.unwrap(), LegOutcome::Displaced));
     let mut rest = Vec::new();
     older.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(session.answer(), Answer::Again { id, received: 4 });
+    assert_eq!(session.response(), ResumeResponse::Again { id, received: 4 });
     let (mut newer, _ran) = run(session, 1 << 16);
     newer.write_all(&data(b"two")).await.unwrap();
     let mut got = [0; 3];
@@ -146,28 +148,28 @@ async fn a_newer_leg_displaces_the_older() {
 
 #[tokio::test(start_paused = true)]
 async fn who_never_acknowledges_gets_a_window_and_no_more() {
-    let sessions = Sessions::new(Limits::default());
+    let sessions = Sessions::new(SessionLimits::default());
     let (session, _, mut program) = begin(&sessions, "anna");
     let id = id(&session);
     let sent = bytes(1, 3 << 20);
     program.write_all(&sent).await.unwrap();
     let (mut leg, ran) = run(session, 4 << 20);
     let got = payload(&mut leg, usize::MAX).await;
-    assert_eq!(got.len(), WINDOW);
-    assert!(got == sent[..WINDOW]);
+    assert_eq!(got.len(), WINDOW_BYTES);
+    assert!(got == sent[..WINDOW_BYTES]);
     // Each byte that is acknowledged lets another one through.
     leg.write_all(&ack(100)).await.unwrap();
-    assert!(payload(&mut leg, 100).await == sent[WINDOW..WINDOW + 100]);
+    assert!(payload(&mut leg, 100).await == sent[WINDOW_BYTES..WINDOW_BYTES + 100]);
     drop(leg);
     ran.await.unwrap();
     let session = sessions.attach(id, "anna", 100).await.unwrap();
     let (mut leg, _ran) = run(session, 4 << 20);
-    assert!(payload(&mut leg, WINDOW).await == sent[100..WINDOW + 100], "the whole window again");
+    assert!(payload(&mut leg, WINDOW_BYTES).await == sent[100..WINDOW_BYTES + 100], "the whole window again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_arrives_is_acknowledged_soon_and_often() {
-    let sessions = Sessions::new(Limits::default());
+    let sessions = Sessions::new(SessionLimits::default());
     let (session, _, mut program) = begin(&sessions, "anna");
     let (mut leg, _ran) = run(session, 1 << 20);
     let start = Instant::now();
@@ -183,13 +185,13 @@ async fn what_arrives_is_acknowledged_soon_and_often() {
     }
     program.read_exact(&mut [0; 256 << 10]).await.unwrap();
     let mut offsets = Vec::new();
-    let mut decoder = Decoder::new(Framing::Capsules, Role::Client);
+    let mut decoder = FrameDecoder::new(LegFraming::Capsules, LegRole::Client);
     while offsets.last() != Some(&(11 + (256 << 10))) {
         let mut byte = [0];
         leg.read_exact(&mut byte).await.unwrap();
-        if let (_, Some(Event::Ack(offset))) = decoder.decode(&mut byte).unwrap() {
+        if let (_, Some(FrameEvent::Ack(offset))) = decoder.decode(&mut byte).unwrap() {
             offsets.push(offset);
-        } else if let (_, Some(Event::Ack(offset))) = decoder.decode(&mut []).unwrap() {
+        } else if let (_, Some(FrameEvent::Ack(offset))) = decoder.decode(&mut []).unwrap() {
             offsets.push(offset);
         }
     }
@@ -199,18 +201,18 @@ async fn what_arrives_is_acknowledged_soon_and_often() {
 
 #[tokio::test(start_paused = true)]
 async fn acknowledging_what_was_not_sent_is_malformed() {
-    let sessions = Sessions::new(Limits::default());
+    let sessions = Sessions::new(SessionLimits::default());
     let (session, fate, _program) = begin(&sessions, "anna");
     let (mut leg, ran) = run(session, 1 << 16);
     leg.write_all(&ack(1)).await.unwrap();
     drop(leg);
-    assert!(matches!(ran.await.unwrap(), Ran::Over(End::Malformed(_))));
+    assert!(matches!(ran.await.unwrap(), LegOutcome::Over(TunnelEnd::Malformed(_))));
     assert!(fate.is_reset() && sessions.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn there_are_no_more_than_allowed_and_an_end_makes_room() {
-    let sessions = Sessions::new(Limits { sessions: 3, per_owner: 2, ..Limits::default() });
+    let sessions = Sessions::new(SessionLimits { sessions: 3, per_owner: 2, ..SessionLimits::default() });
     let one = begin(&sessions, "anna");
     let _two = begin(&sessions, "anna");
     let (far, fate, _) = watched(1);
@@ -227,7 +229,7 @@ async fn there_are_no_more_than_allowed_and_an_end_makes_room() {
 
 #[tokio::test(start_paused = true)]
 async fn a_far_end_that_breaks_at_the_server_is_reset_at_the_client() {
-    let world = World::new(Limits::default(), Vec::new(), 1 << 16);
+    let world = World::new(SessionLimits::default(), Vec::new(), 1 << 16);
     let mut running = start(&world, 1 << 16);
     running.client.write_all(b"hello").await.unwrap();
     running.server.read_exact(&mut [0; 5]).await.unwrap();
@@ -235,19 +237,19 @@ async fn a_far_end_that_breaks_at_the_server_is_reset_at_the_client() {
     // It has ended one way; what is sent the other way cannot be taken.
     running.client.write_all(b"hello?").await.unwrap();
     let (_, end) = running.carried.await.unwrap();
-    assert!(matches!(end, End::GivenUp(1011, _)), "{end}");
+    assert!(matches!(end, TunnelEnd::GivenUp(1011, _)), "{end}");
     assert!(running.client_fate.is_reset() && running.server_fate.is_reset());
     assert!(world.sessions.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_has_forgotten_is_told_as_such() {
-    let limits = Limits { keep: Duration::from_millis(50), ..Limits::default() };
+    let limits = SessionLimits { keep: Duration::from_millis(50), ..SessionLimits::default() };
     let world = World::new(limits, vec![30], 1 << 16);
     let mut running = start(&world, 1 << 16);
     running.client.write_all(&[1; 100]).await.unwrap();
     let (_, end) = running.carried.await.unwrap();
-    let End::LegLost(error) = end else { panic!("{end}") };
-    assert!(error.to_string().contains("could not be reached again within"), "{error}");
+    let TunnelEnd::LegLost(error) = end else { panic!("{end}") };
+    assert!(error.to_string().contains("could not reconnect to the server within"), "{error}");
     assert!(running.client_fate.is_reset());
 }

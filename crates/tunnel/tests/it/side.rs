@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
-use outflow_tunnel::carry::Side;
+use outflow_tunnel::carry::TunnelStream;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 /// One that notes when it is reset.
@@ -25,14 +25,15 @@ impl Fate {
     }
 }
 
-/// A pair of `room` bytes each way: a side to be carried, its fate, and the end of whoever is tunnelled.
+/// A pair of `room` bytes each way: a side to be carried, its fate, and the end of whoever is
+/// tunnelled.
 pub(crate) fn watched(room: usize) -> (Watched, Fate, DuplexStream) {
     let (stream, other) = tokio::io::duplex(room);
     let fate = Fate::default();
     (Watched { stream, reset: Arc::clone(&fate.0) }, fate, other)
 }
 
-impl Side for Watched {
+impl TunnelStream for Watched {
     fn reset(&mut self) {
         self.reset.store(true, SeqCst);
     }
@@ -65,7 +66,7 @@ impl AsyncWrite for Watched {
 /// One that was reset.
 pub(crate) struct Fails;
 
-impl Side for Fails {}
+impl TunnelStream for Fails {}
 
 impl AsyncRead for Fails {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

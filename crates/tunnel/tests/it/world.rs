@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use outflow_tunnel::carry::{self, End, Side, Totals};
+use outflow_tunnel::carry::{self, TunnelEnd, TunnelStream, TunnelTotals};
 use outflow_tunnel::session::{
-    self, Answer, Ask, AttachError, Attached, Limits, NoLeg, Ran, Reconnect, Resume, Sessions,
+    self, AttachError, LegOutcome, Reconnect, ReconnectError, ResumeGrant, ResumeRequest, ResumeResponse,
+    ResumedLeg, SessionLimits, Sessions,
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
@@ -31,7 +32,7 @@ impl Fragile {
     }
 }
 
-impl Side for Fragile {}
+impl TunnelStream for Fragile {}
 
 impl AsyncRead for Fragile {
     fn poll_read(
@@ -77,23 +78,23 @@ impl AsyncWrite for Fragile {
 pub(crate) struct World {
     pub(crate) sessions: Sessions<Watched>,
     /// How the legs ended, in order.
-    pub(crate) ran: Arc<Mutex<Vec<Ran>>>,
+    pub(crate) ran: Arc<Mutex<Vec<LegOutcome>>>,
     /// After how many bytes each leg breaks: the next one's first. None left: not at all.
     cuts: Arc<Mutex<Vec<usize>>>,
     /// Room within a leg.
     room: usize,
-    pub(crate) limits: carry::Limits,
+    pub(crate) limits: carry::TunnelTimeouts,
 }
 
 impl World {
-    pub(crate) fn new(limits: Limits, mut cuts: Vec<usize>, room: usize) -> World {
+    pub(crate) fn new(limits: SessionLimits, mut cuts: Vec<usize>, room: usize) -> World {
         cuts.reverse();
         World {
             sessions: Sessions::new(limits),
             ran: Arc::default(),
             cuts: Arc::new(Mutex::new(cuts)),
             room,
-            limits: carry::Limits::default(),
+            limits: carry::TunnelTimeouts::default(),
         }
     }
 
@@ -104,7 +105,7 @@ impl World {
         (Fragile::new(client, left), server)
     }
 
-    fn serve(&self, session: outflow_tunnel::session::Session<Watched>, leg: DuplexStream) {
+    fn serve(&self, session: outflow_tunnel::session::TunnelSession<Watched>, leg: DuplexStream) {
         let World { ran, limits, .. } = self.clone();
         tokio::spawn(async move {
             let (_, how) = session.run(leg, Bytes::new(), &limits).await;
@@ -113,11 +114,11 @@ impl World {
     }
 
     /// Begins a session, of which the client keeps the far end that it is given.
-    pub(crate) fn begin(&self, far: Watched, at_server: Watched) -> JoinHandle<(Totals, End)> {
+    pub(crate) fn begin(&self, far: Watched, at_server: Watched) -> JoinHandle<(TunnelTotals, TunnelEnd)> {
         let Ok(session) = self.sessions.begin("somebody", at_server) else { panic!("too many") };
         // As it would be read in the field.
-        let answer: Answer = session.answer().to_string().parse().unwrap();
-        let granted = Resume::try_from(answer).unwrap();
+        let answer: ResumeResponse = session.response().to_string().parse().unwrap();
+        let granted = ResumeGrant::try_from(answer).unwrap();
         let (client, server) = self.leg();
         self.serve(session, server);
         let world = self.clone();
@@ -131,16 +132,16 @@ impl World {
 impl Reconnect for World {
     type Leg = Fragile;
 
-    async fn reconnect(&mut self, ask: Ask) -> Result<Attached<Fragile>, NoLeg> {
-        let Ok(Ask::Again { id, received }) = ask.to_string().parse() else { panic!("{ask}") };
+    async fn reconnect(&mut self, ask: ResumeRequest) -> Result<ResumedLeg<Fragile>, ReconnectError> {
+        let Ok(ResumeRequest::Again { id, received }) = ask.to_string().parse() else { panic!("{ask}") };
         match self.sessions.attach(id, "somebody", received).await {
             Ok(session) => {
-                let answer = session.answer().to_string().parse().unwrap();
+                let answer = session.response().to_string().parse().unwrap();
                 let (leg, server) = self.leg();
                 self.serve(session, server);
-                Ok(Attached { leg, early: Bytes::new(), answer })
+                Ok(ResumedLeg { leg, early: Bytes::new(), response: answer })
             }
-            Err(error @ AttachError::Unknown) => Err(NoLeg::Refused(io::Error::other(error))),
+            Err(error @ AttachError::Unknown) => Err(ReconnectError::Refused(io::Error::other(error))),
             Err(error) => panic!("{error}"),
         }
     }
@@ -153,7 +154,7 @@ pub(crate) struct Running {
     pub(crate) client_fate: Fate,
     pub(crate) server: DuplexStream,
     pub(crate) server_fate: Fate,
-    pub(crate) carried: JoinHandle<(Totals, End)>,
+    pub(crate) carried: JoinHandle<(TunnelTotals, TunnelEnd)>,
 }
 
 pub(crate) fn start(world: &World, room: usize) -> Running {

@@ -259,7 +259,7 @@ fn what_goes_wrong_is_said_with_what_to_do() {
         (
             tunnel.client("connect", &[&format!("http://{gone}"), "127.0.0.1", &port]),
             1,
-            &["cannot be reached"],
+            &["cannot connect to"],
         ),
         (tunnel.client("connect", &[&format!("http://{}", files.addr), "127.0.0.1", &port]), 1, &["404"]),
         (tunnel.client("connect", &[&https, "127.0.0.1", &port]), 1, &["TLS", "--cacert"]),

@@ -281,7 +281,7 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
     for (arguments, code, said) in [
         (vec!["--allow", "127.0.0.1:22"], 2, "no client could use this tunnel"),
         (vec!["--open"], 2, "--allow HOST:PORT"),
-        (vec!["--open", "--allow", "127.0.0.1"], 2, "there is no port"),
+        (vec!["--open", "--allow", "127.0.0.1"], 2, "the port is missing"),
         (vec!["--open", "--allow", "127.0.0.1:22", "--connect-timeout", "soon"], 2, "a number with a unit"),
         (vec!["--allow", "127.0.0.1:22", "--users", "/no/such/file"], 1, "/no/such/file"),
         (vec!["--allow", "127.0.0.1:22", "--users", &users(&short)], 1, "too short"),

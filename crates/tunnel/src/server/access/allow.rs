@@ -1,4 +1,4 @@
-//! What may be reached: nothing that is not listed.
+//! Lists of targets that may be reached; nothing else may.
 //!
 //! ```text
 //! example.org:22        this name, this port
@@ -9,9 +9,9 @@
 //! *:443                 everything public
 //! ```
 //!
-//! A name is looked at twice: as it is asked for, and each of its addresses once it has been resolved. An address that is
-//! not public is reached only if it is listed as an address or a network: whoever controls a listed name's DNS cannot lead
-//! inside.
+//! A target is checked twice: its name as it is requested, and each of its addresses once the name
+//! has been resolved. An address that is not public must be listed as an address or a network, so
+//! that the DNS of a listed name cannot lead into the internal network.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,12 +22,12 @@ use ipnet::IpNet;
 use outflow_net::is_public;
 use serde::Deserialize;
 
-/// The longest name of a host, in bytes (RFC 1035, section 2.3.4).
-const LONGEST_NAME: usize = 253;
+/// Length of the longest host name, in bytes (RFC 1035, section 2.3.4).
+const MAX_NAME_BYTES: usize = 253;
 
-/// A host and a port that somebody wants to reach.
+/// The host and the port that a client wants to reach.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
+pub struct TunnelTarget {
     /// Its host.
     pub host: Host,
     /// Its port; never 0.
@@ -39,34 +39,35 @@ pub struct Target {
 pub enum Host {
     /// In lower case, without the dot at the end.
     Name(Box<str>),
-    /// IPv4 addresses that are written as IPv6 ones are IPv4 addresses.
+    /// An IPv4-mapped IPv6 address is stored as IPv4.
     Address(IpAddr),
 }
 
-impl Target {
+impl TunnelTarget {
     /// From a host, with or without brackets around an IPv6 address, and a port.
     #[must_use]
-    pub fn new(host: &str, port: u16) -> Option<Target> {
+    pub fn new(host: &str, port: u16) -> Option<TunnelTarget> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match bare.unwrap_or(host).parse::<IpAddr>() {
             Ok(address) => Host::Address(address.to_canonical()),
             Err(_) if bare.is_some() => return None,
             Err(_) => Host::Name(name(host)?),
         };
-        (port != 0).then_some(Target { host, port })
+        (port != 0).then_some(TunnelTarget { host, port })
     }
 }
 
-impl FromStr for Target {
+impl FromStr for TunnelTarget {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Target, String> {
-        let parts = text.rsplit_once(':').and_then(|(host, port)| Target::new(host, port.parse().ok()?));
+    fn from_str(text: &str) -> Result<TunnelTarget, String> {
+        let parts =
+            text.rsplit_once(':').and_then(|(host, port)| TunnelTarget::new(host, port.parse().ok()?));
         parts.ok_or_else(|| format!("{text:?} is not a host and a port, such as example.org:22 or [::1]:22"))
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for TunnelTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
@@ -76,10 +77,10 @@ impl fmt::Display for Target {
     }
 }
 
-/// A host name in the form in which it is compared.
+/// A host name in the form that is compared.
 ///
-/// Nothing that a resolver may take for an address in an unusual form (`127.1`, `0x7f000001`, `2130706433`) is a name: the
-/// last label of one is not a number (WHATWG URL, "ends in a number").
+/// The last label of a name is not a number (WHATWG URL, "ends in a number"), because a resolver
+/// may take `127.1`, `0x7f000001` or `2130706433` for an address.
 fn name(text: &str) -> Option<Box<str>> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -90,134 +91,137 @@ fn name(text: &str) -> Option<Box<str>> {
     let last = text.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
         || last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
-    let is_name = text.len() <= LONGEST_NAME && text.split('.').all(is_label) && !is_number;
+    let is_name = text.len() <= MAX_NAME_BYTES && text.split('.').all(is_label) && !is_number;
     is_name.then(|| text.to_ascii_lowercase().into())
 }
 
-/// One line of what is allowed.
+/// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Rule {
-    hosts: Hosts,
+struct AllowRule {
+    hosts: HostPattern,
     ports: RangeInclusive<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Hosts {
+enum HostPattern {
     Any,
     Name(Box<str>),
-    /// All names that end in it; it begins with a dot.
+    /// All names with this suffix, which begins with a dot.
     Below(Box<str>),
     Network(IpNet),
 }
 
-impl FromStr for Rule {
+impl FromStr for AllowRule {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Rule, String> {
+    fn from_str(text: &str) -> Result<AllowRule, String> {
         let wrong = |what: &str| {
             Err(format!(
-                "{text:?}: {what}; allowed are host:port, *.domain:port, address:port, network/bits:port, *:port, \
+                "{text:?}: {what}; a rule is host:port, *.domain:port, address:port, network/bits:port or *:port, \
                  where port may be first-last or *"
             ))
         };
-        let Some((host, ports)) = text.rsplit_once(':') else { return wrong("there is no port") };
+        let Some((host, ports)) = text.rsplit_once(':') else { return wrong("the port is missing") };
         let ports = match ports.split_once('-') {
             _ if ports == "*" => Some(1..=u16::MAX),
             Some((first, last)) => first.parse().ok().zip(last.parse().ok()).map(|(a, b)| a..=b),
             None => ports.parse().ok().map(|port| port..=port),
         };
         let Some(ports) = ports.filter(|ports| *ports.start() > 0 && !ports.is_empty()) else {
-            return wrong("this is no port");
+            return wrong("the port is invalid");
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let network = bare.parse::<IpNet>().ok().or_else(|| bare.parse::<IpAddr>().ok().map(IpNet::from));
         let named = || match host.strip_prefix("*.") {
-            Some(domain) => name(domain).map(|domain| Hosts::Below(format!(".{domain}").into())),
-            None => name(host).map(Hosts::Name),
+            Some(domain) => name(domain).map(|domain| HostPattern::Below(format!(".{domain}").into())),
+            None => name(host).map(HostPattern::Name),
         };
         let hosts = match (host, network) {
-            ("*", _) => Some(Hosts::Any),
-            (_, Some(network)) => Some(Hosts::Network(network.trunc())),
+            ("*", _) => Some(HostPattern::Any),
+            (_, Some(network)) => Some(HostPattern::Network(network.trunc())),
             _ => named(),
         };
-        let Some(hosts) = hosts else { return wrong("this is no host") };
-        Ok(Rule { hosts, ports })
+        let Some(hosts) = hosts else { return wrong("the host is invalid") };
+        Ok(AllowRule { hosts, ports })
     }
 }
 
-/// The list.
+/// A list of targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-pub struct Allow(Vec<Rule>);
+pub struct AllowList(Vec<AllowRule>);
 
-impl TryFrom<Vec<String>> for Allow {
+impl TryFrom<Vec<String>> for AllowList {
     type Error = String;
 
-    fn try_from(list: Vec<String>) -> Result<Allow, String> {
-        Allow::parse(list.iter().map(String::as_str))
+    fn try_from(list: Vec<String>) -> Result<AllowList, String> {
+        AllowList::parse(list.iter().map(String::as_str))
     }
 }
 
-impl Allow {
-    /// From the rules' texts.
+impl AllowList {
+    /// Parses rules, as in the head of this module.
     ///
     /// # Errors
-    /// What is wrong with the first that is none, and what would be right.
-    pub fn parse<'a>(rules: impl IntoIterator<Item = &'a str>) -> Result<Allow, String> {
-        rules.into_iter().map(str::parse).collect::<Result<_, _>>().map(Allow)
+    /// The first invalid rule, why it is invalid, and the valid forms.
+    pub fn parse<'a>(rules: impl IntoIterator<Item = &'a str>) -> Result<AllowList, String> {
+        rules.into_iter().map(str::parse).collect::<Result<_, _>>().map(AllowList)
     }
 
-    /// Whether nothing is allowed at all.
+    /// Whether the list allows nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a target may be asked for: what its name says, before anybody is asked for its addresses.
+    /// Whether a target may be requested, judged by its name, before that is resolved.
     #[must_use]
-    pub fn may_ask(&self, target: &Target) -> bool {
+    pub fn allows_target(&self, target: &TunnelTarget) -> bool {
         match &target.host {
-            Host::Address(address) => self.may_reach(target, *address),
-            Host::Name(name) => self.rules(target.port).any(|hosts| names(hosts, name)),
+            Host::Address(address) => self.allows_address(target, *address),
+            Host::Name(name) => self.rules(target.port).any(|hosts| covers_name(hosts, name)),
         }
     }
 
-    /// Whether `address`, which was asked for or which the target's name led to, may be connected to.
+    /// Whether the server may connect to `address`, which was requested or which the target's name
+    /// resolved to.
     #[must_use]
-    pub fn may_reach(&self, target: &Target, address: IpAddr) -> bool {
+    pub fn allows_address(&self, target: &TunnelTarget, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let listed = self
             .rules(target.port)
-            .any(|hosts| matches!(hosts, Hosts::Network(network) if network.contains(&address)));
+            .any(|hosts| matches!(hosts, HostPattern::Network(network) if network.contains(&address)));
         let named = || match &target.host {
-            Host::Name(name) => self.rules(target.port).any(|hosts| names(hosts, name)),
-            Host::Address(_) => self.rules(target.port).any(|hosts| *hosts == Hosts::Any),
+            Host::Name(name) => self.rules(target.port).any(|hosts| covers_name(hosts, name)),
+            Host::Address(_) => self.rules(target.port).any(|hosts| *hosts == HostPattern::Any),
         };
         listed || (is_public(address) && named())
     }
 
-    /// Whether `address` of this machine may be listened on; port 0 is any, and for those who may have every one.
+    /// Whether a client may listen on `address` of this machine. Port 0, any free port, needs a
+    /// rule for all ports.
     #[must_use]
-    pub fn may_listen(&self, address: IpAddr, port: u16) -> bool {
+    pub fn allows_listening(&self, address: IpAddr, port: u16) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|rule| {
             let ports = if port == 0 { rule.ports == (1..=u16::MAX) } else { rule.ports.contains(&port) };
-            ports && matches!(&rule.hosts, Hosts::Network(network) if network.contains(&address))
+            ports && matches!(&rule.hosts, HostPattern::Network(network) if network.contains(&address))
         })
     }
 
-    fn rules(&self, port: u16) -> impl Iterator<Item = &Hosts> {
+    fn rules(&self, port: u16) -> impl Iterator<Item = &HostPattern> {
         self.0.iter().filter(move |rule| rule.ports.contains(&port)).map(|rule| &rule.hosts)
     }
 }
 
-/// Whether a name may be asked for because of `hosts`. One that leads to a listed network is to be listed itself.
-fn names(hosts: &Hosts, name: &str) -> bool {
+/// Whether `hosts` covers a name. A network covers none: a name that resolves into it must be
+/// listed as well.
+fn covers_name(hosts: &HostPattern, name: &str) -> bool {
     match hosts {
-        Hosts::Any => true,
-        Hosts::Name(listed) => **listed == *name,
-        Hosts::Below(domain) => name.ends_with(&**domain),
-        Hosts::Network(_) => false,
+        HostPattern::Any => true,
+        HostPattern::Name(listed) => **listed == *name,
+        HostPattern::Below(domain) => name.ends_with(&**domain),
+        HostPattern::Network(_) => false,
     }
 }
 
@@ -225,15 +229,15 @@ fn names(hosts: &Hosts, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn allow(rules: &[&str]) -> Allow {
-        Allow::parse(rules.iter().copied()).unwrap()
+    fn allow(rules: &[&str]) -> AllowList {
+        AllowList::parse(rules.iter().copied()).unwrap()
     }
 
     #[test]
     fn nothing_is_allowed_that_is_not_listed() {
-        assert!(Allow::default().is_empty());
+        assert!(AllowList::default().is_empty());
         for target in ["example.org:22", "8.8.8.8:53", "127.0.0.1:22", "[::1]:22"] {
-            assert!(!Allow::default().may_ask(&target.parse().unwrap()), "{target}");
+            assert!(!AllowList::default().allows_target(&target.parse().unwrap()), "{target}");
         }
         let list = allow(&[
             "example.org:22",
@@ -262,7 +266,7 @@ mod tests {
             ("[fd12::1]:1", true),
             ("[fe80::1]:1", false),
         ] {
-            assert_eq!(list.may_ask(&target.parse().unwrap()), may, "{target}");
+            assert_eq!(list.allows_target(&target.parse().unwrap()), may, "{target}");
         }
     }
 
@@ -271,7 +275,7 @@ mod tests {
         let outside = allow(&["example.org:22", "*:443"]);
         let both = allow(&["example.org:22", "10.0.0.0/8:22"]);
         let other_port = allow(&["example.org:22", "10.0.0.0/8:23"]);
-        let target: Target = "example.org:22".parse().unwrap();
+        let target: TunnelTarget = "example.org:22".parse().unwrap();
         for (list, address, may) in [
             (&outside, "8.8.8.8", true),
             (&outside, "10.0.0.1", false),
@@ -285,11 +289,11 @@ mod tests {
             (&both, "127.0.0.1", false),
             (&other_port, "10.0.0.1", false),
         ] {
-            assert_eq!(list.may_reach(&target, address.parse().unwrap()), may, "{address}");
+            assert_eq!(list.allows_address(&target, address.parse().unwrap()), may, "{address}");
         }
-        // Everything that is public is no more than that.
+        // `*` covers public addresses only.
         for (target, may) in [("8.8.8.8:443", true), ("127.0.0.1:443", false), ("[::1]:443", false)] {
-            assert_eq!(outside.may_ask(&target.parse().unwrap()), may, "{target}");
+            assert_eq!(outside.allows_target(&target.parse().unwrap()), may, "{target}");
         }
     }
 
@@ -317,14 +321,14 @@ mod tests {
             "-\u{e9}:22",
             "[fe80::1%eth0]:22",
         ] {
-            assert!(text.parse::<Target>().is_err(), "{text}");
+            assert!(text.parse::<TunnelTarget>().is_err(), "{text}");
         }
         let long = "a".repeat(64) + ":22";
-        assert!(long.parse::<Target>().is_err());
+        assert!(long.parse::<TunnelTarget>().is_err());
         for text in
             ["localhost:22", "a_b.example:1", "1a:2", "3com.com:80", "xn--bcher-kva.example:443", "[::1]:22"]
         {
-            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<TunnelTarget>().unwrap().to_string(), text);
         }
     }
 
@@ -341,7 +345,7 @@ mod tests {
             ("8.8.8.8", 80, false),
             ("0.0.0.0", 80, false),
         ] {
-            assert_eq!(list.may_listen(address.parse().unwrap(), port), may, "{address} {port}");
+            assert_eq!(list.allows_listening(address.parse().unwrap(), port), may, "{address} {port}");
         }
     }
 
@@ -359,7 +363,7 @@ mod tests {
             "http://a:22",
             "127.1:22",
         ] {
-            let error = Allow::parse([text]).unwrap_err();
+            let error = AllowList::parse([text]).unwrap_err();
             assert!(error.contains("host:port"), "{text}: {error}");
         }
     }

@@ -1,46 +1,56 @@
-//! Addresses that are allowed to whoever has them: a signed target with an expiry, good for one tunnel or for many.
+//! Capabilities: addresses that let any holder reach one target. A signed target with an expiry,
+//! for one tunnel or many.
 //!
 //! ```text
 //! /tunnel/c/<payload>.<HMAC-SHA-256 of it>    both in Base64 for URLs; the payload is JSON
 //! {"t":"host:port","e":expiry, seconds since 1970,"n":"random","m":true if for many}
 //! ```
 //!
-//! Which ones have been used is kept beside the key, in a file of lines `n expiry`, so that "once" means once after a
-//! restart as well. An expired one is forgotten.
+//! Used capabilities are recorded beside the key, in a file of lines `n expiry`, so that "once"
+//! survives a restart. Expired ones are dropped.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::{Mutex, MutexGuard};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::allow::Target;
+use super::allow::TunnelTarget;
 
-/// Where capabilities are, without the token.
-pub const PATH: &str = "/tunnel/c/";
+/// The path of capabilities, before the token.
+pub(in crate::server) const PATH: &str = "/tunnel/c/";
 
-/// The longest token, in bytes: a host has 253 at the most.
-const LONGEST: usize = 700;
-/// A shorter key could be guessed, in bytes.
-const SHORTEST_KEY: usize = 32;
-/// A larger file is no key, in bytes.
-const LARGEST_KEY: u64 = 64 * 1024;
-/// Used ones that are remembered; when there are more, no further one can be used.
-const REMEMBERED: usize = 100_000;
-/// A time that no capability lasts as long as.
-const LONGEST_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Length of the longest token of a capability, in bytes; its host has at most 253.
+///
+/// Bound: tunnels.
+const MAX_TOKEN_BYTES: usize = 700;
+/// Length of the shortest key; a shorter one could be guessed.
+const MIN_KEY_BYTES: usize = 32;
+/// Size of the largest key file, in bytes.
+///
+/// Bound: tunnels.
+const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
+/// Used capabilities that are remembered until they expire. Beyond it, no capability for one tunnel
+/// can be used.
+///
+/// Bound: tunnels.
+const MAX_USED: usize = 100_000;
+/// The longest time for which a capability is valid.
+///
+/// Bound: tunnels.
+const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// What a capability says.
+/// The signed content of a capability.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Payload {
+struct CapabilityPayload {
     #[serde(rename = "t")]
     target: String,
     #[serde(rename = "e")]
@@ -51,137 +61,143 @@ struct Payload {
     many: bool,
 }
 
-/// A capability whose signature is right.
+/// A capability with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capability {
-    /// What it is for.
-    pub target: Target,
-    /// By what it is known.
+    /// The target that it lets its holder reach.
+    pub target: TunnelTarget,
+    /// Identifies it.
     pub nonce: String,
     expires: u64,
     many: bool,
 }
 
-/// Why one is of no use.
+/// Why a capability cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// Not signed with the key, or not whole.
-    #[error("this address is not one that was given out here, or not all of it")]
-    Wrong,
-    /// Too late.
+pub enum CapabilityError {
+    /// Not signed with the key, or incomplete.
+    #[error("this address is incomplete, or was not issued by this server: ask for a new one")]
+    Invalid,
+    /// Its time is over.
     #[error("this address has expired: ask for a new one")]
     Expired,
-    /// Used before.
-    #[error("this address was good for one tunnel, and has been used: ask for a new one")]
+    /// It was for one tunnel and has been used.
+    #[error("this address was valid for one tunnel, and has been used: ask for a new one")]
     Used,
-    /// Too many, or the note cannot be written.
-    #[error("the server cannot take note that this address is used: try again later")]
-    Unnoted,
+    /// Too many used ones to remember, or the disk failed.
+    #[error("the server cannot record that this address is used: try again later")]
+    NotRecorded,
 }
 
-/// Signs capabilities, and knows which have been used.
-pub struct Keys {
+/// Signs capabilities, verifies them, and records which have been used.
+pub struct CapabilityKeys {
     key: hmac::Key,
-    used: Mutex<Used>,
+    used: Mutex<UsedCapabilities>,
 }
 
-impl Keys {
-    /// With the key that a file has, all of its bytes less the space around them.
+impl CapabilityKeys {
+    /// Reads the key from a file: all of its bytes without surrounding white space.
     ///
     /// # Errors
-    /// The file cannot be read, or has no key of at least 32 bytes; that of used ones cannot be read or written.
-    pub fn open(path: &Path) -> io::Result<Keys> {
-        let key = Keys::read(path)?;
+    /// The file cannot be read or has no key of at least 32 bytes, or the file of used capabilities
+    /// cannot be read or written.
+    pub fn open(path: &Path) -> io::Result<CapabilityKeys> {
+        let key = CapabilityKeys::read(path)?;
         let mut used = path.as_os_str().to_owned();
         used.push(".used");
-        Ok(Keys { key, used: Mutex::new(Used::open(PathBuf::from(used), now())?) })
+        Ok(CapabilityKeys { key, used: Mutex::new(UsedCapabilities::open(PathBuf::from(used), now())?) })
     }
 
-    /// Makes the path of a capability, without noting anything.
+    /// Signs a capability, and returns its path. Records nothing.
     ///
     /// # Errors
-    /// The key's file cannot be read, or has no key.
-    pub fn sign(path: &Path, target: &Target, life: Duration, many: bool) -> io::Result<String> {
-        let key = Keys::read(path)?;
+    /// The key file cannot be read, or has no key.
+    pub fn sign(path: &Path, target: &TunnelTarget, life: Duration, many: bool) -> io::Result<String> {
+        let key = CapabilityKeys::read(path)?;
         let mut nonce = [0; 16];
         SystemRandom::new().fill(&mut nonce).map_err(|_| io::Error::other("no random numbers"))?;
-        let expires = now().saturating_add(life.min(LONGEST_LIFE).as_secs());
+        let expires = now().saturating_add(life.min(MAX_LIFETIME).as_secs());
         let nonce = URL_SAFE_NO_PAD.encode(nonce);
-        let payload = Payload { target: target.to_string(), expires, nonce, many };
+        let payload = CapabilityPayload { target: target.to_string(), expires, nonce, many };
         Ok(format!("{PATH}{}", token(&key, &payload)))
     }
 
     fn read(path: &Path) -> io::Result<hmac::Key> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let size = std::fs::metadata(path).map_err(named)?.len();
-        let bytes = if size <= LARGEST_KEY { std::fs::read(path).map_err(named)? } else { Vec::new() };
+        let bytes = if size <= MAX_KEY_FILE_BYTES { std::fs::read(path).map_err(named)? } else { Vec::new() };
         let bytes = bytes.trim_ascii();
-        if bytes.len() < SHORTEST_KEY {
-            let what = "has no key of at least 32 bytes; openssl rand -base64 48 makes one";
+        if bytes.len() < MIN_KEY_BYTES {
+            let what = "has no key of at least 32 bytes; create one with openssl rand -base64 48";
             return Err(io::Error::other(format!("{} {what}", path.display())));
         }
         Ok(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// Reads what stands behind [`PATH`], and checks the signature. Whether it has expired or been used is for
-    /// [`Keys::spend`]: who comes back to a tunnel that began in time need not be in time again.
+    /// Verifies the signature of the token after the path. Expiry and use are checked by
+    /// [`CapabilityKeys::spend`], because a client may resume a tunnel after its capability has
+    /// expired.
     ///
     /// # Errors
-    /// [`Unusable::Wrong`].
-    pub fn check(&self, token: &str) -> Result<Capability, Unusable> {
-        let wrong = || Unusable::Wrong;
-        if token.len() > LONGEST {
+    /// [`CapabilityError::Invalid`].
+    pub fn verify(&self, token: &str) -> Result<Capability, CapabilityError> {
+        let wrong = || CapabilityError::Invalid;
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(wrong());
         }
         let (payload, signature) = token.split_once('.').ok_or_else(wrong)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| wrong())?;
         hmac::verify(&self.key, payload.as_bytes(), &signature).map_err(|_| wrong())?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| wrong())?;
-        let payload: Payload = serde_json::from_slice(&payload).map_err(|_| wrong())?;
+        let payload: CapabilityPayload = serde_json::from_slice(&payload).map_err(|_| wrong())?;
         let target = payload.target.parse().map_err(|_| wrong())?;
         Ok(Capability { target, nonce: payload.nonce, expires: payload.expires, many: payload.many })
     }
 
-    /// Whether it could be used for a new tunnel now.
+    /// Checks that it can be used for a new tunnel now.
     ///
     /// # Errors
-    /// [`Unusable`]: `Expired` or `Used`.
-    pub fn look(&self, capability: &Capability) -> Result<(), Unusable> {
-        self.look_at(capability, now()).map(drop)
+    /// It has expired or been used.
+    pub fn check_usable(&self, capability: &Capability) -> Result<(), CapabilityError> {
+        self.lock_usable(capability, now()).map(drop)
     }
 
-    /// Uses it for a new tunnel. Waits for the disk.
+    /// Uses it for a new tunnel. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Unusable`], all but `Wrong`.
-    pub fn spend(&self, capability: &Capability) -> Result<(), Unusable> {
+    /// It has expired or been used, or the use cannot be recorded.
+    pub fn spend(&self, capability: &Capability) -> Result<(), CapabilityError> {
         self.spend_at(capability, now())
     }
 
-    fn look_at(&self, capability: &Capability, now: u64) -> Result<MutexGuard<'_, Used>, Unusable> {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock_usable(
+        &self,
+        capability: &Capability,
+        now: u64,
+    ) -> Result<MutexGuard<'_, UsedCapabilities>, CapabilityError> {
+        let used = self.used.lock();
         if capability.expires <= now {
-            return Err(Unusable::Expired);
+            return Err(CapabilityError::Expired);
         }
         if used.all.contains_key(&capability.nonce) {
-            return Err(Unusable::Used);
+            return Err(CapabilityError::Used);
         }
         Ok(used)
     }
 
-    fn spend_at(&self, capability: &Capability, now: u64) -> Result<(), Unusable> {
-        let mut used = self.look_at(capability, now)?;
+    fn spend_at(&self, capability: &Capability, now: u64) -> Result<(), CapabilityError> {
+        let mut used = self.lock_usable(capability, now)?;
         if capability.many {
             return Ok(());
         }
         used.add(&capability.nonce, capability.expires, now).map_err(|error| {
-            tracing::error!(%error, path = %used.path.display(), "cannot take note that a capability is used");
-            Unusable::Unnoted
+            tracing::error!(%error, path = %used.path.display(), "cannot record that a capability is used");
+            CapabilityError::NotRecorded
         })
     }
 }
 
-fn token(key: &hmac::Key, payload: &Payload) -> String {
+fn token(key: &hmac::Key, payload: &CapabilityPayload) -> String {
     // Numbers and strings are always JSON.
     let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(payload).unwrap_or_default());
     let signature = URL_SAFE_NO_PAD.encode(hmac::sign(key, payload.as_bytes()));
@@ -192,8 +208,8 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// Those that have been used and have not expired, here and on disk.
-struct Used {
+/// Used capabilities that have not expired, in memory and on disk.
+struct UsedCapabilities {
     path: PathBuf,
     file: File,
     all: HashMap<String, u64>,
@@ -201,8 +217,8 @@ struct Used {
     lines: usize,
 }
 
-impl Used {
-    fn open(path: PathBuf, now: u64) -> io::Result<Used> {
+impl UsedCapabilities {
+    fn open(path: PathBuf, now: u64) -> io::Result<UsedCapabilities> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -211,7 +227,7 @@ impl Used {
         };
         let mut all = HashMap::new();
         for line in text.lines() {
-            // The last one is not whole after a crash; then nobody was told that it had been noted.
+            // The last line may be incomplete after a crash; then no tunnel was granted for it.
             if let Some((nonce, expires)) = line.split_once(' ')
                 && let Ok(expires) = expires.parse()
                 && expires > now
@@ -219,11 +235,11 @@ impl Used {
                 all.insert(nonce.to_owned(), expires);
             }
         }
-        let file = Used::write(&path, &all).map_err(named)?;
-        Ok(Used { lines: all.len(), path, file, all })
+        let file = UsedCapabilities::write(&path, &all).map_err(named)?;
+        Ok(UsedCapabilities { lines: all.len(), path, file, all })
     }
 
-    /// Writes the file anew, and gives it back to be gone on with.
+    /// Rewrites the file, and opens it for appending.
     fn write(path: &Path, all: &HashMap<String, u64>) -> io::Result<File> {
         let mut next = path.as_os_str().to_owned();
         next.push(".new");
@@ -236,12 +252,12 @@ impl Used {
     }
 
     fn add(&mut self, nonce: &str, expires: u64, now: u64) -> io::Result<()> {
-        if self.lines >= REMEMBERED {
+        if self.lines >= MAX_USED {
             self.all.retain(|_, expires| *expires > now);
-            if self.all.len() >= REMEMBERED {
-                return Err(io::Error::other("too many are in use"));
+            if self.all.len() >= MAX_USED {
+                return Err(io::Error::other("too many capabilities have been used and not expired"));
             }
-            self.file = Used::write(&self.path, &self.all)?;
+            self.file = UsedCapabilities::write(&self.path, &self.all)?;
             self.lines = self.all.len();
         }
         self.file.write_all(format!("{nonce} {expires}\n").as_bytes())?;
@@ -265,56 +281,58 @@ mod tests {
 
     fn signed(path: &Path, many: bool) -> String {
         let target = "[::1]:22".parse().unwrap();
-        let path = Keys::sign(path, &target, Duration::from_secs(60), many).unwrap();
+        let path = CapabilityKeys::sign(path, &target, Duration::from_secs(60), many).unwrap();
         path.strip_prefix(PATH).unwrap().to_owned()
     }
 
     #[test]
     fn a_capability_is_good_once_also_after_a_restart() {
         let (_folder, path) = key_file();
-        let keys = Keys::open(&path).unwrap();
+        let keys = CapabilityKeys::open(&path).unwrap();
         let (once, many) = (signed(&path, false), signed(&path, true));
-        let capability = keys.check(&once).unwrap();
+        let capability = keys.verify(&once).unwrap();
         assert_eq!(capability.target.to_string(), "[::1]:22");
-        assert_eq!((keys.look(&capability), keys.spend(&capability)), (Ok(()), Ok(())));
-        assert_eq!(keys.look(&capability), Err(Unusable::Used));
-        assert_eq!(keys.spend(&capability), Err(Unusable::Used));
-        let other = keys.check(&many).unwrap();
+        assert_eq!((keys.check_usable(&capability), keys.spend(&capability)), (Ok(()), Ok(())));
+        assert_eq!(keys.check_usable(&capability), Err(CapabilityError::Used));
+        assert_eq!(keys.spend(&capability), Err(CapabilityError::Used));
+        let other = keys.verify(&many).unwrap();
         assert_eq!((keys.spend(&other), keys.spend(&other)), (Ok(()), Ok(())));
-        // A line that a crash cut off.
+        // A crash cuts off a line.
         OpenOptions::new().append(true).open(path.with_extension("used")).unwrap().write_all(b"abc").unwrap();
-        let keys = Keys::open(&path).unwrap();
-        assert_eq!(keys.spend(&keys.check(&once).unwrap()), Err(Unusable::Used));
-        assert_eq!(keys.spend(&keys.check(&signed(&path, false)).unwrap()), Ok(()));
-        assert_eq!(keys.spend_at(&other, now() + 61), Err(Unusable::Expired));
-        // What has expired is forgotten.
-        assert_eq!(Used::open(path.with_extension("used"), now() + 61).unwrap().all.len(), 0);
+        let keys = CapabilityKeys::open(&path).unwrap();
+        assert_eq!(keys.spend(&keys.verify(&once).unwrap()), Err(CapabilityError::Used));
+        assert_eq!(keys.spend(&keys.verify(&signed(&path, false)).unwrap()), Ok(()));
+        assert_eq!(keys.spend_at(&other, now() + 61), Err(CapabilityError::Expired));
+        // Expired ones are dropped.
+        assert_eq!(UsedCapabilities::open(path.with_extension("used"), now() + 61).unwrap().all.len(), 0);
     }
 
     #[test]
     fn whatever_is_changed_in_it_makes_it_wrong() {
         let (_folder, path) = key_file();
-        let keys = Keys::open(&path).unwrap();
+        let keys = CapabilityKeys::open(&path).unwrap();
         let token = signed(&path, false);
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
-            // The last character of Base64 has bits that mean nothing.
-            let same = at + 1 == token.len() && keys.check(&changed).is_ok();
-            assert!(same || keys.check(&changed) == Err(Unusable::Wrong), "{at}");
-            assert_eq!(keys.check(&token[..at]), Err(Unusable::Wrong), "{at}");
+            // The last character of Base64 has unused bits.
+            let same = at + 1 == token.len() && keys.verify(&changed).is_ok();
+            assert!(same || keys.verify(&changed) == Err(CapabilityError::Invalid), "{at}");
+            assert_eq!(keys.verify(&token[..at]), Err(CapabilityError::Invalid), "{at}");
         }
-        assert_eq!(keys.check(&"a.".repeat(400)), Err(Unusable::Wrong));
+        assert_eq!(keys.verify(&"a.".repeat(400)), Err(CapabilityError::Invalid));
         std::fs::write(&path, "another key, which is as long as it has to be").unwrap();
-        assert_eq!(Keys::open(&path).unwrap().check(&token), Err(Unusable::Wrong));
+        assert_eq!(CapabilityKeys::open(&path).unwrap().verify(&token), Err(CapabilityError::Invalid));
     }
 
     #[test]
     fn a_file_without_a_key_says_how_to_make_one() {
         let (folder, path) = key_file();
         std::fs::write(&path, "short").unwrap();
-        assert!(Keys::open(&path).err().unwrap().to_string().contains("openssl rand"));
-        assert!(Keys::open(&folder.path().join("none")).err().unwrap().to_string().contains("none"));
+        assert!(CapabilityKeys::open(&path).err().unwrap().to_string().contains("openssl rand"));
+        assert!(
+            CapabilityKeys::open(&folder.path().join("none")).err().unwrap().to_string().contains("none")
+        );
     }
 }

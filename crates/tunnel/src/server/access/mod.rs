@@ -1,10 +1,10 @@
-//! Who asks for a tunnel, what they may, and what may be reached.
+//! Who makes a request, what they may use, and which targets may be reached.
 //!
 //! ```text
-//! principal   who asks, and what they may
-//!   users     by a token
-//!   capability  by an address that is allowed to whoever has it
-//! allow       what may be reached
+//! principal     who makes a request, and what they may use
+//!   users       known by a token
+//!   capability  known by a signed address for one target
+//! allow         lists of targets that may be reached
 //! ```
 
 pub(super) mod allow;
@@ -12,6 +12,6 @@ pub(super) mod capability;
 pub(super) mod principal;
 mod users;
 
-pub use self::allow::{Allow, Host, Target};
-pub use self::capability::{Capability, Keys, PATH, Unusable};
+pub use self::allow::{AllowList, Host, TunnelTarget};
+pub use self::capability::{Capability, CapabilityError, CapabilityKeys};
 pub use self::users::{Secret, User, Users};

@@ -1,4 +1,4 @@
-//! Who asks for a tunnel, and what they may.
+//! Who makes a request, and what they may use.
 
 use std::sync::Arc;
 
@@ -6,26 +6,32 @@ use http::header::ORIGIN;
 use http::request::Parts;
 use outflow_wire::PeerAddr;
 
-use super::allow::Allow;
+use super::allow::AllowList;
 use super::capability::Capability;
-use crate::server::rejection::Refusal;
-use crate::server::settings::Settings;
+use crate::server::rejection::Rejection;
+use crate::server::settings::TunnelSettings;
 
-/// Whoever a tunnel belongs to.
+/// The owner of a tunnel.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Owner {
-    /// For the log; tunnels are counted by it, and only who has the same comes back to one.
+pub(in crate::server) struct Principal {
+    /// Names the owner in the log, in quotas and in sessions: only the same owner can resume a
+    /// tunnel.
     pub(in crate::server) name: Arc<str>,
-    pub(in crate::server) allow: Allow,
-    pub(in crate::server) listen: Allow,
+    pub(in crate::server) allow: AllowList,
+    pub(in crate::server) listen: AllowList,
     pub(in crate::server) tunnels: Option<usize>,
 }
 
-impl Owner {
-    /// By the token that a request has, or as anybody if everybody is let in.
-    pub(in crate::server) fn of(settings: &Settings, head: &Parts, is_proxy: bool) -> Result<Owner, Refusal> {
+impl Principal {
+    /// The user with the token of a request, or the client's address if the settings admit clients
+    /// without a token.
+    pub(in crate::server) fn authenticate(
+        settings: &TunnelSettings,
+        head: &Parts,
+        is_proxy: bool,
+    ) -> Result<Principal, Rejection> {
         if let Some(user) = settings.users.find(&head.headers) {
-            return Ok(Owner {
+            return Ok(Principal {
                 name: format!("user {}", user.name).into(),
                 allow: user.allow.clone().unwrap_or_else(|| settings.allow.clone()),
                 listen: if user.listen.is_empty() { settings.listen.clone() } else { user.listen.clone() },
@@ -33,17 +39,17 @@ impl Owner {
             });
         }
         if !settings.open {
-            return Err(Refusal::unknown(is_proxy));
+            return Err(Rejection::unauthorized(is_proxy));
         }
-        // A browser does what any page tells it, and says which page that is (RFC 6455, 10.2).
+        // A browser connects for any page, and names that page's origin (RFC 6455, 10.2).
         if let Some(origin) = head.headers.get(ORIGIN)
             && !settings.origins.iter().any(|listed| origin == listed.as_str())
         {
-            return Err(Refusal::denied("pages of this origin may not open tunnels here"));
+            return Err(Rejection::denied("pages of this origin may not open tunnels here"));
         }
         let peer = head.extensions.get::<PeerAddr>();
         let name = peer.map_or_else(|| "anybody".to_owned(), |peer| peer.0.ip().to_canonical().to_string());
-        Ok(Owner {
+        Ok(Principal {
             name: name.into(),
             allow: settings.allow.clone(),
             listen: settings.listen.clone(),
@@ -51,12 +57,12 @@ impl Owner {
         })
     }
 
-    /// Whoever has a capability. What it is for still has to be allowed.
-    pub(in crate::server) fn of_capability(settings: &Settings, capability: &Capability) -> Owner {
-        Owner {
+    /// The holder of a capability. Its target must be allowed as well.
+    pub(in crate::server) fn of_capability(settings: &TunnelSettings, capability: &Capability) -> Principal {
+        Principal {
             name: format!("capability {}", capability.nonce).into(),
             allow: settings.allow.clone(),
-            listen: Allow::default(),
+            listen: AllowList::default(),
             tunnels: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Who may use the tunnel, and for what.
+//! Users, who are known by a token, and what each may use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,31 +10,33 @@ use http::{HeaderMap, HeaderName};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-use super::allow::Allow;
+use super::allow::AllowList;
 
-/// Shorter tokens could be guessed, in bytes.
-const SHORTEST_TOKEN: usize = 16;
+/// Length of the shortest token; a shorter one could be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
 /// Users of one server.
-const USERS: usize = 10_000;
+///
+/// Bound: tunnels.
+const MAX_USERS: usize = 10_000;
 
-/// Somebody with a token.
+/// A user with a token.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct User {
-    /// For the log, and for what belongs to whom.
+    /// Names the user in the log, in quotas and in sessions.
     pub name: String,
     /// The secret, at least 16 bytes.
     pub token: Secret,
-    /// What may be reached; without it, what the server allows to all.
-    pub allow: Option<Allow>,
-    /// Addresses of the server that may be listened on (`--reverse`).
+    /// Targets that the user may reach; without it, those of the server.
+    pub allow: Option<AllowList>,
+    /// Addresses of the server that the user may listen on (`--reverse`).
     #[serde(default)]
-    pub listen: Allow,
-    /// Tunnels at the same time; without it, what the server allows to each.
+    pub listen: AllowList,
+    /// Tunnels at the same time; without it, the limit of the server.
     pub tunnels: Option<usize>,
 }
 
-/// A text that is not printed.
+/// A text that `Debug` does not print.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
@@ -50,63 +52,64 @@ impl std::fmt::Debug for Secret {
 pub struct Users(HashMap<[u8; 32], Arc<User>>);
 
 impl Users {
-    /// Of a list.
+    /// Indexes a list of users.
     ///
     /// # Errors
-    /// What is wrong with it: an empty or repeated name, a short or repeated token.
+    /// A name is empty or repeated, a token short or repeated.
     pub fn new(list: Vec<User>) -> Result<Users, String> {
-        if list.len() > USERS {
-            return Err(format!("{} users are too many: {USERS} at the most", list.len()));
+        if list.len() > MAX_USERS {
+            return Err(format!("{} users are too many: {MAX_USERS} is the maximum", list.len()));
         }
         let mut users = Users::default();
         let mut names = std::collections::HashSet::new();
         for user in list {
             let name = user.name.clone();
             if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-                return Err(format!("{name:?} is no name for a user: 1 to 100 bytes, printable"));
+                return Err(format!("{name:?} is not a user name: a name has 1 to 100 printable bytes"));
             }
-            if user.token.0.len() < SHORTEST_TOKEN {
+            if user.token.0.len() < MIN_TOKEN_BYTES {
                 return Err(format!(
-                    "the token of {name} is too short: at least {SHORTEST_TOKEN} bytes, such as openssl rand -hex 24 prints"
+                    "the token of {name} is too short: at least {MIN_TOKEN_BYTES} bytes, such as openssl rand -hex 24 prints"
                 ));
             }
             if !names.insert(name.clone()) {
                 return Err(format!("there are two users {name}"));
             }
-            if users.0.insert(key(user.token.0.as_bytes()), Arc::new(user)).is_some() {
-                return Err(format!("the token of {name} is somebody else's, too"));
+            if users.0.insert(hash(user.token.0.as_bytes()), Arc::new(user)).is_some() {
+                return Err(format!("the token of {name} belongs to another user, too"));
             }
         }
         Ok(users)
     }
 
-    /// Whether there are none.
+    /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether some may reach, or listen at, what the server does not allow to all.
+    /// Whether a user has a list of their own.
     #[must_use]
-    pub fn have_own(&self) -> bool {
+    pub fn have_own_lists(&self) -> bool {
         self.0.values().any(|user| user.allow.is_some() || !user.listen.is_empty())
     }
 
-    /// Who has sent a request, by what it says of that.
+    /// The user who sent a request, by its token.
     pub(in crate::server) fn find(&self, headers: &HeaderMap) -> Option<Arc<User>> {
-        let of = |name: HeaderName| self.0.get(&key(&token(headers, &name)?)).cloned();
+        let of = |name: HeaderName| self.0.get(&hash(&token(headers, &name)?)).cloned();
         of(AUTHORIZATION).or_else(|| of(PROXY_AUTHORIZATION))
     }
 }
 
-/// By a hash, so that how long a look-up takes says nothing of a token.
-fn key(token: &[u8]) -> [u8; 32] {
+/// A hash, so that the time of a look-up reveals nothing of a token.
+fn hash(token: &[u8]) -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(digest(&SHA256, token).as_ref());
     key
 }
 
-/// A token as clients send it: `Bearer TOKEN`, or `Basic` with whatever user and the token as the password.
+/// The token of a request: `Bearer TOKEN`, or `Basic` with any user name and the token as the
+/// password.
 fn token(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let (scheme, value) = headers.get(name)?.to_str().ok()?.split_once(' ')?;
     let value = value.trim();
@@ -127,7 +130,7 @@ mod tests {
             name: name.into(),
             token: Secret(token.into()),
             allow: None,
-            listen: Allow::default(),
+            listen: AllowList::default(),
             tunnels: None,
         }
     }
@@ -161,9 +164,9 @@ mod tests {
     fn lists_that_would_mix_people_up_are_refused() {
         for (list, why) in [
             (vec![user("a", "short")], "too short"),
-            (vec![user("", "0123456789abcdef")], "no name"),
+            (vec![user("", "0123456789abcdef")], "not a user name"),
             (vec![user("a", "0123456789abcdef"), user("a", "1123456789abcdef")], "two users"),
-            (vec![user("a", "0123456789abcdef"), user("b", "0123456789abcdef")], "somebody else"),
+            (vec![user("a", "0123456789abcdef"), user("b", "0123456789abcdef")], "another user"),
         ] {
             let error = Users::new(list).unwrap_err();
             assert!(error.contains(why), "{error}");

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use outflow_tunnel::server::Keys;
-use outflow_tunnel::server::Lookup;
-use outflow_tunnel::server::Settings;
+use outflow_tunnel::server::CapabilityKeys;
+use outflow_tunnel::server::NameResolver;
+use outflow_tunnel::server::TunnelSettings;
 
 use super::support::{Head, Leg, Protocol, Running, TOKEN, Target, settings};
 
@@ -28,10 +28,11 @@ fn nobody_reaches_what_is_not_listed() {
     let port = inside.addr.port();
     // One port less than all, and nothing private by name.
     let names = format!("inside.test:{port}");
-    let lookup: Lookup = Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1".parse::<IpAddr>().unwrap()]) }));
+    let resolver: NameResolver =
+        Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1".parse::<IpAddr>().unwrap()]) }));
     let public = format!("*:{port}");
     for allow in [&[][..], &["example.org:22"], &[&names], &[&public], &["10.0.0.0/8:*", "[fd00::/8]:*"]] {
-        let server = Running::with(Settings { lookup: Arc::clone(&lookup), ..settings(allow) });
+        let server = Running::with(TunnelSettings { resolver: Arc::clone(&resolver), ..settings(allow) });
         for host in [
             "127.0.0.1",
             "127.0.0.2",
@@ -80,13 +81,13 @@ fn a_name_that_changes_its_address_leads_nowhere_else() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
     // Public when it is looked at first, private ever after.
-    let lookup: Lookup = Arc::new(move |_| {
+    let resolver: NameResolver = Arc::new(move |_| {
         let first = counting.fetch_add(1, Ordering::Relaxed) == 0;
         let address: IpAddr = if first { "192.0.2.1" } else { "127.0.0.1" }.parse().unwrap();
         Box::pin(async move { Ok(vec![address]) })
     });
-    let server = Running::with(Settings {
-        lookup,
+    let server = Running::with(TunnelSettings {
+        resolver,
         connect_timeout: Duration::from_millis(200),
         ..settings(&[&name, "192.0.2.1:*"])
     });
@@ -132,7 +133,7 @@ fn nobody_gets_anywhere_without_a_token() {
 #[test]
 fn where_everybody_may_pages_still_may_not() {
     let target = Target::new();
-    let server = Running::with(Settings {
+    let server = Running::with(TunnelSettings {
         open: true,
         origins: vec!["https://good.test".to_owned()],
         ..settings(&["127.0.0.0/8:*"])
@@ -157,9 +158,13 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
     let (target, other) = (Target::new(), Target::new());
     let allow = format!("127.0.0.1:{}", target.addr.port());
-    let server = Running::with(Settings { keys: Some(Keys::open(&key).unwrap()), ..settings(&[&allow]) });
+    let server = Running::with(TunnelSettings {
+        keys: Some(CapabilityKeys::open(&key).unwrap()),
+        ..settings(&[&allow])
+    });
     let sign = |addr: SocketAddr, seconds, many| {
-        Keys::sign(&key, &addr.to_string().parse().unwrap(), Duration::from_secs(seconds), many).unwrap()
+        CapabilityKeys::sign(&key, &addr.to_string().parse().unwrap(), Duration::from_secs(seconds), many)
+            .unwrap()
     };
     let ask = |path: &str| {
         Leg::ask(server.addr, Protocol::Capsules, &Protocol::Capsules.request_at(path, "", ""))
@@ -174,9 +179,9 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
     assert_eq!(heard, "hello");
     for (path, why) in [
         (once.clone(), "has been used"),
-        (once.replace(".", ".A"), "not one that was given out"),
-        (once[..once.len() - 3].to_owned(), "not one that was given out"),
-        (format!("{once}/"), "not one that was given out"),
+        (once.replace(".", ".A"), "was not issued by this server"),
+        (once[..once.len() - 3].to_owned(), "was not issued by this server"),
+        (format!("{once}/"), "was not issued by this server"),
         // Signed, and still not listed.
         (sign(other.addr, 60, false), "not among the targets"),
         (sign(target.addr, 0, false), "has expired"),
@@ -201,9 +206,9 @@ fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
     let gone = Target::new().addr;
     // A target that accepts nobody: whoever comes when the line is full is not answered.
     let hanging = full_target();
-    let failing: Lookup = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
-    let server = Running::with(Settings {
-        lookup: failing,
+    let failing: NameResolver = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
+    let server = Running::with(TunnelSettings {
+        resolver: failing,
         connect_timeout: Duration::from_millis(300),
         ..settings(&["127.0.0.0/8:*", "192.0.2.1:*", "*.test:*"])
     });

@@ -1,4 +1,5 @@
-//! Each protocol, each side first, data in flight: all bytes arrive, and each direction ends by itself.
+//! Each protocol, each side first, data in flight: all bytes arrive, and each direction ends by
+//! itself.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use outflow_tunnel::carry::Limits;
-use outflow_tunnel::server::{Most, Settings};
+use outflow_tunnel::carry::TunnelTimeouts;
+use outflow_tunnel::server::{TunnelLimits, TunnelSettings};
 
 use super::support::{
     DATA, FINAL_DATA, Leg, Protocol, Running, TOKEN, Target, capsule_head, frame_head, patient, settings,
@@ -130,8 +130,8 @@ fn a_capsule_of_an_unknown_kind_is_passed_over() {
 #[test]
 fn one_who_takes_all_their_places_leaves_those_of_others() {
     let target = Target::new();
-    let most = Most { tunnels: 6, of_one: 4, connecting: 6 };
-    let server = Running::with(Settings { most, ..settings(&["127.0.0.0/8:*"]) });
+    let limits = TunnelLimits { tunnels: 6, per_owner: 4, connecting: 6 };
+    let server = Running::with(TunnelSettings { limits, ..settings(&["127.0.0.0/8:*"]) });
     let mut legs: Vec<Leg> =
         (0..4).map(|_| Leg::open(server.addr, Protocol::Capsules, target.addr)).collect();
     let request = Protocol::Capsules.request(target.addr, &bearer());
@@ -148,8 +148,8 @@ fn one_who_takes_all_their_places_leaves_those_of_others() {
 #[test]
 fn silence_ends_a_tunnel() {
     let target = Target::new();
-    let limits = Limits { idle: Some(Duration::from_millis(300)), ..Limits::default() };
-    let server = Running::with(Settings { limits, ..settings(&["127.0.0.0/8:*"]) });
+    let timeouts = TunnelTimeouts { idle: Some(Duration::from_millis(300)), ..TunnelTimeouts::default() };
+    let server = Running::with(TunnelSettings { timeouts, ..settings(&["127.0.0.0/8:*"]) });
     for protocol in Protocol::ALL {
         let mut leg = Leg::open(server.addr, protocol, target.addr);
         let mut far = target.accept();

@@ -34,8 +34,8 @@ fn request(protocol: Protocol, target: SocketAddr, token: &str) -> Request<()> {
     request.uri(path).body(()).unwrap()
 }
 
-/// A tunnel's leg on a stream, as a socket: what is written to it goes into the stream, and the other way round. The status
-/// if it is refused.
+/// A tunnel's leg on a stream, as a socket: what is written to it goes into the stream, and the
+/// other way round. The status if it is refused.
 fn leg(server: &Running, protocol: Protocol, target: SocketAddr, token: &str) -> Result<Leg, u16> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let near = patient(TcpStream::connect(listener.local_addr().unwrap()).unwrap());

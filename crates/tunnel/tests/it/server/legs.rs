@@ -34,7 +34,7 @@ impl Target {
         patient(self.listener.accept().unwrap().0)
     }
 
-    /// Nobody has connected.
+    /// No client has connected.
     pub(crate) fn is_untouched(&self) -> bool {
         self.listener.set_nonblocking(true).unwrap();
         let accepted = self.listener.accept();
@@ -268,7 +268,8 @@ impl Leg {
 pub(crate) const DATA: u64 = 0x2028_d7f2;
 pub(crate) const FINAL_DATA: u64 = 0x2028_d7f3;
 
-/// Type and length, both in eight or four bytes: lengths need not be written in the shortest form (RFC 9000, 16).
+/// Type and length, both in eight or four bytes: lengths need not be written in the shortest form
+/// (RFC 9000, 16).
 pub(crate) fn capsule_head(kind: u64, len: usize) -> Vec<u8> {
     let kind = (kind as u32 | 0x8000_0000).to_be_bytes();
     let len = (len as u64 | 0xc000_0000_0000_0000).to_be_bytes();

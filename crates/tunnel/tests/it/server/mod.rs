@@ -1,4 +1,5 @@
-//! The server seen from outside: real sockets, and legs that are framed by hand, so that no mistake is made twice.
+//! The server seen from outside: real sockets, and legs that are framed by hand, so that no mistake
+//! is made twice.
 
 mod access;
 mod half_close;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use outflow_tunnel::server::Settings;
+use outflow_tunnel::server::TunnelSettings;
 
 use super::support::{Leg, Protocol, Running, TOKEN, Target, settings, until};
 
@@ -72,7 +72,7 @@ fn a_tunnel_goes_on_for_whom_it_belongs_to() {
 fn a_client_that_does_not_come_back_is_not_waited_for_for_ever() {
     let target = Target::new();
     let resume = Some(Duration::from_millis(200));
-    let server = Running::with(Settings { resume, ..settings(&["127.0.0.0/8:*"]) });
+    let server = Running::with(TunnelSettings { resume, ..settings(&["127.0.0.0/8:*"]) });
     let (leg, said) = ask(&server, &target, &bearer(), "new").unwrap();
     let mut far = target.accept();
     drop(leg);
@@ -86,7 +86,7 @@ fn a_client_that_does_not_come_back_is_not_waited_for_for_ever() {
 #[test]
 fn where_nobody_may_come_back_the_tunnel_is_a_plain_one() {
     let target = Target::new();
-    let server = Running::with(Settings { resume: None, ..settings(&["127.0.0.0/8:*"]) });
+    let server = Running::with(TunnelSettings { resume: None, ..settings(&["127.0.0.0/8:*"]) });
     let (leg, said) = ask(&server, &target, &bearer(), "new").unwrap();
     assert_eq!(said, "");
     let mut far = target.accept();

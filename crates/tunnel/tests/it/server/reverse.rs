@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use outflow_tunnel::server::Allow;
-use outflow_tunnel::server::Settings;
+use outflow_tunnel::server::AllowList;
+use outflow_tunnel::server::TunnelSettings;
 
 use super::support::{Leg, Protocol, Running, TOKEN, patient, settings};
 
@@ -13,9 +13,9 @@ fn bearer() -> String {
 }
 
 fn server() -> Running {
-    let listen = Allow::parse(["127.0.0.1:*"]).unwrap();
+    let listen = AllowList::parse(["127.0.0.1:*"]).unwrap();
     // Port 0 stands for any: it is allowed where all are.
-    Running::with(Settings { listen, ..settings(&[]) })
+    Running::with(TunnelSettings { listen, ..settings(&[]) })
 }
 
 fn ask(server: &Running, path: &str, lines: &str) -> Result<Leg, (u16, String)> {
@@ -60,7 +60,7 @@ fn connections_that_are_accepted_reach_the_client() {
         visitor.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "who is there?");
     }
-    // Nobody listens when the client is gone.
+    // The server stops listening when the client is gone.
     drop(control);
     super::support::until("the address is free", || TcpStream::connect(at).err());
 }

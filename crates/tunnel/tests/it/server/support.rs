@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use outflow_tunnel::server::Allow;
-use outflow_tunnel::server::{Nothing, Settings, TunnelService};
+use outflow_tunnel::server::AllowList;
+use outflow_tunnel::server::{NotFoundService, TunnelService, TunnelSettings};
 use outflow_tunnel::server::{Secret, User, Users};
 use outflow_wire::{ListenSocket, Server, ServerHandle, ServerOptions};
 
@@ -19,13 +19,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn with(settings: Settings) -> Running {
+    pub(crate) fn with(settings: TunnelSettings) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let server = Server::new(ServerOptions { http2_cleartext: true, ..ServerOptions::default() });
         let handle = server.handle();
         let thread = std::thread::spawn(move || {
-            server.run([ListenSocket::from(listener)], 2, TunnelService::new(Nothing, settings)).unwrap();
+            server
+                .run([ListenSocket::from(listener)], 2, TunnelService::new(NotFoundService, settings))
+                .unwrap();
         });
         Running { addr, handle, thread: Some(thread) }
     }
@@ -43,18 +45,18 @@ impl Drop for Running {
     }
 }
 
-pub(crate) fn settings(allow: &[&str]) -> Settings {
+pub(crate) fn settings(allow: &[&str]) -> TunnelSettings {
     let user = |name: &str, token: &str| User {
         name: name.to_owned(),
         token: Secret(token.to_owned()),
         allow: None,
-        listen: Allow::default(),
+        listen: AllowList::default(),
         tunnels: None,
     };
-    Settings {
-        allow: Allow::parse(allow.iter().copied()).unwrap(),
+    TunnelSettings {
+        allow: AllowList::parse(allow.iter().copied()).unwrap(),
         users: Users::new(vec![user("anna", TOKEN), user("ben", "another token, ben's")]).unwrap(),
-        ..Settings::default()
+        ..TunnelSettings::default()
     }
 }
 
