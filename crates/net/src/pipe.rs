@@ -1,10 +1,10 @@
-//! Pipes that are borrowed while there are bytes in them.
+//! Pipes for splice(2), borrowed while they hold bytes.
 //!
-//! The kernel moves bytes from one socket to another only through a pipe (splice(2)). A delivery
-//! that waits for its feed owns none. Each thread keeps a few spare ones, since a new one costs two
-//! system calls and a table for its pages. How many there are in the process is bounded: each takes
-//! two descriptors, and one whose client is slow holds up to [`PIPE_BYTES`] of the kernel's memory.
-//! Whoever gets none copies.
+//! The kernel moves bytes from one socket to another only through a pipe. A caller that waits for
+//! bytes holds none. Each thread keeps a few spare pipes, since a new one costs two system calls and
+//! a table for its pages. Their number in the process is bounded, because each takes two descriptors
+//! and, while its client is slow, up to [`PIPE_BYTES`] of the kernel's memory. A caller that gets no
+//! pipe copies.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,72 +16,79 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::Resource;
 
-/// What a pipe is filled with at the most, and the size that is asked for. The kernel counts in
-/// pages, one for each piece of a packet: a pipe may take less than this, and never more, because
-/// nobody asks for more.
+/// Bytes that a pipe may hold: the size that is requested from the kernel. The kernel counts in
+/// pages, one for each fragment of a packet, so a pipe may be full with fewer bytes.
+///
+/// Bound: sending.
 pub const PIPE_BYTES: usize = 1024 * 1024;
 
-/// A smaller pipe is of no use: copying is cheaper than splicing a packet or two at a time. Once a
-/// user without privileges has 64 MiB of pipes, further ones have 8 KiB (pipe(7),
+/// The smallest useful size: below it, copying is cheaper than splicing a packet or two at a time.
+/// Once an unprivileged user has 64 MiB of pipes, further ones have 8 KiB (pipe(7),
 /// `pipe-user-pages-soft`).
-const LEAST_BYTES: usize = 64 * 1024;
+const MIN_PIPE_BYTES: usize = 64 * 1024;
 
 /// Spare pipes that a thread keeps.
-const SPARES: usize = 8;
+///
+/// Bound: sending.
+const MAX_SPARE_PIPES: usize = 8;
 
-/// Pipes of the process at the most.
-const PIPES: u64 = 512;
+/// Pipes of the process, or a sixteenth of the limit of open files if that is less.
+///
+/// Bound: sending.
+const MAX_PIPES: u64 = 512;
 
-/// How many there may be: no more than an eighth of the descriptors, of which connections need
-/// most.
+/// Pipes that the process may have: they take at most an eighth of the descriptors, most of which
+/// connections need.
 static ALLOWED: LazyLock<u64> = LazyLock::new(|| {
     let descriptors = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    PIPES.min(descriptors / 16)
+    MAX_PIPES.min(descriptors / 16)
 });
 
-/// How many there are.
+/// Pipes that the process has.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static POOL: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<PipeEnds>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An open pipe.
-struct Ends {
+struct PipeEnds {
     read: OwnedFd,
     write: OwnedFd,
-    _place: Place,
+    _permit: PipePermit,
 }
 
-/// A place among the pipes that are allowed.
-struct Place;
+/// The right to one pipe, given back on drop.
+struct PipePermit;
 
-impl Place {
-    fn take() -> Option<Place> {
+impl PipePermit {
+    fn acquire() -> Option<PipePermit> {
         let allowed = *ALLOWED;
-        OPEN.fetch_update(Relaxed, Relaxed, |open| (open < allowed).then_some(open + 1)).ok().map(|_| Place)
+        OPEN.fetch_update(Relaxed, Relaxed, |open| (open < allowed).then_some(open + 1))
+            .ok()
+            .map(|_| PipePermit)
     }
 }
 
-impl Drop for Place {
+impl Drop for PipePermit {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Relaxed);
     }
 }
 
-impl Ends {
-    fn open() -> Option<Ends> {
-        let place = Place::take()?;
+impl PipeEnds {
+    fn open() -> Option<PipeEnds> {
+        let permit = PipePermit::acquire()?;
         let opened = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
         let (read, write) =
             opened.inspect_err(|error| tracing::debug!(%error, "no pipe: the bytes are copied")).ok()?;
-        // EPERM means that the user has as much as the system allows: then it is what it is.
+        // EPERM: the user has reached the limit of the system, and the pipe keeps its size.
         let size = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES)
             .or_else(|_| rustix::pipe::fcntl_getpipe_size(&write));
-        size.is_ok_and(|size| size >= LEAST_BYTES).then_some(Ends { read, write, _place: place })
+        size.is_ok_and(|size| size >= MIN_PIPE_BYTES).then_some(PipeEnds { read, write, _permit: permit })
     }
 
-    /// Asks the kernel, not those who filled it: what is left would reach another client.
+    /// Asks the kernel rather than trusting the caller: a left-over byte would reach another client.
     fn is_empty(&self) -> bool {
         matches!(rustix::io::ioctl_fionread(&self.read), Ok(0))
     }
@@ -89,26 +96,26 @@ impl Ends {
 
 /// A pooled pipe, and how many bytes are in it.
 pub struct Pipe {
-    /// Taken when it is given back.
-    ends: Option<Ends>,
+    /// `None` once it has been given back.
+    ends: Option<PipeEnds>,
     filled: usize,
 }
 
 impl Pipe {
-    /// Borrows an empty pipe; `None` when there is none to be had.
+    /// Borrows an empty pipe; `None` when the process has reached its limit.
     #[must_use]
     pub fn borrow() -> Option<Pipe> {
-        let ends = POOL.with_borrow_mut(Vec::pop).or_else(Ends::open)?;
+        let ends = POOL.with_borrow_mut(Vec::pop).or_else(PipeEnds::open)?;
         Some(Pipe { ends: Some(ends), filled: 0 })
     }
 
-    /// Whether all that was filled in has been drained.
+    /// Whether all filled bytes have been drained.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
-    /// Lets `fill` move bytes into the pipe, and notes how many.
+    /// Lets `fill` move bytes into the pipe; it returns how many.
     ///
     /// # Errors
     /// Those of `fill`; `EAGAIN` may also mean that the pipe is full.
@@ -123,8 +130,8 @@ impl Pipe {
     /// follow before it sends a packet that is not full.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket is full, `UnexpectedEof` when whoever filled the pipe moved
-    /// less than was said, and what splice(2) says.
+    /// `WouldBlock` when the socket is full, `UnexpectedEof` when the pipe holds fewer bytes than
+    /// `fill` returned, and errors of splice(2).
     pub fn drain(&mut self, socket: BorrowedFd<'_>, more: bool) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let mut flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
@@ -135,8 +142,8 @@ impl Pipe {
                 self.filled = self.filled.saturating_sub(n);
                 Ok(n)
             }
-            // Not the socket is to blame: there is less in the pipe than was said, and will be for
-            // ever.
+            // The pipe rather than the socket would block: it holds fewer bytes than was claimed, so
+            // waiting would never end.
             Err(Errno::AGAIN) if ends.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(errno) => Err(errno.into()),
         }
@@ -146,10 +153,10 @@ impl Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         let Some(ends) = self.ends.take().filter(|ends| self.filled == 0 && ends.is_empty()) else { return };
-        // The pool is gone when a thread ends; then the pipe is simply closed.
+        // The pool no longer exists while a thread ends; the pipe is then closed.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            if pool.len() < SPARES {
+            if pool.len() < MAX_SPARE_PIPES {
                 pool.push(ends);
             }
         });
@@ -199,7 +206,7 @@ mod tests {
         put(&mut pipe, b"somebody's");
         drop(pipe);
         assert_eq!(spares(), 0);
-        // Nor is it kept when whoever filled it said otherwise, or failed behind it.
+        // Nor is it kept when `fill` reports nothing, or fails, after it has written.
         let mut pipe = Pipe::borrow().expect("a pipe");
         pipe.fill(|fd| rustix::io::write(fd, b"somebody's").map(|_| 0)).expect("filled");
         drop(pipe);
@@ -221,9 +228,9 @@ mod tests {
 
     #[test]
     fn a_thread_keeps_a_bounded_number_of_spares() {
-        let many: Vec<Pipe> = (0..SPARES + 5).map_while(|_| Pipe::borrow()).collect();
-        assert_eq!(many.len(), SPARES + 5);
+        let many: Vec<Pipe> = (0..MAX_SPARE_PIPES + 5).map_while(|_| Pipe::borrow()).collect();
+        assert_eq!(many.len(), MAX_SPARE_PIPES + 5);
         drop(many);
-        assert_eq!(spares(), SPARES);
+        assert_eq!(spares(), MAX_SPARE_PIPES);
     }
 }

@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// The longest header of version 1, including its CR LF (2.1).
+///
+/// Bound: connections.
 const V1_MAX_BYTES: usize = 107;
 
 /// What precedes the addresses in version 2, and its first bytes (2.2).

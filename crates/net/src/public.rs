@@ -1,8 +1,9 @@
-//! Which addresses lie in the public Internet: what a server may connect to for somebody else.
+//! Which addresses lie in the public Internet: those that a server may connect to on behalf of a
+//! client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether anyone in the Internet can be meant by it.
+/// Whether an address is globally reachable, also in its IPv6 forms (IPv4-mapped, NAT64, 6to4).
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -11,7 +12,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The registry of RFC 6890, and the address of Azure's own services.
+/// Excludes the special-purpose registry (RFC 6890), and the address of Azure's internal services.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !(a == 0
@@ -19,12 +20,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_loopback()
         || address.is_link_local()
         || address.is_documentation()
-        // Carriers' networks (RFC 6598).
+        // Shared address space of carriers (RFC 6598).
         || (a == 100 && b & 0xc0 == 64)
         || (a == 192 && b == 0 && c == 0)
-        // Relays of 6to4, which are no more.
+        // 6to4 relay anycast, deprecated by RFC 7526.
         || (a == 192 && b == 88 && c == 99)
-        // Benchmarks.
+        // Benchmarking (RFC 2544).
         || (a == 198 && b & 0xfe == 18)
         // Multicast, reserved, broadcast.
         || a >= 224
@@ -38,14 +39,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // Forms that an IPv4 address lies in: mapped, NAT64, 6to4.
+        // Forms with an IPv4 address inside: mapped, NAT64, 6to4.
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),
-        // Protocols' own (Teredo and others), documentation.
+        // Protocol assignments (Teredo and others), documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         [0x3fff, second, ..] if second < 0x1000 => false,
-        // Everything else that is global unicast. Loopback, unique local, link-local, multicast are
-        // outside.
+        // The rest of global unicast. Loopback, unique local, link-local and multicast lie outside.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }

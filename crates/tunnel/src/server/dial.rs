@@ -21,6 +21,8 @@ use super::rejection::Rejection;
 const MAX_ADDRESSES: usize = 8;
 /// How long an address may take to accept before the next one is tried. The last address has the
 /// rest of the time.
+///
+/// Bound: tunnels.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Resolves a name to addresses.

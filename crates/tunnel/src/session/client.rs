@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::engine::{self, LegOutcome};
 use super::field::{InvalidResumeField, ResumeRequest, ResumeResponse, SessionId};
-use super::state::{SessionState, WINDOW_BYTES};
+use super::state::{ResumableState, WINDOW_BYTES};
 use crate::carry::{TunnelEnd, TunnelStream, TunnelTimeouts, TunnelTotals};
 use crate::frame::LegRole;
 
@@ -80,7 +80,7 @@ pub async fn carry<F: TunnelStream, R: Reconnect>(
     limits: &TunnelTimeouts,
     mut reconnect: R,
 ) -> (TunnelTotals, TunnelEnd) {
-    let mut state = SessionState::new(far, granted.window.min(WINDOW_BYTES));
+    let mut state = ResumableState::new(far, granted.window.min(WINDOW_BYTES));
     let mut backoff = Backoff::default();
     loop {
         let before = (state.totals(), state.replay.start());
@@ -104,7 +104,7 @@ pub async fn carry<F: TunnelStream, R: Reconnect>(
 
 /// Tries to reconnect for as long as the server keeps the session.
 async fn attach<F: TunnelStream, R: Reconnect>(
-    state: &mut SessionState<F>,
+    state: &mut ResumableState<F>,
     granted: &ResumeGrant,
     backoff: &mut Backoff,
     reconnect: &mut R,
@@ -136,7 +136,7 @@ async fn attach<F: TunnelStream, R: Reconnect>(
 
 /// Continues from the offset in the response.
 fn accept<F: TunnelStream>(
-    state: &mut SessionState<F>,
+    state: &mut ResumableState<F>,
     id: SessionId,
     response: ResumeResponse,
 ) -> Result<(), io::Error> {

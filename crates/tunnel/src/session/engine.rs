@@ -10,7 +10,7 @@ use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::replay::ReplayBuffer;
-use super::state::{ACK_AFTER, ACK_EVERY, SessionState};
+use super::state::{ACK_AFTER, ACK_EVERY, ResumableState};
 use crate::carry::clock::{Due, SilenceClock};
 use crate::carry::inbound::{Inbound, InboundEvent};
 use crate::carry::outbound::{Outbound, PayloadSource};
@@ -32,7 +32,7 @@ pub enum LegOutcome {
 /// Runs until the session is over or the leg is lost. May be dropped at any time: another leg can
 /// always continue from the state.
 pub(super) async fn drive<L: TunnelStream, F: TunnelStream>(
-    state: &mut SessionState<F>,
+    state: &mut ResumableState<F>,
     leg: &mut L,
     early: Bytes,
     role: LegRole,
@@ -82,14 +82,14 @@ struct LegRun<'a, L: TunnelStream, F: TunnelStream> {
 
 impl<'a, L: TunnelStream, F: TunnelStream> LegRun<'a, L, F> {
     fn new(
-        state: &'a mut SessionState<F>,
+        state: &'a mut ResumableState<F>,
         leg: &'a mut L,
         early: Bytes,
         role: LegRole,
         limits: &TunnelTimeouts,
     ) -> LegRun<'a, L, F> {
         let acknowledged = state.offset();
-        let SessionState { far, replay, received, ended } = state;
+        let ResumableState { far, replay, received, ended } = state;
         let settled = replay.is_settled();
         let next = replay.start();
         let encoder = FrameEncoder::new(LegFraming::Capsules, role);

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::engine::{self, LegOutcome};
 use super::field::{ResumeResponse, SessionId};
-use super::state::{SessionState, WINDOW_BYTES};
+use super::state::{ResumableState, WINDOW_BYTES};
 use crate::carry::{TunnelStream, TunnelTimeouts, TunnelTotals};
 use crate::frame::LegRole;
 
@@ -93,7 +93,7 @@ struct SessionTable<F: TunnelStream> {
 struct SessionEntry<F: TunnelStream> {
     owner: Arc<str>,
     /// Locked by the running leg. `None` once the session is over.
-    state: Arc<tokio::sync::Mutex<Option<SessionState<F>>>>,
+    state: Arc<tokio::sync::Mutex<Option<ResumableState<F>>>>,
     /// The number of the newest leg; all others stop.
     newest: watch::Sender<u64>,
 }
@@ -154,7 +154,7 @@ impl<F: TunnelStream + Send + 'static> Sessions<F> {
         }
         let owner = Arc::<str>::from(owner);
         table.owners.insert(Arc::clone(&owner), owned + 1);
-        let state = Arc::new(tokio::sync::Mutex::new(Some(SessionState::new(far, limits.window))));
+        let state = Arc::new(tokio::sync::Mutex::new(Some(ResumableState::new(far, limits.window))));
         // Not shared yet.
         let Ok(locked) = Arc::clone(&state).try_lock_owned() else { unreachable!("a new lock is free") };
         let (newest, watched) = watch::channel(0);
@@ -221,7 +221,7 @@ pub struct TunnelSession<F: TunnelStream + Send + 'static> {
     id: SessionId,
     leg: u64,
     newest: watch::Receiver<u64>,
-    state: OwnedMutexGuard<Option<SessionState<F>>>,
+    state: OwnedMutexGuard<Option<ResumableState<F>>>,
     response: ResumeResponse,
     over: bool,
 }

@@ -18,7 +18,7 @@ pub const ACK_EVERY: u64 = 64 * 1024;
 pub const ACK_AFTER: Duration = Duration::from_millis(100);
 
 /// What outlives a leg.
-pub(super) struct SessionState<F: TunnelStream> {
+pub(super) struct ResumableState<F: TunnelStream> {
     pub(super) far: F,
     pub(super) replay: ReplayBuffer,
     /// Bytes that the far end has accepted.
@@ -27,9 +27,9 @@ pub(super) struct SessionState<F: TunnelStream> {
     pub(super) ended: bool,
 }
 
-impl<F: TunnelStream> SessionState<F> {
-    pub(super) fn new(far: F, window: usize) -> SessionState<F> {
-        SessionState { far, replay: ReplayBuffer::new(window.min(WINDOW_BYTES)), received: 0, ended: false }
+impl<F: TunnelStream> ResumableState<F> {
+    pub(super) fn new(far: F, window: usize) -> ResumableState<F> {
+        ResumableState { far, replay: ReplayBuffer::new(window.min(WINDOW_BYTES)), received: 0, ended: false }
     }
 
     /// The offset up to which everything has been passed on.
@@ -47,7 +47,7 @@ impl<F: TunnelStream> SessionState<F> {
     }
 }
 
-impl<F: TunnelStream> Drop for SessionState<F> {
+impl<F: TunnelStream> Drop for ResumableState<F> {
     fn drop(&mut self) {
         // With both directions ended, the far end has everything; otherwise it must not take the
         // end for one.
