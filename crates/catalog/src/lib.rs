@@ -13,26 +13,43 @@
 //! archive needs to be read only once before the kernel can send its files unread.
 #![forbid(unsafe_code)]
 
+#[path = "crc/background.rs"]
 mod background;
 mod collection;
+#[path = "crc/cache.rs"]
 mod crc;
+#[path = "../../fs/src/error.rs"]
 mod error;
+#[path = "../../fs/src/feed.rs"]
 mod feed;
+#[path = "../../fs/src/file.rs"]
 mod file;
+#[path = "../../fs/src/folder.rs"]
 mod folder;
+#[path = "../../fs/src/identity.rs"]
 mod identity;
 mod manifest;
+#[path = "crc/memo.rs"]
 mod memo;
+#[path = "crc/memo_file.rs"]
 mod memo_file;
+#[path = "tree/build.rs"]
 mod objects;
+#[path = "tree/retain.rs"]
 mod only;
 mod path;
+#[path = "stores/plain.rs"]
 mod prefix;
 mod remote;
+#[path = "../../fs/src/resolve.rs"]
 mod resolve;
+#[path = "../../fs/src/root.rs"]
 mod root;
+#[path = "stores/transfer.rs"]
 mod transfer;
+#[path = "tree/entries.rs"]
 mod tree;
+#[path = "../../fs/src/walk.rs"]
 mod walk;
 
 pub use background::Background;

@@ -25,30 +25,53 @@
 //!     retry      what becomes of a request that failed
 //! ```
 
+#[path = "../../../objects/src/client/address.rs"]
 mod address;
+#[path = "../../../objects/src/client/s3.rs"]
 mod clients;
+#[path = "../../../objects/src/client/connector.rs"]
 mod connector;
+#[path = "../../../objects/src/fetch/direct.rs"]
 mod direct;
+#[path = "../../../objects/src/fetch/requests.rs"]
 mod engine;
+#[path = "../../../objects/src/client/failure.rs"]
 mod failure;
+#[path = "../../../objects/src/listing.rs"]
 mod listing;
+#[path = "../../../objects/src/fetch/memory.rs"]
 mod memory;
+#[path = "../../../objects/src/fetch/source.rs"]
 mod object;
+#[path = "../../../objects/src/fetch/pace.rs"]
 mod pace;
+#[path = "../../../objects/src/fetch/plain.rs"]
 mod plain;
+#[path = "../../../objects/src/client/profile.rs"]
 mod profile;
 mod reach;
+#[path = "../../../objects/src/fetch/reader.rs"]
 mod reader;
+#[path = "../../../objects/src/fetch/retry.rs"]
 mod retry;
+#[path = "../../../objects/src/runtime.rs"]
 mod runtime;
+#[path = "../../../objects/src/client/requests.rs"]
 mod s3;
+#[path = "../../../objects/src/fetch/shared.rs"]
 mod shared;
+#[path = "../../../objects/src/fetch/splicing.rs"]
 mod splicing;
+#[path = "../../../objects/src/store.rs"]
 mod store;
 #[cfg(test)]
+#[path = "../../../objects/src/fetch/tests.rs"]
 mod tests;
+#[path = "../../../objects/src/fetch/through.rs"]
 mod through;
+#[path = "../../../objects/src/upload/job.rs"]
 mod upload;
+#[path = "../../../objects/src/upload/s3.rs"]
 mod upload_s3;
 
 pub use object::{Object, RemoteFile};
