@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use outflow_content::{Source, Wait};
+use outflow_content::Wait;
+use outflow_fs::{OpenError, RelPath, WalkError, WalkLimits, WalkScope};
 
-use crate::{
-    Bounds, FileTag, FolderEntry, LocalFile, NO_TIME, OpenError, RelPath, Tree, WalkError, Wanted, time_of,
-};
+use crate::entry::{FolderEntry, Found};
+use crate::tree::Tree;
 
 /// A set of files in folders: a folder on disk, a transfer, a part of a store.
 ///
-/// The calls may block (but [`Collection::find`] does not where it is told not to), so they are for threads that may.
+/// Except for [`Collection::find`] with [`Wait::No`] the calls may block, so they are for threads that may.
 pub trait Collection: fmt::Debug + Send + Sync + 'static {
     /// What it is called, raw; may be empty.
     fn name(&self) -> &[u8];
@@ -25,7 +24,7 @@ pub trait Collection: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// What is told of it beyond its files.
+    /// What its publisher says of it.
     fn about(&self) -> Option<&About> {
         None
     }
@@ -43,59 +42,16 @@ pub trait Collection: fmt::Debug + Send + Sync + 'static {
     /// [`OpenError`]; `TooBig` for more than `limit` entries.
     fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError>;
 
-    /// What is `wanted` of `folder`.
+    /// The files and folders of `scope` below `folder`.
     ///
     /// # Errors
     /// [`WalkError`].
-    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError>;
-}
-
-/// What was found at a path.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// A file.
-    File(FoundFile),
-    /// A folder.
-    Folder,
-}
-
-/// A file as it is to be served.
-#[derive(Clone, Debug)]
-pub struct FoundFile {
-    /// Where it is in its collection.
-    pub path: RelPath,
-    /// Size in bytes.
-    pub size: u64,
-    /// Modified time, in nanoseconds since 1970, or [`NO_TIME`].
-    pub mtime: i64,
-    /// The opaque part of its strong entity tag. `None` if nothing would tell a changed file from this one.
-    pub etag: Option<String>,
-    /// Its media type, if it is known better than by its name.
-    pub media_type: Option<Arc<str>>,
-    /// Its bytes.
-    pub source: Arc<dyn Source>,
-}
-
-impl FoundFile {
-    /// Modified time, if it is known.
-    #[must_use]
-    pub fn modified(&self) -> Option<SystemTime> {
-        (self.mtime != NO_TIME).then(|| time_of(self.mtime))
-    }
-}
-
-impl From<LocalFile> for FoundFile {
-    fn from(file: LocalFile) -> FoundFile {
-        let identity = file.identity();
-        FoundFile {
-            path: file.path().clone(),
-            size: identity.size,
-            mtime: identity.mtime,
-            etag: FileTag::Times.text(identity.size, identity.mtime),
-            media_type: None,
-            source: Arc::new(file),
-        }
-    }
+    fn walk(
+        self: Arc<Self>,
+        folder: &RelPath,
+        scope: &WalkScope,
+        limits: WalkLimits,
+    ) -> Result<Tree, WalkError>;
 }
 
 /// What its publisher says of a transfer.
@@ -109,7 +65,7 @@ pub struct About {
     pub message: Option<String>,
     /// When it was published, in nanoseconds since 1970.
     pub created: i64,
-    /// From when on it is not served any more, in nanoseconds since 1970.
+    /// When it ends, in nanoseconds since 1970.
     pub expires: Option<i64>,
     /// How many files it has.
     pub files: usize,

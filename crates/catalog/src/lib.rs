@@ -1,73 +1,131 @@
-//! Where bytes come from: local folders, and what is known about their files.
+//! What can be served: ordered sets of files under one address, wherever the bytes lie.
 //!
-//! A [`Root`] is a folder that was opened once; nothing outside it can be reached through it. It opens
-//! a [`RelPath`] as a [`LocalFile`] or a [`LocalFolder`], and it walks a folder into a [`Tree`], which
-//! is small enough to hold a million files. A [`LazyFile`] is a file of such a tree: it is opened when
-//! its bytes leave, and refuses to be anything but the file that the walk saw.
+//! ```text
+//! collection   what all of them have in common: finding, listing, walking
+//!   local        a folder on disk
+//!   stores/      objects in a store: transfers, plain stores, and the kinds of stores
+//!   manifest/    what a transfer consists of
+//! tree/        what a walk found, small enough for millions of files; the door for other crates' collections
+//! entry        files and folders as they are listed and found
+//! crc/         the CRC-32s of files: remembered, computed, learned in quiet times
+//! fingerprint  what a file is known by in caches
+//! ```
 //!
-//! A [`Store`] is a folder that is far away: S3 and its kin, GCS, Azure, an HTTP origin. A [`Manifest`] says of what
-//! a transfer in a store consists. A [`Transfer`] has the files that its manifest names; a [`Prefix`] is a part of a
-//! store as it lies there. What both and a root have in common is [`Collection`].
+//! Paths, local folders and walks come from `outflow-fs`, stores from `outflow-objects`; what of them belongs to a
+//! collection is exported here as well.
 //!
-//! A [`Memo`] keeps small facts by key, on disk and in memory. A [`CrcCache`] remembers the CRC-32 of files by their [`Identity`], so that an
-//! archive needs to be read only once before the kernel can send its files unread.
+//! # A collection of one's own
+//!
+//! A [`Collection`] may be written anywhere. It builds a [`Tree`] of what it has, which finds, lists and walks; a
+//! [`FileOpener`] says where the bytes come from.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use outflow_catalog::*;
+//! use outflow_content::{Source, Span, Wait};
+//!
+//! /// Two poems that lie in the program itself.
+//! #[derive(Debug)]
+//! struct Poems {
+//!     tree: Tree,
+//! }
+//!
+//! #[derive(Debug)]
+//! struct Text(&'static str);
+//!
+//! impl Source for Text {
+//!     fn span(self: Arc<Self>, offset: u64, len: u64) -> Span {
+//!         Span::Memory(self.0.as_bytes()[offset as usize..(offset + len) as usize].into())
+//!     }
+//! }
+//!
+//! #[derive(Debug)]
+//! struct Texts(Vec<&'static str>);
+//!
+//! impl FileOpener for Texts {
+//!     fn source(&self, file: TreeFile<'_>) -> Arc<dyn Source> {
+//!         Arc::new(Text(self.0[file.slot() as usize]))
+//!     }
+//! }
+//!
+//! impl Poems {
+//!     fn new() -> Result<Poems, Box<dyn std::error::Error>> {
+//!         let mut builder = TreeBuilder::new();
+//!         let mut texts = Vec::new();
+//!         for (path, text) in [("old/fog.txt", "The fog comes"), ("new/rain.txt", "Rain")] {
+//!             let fingerprint = Fingerprint::of(&[b"poems", path.as_bytes(), text.as_bytes()]);
+//!             let size = text.len() as u64;
+//!             let record = FileRecord { size, modified: None, fingerprint, executable: false };
+//!             assert_eq!(builder.file(path.as_bytes(), record)?, texts.len() as u32);
+//!             texts.push(text);
+//!         }
+//!         let tree = builder.build(Arc::new(Texts(texts)), WalkLimits::default())?;
+//!         Ok(Poems { tree })
+//!     }
+//! }
+//!
+//! impl Collection for Poems {
+//!     fn name(&self) -> &[u8] {
+//!         b"poems"
+//!     }
+//!     fn identity(&self) -> [u8; 32] {
+//!         self.tree.digest().exact
+//!     }
+//!     fn is_immutable(&self) -> bool {
+//!         true
+//!     }
+//!     fn find(&self, path: &RelPath, _: Wait) -> Result<Found, OpenError> {
+//!         self.tree.find(path)
+//!     }
+//!     fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
+//!         self.tree.list(folder, limit)
+//!     }
+//!     fn walk(
+//!         self: Arc<Self>,
+//!         folder: &RelPath,
+//!         scope: &WalkScope,
+//!         limits: WalkLimits,
+//!     ) -> Result<Tree, WalkError> {
+//!         self.tree.part(folder, scope, limits)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let poems: Arc<dyn Collection> = Arc::new(Poems::new()?);
+//! let Found::File(fog) = poems.find(&RelPath::new(b"old/fog.txt")?, Wait::No)? else { panic!("a folder") };
+//! assert_eq!(fog.size, 13);
+//! let tree = poems.walk(&RelPath::root(), &WalkScope::All, WalkLimits::default())?;
+//! assert_eq!((tree.files(), tree.bytes()), (2, 17));
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
-#[path = "crc/background.rs"]
-mod background;
 mod collection;
-#[path = "crc/cache.rs"]
 mod crc;
-#[path = "../../fs/src/error.rs"]
-mod error;
-#[path = "../../fs/src/feed.rs"]
-mod feed;
-#[path = "../../fs/src/file.rs"]
-mod file;
-#[path = "../../fs/src/folder.rs"]
-mod folder;
-#[path = "../../fs/src/identity.rs"]
-mod identity;
+mod entry;
+mod fingerprint;
+mod local;
 mod manifest;
-#[path = "crc/memo.rs"]
-mod memo;
-#[path = "crc/memo_file.rs"]
-mod memo_file;
-#[path = "tree/build.rs"]
-mod objects;
-#[path = "tree/retain.rs"]
-mod only;
-mod path;
-#[path = "stores/plain.rs"]
-mod prefix;
-mod remote;
-#[path = "../../fs/src/resolve.rs"]
-mod resolve;
-#[path = "../../fs/src/root.rs"]
-mod root;
-#[path = "stores/transfer.rs"]
-mod transfer;
-#[path = "tree/entries.rs"]
+mod stores;
 mod tree;
-#[path = "../../fs/src/walk.rs"]
-mod walk;
 
-pub use background::Background;
-pub use collection::{About, Collection, Found, FoundFile};
-pub use crc::CrcCache;
-pub use error::{OpenError, OpenErrorKind};
-pub use file::{LazyFile, LocalFile};
-pub use folder::{FolderEntry, LocalFolder};
-pub use identity::{Identity, nanos_of, time_of};
+pub use collection::{About, Collection};
+pub use crc::{Background, CrcCache, Memo};
+pub use entry::{FileTag, FolderEntry, Found, FoundFile};
+pub use fingerprint::Fingerprint;
 pub use manifest::{Manifest, ManifestError, ManifestFile, is_transfer_id, new_transfer_id};
-pub use memo::{Key, Memo};
-pub use path::{BadPath, RelPath};
-pub use prefix::Prefix;
-pub use remote::{
-    Object, RemoteFile, Small, Store, StoreError, StoreErrorKind, StoreOptions, UploadError, Uploaded,
-    Uploads,
+pub use outflow_fs::{
+    BadPath, EntryKind, ExpectedFile, Identity, LocalFile, LocalFolder, OpenError, OpenErrorKind, Opened,
+    RelPath, Root, RootOptions, Unreadable, WalkError, WalkLimits, WalkScope,
 };
-pub use root::{Opened, Root, RootOptions};
-pub use transfer::Transfer;
-pub use tree::{Entry, EntryKind, FileTag, NO_TIME, Tree, TreeFile, Unreadable};
-pub use walk::{Bounds, WalkError, Wanted};
+pub use outflow_objects::{
+    Object, SmallRead, Store, StoreError, StoreErrorKind, StoreKind, StoreOptions, UploadError, UploadFile,
+    Uploaded, Uploads,
+};
+pub use stores::{PlainStore, Transfer, open_store, store_examples, store_kinds};
+pub use tree::{
+    Entry, FileCrc32, FileOpener, FileRecord, LearnedCrc32, OpenerFuture, Tree, TreeBuilder, TreeDigest,
+    TreeFile,
+};

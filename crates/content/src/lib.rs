@@ -28,6 +28,7 @@ mod printable;
 mod range;
 mod respond;
 mod span;
+mod time;
 
 pub use address::{BadPath, BadUrlPath, RelPath, UrlPath, address_of};
 pub use body::ContentBody;
@@ -42,3 +43,4 @@ pub use printable::printable;
 pub use span::{
     Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,
 };
+pub use time::UnixTime;

@@ -6,8 +6,6 @@ use std::io;
 use outflow_content::SpanError;
 use rustix::io::Errno;
 
-use crate::{StoreError, StoreErrorKind};
-
 /// Why something below a root cannot be opened, and what it is called.
 #[derive(Debug)]
 pub struct OpenError {
@@ -37,20 +35,10 @@ pub enum OpenErrorKind {
         /// The bound, in entries.
         limit: usize,
     },
-    /// The store that it lies in did not do what it was asked to.
-    Store(StoreError),
-    /// Anything else that the system says.
+    /// Any other error of the system.
     Io(io::Error),
-}
-
-impl From<StoreError> for OpenErrorKind {
-    fn from(error: StoreError) -> OpenErrorKind {
-        match error.kind {
-            StoreErrorKind::NotFound => OpenErrorKind::NotFound,
-            StoreErrorKind::TooBig { limit } => OpenErrorKind::TooBig { limit },
-            _ => OpenErrorKind::Store(error),
-        }
-    }
+    /// For what lies elsewhere than on a disk: the error of whatever holds it.
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl OpenError {
@@ -91,8 +79,8 @@ impl fmt::Display for OpenErrorKind {
             OpenErrorKind::WouldBlock => f.write_str("would block"),
             OpenErrorKind::NoDescriptors => f.write_str("too many open files"),
             OpenErrorKind::TooBig { limit } => write!(f, "more than {limit} entries"),
-            OpenErrorKind::Store(error) => error.fmt(f),
             OpenErrorKind::Io(error) => error.fmt(f),
+            OpenErrorKind::Other(error) => error.fmt(f),
         }
     }
 }
@@ -107,8 +95,8 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            OpenErrorKind::Store(error) => Some(error),
             OpenErrorKind::Io(error) => Some(error),
+            OpenErrorKind::Other(error) => Some(&**error),
             _ => None,
         }
     }
@@ -121,7 +109,7 @@ impl From<OpenError> for SpanError {
             OpenErrorKind::Denied | OpenErrorKind::LinkRefused => io::ErrorKind::PermissionDenied,
             OpenErrorKind::WouldBlock => io::ErrorKind::WouldBlock,
             OpenErrorKind::NotAFile => io::ErrorKind::InvalidInput,
-            OpenErrorKind::NoDescriptors | OpenErrorKind::TooBig { .. } | OpenErrorKind::Store(_) => {
+            OpenErrorKind::NoDescriptors | OpenErrorKind::TooBig { .. } | OpenErrorKind::Other(_) => {
                 io::ErrorKind::Other
             }
             OpenErrorKind::Io(error) => error.kind(),

@@ -3,63 +3,78 @@
 use std::future::Future as _;
 use std::io::{self, IoSliceMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use outflow_content::{Feed, OpenFile as _, SpanError, Wait};
+use outflow_content::{Feed, FileSource, FileSpan, OpenFile, Source, Span, SpanError, Wait};
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
-use crate::{LazyFile, LocalFile};
+use crate::file::LocalFile;
 
 /// How much is read at once, in bytes. One delivery holds one such chunk. Copying that much out of the page
 /// cache takes about 25 us, so it is also how much is read on a thread that serves others.
-pub(crate) const CHUNK: usize = 128 * 1024;
+const CHUNK: usize = 128 * 1024;
 
 /// Yields exactly `left` bytes from `offset`, or an error.
 ///
 /// Handing a file to another thread and back costs more than reading a small one that is in the page cache.
 /// So each chunk is first tried here, without waiting for anything.
-pub(crate) struct FileFeed {
-    state: State,
+pub(crate) struct FileFeed<F> {
+    state: FeedState<F>,
     offset: u64,
     left: u64,
 }
 
-enum State {
-    Lazy(LazyFile),
+enum FeedState<F> {
+    Unopened(F),
     Open(LocalFile),
-    Reading(JoinHandle<Answer>),
+    Reading(JoinHandle<ReadChunk>),
     Ended,
 }
 
-type Answer = Result<(LocalFile, Bytes), SpanError>;
+/// The file, to go on with, and the next of its bytes.
+type ReadChunk = Result<(LocalFile, Bytes), SpanError>;
 
-impl FileFeed {
-    pub(crate) fn of_open(file: LocalFile, offset: u64, len: u64) -> FileFeed {
-        FileFeed { state: State::Open(file), offset, left: len }
+/// A file that a feed opens with its first chunk.
+pub(crate) trait OpenLater: Send + 'static {
+    fn open_later(&self, wait: Wait) -> Result<LocalFile, SpanError>;
+}
+
+impl OpenLater for LocalFile {
+    fn open_later(&self, _: Wait) -> Result<LocalFile, SpanError> {
+        Ok(self.clone())
     }
+}
 
-    pub(crate) fn of_lazy(file: LazyFile, offset: u64, len: u64) -> FileFeed {
-        FileFeed { state: State::Lazy(file), offset, left: len }
+impl FileFeed<LocalFile> {
+    pub(crate) fn of_open(file: LocalFile, offset: u64, len: u64) -> FileFeed<LocalFile> {
+        FileFeed { state: FeedState::Open(file), offset, left: len }
+    }
+}
+
+impl<F: OpenLater> FileFeed<F> {
+    pub(crate) fn when_opened(file: F, offset: u64, len: u64) -> FileFeed<F> {
+        FileFeed { state: FeedState::Unopened(file), offset, left: len }
     }
 
     /// The next chunk, if that takes no time; otherwise it is being read from now on.
-    fn begin(&mut self, state: State) -> Result<Answer, JoinHandle<Answer>> {
+    fn begin(&mut self, state: FeedState<F>) -> Result<ReadChunk, JoinHandle<ReadChunk>> {
         let (offset, left) = (self.offset, self.left);
         let file = match state {
-            State::Reading(reading) => return Err(reading),
-            State::Open(file) => file,
-            State::Lazy(lazy) => match lazy.open_local(Wait::No) {
+            FeedState::Reading(reading) => return Err(reading),
+            FeedState::Open(file) => file,
+            FeedState::Unopened(file) => match file.open_later(Wait::No) {
                 Ok(file) => file,
                 Err(error) if error.is_would_block() => {
                     return Err(tokio::task::spawn_blocking(move || {
-                        Chunk::new(lazy.open_local(Wait::Yes)?, offset, left).wait()
+                        Chunk::new(file.open_later(Wait::Yes)?, offset, left).wait()
                     }));
                 }
                 Err(error) => return Ok(Err(error)),
             },
-            State::Ended => {
+            FeedState::Ended => {
                 let source = io::Error::other("it was read from after an error");
                 return Ok(Err(SpanError::Read { name: "a file".to_owned(), offset, source }));
             }
@@ -105,7 +120,7 @@ impl Chunk {
     }
 
     /// Reads the rest of the chunk. Blocks.
-    fn wait(mut self) -> Answer {
+    fn wait(mut self) -> ReadChunk {
         while self.filled < self.buffer.len() {
             let at = self.at();
             match self.file.read_at(&mut self.buffer[self.filled..], at)? {
@@ -118,7 +133,7 @@ impl Chunk {
 
     /// Hands the chunk out. The file is checked after reading and before its last chunk is handed out, so that
     /// a changed file can never be taken for a complete one.
-    fn done(self) -> Answer {
+    fn done(self) -> ReadChunk {
         if self.left == self.buffer.len() as u64 {
             self.file.verify()?;
         }
@@ -126,12 +141,28 @@ impl Chunk {
     }
 }
 
-impl Feed for FileFeed {
+impl FileSource for LocalFile {
+    fn open(&self, _wait: Wait) -> Result<Arc<dyn OpenFile>, SpanError> {
+        Ok(self.to_open_file())
+    }
+
+    fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed> {
+        Box::new(FileFeed::of_open(self.clone(), offset, len))
+    }
+}
+
+impl Source for LocalFile {
+    fn span(self: Arc<Self>, offset: u64, len: u64) -> Span {
+        Span::File(FileSpan { file: self, offset, len })
+    }
+}
+
+impl<F: OpenLater> Feed for FileFeed<F> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let state = std::mem::replace(&mut self.state, State::Ended);
+        let state = std::mem::replace(&mut self.state, FeedState::Ended);
         let answer = match self.begin(state) {
             Ok(answer) => answer,
             Err(mut reading) => match Pin::new(&mut reading).poll(cx) {
@@ -143,14 +174,14 @@ impl Feed for FileFeed {
                     source: io::Error::other(gone),
                 }),
                 Poll::Pending => {
-                    self.state = State::Reading(reading);
+                    self.state = FeedState::Reading(reading);
                     return Poll::Pending;
                 }
             },
         };
         Poll::Ready(Some(match answer {
             Ok((file, bytes)) => {
-                self.state = State::Open(file);
+                self.state = FeedState::Open(file);
                 self.offset += bytes.len() as u64;
                 self.left -= bytes.len() as u64;
                 Ok(bytes)

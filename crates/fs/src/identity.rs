@@ -1,7 +1,6 @@
 //! What makes a file on this machine the same file with the same bytes.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
+use outflow_content::UnixTime;
 use rustix::fs::Stat;
 
 /// A file as `fstat` sees it. Two equal identities mean the same bytes, as far as the system can tell:
@@ -33,8 +32,16 @@ impl Identity {
 
     /// Modified time.
     #[must_use]
-    pub fn modified(&self) -> SystemTime {
-        time_of(self.mtime)
+    pub fn modified(&self) -> UnixTime {
+        UnixTime::from_nanos(self.mtime)
+    }
+
+    /// Device and inode in 32 bits: enough to notice that another file has taken a path.
+    #[must_use]
+    pub fn inode_hash(&self) -> u32 {
+        // Neighbouring inodes differ in few bits; multiplying by an odd number spreads them to the upper half.
+        let mixed = (self.ino ^ self.dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as u32
     }
 }
 
@@ -43,32 +50,13 @@ fn nanos(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
-/// The point in time `nanos` nanoseconds after (or before) 1970.
-#[must_use]
-pub fn time_of(nanos: i64) -> SystemTime {
-    let distance = Duration::from_nanos(nanos.unsigned_abs());
-    if nanos < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
-}
-
-/// The reverse of [`time_of`]; times beyond the years 1677 to 2262 are clamped.
-#[must_use]
-pub fn nanos_of(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_before_1970_and_beyond_2262_survive() {
-        for nanos in [0, 1, -1, i64::MAX, i64::MIN + 1] {
-            assert_eq!(nanos_of(time_of(nanos)), nanos);
-        }
-        assert_eq!(super::nanos(i64::MAX, 999_999_999), i64::MAX);
-        assert_eq!(super::nanos(i64::MIN, 0), i64::MIN);
+    fn times_that_do_not_fit_are_clamped() {
+        assert_eq!(nanos(i64::MAX, 999_999_999), i64::MAX);
+        assert_eq!(nanos(i64::MIN, 0), i64::MIN);
     }
 }

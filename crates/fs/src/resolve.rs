@@ -9,11 +9,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use outflow_content::Wait;
+use outflow_content::{RelPath, Wait};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::{OpenErrorKind, RelPath};
+use crate::error::OpenErrorKind;
 
 /// Longest path that the kernel takes in one call, in bytes (`PATH_MAX` less the NUL).
 const KERNEL_PATH: usize = 4095;

@@ -2,19 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use outflow_content::Wait;
+use outflow_content::{RelPath, Wait};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
+use crate::error::{OpenError, OpenErrorKind};
+use crate::file::LocalFile;
+use crate::folder::LocalFolder;
+use crate::identity::Identity;
+
 use crate::resolve::{Resolver, open_flags};
-use crate::{
-    Bounds, Collection, FolderEntry, Found, FoundFile, Identity, LocalFile, LocalFolder, OpenError,
-    OpenErrorKind, RelPath, Tree, WalkError, Wanted,
-};
 
 /// What of a folder is served.
 #[derive(Clone, Copy, Debug, Default)]
@@ -158,11 +158,6 @@ impl Root {
     }
 }
 
-/// Whether the process may read `name` in `dir`; links followed.
-pub(crate) fn may_read_at(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
-    rustix::fs::accessat(dir, name, rustix::fs::Access::READ_OK, AtFlags::EACCESS).is_ok()
-}
-
 impl Opened {
     /// The file's or folder's identity.
     #[must_use]
@@ -171,34 +166,6 @@ impl Opened {
             Opened::File(file) => file.identity(),
             Opened::Folder(folder) => folder.identity(),
         }
-    }
-}
-
-impl Collection for Root {
-    fn name(&self) -> &[u8] {
-        &self.name
-    }
-
-    fn identity(&self) -> [u8; 32] {
-        blake3::hash(self.path.as_os_str().as_bytes()).into()
-    }
-
-    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
-        Ok(match self.open(path, wait)? {
-            Opened::File(file) => Found::File(FoundFile::from(file)),
-            Opened::Folder(_) => Found::Folder,
-        })
-    }
-
-    fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
-        match self.open(folder, Wait::Yes)? {
-            Opened::Folder(open) => open.entries(self, limit),
-            Opened::File(_) => Err(OpenError::new(folder, OpenErrorKind::NotFound)),
-        }
-    }
-
-    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
-        Root::walk(&self, folder, wanted, bounds)
     }
 }
 

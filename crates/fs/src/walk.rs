@@ -1,53 +1,54 @@
-//! Walks a folder, or a selection of what is in it, into a [`Tree`]. Blocks; for threads that may.
+//! Walks a folder, or a selection of what is in it, for a visitor. Blocks.
+//!
+//! Folders are walked level by level: first everything directly in the base, then for each folder that was found, in
+//! that order, everything directly in it. What waits for its turn is one record and one name for each folder.
 
-use std::os::fd::AsFd as _;
-use std::sync::Arc;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
-use outflow_content::Wait;
-use rustix::fs::Stat;
+use outflow_content::{RelPath, Wait, printable};
+use rustix::fs::{AtFlags, Stat};
 
-use crate::path::printable;
-use crate::root::may_read_at;
-use crate::tree::{NO_PARENT, Origin, Record};
-use crate::{
-    EntryKind, Identity, Key, LocalFolder, OpenError, OpenErrorKind, Opened, RelPath, Root, Tree, Unreadable,
-};
+use crate::error::{OpenError, OpenErrorKind};
+use crate::folder::{EntryKind, LocalFolder};
+use crate::identity::Identity;
 
-/// What of a folder is wanted.
+use crate::root::{Opened, Root};
+
+/// Which part of a folder to walk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Wanted {
+pub enum WalkScope {
     /// Everything.
     All,
     /// These paths below the folder: files, and folders with everything in them. Sorted, none twice.
-    These(Vec<RelPath>),
-    /// Everything down to this many levels, folders on the last level left empty.
+    Paths(Vec<RelPath>),
+    /// Everything down to this many levels, with the folders on the last level left empty.
     Levels(usize),
 }
 
-/// How much a walk may find before it gives up.
+/// Limits of one walk. Beyond them it fails, because an incomplete result must not look complete.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Files and folders. Each takes 40 bytes of memory and its name.
+pub struct WalkLimits {
+    /// Maximum number of files and folders. A tree takes 40 bytes of memory for each, and its name.
     pub entries: usize,
-    /// Folders inside folders.
+    /// Maximum depth of folders inside folders.
     pub depth: usize,
-    /// Length of a path in bytes. ZIP has room for 65,535.
+    /// Maximum length of a path in bytes. ZIP has room for 65,535.
     pub path: usize,
 }
 
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds { entries: 10_000_000, depth: 1_000, path: 32_000 }
+impl Default for WalkLimits {
+    fn default() -> WalkLimits {
+        WalkLimits { entries: 10_000_000, depth: 1_000, path: 32_000 }
     }
 }
 
-/// Why there is no tree.
+/// Why a walk failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
     /// The folder itself cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Selected files or folders do not exist (or are not served).
+    /// Selected files or folders do not exist, or are not served.
     #[error("{count} of the selected files are not there")]
     Missing {
         /// How many.
@@ -55,13 +56,13 @@ pub enum WalkError {
         /// The first of them, made printable; at most [`Unreadable::NAMED`].
         first: Vec<String>,
     },
-    /// More files and folders than the bound.
+    /// More files and folders than the limit.
     #[error("there are more than {limit} files and folders")]
     TooMany {
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// Deeper than the bound, or with a longer path.
+    /// Deeper than the limit, or with a longer path.
     #[error("{path}… is nested too deeply")]
     TooDeep {
         /// The beginning of the path, made printable.
@@ -69,65 +70,155 @@ pub enum WalkError {
     },
 }
 
+impl WalkError {
+    /// The error for `path`, which is too long or too deep.
+    #[must_use]
+    pub fn too_deep(path: &[u8]) -> WalkError {
+        WalkError::TooDeep { path: printable(&path[..path.len().min(200)]) }
+    }
+}
+
+/// Files and folders that the process may not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub count: usize,
+    /// The first of them, made printable; at most [`Unreadable::NAMED`].
+    pub first: Vec<String>,
+}
+
+impl Unreadable {
+    /// How many are named.
+    pub const NAMED: usize = 10;
+
+    /// Counts one more, and keeps its name if it is one of the first.
+    pub fn add(&mut self, path: String) {
+        self.count += 1;
+        if self.first.len() < Unreadable::NAMED {
+            self.first.push(path);
+        }
+    }
+}
+
+/// A file or folder that a walk found.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkEntry<'a> {
+    /// Its name, raw; the whole path below the base for what was selected.
+    pub name: &'a [u8],
+    /// What it is; links are what they lead to.
+    pub kind: EntryKind,
+    /// What it was when it was found.
+    pub identity: Identity,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// Receives what a walk finds, level by level.
+pub trait WalkVisitor {
+    /// A file or folder in the current folder, which is the base at first. Siblings come sorted by name.
+    ///
+    /// # Errors
+    /// A [`WalkError`] ends the walk.
+    fn entry(&mut self, entry: WalkEntry<'_>) -> Result<(), WalkError>;
+
+    /// From now on, entries lie in the next folder: the first one that [`WalkVisitor::entry`] received and that has
+    /// not had its turn. Every folder has one, even if there is nothing in it.
+    fn next_folder(&mut self);
+
+    /// The process may not read this file or folder.
+    fn unreadable(&mut self, path: String);
+}
+
 impl Root {
-    /// Walks what is `wanted` of the folder `base`. Hidden files are left out unless the root shows them;
-    /// links inside the root are followed (but not in circles); links that lead out, FIFOs, sockets and
-    /// devices are left out. What cannot be read is in [`Tree::unreadable`]. Blocks.
+    /// Walks `scope` of the folder `base`, and hands everything to `visitor`. Hidden files are left out unless the
+    /// root shows them; links inside the root are followed (but not in circles); links that lead out, FIFOs, sockets
+    /// and devices are left out. Blocks.
     ///
     /// # Errors
     /// [`WalkError`].
-    pub fn walk(
-        self: &Arc<Self>,
+    pub fn visit(
+        &self,
         base: &RelPath,
-        wanted: &Wanted,
-        bounds: Bounds,
-    ) -> Result<Tree, WalkError> {
+        scope: &WalkScope,
+        limits: WalkLimits,
+        visitor: &mut impl WalkVisitor,
+    ) -> Result<(), WalkError> {
         let folder = match self.open(base, Wait::Yes)? {
             Opened::Folder(folder) => folder,
             Opened::File(_) => return Err(OpenError::new(base, OpenErrorKind::NotFound).into()),
         };
-        let tree = Tree::empty(base.clone(), Origin::Local(Arc::clone(self)));
-        let levels = if let Wanted::Levels(levels) = wanted { *levels } else { usize::MAX };
-        let mut walk = Walk { root: self, bounds, base: folder.identity(), tree };
-        match wanted {
-            Wanted::All | Wanted::Levels(_) => walk.children(&folder, NO_PARENT)?,
-            Wanted::These(paths) => walk.selected(paths)?,
+        let levels = if let WalkScope::Levels(levels) = scope { *levels } else { usize::MAX };
+        let mut walk = Walk {
+            root: self,
+            limits,
+            base,
+            base_identity: folder.identity(),
+            visitor,
+            found: 0,
+            folders: Vec::new(),
+            names: Vec::new(),
+            siblings: Siblings::default(),
+        };
+        match scope {
+            WalkScope::All | WalkScope::Levels(_) => walk.children(&folder, NO_PARENT)?,
+            WalkScope::Paths(paths) => walk.selected(paths)?,
         }
         drop(folder);
-        walk.tree.top = walk.tree.records.len();
-        walk.descend(levels)?;
-        let mut tree = walk.tree;
-        tree.records.shrink_to_fit();
-        tree.names.shrink_to_fit();
-        Ok(tree)
+        walk.descend(levels)
     }
 }
 
-struct Walk<'a> {
+/// The parent of what lies directly in the base.
+const NO_PARENT: u32 = u32::MAX;
+
+struct Walk<'a, V> {
     root: &'a Root,
-    bounds: Bounds,
-    base: Identity,
-    tree: Tree,
+    limits: WalkLimits,
+    base: &'a RelPath,
+    base_identity: Identity,
+    visitor: &'a mut V,
+    /// Entries that the visitor received.
+    found: usize,
+    /// All folders found so far, in the order of their turns.
+    folders: Vec<FoundFolder>,
+    /// Their names, one after the other.
+    names: Vec<u8>,
+    /// Names in the current folder. Kept between folders for its memory only.
+    siblings: Siblings,
 }
 
-impl Walk<'_> {
-    /// Records the selected files and folders, whose names are their paths.
+struct FoundFolder {
+    dev: u64,
+    ino: u64,
+    /// The folder it lies in, or [`NO_PARENT`].
+    parent: u32,
+    name_len: u32,
+    name_at: usize,
+}
+
+#[derive(Default)]
+struct Siblings {
+    names: Vec<u8>,
+    /// Where each name begins, and how long it is.
+    places: Vec<(u32, u16)>,
+}
+
+impl<V: WalkVisitor> Walk<'_, V> {
+    /// Hands over the selected files and folders, whose names are their paths.
     fn selected(&mut self, paths: &[RelPath]) -> Result<(), WalkError> {
         let mut missing = Unreadable::default();
         for below in paths {
-            let path = self.tree.base.join(below.as_bytes()).unwrap_or_else(|_| RelPath::root());
+            let path = self.base.join(below.as_bytes()).unwrap_or_else(|_| RelPath::root());
             let stat = if below.is_root() { None } else { self.root.stat(&path).ok() };
             let Some((stat, kind)) = stat.and_then(|stat| Some((stat, EntryKind::of(&stat)?))) else {
                 missing.add(below.to_string());
                 continue;
             };
-            let index = self.push(below.as_bytes(), NO_PARENT)?;
-            self.fill(index, &stat, kind);
-            if kind == EntryKind::File {
-                // Opening is the exact question here, and there are few.
-                if self.root.open(&path, Wait::Yes).is_err() {
-                    self.tree.unreadable.add(below.to_string());
-                }
+            self.limit(0)?;
+            self.entry(below.as_bytes(), &stat, kind, NO_PARENT)?;
+            // Opening is the exact question here, and there are few.
+            if kind == EntryKind::File && self.root.open(&path, Wait::Yes).is_err() {
+                self.visitor.unreadable(below.to_string());
             }
         }
         if missing.count > 0 {
@@ -136,144 +227,148 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Goes through the records while they grow, folder by folder.
+    /// Gives each folder its turn, while more are found.
     fn descend(&mut self, levels: usize) -> Result<(), WalkError> {
         let mut index = 0;
-        while index < self.tree.records.len() {
-            if self.tree.records[index].kind == EntryKind::Folder {
-                self.folder(index, levels)?;
-            }
+        while index < self.folders.len() {
+            self.visitor.next_folder();
+            self.folder(index, levels)?;
             index += 1;
         }
         Ok(())
     }
 
     fn folder(&mut self, index: usize, levels: usize) -> Result<(), WalkError> {
-        let path = self.tree.path(index);
-        let first = self.tree.records.len();
-        self.tree.records[index].set_children(first, 0);
+        let this = &self.folders[index];
+        let is_this = |dev, ino| (dev, ino) == (this.dev, this.ino);
         let mut depth = 1;
-        let mut above = self.tree.records[index].parent;
-        let key = self.tree.records[index].key;
-        let mut looped = key == Key::of_folder(&self.base);
+        let mut above = this.parent;
+        let mut looped = is_this(self.base_identity.dev, self.base_identity.ino);
         while above != NO_PARENT {
-            looped |= self.tree.records[above as usize].key == key;
-            above = self.tree.records[above as usize].parent;
+            let folder = &self.folders[above as usize];
+            looped |= is_this(folder.dev, folder.ino);
+            above = folder.parent;
             depth += 1;
         }
         if looped || depth >= levels {
             return Ok(());
         }
-        if depth > self.bounds.depth || path.as_bytes().len() > self.bounds.path {
-            let start = &path.as_bytes()[..path.as_bytes().len().min(200)];
-            return Err(WalkError::TooDeep { path: printable(start) });
+        let path = self.path(index);
+        if depth > self.limits.depth || path.as_bytes().len() > self.limits.path {
+            return Err(WalkError::too_deep(path.as_bytes()));
         }
         match self.root.open(&path, Wait::Yes) {
             Ok(Opened::Folder(folder)) => {
                 let parent = u32::try_from(index).map_err(|_| WalkError::TooMany { limit: index })?;
                 match self.children(&folder, parent) {
-                    // May be listed, but not passed through.
+                    // It may be passed through, but not listed.
                     Err(WalkError::Open(OpenError { kind: OpenErrorKind::Denied, .. })) => {
-                        self.tree.records.truncate(first);
-                        self.tree.unreadable.add(format!("{path}/"));
+                        self.visitor.unreadable(format!("{path}/"));
+                        Ok(())
                     }
-                    walked => walked?,
+                    walked => walked,
                 }
-                let count = self.tree.records.len() - first;
-                self.tree.records[index].set_children(first, count);
-                Ok(())
             }
             Err(OpenError { kind: OpenErrorKind::Denied, .. }) => {
-                self.tree.unreadable.add(format!("{path}/"));
+                self.visitor.unreadable(format!("{path}/"));
                 Ok(())
             }
-            // Gone, or something else by now: as if we had come a moment later.
+            // Gone, or something else by now: as if the walk had come a moment later.
             Ok(Opened::File(_)) | Err(OpenError { kind: OpenErrorKind::NotFound, .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Records what is in a folder, sorted by name.
+    /// Hands over what is in a folder, sorted by name.
     fn children(&mut self, folder: &LocalFolder, parent: u32) -> Result<(), WalkError> {
-        let first = self.tree.records.len();
-        let mut too_many = None;
-        let root = self.root;
-        folder
-            .each_name(root, |name| {
-                self.push(name, parent).map(drop).map_err(|error| {
-                    too_many = Some(error);
+        let mut siblings = std::mem::take(&mut self.siblings);
+        siblings.names.clear();
+        siblings.places.clear();
+        let mut failed = None;
+        self.root
+            .each_name(folder, |name| {
+                self.limit(siblings.places.len()).and_then(|()| siblings.push(name)).map_err(|error| {
+                    failed = Some(error);
                     OpenErrorKind::WouldBlock
                 })
             })
-            .map_err(|error| too_many.take().unwrap_or(WalkError::Open(error)))?;
-
-        let Tree { names, records, .. } = &mut self.tree;
-        let name_of = |record: &Record| {
-            let start = record.name_at as usize;
-            &names[start..start + usize::from(record.name_len)]
-        };
-        records[first..].sort_unstable_by(|a, b| name_of(a).cmp(name_of(b)));
-
-        // Keeps those that are files or folders, in place.
-        let mut kept = first;
-        for index in first..self.tree.records.len() {
-            let record = self.tree.records[index];
-            let name = self.tree.name(&record);
-            let Some(stat) = folder.stat(self.root, name) else { continue };
+            .map_err(|error| failed.take().unwrap_or(WalkError::Open(error)))?;
+        let Siblings { names, places } = &mut siblings;
+        let name = |(at, len): (u32, u16)| &names[at as usize..at as usize + usize::from(len)];
+        places.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
+        for place in &*places {
+            let name = name(*place);
+            let Some(stat) = self.root.stat_in(folder, name) else { continue };
             let Some(kind) = EntryKind::of(&stat) else { continue };
             // What everybody may read needs no question, and asking costs as much as all the rest. (An access
             // list could deny it to us alone; then the delivery is cut when it comes to that file.)
             let is_public = stat.st_mode & 0o444 == 0o444;
             if kind == EntryKind::File && !is_public && !may_read_at(folder.as_fd(), name) {
                 let path = folder.path().join(name).unwrap_or_else(|_| RelPath::root());
-                self.tree.unreadable.add(path.to_string());
+                self.visitor.unreadable(path.to_string());
             }
-            self.tree.records[kept] = record;
-            self.fill(kept, &stat, kind);
-            kept += 1;
+            self.entry(name, &stat, kind, parent)?;
         }
-        self.tree.records.truncate(kept);
+        self.siblings = siblings;
         Ok(())
     }
 
-    fn push(&mut self, name: &[u8], parent: u32) -> Result<usize, WalkError> {
-        let tree = &mut self.tree;
-        let limit = self.bounds.entries;
-        let index = tree.records.len();
-        let name_at = u32::try_from(tree.names.len()).map_err(|_| WalkError::TooMany { limit })?;
-        if index >= limit {
-            return Err(WalkError::TooMany { limit });
-        }
-        let name_len = u16::try_from(name.len())
-            .map_err(|_| WalkError::TooDeep { path: printable(&name[..200.min(name.len())]) })?;
-        tree.names.extend_from_slice(name);
-        tree.records.push(Record {
-            size: 0,
-            mtime: 0,
-            key: Key::default(),
-            name_at,
-            parent,
-            name_len,
-            kind: EntryKind::File,
-            executable: false,
-        });
-        Ok(index)
+    /// Fails if there is no room for another entry beside those found and `more`.
+    fn limit(&self, more: usize) -> Result<(), WalkError> {
+        let limit = self.limits.entries;
+        if self.found + more < limit { Ok(()) } else { Err(WalkError::TooMany { limit }) }
     }
 
-    fn fill(&mut self, index: usize, stat: &Stat, kind: EntryKind) {
+    fn entry(&mut self, name: &[u8], stat: &Stat, kind: EntryKind, parent: u32) -> Result<(), WalkError> {
         let identity = Identity::of(stat);
-        let record = &mut self.tree.records[index];
-        record.kind = kind;
-        record.mtime = identity.mtime;
-        match kind {
-            EntryKind::File => {
-                record.size = identity.size;
-                record.key = Key::of_file(&identity);
-                record.executable = stat.st_mode & 0o100 != 0;
-                self.tree.files += 1;
-                self.tree.bytes = self.tree.bytes.saturating_add(identity.size);
-            }
-            EntryKind::Folder => record.key = Key::of_folder(&identity),
+        let executable = kind == EntryKind::File && stat.st_mode & 0o100 != 0;
+        self.visitor.entry(WalkEntry { name, kind, identity, executable })?;
+        self.found += 1;
+        if kind == EntryKind::Folder {
+            let name_len = u32::try_from(name.len()).map_err(|_| WalkError::too_deep(name))?;
+            let name_at = self.names.len();
+            self.names.extend_from_slice(name);
+            self.folders.push(FoundFolder {
+                dev: identity.dev,
+                ino: identity.ino,
+                parent,
+                name_len,
+                name_at,
+            });
         }
+        Ok(())
     }
+
+    /// Path of a folder below the root.
+    fn path(&self, index: usize) -> RelPath {
+        let mut names = Vec::new();
+        let mut at = index;
+        loop {
+            let folder = &self.folders[at];
+            names.push(&self.names[folder.name_at..folder.name_at + folder.name_len as usize]);
+            if folder.parent == NO_PARENT {
+                break;
+            }
+            at = folder.parent as usize;
+        }
+        names.reverse();
+        // The names come from the system or from a checked path, so there is nothing to refuse.
+        self.base.join(&names.join(&b'/')).unwrap_or_else(|_| RelPath::root())
+    }
+}
+
+impl Siblings {
+    fn push(&mut self, name: &[u8]) -> Result<(), WalkError> {
+        let at =
+            u32::try_from(self.names.len()).map_err(|_| WalkError::TooMany { limit: self.places.len() })?;
+        let len = u16::try_from(name.len()).map_err(|_| WalkError::too_deep(name))?;
+        self.names.extend_from_slice(name);
+        self.places.push((at, len));
+        Ok(())
+    }
+}
+
+/// Whether the process may read `name` in `dir`; links followed.
+fn may_read_at(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+    rustix::fs::accessat(dir, name, rustix::fs::Access::READ_OK, AtFlags::EACCESS).is_ok()
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use object_store::path::Path;
 
-use crate::Object;
+use crate::object::Object;
 
 /// Whether `path` lies below `folder`, and is not it.
 pub(crate) fn is_below(folder: &Path, path: &Path) -> bool {

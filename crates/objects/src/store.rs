@@ -9,24 +9,23 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutOptions, PutPayload,
+    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutOptions,
+    PutPayload,
 };
-use outflow_content::{Feed as _, SpanError};
+use outflow_content::{Feed as _, Source, SpanError, UnixTime, printable};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::path::printable;
-use crate::remote::address::{Address, Place};
-use crate::remote::clients::{Clients, Use};
-use crate::remote::connector::Checksum;
-use crate::remote::engine::Engine;
-use crate::remote::failure::kind_of;
-use crate::remote::object::{Object, RemoteFile};
-use crate::remote::plain::{self, PlainUrl};
-use crate::remote::reach::Reach;
-use crate::remote::reader::Reader;
-use crate::remote::{listing, runtime};
-use crate::{LazyFile, RelPath, Root, RootOptions};
+use crate::client::address::StoreAddress;
+use crate::client::connector::Checksum;
+use crate::client::failure::kind_of;
+use crate::client::kind::{Backend, ConnectionUse, StoreKind};
+use crate::client::kinds::{KINDS, parse};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::fetch::{Engine, ObjectSource, Reader, StoreFacts};
+use crate::key::path_of;
+use crate::object::Object;
+use crate::{listing, runtime};
 
 /// A request whose answer does not go on for so long has failed.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
@@ -53,26 +52,25 @@ impl Default for StoreOptions {
 /// A store that was opened by its address. Clones are the same store. All calls may be made from any runtime:
 /// the work is done on threads of the store's own.
 #[derive(Clone)]
-pub struct Store(pub(crate) Arc<Inner>);
+pub struct Store(pub(crate) Arc<OpenStore>);
 
-pub(crate) struct Inner {
-    pub(crate) address: Address,
+pub(crate) struct OpenStore {
+    pub(crate) kind: &'static StoreKind,
+    address: StoreAddress,
     options: StoreOptions,
     runtime: Handle,
-    clients: Clients,
+    backend: Backend,
     /// For what sends bodies; opened when first needed.
-    writers: OnceLock<Clients>,
-    /// For small calls; segments have their own.
+    writers: OnceLock<Backend>,
+    /// Permits for small calls; segments have their own.
     connections: Semaphore,
-    /// What fetches segments; made when first needed.
-    engine: OnceLock<Arc<Engine>>,
-    /// The folder of a store that is one. None: it cannot be opened.
-    folder: OnceLock<Option<Arc<Root>>>,
+    /// Fetches segments.
+    engine: Arc<Engine>,
 }
 
 /// A small object that was read whole.
 #[derive(Clone, Debug)]
-pub enum Small {
+pub enum SmallRead {
     /// It is still the one whose tag was named.
     NotModified,
     /// Its bytes.
@@ -84,50 +82,26 @@ pub enum Small {
     },
 }
 
-/// Why a store did not do what it was asked to. The text names the object and never a credential.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {kind}")]
-pub struct StoreError {
-    /// What was tried, with which object.
-    pub what: String,
-    /// What happened.
-    pub kind: StoreErrorKind,
-}
-
-/// What kind of failure it was.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreErrorKind {
-    /// There is no such object.
-    #[error("there is no such object")]
-    NotFound,
-    /// The store refuses the credentials, or these do not allow it.
-    #[error("the store refuses access: {0}")]
-    Denied(String),
-    /// It is longer than what was asked for at the most.
-    #[error("it has more than {limit} bytes or entries")]
-    TooBig {
-        /// The limit.
-        limit: usize,
-    },
-    /// The address or the configuration makes no sense.
-    #[error("{0}")]
-    Misconfigured(String),
-    /// The store cannot do this at all.
-    #[error("the store cannot do this: {0}")]
-    Unsupported(String),
-    /// The store did not answer, or not well, even after several tries.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
 impl Store {
-    /// Opens `address`: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, `http(s)://host/path` or
-    /// `file:///path`. Endpoint, region and credentials come from the usual environment. Asks the store nothing.
+    /// Opens `address`, which is of one of the [`KINDS`]. Endpoint, region and credentials come from the usual
+    /// environment. Asks the store nothing.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`], with what to do.
     pub fn open(address: &str, options: &StoreOptions) -> Result<Store, StoreError> {
-        let address = Address::parse(address).map_err(|text| StoreError {
+        Store::open_among(&KINDS, address, options)
+    }
+
+    /// Opens `address`, which is of one of these `kinds`: for kinds that are defined elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Misconfigured`], with what to do.
+    pub fn open_among(
+        kinds: &[&'static StoreKind],
+        address: &str,
+        options: &StoreOptions,
+    ) -> Result<Store, StoreError> {
+        let (kind, address) = parse(kinds, address).map_err(|text| StoreError {
             what: "cannot use the store's address".to_owned(),
             kind: StoreErrorKind::Misconfigured(text),
         })?;
@@ -138,17 +112,25 @@ impl Store {
         // An eighth for small calls. Two clients make them, and each keeps half of its connections.
         let connections = (options.connections / 8).clamp(1, Semaphore::MAX_PERMITS);
         let idle = (connections / 2).max(1);
-        let clients =
-            Clients::open(&address, Use { connections: idle, patience: READ_PATIENCE }).map_err(failed)?;
-        Ok(Store(Arc::new(Inner {
+        let usage = ConnectionUse { connections: idle, patience: READ_PATIENCE };
+        let backend = (kind.open)(&address, usage).map_err(failed)?;
+        let facts = StoreFacts {
+            client: Arc::clone(&backend.segments),
+            prefix: address.prefix.clone(),
+            plain: backend.plain.clone(),
+            runtime: runtime.clone(),
+            connections: options.connections.saturating_sub(options.connections / 8),
+            hedge: options.hedge,
+        };
+        Ok(Store(Arc::new(OpenStore {
+            kind,
             address,
             options: options.clone(),
             runtime,
-            clients,
+            backend,
             writers: OnceLock::new(),
             connections: Semaphore::new(connections),
-            engine: OnceLock::new(),
-            folder: OnceLock::new(),
+            engine: Engine::new(facts, options.segment_memory),
         })))
     }
 
@@ -163,7 +145,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn head(&self, key: &str) -> Result<Object, StoreError> {
-        self.look(key).await.map(|(object, _)| object)
+        self.describe(key).await.map(|(object, _)| object)
     }
 
     /// Reads an object of at most `limit` bytes; not if it is still the one of `unless_etag`.
@@ -175,14 +157,14 @@ impl Store {
         key: &str,
         limit: usize,
         unless_etag: Option<&str>,
-    ) -> Result<Small, StoreError> {
+    ) -> Result<SmallRead, StoreError> {
         let path = self.path(key)?;
         let if_none_match = unless_etag.map(str::to_owned);
         self.call("read", key, |inner| async move {
             let options = GetOptions { if_none_match, ..GetOptions::default() };
-            let result = match inner.clients.calls.get_opts(&path, options).await {
+            let result = match inner.backend.calls.get_opts(&path, options).await {
                 Ok(result) => result,
-                Err(object_store::Error::NotModified { .. }) => return Ok(Small::NotModified),
+                Err(object_store::Error::NotModified { .. }) => return Ok(SmallRead::NotModified),
                 Err(error) => return Err(kind_of(&error)),
             };
             let too_big = || StoreErrorKind::TooBig { limit };
@@ -203,7 +185,7 @@ impl Store {
                 let text = format!("{} bytes were announced and {} came", object.size, bytes.len());
                 return Err(StoreErrorKind::Unavailable(text));
             }
-            Ok(Small::Read { bytes: bytes.into(), object })
+            Ok(SmallRead::Read { bytes: bytes.into(), object })
         })
         .await
     }
@@ -216,7 +198,7 @@ impl Store {
         let folder = self.path(prefix)?;
         self.call("list", prefix, |inner| async move {
             let mut objects = Vec::new();
-            let mut stream = inner.clients.calls.list((!folder.is_root()).then_some(&folder));
+            let mut stream = inner.backend.calls.list((!folder.is_root()).then_some(&folder));
             while let Some(meta) = stream.try_next().await.map_err(|error| kind_of(&error))? {
                 let object = inner.object(&meta, None);
                 // A folder's own marker is not below it, and who says "a" does not mean "ab".
@@ -245,7 +227,7 @@ impl Store {
     ) -> Result<(Vec<String>, Vec<Object>), StoreError> {
         let folder = self.path(prefix)?;
         self.call("list", prefix, |inner| async move {
-            let result = inner.clients.calls.list_with_delimiter((!folder.is_root()).then_some(&folder));
+            let result = inner.backend.calls.list_with_delimiter((!folder.is_root()).then_some(&folder));
             let result = result.await.map_err(|error| kind_of(&error))?;
             if result.common_prefixes.len() + result.objects.len() > limit {
                 return Err(StoreErrorKind::TooBig { limit });
@@ -276,8 +258,7 @@ impl Store {
         let media_type = media_type.to_owned();
         self.call("write", key, |inner| async move {
             let mut options = PutOptions::default();
-            // A file has no place for its type.
-            if !matches!(inner.address.place, Place::File { .. }) {
+            if inner.kind.keeps_media_types {
                 options.attributes = Attributes::from_iter([(Attribute::ContentType, media_type)]);
             }
             let payload = PutPayload::from_bytes(bytes);
@@ -294,7 +275,7 @@ impl Store {
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let path = self.path(key)?;
         self.call("delete", key, |inner| async move {
-            match inner.clients.calls.delete(&path).await {
+            match inner.backend.calls.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => match kind_of(&error) {
                     StoreErrorKind::NotFound => Ok(()),
@@ -311,10 +292,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn crc32(&self, object: &Object) -> Result<Option<u32>, StoreError> {
-        if object.crc32.is_some() || self.0.clients.s3.is_none() {
+        if object.crc32.is_some() || self.0.backend.s3.is_none() {
             return Ok(object.crc32);
         }
-        let (seen, checksum) = self.look(&object.key).await?;
+        let (seen, checksum) = self.describe(&object.key).await?;
         if seen.size != object.size || (object.etag.is_some() && seen.etag != object.etag) {
             return Ok(None);
         }
@@ -324,7 +305,7 @@ impl Store {
         let path = self.path(&object.key)?;
         let combined = self
             .call("ask for the checksums of", &object.key, |inner| async move {
-                let Some(s3) = &inner.clients.s3 else { return Ok(None) };
+                let Some(s3) = &inner.backend.s3 else { return Ok(None) };
                 s3.combined_crc32(&path, &seen).await
             })
             .await;
@@ -351,7 +332,7 @@ impl Store {
         // The key is sound, or there will be nothing to read.
         self.path(&object.key).map_err(failed)?;
         let mut crc32 = crc32fast::Hasher::new();
-        let mut reader = Reader::new(self.engine(), &object, 0..object.size);
+        let mut reader = Reader::new(&self.0.engine, &object, 0..object.size);
         while let Some(bytes) = poll_fn(|cx| reader.poll_next(cx)).await {
             crc32.update(&bytes?);
         }
@@ -360,8 +341,15 @@ impl Store {
 
     /// The bytes of an object. It has to be the same whenever some of them leave.
     #[must_use]
-    pub fn file(&self, object: Arc<Object>) -> RemoteFile {
-        RemoteFile::new(self.clone(), object)
+    pub fn source(&self, object: Arc<Object>) -> Arc<dyn Source> {
+        let near = self.0.backend.bytes.as_ref().and_then(|bytes| bytes.source(&object));
+        near.unwrap_or_else(|| Arc::new(ObjectSource::new(Arc::clone(&self.0.engine), object)))
+    }
+
+    /// Whether the bytes of its objects are fetched with requests, so that it pays to begin early.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.0.backend.bytes.is_none()
     }
 
     /// Waits for `future`, which may use this store. Only for threads that may block: inside of a task it panics.
@@ -370,109 +358,29 @@ impl Store {
     }
 }
 
-/// For the rooms beside this one.
+/// For the modules beside this one.
 impl Store {
     /// The threads whose connections all of the clients use: nothing may be asked from others.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.0.runtime
     }
 
-    /// The client for segments: it does not try again, and gives up after 15 s without a byte.
-    pub(crate) fn reader(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.0.clients.reader)
-    }
-
-    /// What fetches segments.
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        self.0.engine.get_or_init(|| {
-            let options = &self.0.options;
-            let segments = options.connections.saturating_sub(options.connections / 8);
-            let reach = Reach::new(&self.0, self.0.runtime.clone());
-            Engine::new(Arc::new(reach), segments, options.segment_memory, options.hedge)
-        })
-    }
-
     /// Where `key` is for the clients; the empty key is the store itself.
     pub(crate) fn path(&self, key: &str) -> Result<Path, StoreError> {
-        let prefix = &self.0.address.prefix;
-        let wrong = || StoreError {
+        path_of(&self.0.address.prefix, key).map_err(|kind| StoreError {
             what: format!("cannot use the key {}", printable(key.as_bytes())),
-            kind: StoreErrorKind::Misconfigured(
-                "it has an empty component, \".\", \"..\" or a control character".to_owned(),
-            ),
-        };
-        let path = Path::parse(key).ok().filter(|path| path.as_ref() == key).ok_or_else(wrong)?;
-        match (prefix.is_root(), path.is_root()) {
-            (true, _) => Ok(path),
-            (_, true) => Ok(prefix.clone()),
-            _ => Path::parse(format!("{prefix}/{path}")).map_err(|_| wrong()),
-        }
-    }
-
-    /// Where `object` can be had by plain HTTP without a library: presigned for S3. None if the store speaks TLS,
-    /// or through a proxy, or no HTTP at all.
-    pub(crate) async fn plain_url(&self, object: &Object) -> Result<Option<PlainUrl>, StoreError> {
-        let path = self.path(&object.key)?;
-        if let Place::Http { url } = &self.0.address.place {
-            let mut url = url.clone();
-            if let Ok(mut segments) = url.path_segments_mut() {
-                segments.extend(path.parts());
-            }
-            return Ok(PlainUrl::of(&url, false).filter(|_| !plain::has_proxy()));
-        }
-        if !self.is_plain() {
-            return Ok(None);
-        }
-        let (inner, version) = (Arc::clone(&self.0), object.version.clone());
-        let sign = async move {
-            let Some(s3) = &inner.clients.s3 else { return Ok(None) };
-            let url = s3.signed_url(&path, version.as_deref(), plain::VALID).await?;
-            Ok(PlainUrl::of(&url, s3.signs))
-        };
-        // Not by `call`: whoever asks holds a connection already.
-        let signed = runtime::run(&self.0.runtime, sign).await.unwrap_or(Ok(None));
-        signed.map_err(|kind| StoreError {
-            what: format!("cannot sign a request for {}", printable(object.key.as_bytes())),
             kind,
         })
     }
 
-    /// Whether it is a folder of this machine.
-    pub(crate) fn is_folder(&self) -> bool {
-        matches!(self.0.address.place, Place::File { .. })
-    }
-
-    /// An object as a file that the kernel can send, if the store is a folder.
-    pub(crate) fn local_file(&self, object: &Object) -> Option<LazyFile> {
-        let Place::File { path } = &self.0.address.place else { return None };
-        let open = || {
-            let options = RootOptions { follow_symlinks: false, hidden: true };
-            let root = Root::new(path, options);
-            root.inspect_err(|error| tracing::warn!(folder = %path.display(), %error, "the store's folder cannot be opened")).ok().map(Arc::new)
-        };
-        let root = self.0.folder.get_or_init(open).as_ref()?;
-        let path = RelPath::new(object.key.as_bytes()).ok()?;
-        Some(LazyFile::of_object(Arc::clone(root), path, object.size, object.etag.as_deref()))
-    }
-
-    /// Whether [`Store::plain_url`] has something to say.
-    pub(crate) fn is_plain(&self) -> bool {
-        let speaks_plainly = match (&self.0.address.place, &self.0.clients.s3) {
-            (Place::Http { url }, _) => url.scheme() == "http",
-            (_, Some(s3)) => s3.is_plain,
-            _ => false,
-        };
-        speaks_plainly && !plain::has_proxy()
-    }
-
     /// A head, and what it says of the checksum.
-    async fn look(&self, key: &str) -> Result<(Object, Option<Checksum>), StoreError> {
+    async fn describe(&self, key: &str) -> Result<(Object, Option<Checksum>), StoreError> {
         let path = self.path(key)?;
         self.call("look at", key, |inner| async move {
             let options = GetOptions { head: true, ..GetOptions::default() };
-            let result = match &inner.clients.s3 {
+            let result = match &inner.backend.s3 {
                 Some(s3) => s3.heads.get_opts(&path, options).await,
-                None => inner.clients.calls.get_opts(&path, options).await,
+                None => inner.backend.calls.get_opts(&path, options).await,
             };
             let result = result.map_err(|error| kind_of(&error))?;
             let checksum = result.extensions.get::<Checksum>().copied();
@@ -486,7 +394,7 @@ impl Store {
         &self,
         verb: &str,
         key: &str,
-        work: impl FnOnce(Arc<Inner>) -> F,
+        work: impl FnOnce(Arc<OpenStore>) -> F,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -512,14 +420,14 @@ impl Store {
     }
 }
 
-impl Inner {
+impl OpenStore {
     /// The clients for what sends bodies.
-    pub(crate) fn writers(&self) -> Result<&Clients, StoreErrorKind> {
+    pub(crate) fn writers(&self) -> Result<&Backend, StoreErrorKind> {
         if let Some(writers) = self.writers.get() {
             return Ok(writers);
         }
-        let usage = Use { connections: self.options.connections, patience: WRITE_PATIENCE };
-        let writers = Clients::open(&self.address, usage)?;
+        let usage = ConnectionUse { connections: self.options.connections, patience: WRITE_PATIENCE };
+        let writers = (self.kind.open)(&self.address, usage)?;
         Ok(self.writers.get_or_init(|| writers))
     }
 
@@ -529,6 +437,7 @@ impl Inner {
         let key = key.strip_prefix(prefix).unwrap_or(key).trim_start_matches('/').to_owned();
         // 1970 stands for a server that did not say.
         let modified = meta.last_modified.timestamp_nanos_opt().filter(|nanos| *nanos != 0);
+        let modified = modified.map(UnixTime::from_nanos);
         // A weak tag never matches in If-Match.
         let etag = meta.e_tag.clone().filter(|etag| !etag.starts_with("W/"));
         // The lists of some stores leave the quotes out.
@@ -544,5 +453,31 @@ impl Inner {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.address())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::fetch::{PlainAddresses, has_proxy};
+
+    #[test]
+    fn objects_of_plain_origins_have_one() {
+        let of = |address: &str| {
+            let store = Store::open(address, &StoreOptions::default()).unwrap();
+            let path = store.path("a b/c%?.txt").unwrap();
+            match &store.0.backend.plain {
+                Some(PlainAddresses::Open(address)) => address(&path).map(|url| (url.authority, url.target)),
+                _ => None,
+            }
+        };
+        let expected = ("h:81".to_owned(), "/x/a%20b/c%25%3F.txt".to_owned());
+        // A machine whose plain HTTP goes through a proxy has none.
+        if !has_proxy() {
+            assert_eq!(of("http://h:81/x/"), Some(expected));
+        }
+        assert!(Backend::new(Arc::new(InMemory::new())).plain.is_none());
     }
 }

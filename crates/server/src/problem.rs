@@ -70,8 +70,10 @@ impl ToProblem for OpenError {
             OpenErrorKind::TooBig { limit } => Problem::internal(format!(
                 "This folder has more than {limit} entries, too many for one page. Its files and its archive (?zip) can be had all the same."
             )),
-            OpenErrorKind::Store(error) => error.to_problem(),
-            OpenErrorKind::WouldBlock | OpenErrorKind::Io(_) => {
+            OpenErrorKind::Other(error) if error.is::<StoreError>() => {
+                error.downcast_ref::<StoreError>().map_or_else(Problem::not_found, ToProblem::to_problem)
+            }
+            OpenErrorKind::WouldBlock | OpenErrorKind::Io(_) | OpenErrorKind::Other(_) => {
                 tracing::warn!(error = %self, "cannot open");
                 Problem::internal("The system could not read this. The server's log says why.")
             }

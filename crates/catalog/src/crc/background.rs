@@ -1,14 +1,15 @@
 //! A thread that reads files in quiet times, so that their CRC-32s are known before they are needed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use outflow_content::Wait;
+use outflow_fs::EntryKind;
+use parking_lot::{Condvar, Mutex};
 
-use crate::crc::crc_of;
-use crate::{CrcCache, EntryKind, Key, LazyFile, Object, Store, StoreError, StoreErrorKind, Tree, TreeFile};
+use crate::crc::cache::CrcCache;
+use crate::tree::{LearnedCrc32, Tree};
 
 /// Trees that wait for the thread. A further one is left out; it comes again with the next request.
 const WAITING: usize = 8;
@@ -67,8 +68,8 @@ impl Stop {
 
     /// Sleeps, unless it is time to stop.
     fn rest(&self, time: Duration) {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.wake.wait_timeout_while(guard, time, |()| !self.is_now());
+        let mut guard = self.lock.lock();
+        let _ = self.wake.wait_while_for(&mut guard, |()| !self.is_now(), time);
     }
 }
 
@@ -109,32 +110,16 @@ fn fill(cache: &CrcCache, tree: &Tree, pace: &mut Pace<'_>) {
     let _ = tree.visit(|entry| {
         let wanted = entry.kind == EntryKind::File && entry.size > 0;
         if wanted && tree.crc32(entry.index, cache).is_none() {
-            match tree.file(entry.index) {
-                TreeFile::Local(file) => learn(cache, &file, pace),
-                TreeFile::Remote { store, object, key } => ask(cache, &store, &object, key, pace)?,
+            match tree.opener().learn_crc32(tree.file(entry.index), &mut || pace.rest()) {
+                LearnedCrc32::Known(file) => cache.insert(file.fingerprint, file.crc32),
+                LearnedCrc32::Nothing => {}
+                LearnedCrc32::GiveUp => return Err(()),
+            }
+            if tree.is_remote() {
+                // Waiting for an answer was no work.
+                pace.busy_since = Instant::now();
             }
         }
         if pace.rest() { Ok(()) } else { Err(()) }
     });
-}
-
-fn learn(cache: &CrcCache, file: &LazyFile, pace: &mut Pace<'_>) {
-    // What cannot be read now will say so when it is sent.
-    let Ok(open) = file.open_local(Wait::Yes) else { return };
-    if let Ok(crc) = crc_of(&open, || pace.rest()) {
-        cache.insert(Key::of_file(&open.identity()), crc);
-    }
-}
-
-/// A store may know the CRC-32 of an object. If not, the bytes are not fetched for it: that costs its owner money, and
-/// the first whole download tells it as well. A store that fails is left alone.
-fn ask(cache: &CrcCache, store: &Store, object: &Object, key: Key, pace: &mut Pace<'_>) -> Result<(), ()> {
-    match store.wait(store.crc32(object)) {
-        Ok(Some(crc)) => cache.insert(key, crc),
-        Ok(None) | Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => {}
-        Err(_) => return Err(()),
-    }
-    // Waiting was no work.
-    pace.busy_since = Instant::now();
-    Ok(())
 }

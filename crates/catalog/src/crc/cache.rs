@@ -2,27 +2,29 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use outflow_content::{OpenFile as _, SpanError, Wait};
+use outflow_content::SpanError;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use crate::feed::CHUNK;
-use crate::{Key, LazyFile, LocalFile, Memo, Object, Store, TreeFile};
+use crate::crc::memo::Memo;
+use crate::fingerprint::Fingerprint;
+use crate::tree::{OpenerFuture, Tree};
 
 /// Remembers the CRC-32 of files in a [`Memo`], and computes it where it is missing.
 #[derive(Debug)]
 pub struct CrcCache {
     memo: Memo,
-    flights: Mutex<HashMap<Key, watch::Sender<Flight>>>,
+    running: Mutex<HashMap<Fingerprint, watch::Sender<Computation>>>,
     /// How many files are read at the same time only to know their CRC.
     readers: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Flight {
-    Reading,
-    Landed(u32),
+enum Computation {
+    Running,
+    Done(u32),
     Failed,
 }
 
@@ -31,7 +33,7 @@ impl CrcCache {
     #[must_use]
     pub fn new(memo: Memo) -> CrcCache {
         let readers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        CrcCache { memo, flights: Mutex::default(), readers: Arc::new(Semaphore::new(readers)) }
+        CrcCache { memo, running: Mutex::default(), readers: Arc::new(Semaphore::new(readers)) }
     }
 
     /// How many files it remembers at the most.
@@ -42,12 +44,12 @@ impl CrcCache {
 
     /// The CRC-32 of a file, if known.
     #[must_use]
-    pub fn get(&self, key: Key) -> Option<u32> {
+    pub fn get(&self, key: Fingerprint) -> Option<u32> {
         self.memo.get(key)
     }
 
     /// Remembers the CRC-32 of a file.
-    pub fn insert(&self, key: Key, crc: u32) {
+    pub fn insert(&self, key: Fingerprint, crc: u32) {
         self.memo.insert(key, crc);
     }
 
@@ -57,140 +59,128 @@ impl CrcCache {
         self.memo.version()
     }
 
-    /// The CRC-32 of `file`: remembered, or computed by reading it. However many ask at
-    /// the same time, it is read once; when none of them waits any more, reading ends.
+    /// The CRC-32 of the file that is known by `key`: remembered, or computed by `computing`. However many callers
+    /// ask at the same time, it is computed once; when none of them waits any more, that ends.
     ///
     /// # Errors
-    /// [`SpanError`] when it cannot be read, or was changed meanwhile.
-    pub async fn compute(self: Arc<Self>, file: impl Into<TreeFile>) -> Result<u32, SpanError> {
-        let file = file.into();
-        let key = file.key();
+    /// [`SpanError`] when the file cannot be read, or was changed meanwhile.
+    pub async fn compute(
+        self: Arc<Self>,
+        key: Fingerprint,
+        computing: OpenerFuture,
+    ) -> Result<u32, SpanError> {
         loop {
             if let Some(crc) = self.get(key) {
                 return Ok(crc);
             }
-            let (leader, mut flight) = self.board(key);
+            let (leader, mut waiting) = self.join(key);
             if let Some(leader) = leader {
-                let answer = match file {
-                    TreeFile::Local(file) => leader.read(file).await,
-                    TreeFile::Remote { store, object, .. } => leader.fetch(store, object).await,
-                };
+                let answer = leader.compute(computing).await;
                 // Until here this receiver said that somebody waits.
-                drop(flight);
+                drop(waiting);
                 return answer;
             }
-            // Closed without landing, or failed: the next one to ask reads for itself, and has an error of
-            // its own if there is one.
-            let landed = flight.wait_for(|flight| !matches!(flight, Flight::Reading)).await;
-            if let Ok(state) = landed
-                && let Flight::Landed(crc) = *state
+            // Closed without a result, or failed: the next caller computes by itself, and has an error of its own if
+            // there is one.
+            let ended = waiting.wait_for(|state| !matches!(state, Computation::Running)).await;
+            if let Ok(state) = ended
+                && let Computation::Done(crc) = *state
             {
                 return Ok(crc);
             }
         }
     }
 
-    /// Joins whoever reads the file of `key` already, or becomes the one who does.
-    fn board(self: &Arc<Self>, key: Key) -> (Option<Leader>, watch::Receiver<Flight>) {
-        let mut flights = lock(&self.flights);
-        if let Some(flight) = flights.get(&key) {
-            return (None, flight.subscribe());
+    /// Joins the computation that runs for `key` already, or leads a new one.
+    fn join(self: &Arc<Self>, key: Fingerprint) -> (Option<Leader>, watch::Receiver<Computation>) {
+        let mut running = self.running.lock();
+        if let Some(computation) = running.get(&key) {
+            return (None, computation.subscribe());
         }
-        let (sender, receiver) = watch::channel(Flight::Reading);
-        flights.insert(key, sender.clone());
+        let (sender, receiver) = watch::channel(Computation::Running);
+        running.insert(key, sender.clone());
         (Some(Leader { cache: Arc::clone(self), key, sender }), receiver)
     }
 }
 
-/// The one who reads. Dropping it without landing is a failure, and lets the next one try.
+/// The caller that computes. Dropping it without a result is a failure, and lets the next one try.
 struct Leader {
     cache: Arc<CrcCache>,
-    key: Key,
-    sender: watch::Sender<Flight>,
+    key: Fingerprint,
+    sender: watch::Sender<Computation>,
 }
 
 impl Leader {
-    async fn read(self, file: LazyFile) -> Result<u32, SpanError> {
-        let name = file.path().to_string();
-        let other = |source: Box<dyn std::error::Error + Send + Sync>| SpanError::Other { name, source };
+    async fn compute(self, computing: OpenerFuture) -> Result<u32, SpanError> {
         let permit = match Arc::clone(&self.cache.readers).acquire_owned().await {
             Ok(permit) => permit,
-            Err(closed) => return Err(other(closed.into())),
+            Err(closed) => return Err(failed(closed)),
         };
-        let reading = tokio::task::spawn_blocking(move || {
+        // In a task of its own: the first caller may go away while others wait.
+        let task = tokio::spawn(async move {
             let _permit = permit;
-            let file = file.open_local(Wait::Yes)?;
-            let crc = crc_of(&file, || self.sender.receiver_count() > 0)?;
-            self.cache.insert(Key::of_file(&file.identity()), crc);
-            self.cache.insert(self.key, crc);
-            self.sender.send_replace(Flight::Landed(crc));
-            Ok(crc)
-        });
-        reading.await.map_err(|gone| other(gone.into()))?
-    }
-
-    /// Asks the store, which may have to send all of the object.
-    async fn fetch(self, store: Store, object: Arc<Object>) -> Result<u32, SpanError> {
-        let name = object.key.clone();
-        let other = |source: Box<dyn std::error::Error + Send + Sync>| SpanError::Other { name, source };
-        let permit = match Arc::clone(&self.cache.readers).acquire_owned().await {
-            Ok(permit) => permit,
-            Err(closed) => return Err(other(closed.into())),
-        };
-        // In a task of its own: whoever asked first may go away while others wait.
-        let fetching = tokio::spawn(async move {
-            let _permit = permit;
-            let crc = tokio::select! {
-                crc = store.compute_crc32(Arc::clone(&object)) => crc?,
-                () = self.sender.closed() => return Err(given_up(object.key.clone(), 0)),
+            let computed = tokio::select! {
+                computed = computing => computed?,
+                () = self.sender.closed() => {
+                    return Err(failed(io::Error::new(io::ErrorKind::Interrupted, "reading was given up")));
+                }
             };
-            self.cache.insert(self.key, crc);
-            self.sender.send_replace(Flight::Landed(crc));
-            Ok(crc)
+            self.cache.insert(computed.fingerprint, computed.crc32);
+            self.cache.insert(self.key, computed.crc32);
+            self.sender.send_replace(Computation::Done(computed.crc32));
+            Ok(computed.crc32)
         });
-        fetching.await.map_err(|gone| other(gone.into()))?
+        task.await.map_err(failed)?
     }
 }
 
-fn given_up(name: String, offset: u64) -> SpanError {
-    let source = io::Error::new(io::ErrorKind::Interrupted, "reading was given up");
-    SpanError::Read { name, offset, source }
+fn failed(source: impl std::error::Error + Send + Sync + 'static) -> SpanError {
+    SpanError::Other { name: "a file".to_owned(), source: Box::new(source) }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        lock(&self.cache.flights).remove(&self.key);
-        self.sender.send_if_modified(|flight| {
-            let failed = matches!(flight, Flight::Reading);
+        self.cache.running.lock().remove(&self.key);
+        self.sender.send_if_modified(|state| {
+            let failed = matches!(state, Computation::Running);
             if failed {
-                *flight = Flight::Failed;
+                *state = Computation::Failed;
             }
             failed
         });
     }
 }
 
-/// Reads a whole file, and makes sure that it was one and the same all the while. Blocks.
-pub(crate) fn crc_of(file: &LocalFile, mut go_on: impl FnMut() -> bool) -> Result<u32, SpanError> {
-    let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; usize::try_from(file.size()).unwrap_or(CHUNK).clamp(1, CHUNK)];
-    let mut offset = 0;
-    while offset < file.size() {
-        if !go_on() {
-            return Err(given_up(file.name(), offset));
-        }
-        let left = usize::try_from(file.size() - offset).unwrap_or(usize::MAX).min(buffer.len());
-        let read = file.read_at(&mut buffer[..left], offset)?;
-        if read == 0 {
-            return Err(file.truncated(offset, file.size() - offset));
-        }
-        hasher.update(&buffer[..read]);
-        offset += read as u64;
+impl Tree {
+    /// The CRC-32 of a file, if it came with it or `cache` knows it. Does not wait.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn crc32(&self, index: usize, cache: &CrcCache) -> Option<u32> {
+        self.opener().crc32(self.file(index)).or_else(|| cache.get(self.fingerprint(index)))
     }
-    file.verify()?;
-    Ok(hasher.finalize())
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The CRC-32 of a file: known, or computed by reading it.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    ///
+    /// # Errors
+    /// [`SpanError`] when it cannot be read, or was changed meanwhile.
+    pub fn compute_crc32(
+        &self,
+        index: usize,
+        cache: &Arc<CrcCache>,
+    ) -> impl Future<Output = Result<u32, SpanError>> + Send + 'static {
+        let known = self.crc32(index, cache);
+        let (cache, key) = (Arc::clone(cache), self.fingerprint(index));
+        let computing = self.opener().compute_crc32(self.file(index));
+        async move {
+            match known {
+                Some(crc) => Ok(crc),
+                None => cache.compute(key, computing).await,
+            }
+        }
+    }
 }

@@ -4,84 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::Identity;
-use crate::memo_file::MemoFile;
+use parking_lot::Mutex;
 
-/// 96 bits that stand for something longer: a hash of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Key(pub(crate) [u32; 3]);
-
-impl Key {
-    /// The key of several texts, each with its length, so that no two lists of texts run into one.
-    #[must_use]
-    pub fn of(parts: &[&[u8]]) -> Key {
-        let mut hasher = blake3::Hasher::new();
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Key::from_hash(&hasher.finalize())
-    }
-
-    /// The key of a file: one word for its inode, two for the whole identity.
-    #[must_use]
-    pub fn of_file(identity: &Identity) -> Key {
-        let mut hasher = blake3::Hasher::new();
-        for word in [
-            identity.dev,
-            identity.ino,
-            identity.size,
-            identity.mtime.cast_unsigned(),
-            identity.ctime.cast_unsigned(),
-        ] {
-            hasher.update(&word.to_le_bytes());
-        }
-        let [_, second, third] = Key::from_hash(&hasher.finalize()).0;
-        Key([place(identity), second, third])
-    }
-
-    /// Whether a file has the inode that this key was made of, whatever happened to it in between.
-    #[must_use]
-    pub fn is_inode_of(self, identity: &Identity) -> bool {
-        self.0[0] == place(identity)
-    }
-
-    /// The key as bytes, to make it part of another hash.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
-        for (part, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(self.0) {
-            *part = word.to_le_bytes();
-        }
-        bytes
-    }
-
-    /// A folder's place, whatever its times: by this a walk notices that it goes in circles.
-    pub(crate) fn of_folder(identity: &Identity) -> Key {
-        Key::of_file(&Identity { size: 0, mtime: 0, ctime: 0, ..*identity })
-    }
-
-    fn from_hash(hash: &blake3::Hash) -> Key {
-        let mut words = [0; 3];
-        for (word, bytes) in words.iter_mut().zip(hash.as_bytes().as_chunks::<4>().0) {
-            *word = u32::from_le_bytes(*bytes);
-        }
-        Key(words)
-    }
-
-    fn halves(self) -> (u64, u32) {
-        (u64::from(self.0[0]) << 32 | u64::from(self.0[1]), self.0[2])
-    }
-}
-
-/// Device and inode in 32 bits.
-fn place(identity: &Identity) -> u32 {
-    // Neighbouring inodes differ in few bits; multiplying by an odd number spreads them to the upper half.
-    let mixed = (identity.ino ^ identity.dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32
-}
+use crate::crc::memo_file::MemoFile;
+use crate::fingerprint::Fingerprint;
 
 /// Remembers numbers, in memory and, where it may, in a file. Several processes may share the file.
 ///
@@ -121,7 +48,7 @@ impl Memo {
     /// caller may go on with one [in memory](Memo::in_memory).
     pub fn open(folder: &Path, name: &str, capacity: usize) -> io::Result<Memo> {
         let mut memo = Memo::in_memory(capacity);
-        let known = memo.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let known = memo.known.get_mut();
         let half = memo.capacity / 2;
         let file = MemoFile::open(folder, name, memo.capacity, |key, value| known.insert(key, value, half))?;
         memo.file = Mutex::new(Some(file));
@@ -142,22 +69,22 @@ impl Memo {
 
     /// What is known by `key`.
     #[must_use]
-    pub fn get(&self, key: Key) -> Option<u32> {
-        lock(&self.known).get(key, self.capacity / 2)
+    pub fn get(&self, key: Fingerprint) -> Option<u32> {
+        self.known.lock().get(key, self.capacity / 2)
     }
 
     /// Remembers `value`, in place of what was known by `key`. Writes 20 bytes to a file: short enough not
     /// to count as blocking.
-    pub fn insert(&self, key: Key, value: u32) {
+    pub fn insert(&self, key: Fingerprint, value: u32) {
         {
-            let mut known = lock(&self.known);
+            let mut known = self.known.lock();
             if known.get(key, self.capacity / 2) == Some(value) {
                 return;
             }
             known.insert(key, value, self.capacity / 2);
         }
         self.version.fetch_add(1, Ordering::AcqRel);
-        let mut file = lock(&self.file);
+        let mut file = self.file.lock();
         if let Some(open) = file.as_mut()
             && let Err(error) = open.append(key, value)
         {
@@ -167,9 +94,14 @@ impl Memo {
     }
 }
 
+/// The first two words, and the last.
+fn halves(key: Fingerprint) -> (u64, u32) {
+    (u64::from(key.0[0]) << 32 | u64::from(key.0[1]), key.0[2])
+}
+
 impl Known {
-    fn get(&mut self, key: Key, half: usize) -> Option<u32> {
-        let (short, check) = key.halves();
+    fn get(&mut self, key: Fingerprint, half: usize) -> Option<u32> {
+        let (short, check) = halves(key);
         if let Some((there, value)) = self.young.get(&short) {
             return (*there == check).then_some(*value);
         }
@@ -182,8 +114,8 @@ impl Known {
         Some(value)
     }
 
-    fn insert(&mut self, key: Key, value: u32, half: usize) {
-        let (short, check) = key.halves();
+    fn insert(&mut self, key: Fingerprint, value: u32, half: usize) {
+        let (short, check) = halves(key);
         if self.young.len() >= half && !self.young.contains_key(&short) {
             self.old = std::mem::take(&mut self.young);
         }
@@ -191,32 +123,12 @@ impl Known {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn key(number: u32) -> Key {
-        Key([number, 1, 2])
-    }
-
-    #[test]
-    fn every_field_is_part_of_the_key() {
-        let base = Identity { dev: 1, ino: 2, size: 3, mtime: 4, ctime: 5 };
-        let others = [
-            Identity { dev: 9, ..base },
-            Identity { ino: 9, ..base },
-            Identity { size: 9, ..base },
-            Identity { mtime: 9, ..base },
-            Identity { ctime: 9, ..base },
-        ];
-        assert!(others.iter().all(|other| Key::of_file(other) != Key::of_file(&base)));
-        assert!(Key::of_file(&others[2]).is_inode_of(&base));
-        assert!(!Key::of_file(&others[1]).is_inode_of(&base));
-        assert_ne!(Key::of(&[b"ab", b"c"]), Key::of(&[b"a", b"bc"]));
+    fn key(number: u32) -> Fingerprint {
+        Fingerprint([number, 1, 2])
     }
 
     #[test]
@@ -226,7 +138,7 @@ mod tests {
             memo.insert(key(number), number);
             assert_eq!(memo.get(key(0)), Some(0), "after {number}");
         }
-        let known = lock(&memo.known);
+        let known = memo.known.lock();
         assert!(known.young.len() + known.old.len() <= 100);
         drop(known);
         assert_eq!(memo.get(key(999)), Some(999));

@@ -14,7 +14,7 @@ use std::io::{self, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::Key;
+use crate::fingerprint::Fingerprint;
 
 const RECORD: usize = 20;
 
@@ -33,7 +33,7 @@ impl MemoFile {
         folder: &Path,
         name: &str,
         capacity: usize,
-        mut learn: impl FnMut(Key, u32),
+        mut learn: impl FnMut(Fingerprint, u32),
     ) -> io::Result<MemoFile> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let path = folder.join(name);
@@ -52,7 +52,7 @@ impl MemoFile {
         Ok(MemoFile { file, len, full: bound.saturating_mul(2) })
     }
 
-    pub(crate) fn append(&mut self, key: Key, value: u32) -> io::Result<()> {
+    pub(crate) fn append(&mut self, key: Fingerprint, value: u32) -> io::Result<()> {
         if self.len >= self.full {
             return Ok(());
         }
@@ -66,7 +66,7 @@ fn libc_nofollow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
 
-fn encode(key: Key, value: u32) -> [u8; RECORD] {
+fn encode(key: Fingerprint, value: u32) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     for (bytes, word) in record.chunks_exact_mut(4).zip([key.0[0], key.0[1], key.0[2], value]) {
         bytes.copy_from_slice(&word.to_le_bytes());
@@ -76,14 +76,14 @@ fn encode(key: Key, value: u32) -> [u8; RECORD] {
     record
 }
 
-fn decode(record: &[u8; RECORD]) -> Option<(Key, u32)> {
+fn decode(record: &[u8; RECORD]) -> Option<(Fingerprint, u32)> {
     let word = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
     let check = !crc32fast::hash(&record[..16]);
-    (word(16) == check).then(|| (Key([word(0), word(4), word(8)]), word(12)))
+    (word(16) == check).then(|| (Fingerprint([word(0), word(4), word(8)]), word(12)))
 }
 
 /// Reads from the start, in pieces: garbage may be long.
-fn each_record(file: &File, mut learn: impl FnMut(Key, u32)) -> io::Result<()> {
+fn each_record(file: &File, mut learn: impl FnMut(Fingerprint, u32)) -> io::Result<()> {
     use std::io::{Seek as _, SeekFrom};
     let mut from = file;
     from.seek(SeekFrom::Start(0))?;
@@ -135,8 +135,8 @@ fn rewrite(old: &File, path: &Path, options: &OpenOptions, skip: usize) -> io::R
 mod tests {
     use super::*;
 
-    fn key(number: u32) -> Key {
-        Key([number, number ^ 7, 99])
+    fn key(number: u32) -> Fingerprint {
+        Fingerprint([number, number ^ 7, 99])
     }
 
     fn load(folder: &Path, capacity: usize) -> (MemoFile, Vec<u32>) {

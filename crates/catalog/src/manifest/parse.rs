@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Manifest, ManifestFile, is_transfer_id};
-use crate::path::printable;
+use outflow_content::printable;
 
 const MAX_TITLE: usize = 1024;
 const MAX_MESSAGE: usize = 64 << 10;
@@ -22,23 +22,23 @@ pub struct ManifestError(String);
 
 /// Fields that are not known are ignored: later versions may add some.
 #[derive(Deserialize)]
-struct Outer {
+struct ManifestJson {
     version: Option<Value>,
     id: Option<Value>,
     title: Option<Value>,
     message: Option<Value>,
     created: Option<Value>,
     expires: Option<Value>,
-    files: Option<Vec<Inner>>,
+    files: Option<Vec<FileJson>>,
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct VersionJson {
     version: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct Inner {
+struct FileJson {
     name: Option<Value>,
     key: Option<Value>,
     size: Option<Value>,
@@ -74,11 +74,11 @@ fn parse(json: &[u8], id: &str) -> Result<Manifest, String> {
     let no_json = |error: serde_json::Error| {
         format!("the manifest is not the JSON that it has to be: {}", printable(error.to_string().as_bytes()))
     };
-    let outer: Outer = match serde_json::from_slice(json) {
+    let outer: ManifestJson = match serde_json::from_slice(json) {
         Ok(outer) => outer,
         Err(error) => {
             // Another version may look different; then its number is the better message.
-            if let Ok(Version { version }) = serde_json::from_slice(json) {
+            if let Ok(VersionJson { version }) = serde_json::from_slice(json) {
                 check_version(version.as_ref())?;
             }
             return Err(no_json(error));
@@ -149,7 +149,7 @@ fn check_version(version: Option<&Value>) -> Result<(), String> {
     }
 }
 
-fn file(inner: Inner) -> Result<ManifestFile, (Option<String>, String)> {
+fn file(inner: FileJson) -> Result<ManifestFile, (Option<String>, String)> {
     let name = match text("name", inner.name) {
         Ok(Some(name)) => name,
         Ok(None) => return Err((None, "it has no \"name\"".to_owned())),

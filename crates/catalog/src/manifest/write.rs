@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Manifest, ManifestFile};
 
 #[derive(Serialize)]
-struct File<'a> {
+struct FileLine<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -43,8 +43,8 @@ impl Manifest {
     }
 }
 
-fn line(file: &ManifestFile) -> File<'_> {
-    File {
+fn line(file: &ManifestFile) -> FileLine<'_> {
+    FileLine {
         name: &file.name,
         key: (file.key != ManifestFile::default_key(&file.name)).then_some(&file.key),
         size: file.size,

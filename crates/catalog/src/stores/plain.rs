@@ -6,15 +6,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outflow_content::Wait;
+use outflow_content::{Wait, printable};
+use outflow_fs::{EntryKind, OpenError, OpenErrorKind, RelPath, WalkError, WalkLimits, WalkScope};
+use outflow_objects::{Object, Store, StoreErrorKind};
 use quick_cache::sync::Cache;
 
-use crate::objects::{Named, Table, by_components, tag_of};
-use crate::transfer::found;
-use crate::{
-    Bounds, Collection, EntryKind, FileTag, FolderEntry, Found, NO_TIME, Object, OpenError, OpenErrorKind,
-    RelPath, Store, StoreErrorKind, Tree, WalkError, Wanted,
-};
+use crate::collection::Collection;
+use crate::entry::{FileTag, FolderEntry, Found};
+use crate::stores::opener::{ObjectOpener, found, open_error, tag_of};
+use crate::tree::{NamedFile, Tree, by_components};
 
 /// For how long it is believed what was found at a path, or that nothing was.
 const FRESH: Duration = Duration::from_secs(2);
@@ -26,27 +26,27 @@ const OBJECTS: usize = 1_000_000;
 const ASKED_SINGLY: usize = 16;
 
 /// All that lies below a store's address, or what of it is not hidden.
-pub struct Prefix {
+pub struct PlainStore {
     store: Store,
     name: Vec<u8>,
     hidden: bool,
-    seen: Cache<RelPath, (Instant, Seen)>,
+    states: Cache<RelPath, (Instant, PathState)>,
 }
 
 #[derive(Clone)]
-enum Seen {
+enum PathState {
     File(Arc<Object>),
     Folder,
     Nothing,
 }
 
-impl Prefix {
+impl PlainStore {
     /// What lies in `store`; with `hidden`, names that begin with a dot, too.
     #[must_use]
-    pub fn new(store: Store, hidden: bool) -> Prefix {
+    pub fn new(store: Store, hidden: bool) -> PlainStore {
         let name = store.address().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let name = name.as_bytes().to_vec();
-        Prefix { store, name, hidden, seen: Cache::new(PATHS) }
+        PlainStore { store, name, hidden, states: Cache::new(PATHS) }
     }
 
     /// The store that it is a part of.
@@ -65,21 +65,21 @@ impl Prefix {
     }
 
     /// Asks the store. Blocks.
-    fn look(&self, path: &RelPath) -> Result<Seen, OpenError> {
+    fn request(&self, path: &RelPath) -> Result<PathState, OpenError> {
         let key = self.key(path)?;
         let fail = |kind: OpenErrorKind| OpenError::new(path, kind);
         match self.store.wait(self.store.head(key)) {
-            Ok(object) => return Ok(Seen::File(Arc::new(object))),
+            Ok(object) => return Ok(PathState::File(Arc::new(object))),
             Err(error) if matches!(error.kind, StoreErrorKind::NotFound) => {}
-            Err(error) => return Err(fail(error.into())),
+            Err(error) => return Err(fail(open_error(error))),
         }
         match self.store.wait(self.store.list_folder(key, 1)) {
-            Ok((folders, objects)) if folders.is_empty() && objects.is_empty() => Ok(Seen::Nothing),
-            Ok(_) => Ok(Seen::Folder),
+            Ok((folders, objects)) if folders.is_empty() && objects.is_empty() => Ok(PathState::Nothing),
+            Ok(_) => Ok(PathState::Folder),
             Err(error) => match error.kind {
-                StoreErrorKind::TooBig { .. } => Ok(Seen::Folder),
-                StoreErrorKind::NotFound | StoreErrorKind::Unsupported(_) => Ok(Seen::Nothing),
-                _ => Err(fail(error.into())),
+                StoreErrorKind::TooBig { .. } => Ok(PathState::Folder),
+                StoreErrorKind::NotFound | StoreErrorKind::Unsupported(_) => Ok(PathState::Nothing),
+                _ => Err(fail(open_error(error))),
             },
         }
     }
@@ -101,24 +101,24 @@ impl Prefix {
         };
         listed.map_err(|error| match error.kind {
             StoreErrorKind::TooBig { limit } => WalkError::TooMany { limit },
-            _ => OpenError::new(folder, error.into()).into(),
+            _ => OpenError::new(folder, open_error(error)).into(),
         })
     }
 
     /// The tree of everything in `folder`, or of what is directly in it.
-    fn tree(&self, folder: &RelPath, flat: bool, bounds: Bounds) -> Result<Tree, WalkError> {
-        let objects = self.objects(folder, flat, bounds.entries.min(OBJECTS))?;
+    fn tree(&self, folder: &RelPath, flat: bool, limits: WalkLimits) -> Result<Tree, WalkError> {
+        let objects = self.objects(folder, flat, limits.entries.min(OBJECTS))?;
         if objects.is_empty() && !folder.is_root() {
             return Err(OpenError::new(folder, OpenErrorKind::NotFound).into());
         }
-        self.tree_of(folder, objects, bounds)
+        self.tree_of(folder, objects, limits)
     }
 
-    fn tree_of(&self, folder: &RelPath, objects: Vec<Object>, bounds: Bounds) -> Result<Tree, WalkError> {
+    fn tree_of(&self, folder: &RelPath, objects: Vec<Object>, limits: WalkLimits) -> Result<Tree, WalkError> {
         let skip = if folder.is_root() { 0 } else { folder.as_bytes().len() + 1 };
         let objects: Vec<Arc<Object>> = objects.into_iter().map(Arc::new).collect();
         let mut unreadable = Vec::new();
-        let mut named: Vec<Named<'_>> = Vec::with_capacity(objects.len());
+        let mut named: Vec<NamedFile<'_>> = Vec::with_capacity(objects.len());
         for (object, place) in objects.iter().zip(0..) {
             let below = object.key.get(skip..).unwrap_or_default();
             // Consoles make folders by objects whose names end in a slash; they are no files.
@@ -134,34 +134,35 @@ impl Prefix {
         }
         named.sort_unstable_by(|(a, _), (b, _)| by_components(a, b));
         named.dedup_by(|(a, _), (b, _)| a == b);
-        let table = Table::new(objects.clone());
-        let mut tree = Tree::of_objects(folder.clone(), &named, &self.store, &table, bounds)?;
+        let opener = Arc::new(ObjectOpener::new(self.store.clone(), objects.clone()));
+        let record = |slot| opener.record(slot);
+        let mut tree = Tree::of_sorted(folder.clone(), &named, record, Arc::clone(&opener) as _, limits)?;
         // No address can have such a name, so an archive without it must not look complete.
-        unreadable.iter().for_each(|key| tree.unreadable.add(crate::path::printable(key.as_bytes())));
+        unreadable.iter().for_each(|key| tree.unreadable.add(printable(key.as_bytes())));
         Ok(tree)
     }
 
     /// The selected files and folders, each asked for by itself.
-    fn singly(&self, folder: &RelPath, paths: &[RelPath], bounds: Bounds) -> Result<Tree, WalkError> {
+    fn singly(&self, folder: &RelPath, paths: &[RelPath], limits: WalkLimits) -> Result<Tree, WalkError> {
         let mut objects = Vec::new();
         for below in paths {
             let Ok(path) = folder.join(below.as_bytes()) else { continue };
-            match self.find_seen(&path, Wait::Yes) {
-                Ok(Seen::File(object)) => objects.push(Object::clone(&object)),
-                Ok(Seen::Folder) => {
-                    objects.extend(self.objects(&path, false, bounds.entries.min(OBJECTS))?)
+            match self.state_of(&path, Wait::Yes) {
+                Ok(PathState::File(object)) => objects.push(Object::clone(&object)),
+                Ok(PathState::Folder) => {
+                    objects.extend(self.objects(&path, false, limits.entries.min(OBJECTS))?)
                 }
                 // It is missing from the tree then, and will be named.
-                Ok(Seen::Nothing) => {}
+                Ok(PathState::Nothing) => {}
                 Err(OpenError { kind: OpenErrorKind::NotFound, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.tree_of(folder, objects, bounds)
+        self.tree_of(folder, objects, limits)
     }
 
-    fn find_seen(&self, path: &RelPath, wait: Wait) -> Result<Seen, OpenError> {
-        if let Some((at, seen)) = self.seen.get(path)
+    fn state_of(&self, path: &RelPath, wait: Wait) -> Result<PathState, OpenError> {
+        if let Some((at, seen)) = self.states.get(path)
             && at.elapsed() < FRESH
         {
             return Ok(seen);
@@ -170,8 +171,8 @@ impl Prefix {
         if wait == Wait::No {
             return Err(OpenError::new(path, OpenErrorKind::WouldBlock));
         }
-        let seen = self.look(path)?;
-        self.seen.insert(path.clone(), (Instant::now(), seen.clone()));
+        let seen = self.request(path)?;
+        self.states.insert(path.clone(), (Instant::now(), seen.clone()));
         Ok(seen)
     }
 }
@@ -183,7 +184,7 @@ fn marker(folder: &str, name: &str) -> Object {
     Object { key, size: 0, etag: None, version: None, modified: None, crc32: None }
 }
 
-impl Collection for Prefix {
+impl Collection for PlainStore {
     fn name(&self) -> &[u8] {
         &self.name
     }
@@ -196,10 +197,10 @@ impl Collection for Prefix {
         if path.is_root() {
             return Ok(Found::Folder);
         }
-        match self.find_seen(path, wait)? {
-            Seen::File(object) => Ok(Found::File(found(&self.store, path, &object, None))),
-            Seen::Folder => Ok(Found::Folder),
-            Seen::Nothing => Err(OpenError::new(path, OpenErrorKind::NotFound)),
+        match self.state_of(path, wait)? {
+            PathState::File(object) => Ok(Found::File(found(&self.store, path, &object))),
+            PathState::Folder => Ok(Found::Folder),
+            PathState::Nothing => Err(OpenError::new(path, OpenErrorKind::NotFound)),
         }
     }
 
@@ -207,7 +208,7 @@ impl Collection for Prefix {
         let key = self.key(folder)?;
         let fail = |kind: OpenErrorKind| OpenError::new(folder, kind);
         let listed = self.store.wait(self.store.list_folder(key, limit));
-        let (folders, objects) = listed.map_err(|error| fail(error.into()))?;
+        let (folders, objects) = listed.map_err(|error| fail(open_error(error)))?;
         if folders.is_empty() && objects.is_empty() && !folder.is_root() {
             return Err(fail(OpenErrorKind::NotFound));
         }
@@ -216,7 +217,7 @@ impl Collection for Prefix {
             name: name.into_bytes(),
             kind: EntryKind::Folder,
             size: 0,
-            mtime: NO_TIME,
+            modified: None,
             tag: FileTag::None,
         });
         let files = objects.iter().filter_map(|object| {
@@ -225,7 +226,7 @@ impl Collection for Prefix {
                 name: name.as_bytes().to_vec(),
                 kind: EntryKind::File,
                 size: object.size,
-                mtime: object.modified.unwrap_or(NO_TIME),
+                modified: object.modified,
                 tag: tag_of(object),
             })
         });
@@ -234,26 +235,31 @@ impl Collection for Prefix {
         Ok(entries)
     }
 
-    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
+    fn walk(
+        self: Arc<Self>,
+        folder: &RelPath,
+        scope: &WalkScope,
+        limits: WalkLimits,
+    ) -> Result<Tree, WalkError> {
         let root = RelPath::root();
-        match wanted {
-            Wanted::All => self.tree(folder, false, bounds),
-            Wanted::Levels(0 | 1) => self.tree(folder, true, bounds),
-            Wanted::Levels(levels) => {
-                let tree = self.tree(folder, false, bounds)?;
-                tree.part(&root, &Wanted::Levels(*levels), bounds)
+        match scope {
+            WalkScope::All => self.tree(folder, false, limits),
+            WalkScope::Levels(0 | 1) => self.tree(folder, true, limits),
+            WalkScope::Levels(levels) => {
+                let tree = self.tree(folder, false, limits)?;
+                tree.part(&root, &WalkScope::Levels(*levels), limits)
             }
-            Wanted::These(paths) if paths.len() <= ASKED_SINGLY => {
-                let tree = self.singly(folder, paths, bounds)?;
-                tree.part(&root, wanted, bounds)
+            WalkScope::Paths(paths) if paths.len() <= ASKED_SINGLY => {
+                let tree = self.singly(folder, paths, limits)?;
+                tree.part(&root, scope, limits)
             }
-            Wanted::These(_) => self.tree(folder, false, bounds)?.part(&root, wanted, bounds),
+            WalkScope::Paths(_) => self.tree(folder, false, limits)?.part(&root, scope, limits),
         }
     }
 }
 
-impl fmt::Debug for Prefix {
+impl fmt::Debug for PlainStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prefix").field("store", &self.store).field("hidden", &self.hidden).finish()
+        f.debug_struct("PlainStore").field("store", &self.store).field("hidden", &self.hidden).finish()
     }
 }

@@ -6,24 +6,24 @@
 use std::fmt;
 use std::sync::Arc;
 
-use outflow_content::Wait;
+use outflow_content::{UnixTime, Wait};
+use outflow_fs::{OpenError, RelPath, WalkError, WalkLimits, WalkScope};
+use outflow_objects::{Object, Store};
 
-use crate::objects::{Named, Table, by_components, tag_of};
-use crate::tree::Origin;
-use crate::{
-    About, Bounds, Collection, EntryKind, FolderEntry, Found, FoundFile, Manifest, NO_TIME, Object,
-    OpenError, OpenErrorKind, RelPath, Store, Tree, WalkError, Wanted,
-};
+use crate::collection::{About, Collection};
+use crate::entry::{FolderEntry, Found};
+use crate::manifest::Manifest;
+use crate::stores::opener::ObjectOpener;
+use crate::tree::{NamedFile, Tree, by_components};
 
 /// A published collection.
 pub struct Transfer {
     identity: [u8; 32],
     name: Vec<u8>,
     about: About,
-    store: Store,
     /// All of it. Whatever is asked for is a part of this.
     tree: Tree,
-    /// Media types, by the tree's entries; empty if the manifest gives none.
+    /// Media types by the files' slots; empty if the manifest gives none.
     media_types: Box<[Option<Arc<str>>]>,
 }
 
@@ -44,22 +44,19 @@ impl Transfer {
                 size: file.size,
                 etag: file.etag,
                 version: None,
-                modified: file.modified,
+                modified: file.modified.map(UnixTime::from_nanos),
                 crc32: file.crc32,
             }));
         }
         // A manifest has fewer than 2^32.
-        let mut named: Vec<Named<'_>> =
+        let mut named: Vec<NamedFile<'_>> =
             names.iter().zip(0..).map(|(name, place)| (name.as_bytes(), place)).collect();
         named.sort_unstable_by(|(a, _), (b, _)| by_components(a, b));
-        let table = Table::new(objects);
-        let tree = Tree::of_objects(RelPath::root(), &named, store, &table, Bounds::default())?;
-        let media_types = match &tree.origin {
-            Origin::Store(objects) if types.iter().any(Option::is_some) => {
-                (0..tree.len()).map(|index| types.get(objects.place(index)).cloned().flatten()).collect()
-            }
-            _ => Box::default(),
-        };
+        let opener = Arc::new(ObjectOpener::new(store.clone(), objects));
+        let record = |slot| opener.record(slot);
+        let limits = WalkLimits::default();
+        let tree = Tree::of_sorted(RelPath::root(), &named, record, Arc::clone(&opener) as _, limits)?;
+        let media_types = if types.iter().any(Option::is_some) { types.into() } else { Box::default() };
         let mut identity = blake3::Hasher::new();
         for part in [store.address().as_bytes(), manifest.id.as_bytes(), state] {
             identity.update(&(part.len() as u64).to_le_bytes());
@@ -77,7 +74,7 @@ impl Transfer {
             bytes: tree.bytes(),
         };
         let identity = identity.finalize().into();
-        Ok(Transfer { identity, name, about, store: store.clone(), tree, media_types })
+        Ok(Transfer { identity, name, about, tree, media_types })
     }
 
     /// What its manifest says of it.
@@ -117,42 +114,27 @@ impl Collection for Transfer {
     }
 
     fn find(&self, path: &RelPath, _: Wait) -> Result<Found, OpenError> {
-        if path.is_root() {
-            return Ok(Found::Folder);
+        let mut found = self.tree.find(path)?;
+        if let Found::File(file) = &mut found
+            && let Some(index) = self.tree.index_of(path)
+        {
+            let slot = self.tree.file(index).slot() as usize;
+            file.media_type = self.media_types.get(slot).cloned().flatten();
         }
-        let index = self.tree.look_up(path).ok_or_else(|| OpenError::new(path, OpenErrorKind::NotFound))?;
-        let record = &self.tree.records[index];
-        let (EntryKind::File, Origin::Store(objects)) = (record.kind, &self.tree.origin) else {
-            return Ok(Found::Folder);
-        };
-        let media_type = self.media_types.get(index).cloned().flatten();
-        Ok(Found::File(found(&self.store, path, objects.of(index), media_type)))
+        Ok(found)
     }
 
     fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
         self.tree.list(folder, limit)
     }
 
-    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
-        self.tree.part(folder, wanted, bounds)
-    }
-}
-
-/// An object as the file `path`.
-pub(crate) fn found(
-    store: &Store,
-    path: &RelPath,
-    object: &Arc<Object>,
-    media_type: Option<Arc<str>>,
-) -> FoundFile {
-    let mtime = object.modified.unwrap_or(NO_TIME);
-    FoundFile {
-        path: path.clone(),
-        size: object.size,
-        mtime,
-        etag: tag_of(object).text(object.size, mtime),
-        media_type,
-        source: Arc::new(store.file(Arc::clone(object))),
+    fn walk(
+        self: Arc<Self>,
+        folder: &RelPath,
+        scope: &WalkScope,
+        limits: WalkLimits,
+    ) -> Result<Tree, WalkError> {
+        self.tree.part(folder, scope, limits)
     }
 }
 

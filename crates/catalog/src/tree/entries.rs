@@ -1,36 +1,17 @@
-//! What a walk found, small enough for millions of files: one record of 40 bytes and one name each.
+//! What a walk found: one record of 40 bytes and one name each.
 //!
 //! Records lie folder by folder: the children of one folder are neighbours, sorted by name. A name is kept
 //! once, and paths are put together from the parents' names when they are needed.
 
-use std::future::Future;
+use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use outflow_content::{Source, SpanError};
-use rustix::fs::{FileType, Stat};
+use outflow_content::{Source, UnixTime};
+use outflow_fs::{EntryKind, RelPath, Unreadable};
 
-use crate::objects::Objects;
-use crate::{CrcCache, Key, LazyFile, Object, RelPath, Root, Store, time_of};
-
-/// What something in a folder is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Folder,
-}
-
-impl EntryKind {
-    pub(crate) fn of(stat: &Stat) -> Option<EntryKind> {
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Some(EntryKind::File),
-            FileType::Directory => Some(EntryKind::Folder),
-            _ => None,
-        }
-    }
-}
+use crate::fingerprint::Fingerprint;
+use crate::tree::opener::FileOpener;
+use crate::tree::record::{NO_PARENT, Record};
 
 /// All files and folders below a folder, or those selected.
 #[derive(Debug)]
@@ -38,111 +19,14 @@ pub struct Tree {
     pub(crate) base: RelPath,
     pub(crate) names: Vec<u8>,
     pub(crate) records: Vec<Record>,
+    /// For each record the number of its file, if the opener needs it; otherwise empty.
+    pub(crate) slots: Vec<u32>,
     /// How many records lie directly in the base folder; they come first.
     pub(crate) top: usize,
     pub(crate) files: usize,
     pub(crate) bytes: u64,
     pub(crate) unreadable: Unreadable,
-    pub(crate) origin: Origin,
-}
-
-/// Where the bytes of a tree's files come from.
-#[derive(Debug)]
-pub(crate) enum Origin {
-    /// They lie below this root.
-    Local(Arc<Root>),
-    /// They are objects in a store.
-    Store(Objects),
-}
-
-/// A file of a tree, wherever its bytes lie.
-#[derive(Clone, Debug)]
-pub enum TreeFile {
-    /// On disk.
-    Local(LazyFile),
-    /// In a store.
-    Remote {
-        /// The store.
-        store: Store,
-        /// The object there.
-        object: Arc<Object>,
-        /// By which a [`CrcCache`] knows it.
-        key: Key,
-    },
-}
-
-impl TreeFile {
-    /// By which a [`CrcCache`] knows the file.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        match self {
-            TreeFile::Local(file) => file.key(),
-            TreeFile::Remote { key, .. } => *key,
-        }
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub fn source(self) -> Arc<dyn Source> {
-        match self {
-            TreeFile::Local(file) => Arc::new(file),
-            TreeFile::Remote { store, object, .. } => Arc::new(store.file(object)),
-        }
-    }
-}
-
-impl From<LazyFile> for TreeFile {
-    fn from(file: LazyFile) -> TreeFile {
-        TreeFile::Local(file)
-    }
-}
-
-/// Stands for a time that nobody knows, in place of nanoseconds since 1970.
-pub const NO_TIME: i64 = i64::MIN;
-
-/// What a file's strong entity tag is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileTag {
-    /// Its size and modified time.
-    Times,
-    /// This hash, in place of what else is known of it.
-    Hash(u128),
-    /// Nothing that would tell one version from another.
-    None,
-}
-
-impl FileTag {
-    /// The opaque part of the tag of a file of `size` bytes modified at `mtime`. It is the same on every node
-    /// that has the same file.
-    #[must_use]
-    pub fn text(self, size: u64, mtime: i64) -> Option<String> {
-        match self {
-            FileTag::Times => Some(format!("{size:x}-{:x}", mtime.cast_unsigned())),
-            FileTag::Hash(hash) => Some(format!("{hash:032x}")),
-            FileTag::None => None,
-        }
-    }
-}
-
-/// Files and folders that the process may not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unreadable {
-    /// How many.
-    pub count: usize,
-    /// The first of them, made printable; at most [`Unreadable::NAMED`].
-    pub first: Vec<String>,
-}
-
-impl Unreadable {
-    /// How many are named.
-    pub const NAMED: usize = 10;
-
-    pub(crate) fn add(&mut self, path: String) {
-        self.count += 1;
-        if self.first.len() < Unreadable::NAMED {
-            self.first.push(path);
-        }
-    }
+    pub(crate) opener: Arc<dyn FileOpener>,
 }
 
 /// One file or folder of a tree.
@@ -156,53 +40,70 @@ pub struct Entry<'a> {
     pub kind: EntryKind,
     /// Size in bytes; for a folder, how many entries are directly in it.
     pub size: u64,
-    /// Modified time, in nanoseconds since 1970, or [`NO_TIME`].
-    pub mtime: i64,
+    /// Modified time, if it is known.
+    pub modified: Option<UnixTime>,
     /// Whether its owner may execute the file.
     pub executable: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record {
-    /// Size of a file. A folder's children: the first one's index and, in the upper half, how many.
-    pub(crate) size: u64,
-    pub(crate) mtime: i64,
-    /// By which the CRC cache knows a file. A folder's device and inode, to notice a loop of links.
-    pub(crate) key: Key,
-    pub(crate) name_at: u32,
-    /// The folder it lies in; [`NO_PARENT`] for what lies directly in the base.
-    pub(crate) parent: u32,
-    /// Up to 255 bytes for a name; more for a selected file's path.
-    pub(crate) name_len: u16,
-    pub(crate) kind: EntryKind,
-    pub(crate) executable: bool,
+/// A file of a tree, for its opener.
+#[derive(Clone, Copy)]
+pub struct TreeFile<'a> {
+    tree: &'a Tree,
+    index: usize,
 }
 
-pub(crate) const NO_PARENT: u32 = u32::MAX;
-
-impl Record {
-    /// A folder in the folder `parent`, without a name and without anything in it.
-    pub(crate) fn folder(parent: u32) -> Record {
-        Record {
-            size: 0,
-            mtime: NO_TIME,
-            key: Key::default(),
-            name_at: 0,
-            parent,
-            name_len: 0,
-            kind: EntryKind::Folder,
-            executable: false,
-        }
+impl TreeFile<'_> {
+    /// Path below the collection's root (not below the tree's base).
+    #[must_use]
+    pub fn path(&self) -> RelPath {
+        self.tree.path(self.index)
     }
 
-    pub(crate) fn children(&self) -> std::ops::Range<usize> {
-        let first = (self.size & 0xffff_ffff) as usize;
-        first..first + (self.size >> 32) as usize
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.record().size
     }
 
-    pub(crate) fn set_children(&mut self, first: usize, count: usize) {
-        self.size = (first as u64) | (count as u64) << 32;
+    /// Modified time, if it is known.
+    #[must_use]
+    pub fn modified(&self) -> Option<UnixTime> {
+        self.record().modified
     }
+
+    /// What the caches know it by.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.record().fingerprint
+    }
+
+    /// Which file it was, in the order in which [`TreeBuilder::file`](crate::TreeBuilder::file) received them. Parts of
+    /// the tree keep that number. `u32::MAX` where the tree was built without numbers.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.tree.slots.get(self.index).copied().unwrap_or(u32::MAX)
+    }
+
+    /// Modified time in nanoseconds since 1970, with the lowest number for a time that is not known.
+    pub(crate) fn modified_nanos(&self) -> i64 {
+        nanos_or_lowest(self.record().modified)
+    }
+
+    fn record(&self) -> &Record {
+        &self.tree.records[self.index]
+    }
+}
+
+impl fmt::Debug for TreeFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TreeFile").field(&self.path()).finish()
+    }
+}
+
+/// How a modified time enters hashes and version numbers.
+pub(crate) fn nanos_or_lowest(time: Option<UnixTime>) -> i64 {
+    time.map_or(i64::MIN, UnixTime::nanos)
 }
 
 impl Tree {
@@ -242,31 +143,40 @@ impl Tree {
         self.names.len()
     }
 
-    /// A tree without files yet, whose files will come from `origin`.
-    pub(crate) fn empty(base: RelPath, origin: Origin) -> Tree {
+    /// A tree without entries yet, whose files `opener` will open.
+    pub(crate) fn empty(base: RelPath, opener: Arc<dyn FileOpener>) -> Tree {
         Tree {
             base,
             names: Vec::new(),
             records: Vec::new(),
+            slots: Vec::new(),
             top: 0,
             files: 0,
             bytes: 0,
             unreadable: Unreadable::default(),
-            origin,
+            opener,
         }
     }
 
-    /// Whether its files lie in a store.
+    /// Opens its files.
+    #[must_use]
+    pub fn opener(&self) -> &Arc<dyn FileOpener> {
+        &self.opener
+    }
+
+    /// Whether its files' bytes are fetched over a network.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        matches!(self.origin, Origin::Store(_))
+        self.opener.is_remote()
     }
 
     /// Heap memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let objects = if let Origin::Store(objects) = &self.origin { objects.memory() } else { 0 };
-        self.records.capacity() * size_of::<Record>() + self.names.capacity() + objects
+        self.records.capacity() * size_of::<Record>()
+            + self.names.capacity()
+            + self.slots.capacity() * size_of::<u32>()
+            + self.opener.memory()
     }
 
     /// What must not be left out silently: files and folders that the process may not read.
@@ -324,27 +234,23 @@ impl Tree {
         self.base.join(&below).unwrap_or_else(|_| RelPath::root())
     }
 
-    /// A file, to be opened when its bytes are needed.
+    /// A file, for the opener.
     ///
     /// # Panics
     /// If this tree has no such entry.
     #[must_use]
-    pub fn file(&self, index: usize) -> TreeFile {
-        let record = &self.records[index];
-        match &self.origin {
-            Origin::Local(root) => TreeFile::Local(LazyFile::new(
-                Arc::clone(root),
-                self.path(index),
-                record.size,
-                record.mtime,
-                record.key,
-            )),
-            Origin::Store(objects) => TreeFile::Remote {
-                store: objects.store().clone(),
-                object: Arc::clone(objects.of(index)),
-                key: record.key,
-            },
-        }
+    pub fn file(&self, index: usize) -> TreeFile<'_> {
+        assert!(index < self.records.len(), "this tree has no entry {index}");
+        TreeFile { tree: self, index }
+    }
+
+    /// The bytes of a file.
+    ///
+    /// # Panics
+    /// If this tree has no such entry.
+    #[must_use]
+    pub fn source(&self, index: usize) -> Arc<dyn Source> {
+        self.opener.source(self.file(index))
     }
 
     /// A number that changes whenever a file's bytes may have changed. The same on every node.
@@ -353,52 +259,19 @@ impl Tree {
     /// If this tree has no such entry.
     #[must_use]
     pub fn version(&self, index: usize) -> u64 {
-        let record = &self.records[index];
-        match (&self.origin, record.kind) {
-            (Origin::Store(objects), EntryKind::File) => objects.version(index, record.mtime),
-            _ => record.mtime.cast_unsigned(),
+        match self.records[index].kind {
+            EntryKind::File => self.opener.version(self.file(index)),
+            EntryKind::Folder => nanos_or_lowest(self.records[index].modified).cast_unsigned(),
         }
     }
 
-    /// The CRC-32 of a file, if it came with it or `cache` knows it. Does not wait.
+    /// What the caches know a file by.
     ///
     /// # Panics
     /// If this tree has no such entry.
     #[must_use]
-    pub fn crc32(&self, index: usize, cache: &CrcCache) -> Option<u32> {
-        let known = if let Origin::Store(objects) = &self.origin { objects.of(index).crc32 } else { None };
-        known.or_else(|| cache.get(self.key(index)))
-    }
-
-    /// The CRC-32 of a file: known, or computed by reading it.
-    ///
-    /// # Panics
-    /// If this tree has no such entry.
-    ///
-    /// # Errors
-    /// [`SpanError`] when it cannot be read, or was changed meanwhile.
-    pub fn compute_crc32(
-        &self,
-        index: usize,
-        cache: &Arc<CrcCache>,
-    ) -> impl Future<Output = Result<u32, SpanError>> + Send + 'static {
-        let known = self.crc32(index, cache);
-        let (cache, file) = (Arc::clone(cache), self.file(index));
-        async move {
-            match known {
-                Some(crc) => Ok(crc),
-                None => cache.compute(file).await,
-            }
-        }
-    }
-
-    /// By what the CRC cache knows a file.
-    ///
-    /// # Panics
-    /// If this tree has no such entry.
-    #[must_use]
-    pub fn key(&self, index: usize) -> Key {
-        self.records[index].key
+    pub fn fingerprint(&self, index: usize) -> Fingerprint {
+        self.records[index].fingerprint
     }
 
     pub(crate) fn name(&self, record: &Record) -> &[u8] {
@@ -412,24 +285,13 @@ impl Tree {
             EntryKind::File => record.size,
             EntryKind::Folder => record.children().len() as u64,
         };
-        Entry { index, path, kind: record.kind, size, mtime: record.mtime, executable: record.executable }
-    }
-}
-
-impl Entry<'_> {
-    /// Modified time.
-    #[must_use]
-    pub fn modified(&self) -> SystemTime {
-        time_of(self.mtime)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_takes_forty_bytes() {
-        assert_eq!(size_of::<Record>(), 40);
+        Entry {
+            index,
+            path,
+            kind: record.kind,
+            size,
+            modified: record.modified,
+            executable: record.executable,
+        }
     }
 }

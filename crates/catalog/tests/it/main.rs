@@ -1,16 +1,22 @@
-//! The crate from outside: walks, files that change, CRC-32s.
+//! The crate from outside: walks, trees, stores, CRC-32s, collections of one's own.
 #![allow(clippy::unwrap_used)]
 
+mod collections;
 mod crcs;
-mod files;
 mod manifests;
 mod stores;
+mod trees;
 mod walks;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use outflow_catalog::{RelPath, Root, RootOptions};
+use outflow_catalog::{Collection as _, RelPath, Root, RootOptions, Tree, WalkError, WalkLimits, WalkScope};
+
+/// What a walk finds, as a tree.
+fn walk(root: &Arc<Root>, base: &str, scope: &WalkScope, limits: WalkLimits) -> Result<Tree, WalkError> {
+    Arc::clone(root).walk(&path(base), scope, limits)
+}
 
 fn root(folder: &Path) -> Arc<Root> {
     Arc::new(Root::new(folder, RootOptions::default()).unwrap())

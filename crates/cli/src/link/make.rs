@@ -1,10 +1,8 @@
 //! `outflow link`: makes a signed address.
 
-use std::time::SystemTime;
-
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use outflow_catalog::nanos_of;
+use outflow_content::UnixTime;
 use outflow_links::{Link, LinkKeys, Terms};
 use serde::Serialize;
 
@@ -74,7 +72,7 @@ struct PrintedNewLink<'a> {
 pub(crate) fn make(options: LinkArgs) -> Result<(), Failure> {
     let keys = read_keys(&options.keys.link_keys)?;
     let wanted = LinkAddress::parse(&options.what, options.base_url.as_deref()).map_err(Failure::Usage)?;
-    let now = nanos_of(SystemTime::now());
+    let now = UnixTime::now().nanos();
     let expires = options.expires.map(|expiry| expiry.from(now));
     if expires.is_some_and(|expires| expires <= now) {
         return Err(Failure::Usage(anyhow!("--expires is in the past; name a later time")));

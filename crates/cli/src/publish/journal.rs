@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use outflow_catalog::{Object, Small, Store, StoreError, StoreErrorKind, Uploaded};
+use outflow_catalog::{Object, SmallRead, Store, StoreError, StoreErrorKind, Uploaded};
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of a journal, in bytes.
@@ -36,8 +36,8 @@ impl UploadJournal {
     /// Returns `None` if there is no journal, and an empty one if it cannot be parsed.
     pub(crate) async fn read(store: &Store, id: &str) -> Result<Option<UploadJournal>, StoreError> {
         match store.read_small(&UploadJournal::key_of(id), MAX_BYTES, None).await {
-            Ok(Small::Read { bytes, .. }) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_default())),
-            Ok(Small::NotModified) => Ok(None),
+            Ok(SmallRead::Read { bytes, .. }) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_default())),
+            Ok(SmallRead::NotModified) => Ok(None),
             Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
         }

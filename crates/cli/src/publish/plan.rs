@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use outflow_catalog::{
-    Bounds, EntryKind, LazyFile, Manifest, ManifestFile, RelPath, Root, RootOptions, TreeFile, Unreadable,
-    Wanted,
+    Collection, EntryKind, ExpectedFile, Manifest, ManifestFile, RelPath, Root, RootOptions, Unreadable,
+    WalkLimits, WalkScope,
 };
 
 /// Maximum length of a key below a transfer, in bytes: S3 has 1,024, minus the store's prefix.
@@ -17,7 +17,7 @@ const MAX_KEY: usize = 700;
 /// A file that will be published.
 pub(crate) struct PlannedFile {
     pub(crate) name: String,
-    pub(crate) file: LazyFile,
+    pub(crate) file: ExpectedFile,
     pub(crate) size: u64,
     pub(crate) modified: i64,
 }
@@ -79,9 +79,9 @@ fn folder_name(root: &Root, path: &Path) -> anyhow::Result<String> {
 }
 
 fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<PlannedFile>) -> anyhow::Result<()> {
-    let bounds = Bounds { entries: 4 * Manifest::MAX_FILES, ..Bounds::default() };
-    let tree = root
-        .walk(&RelPath::root(), &Wanted::All, bounds)
+    let limits = WalkLimits { entries: 4 * Manifest::MAX_FILES, ..WalkLimits::default() };
+    let tree = Arc::clone(root)
+        .walk(&RelPath::root(), &WalkScope::All, limits)
         .with_context(|| format!("cannot list {}", path.display()))?;
     let Unreadable { count, first } = tree.unreadable();
     if *count > 0 {
@@ -103,8 +103,11 @@ fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<PlannedFile>)
             )
         })?;
         let name = if above.is_empty() { below.to_owned() } else { format!("{above}/{below}") };
-        let TreeFile::Local(file) = tree.file(entry.index) else { bail!("{name} is not on disk") };
-        files.push(PlannedFile { name, file, size: entry.size, modified: entry.mtime });
+        let Some(modified) = entry.modified else { bail!("{name} has no modified time") };
+        let path = tree.path(entry.index);
+        let inode = tree.fingerprint(entry.index).inode_hash();
+        let file = ExpectedFile::new(Arc::clone(root), path, entry.size, modified, inode);
+        files.push(PlannedFile { name, file, size: entry.size, modified: modified.nanos() });
         Ok(())
     })
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use outflow_catalog::{Manifest, Store, StoreError, StoreErrorKind, Uploads, nanos_of, new_transfer_id};
+use outflow_catalog::{Manifest, Store, StoreError, StoreErrorKind, Uploads, new_transfer_id};
+use outflow_content::UnixTime;
 use serde::Serialize;
 
 use super::journal::UploadJournal;
@@ -81,7 +81,7 @@ pub(crate) fn publish(options: PublishArgs) -> Result<(), Failure> {
     let store = open_store(&options.to, lanes + 8)?;
     let files = plan::plan(&options.paths, options.hidden)?;
     // Manifests have whole seconds.
-    let now = nanos_of(SystemTime::now()) / 1_000_000_000 * 1_000_000_000;
+    let now = UnixTime::now().nanos() / 1_000_000_000 * 1_000_000_000;
     let id = match &options.id {
         Some(id) => id.clone(),
         None => new_transfer_id().context("cannot make a name for the transfer")?,

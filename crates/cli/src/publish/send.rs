@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
-use outflow_catalog::{LocalFile, Manifest, ManifestFile, Object, Store, UploadError, Uploaded, Uploads};
+use outflow_catalog::{
+    LocalFile, Manifest, ManifestFile, Object, Store, UploadError, UploadFile, Uploaded, Uploads,
+};
 use outflow_content::Wait;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
@@ -114,6 +116,10 @@ pub(crate) async fn send(
     }
 }
 
+fn upload_of(file: &LocalFile) -> UploadFile {
+    UploadFile::new(file.to_open_file(), file.size())
+}
+
 impl FileUploader<'_> {
     /// Uploads a file. Skips it and returns true if the store has the same bytes.
     async fn one(&self, planned: &PlannedFile, key: &str) -> anyhow::Result<(Uploaded, bool)> {
@@ -132,7 +138,7 @@ impl FileUploader<'_> {
         }
         let media_type =
             mime_guess::from_path(&planned.name).first_raw().unwrap_or("application/octet-stream");
-        let mut uploaded = self.store.upload(key, &file, media_type, self.uploads).await?;
+        let mut uploaded = self.store.upload(key, &upload_of(&file), media_type, self.uploads).await?;
         if uploaded.etag.is_none() {
             uploaded.etag = self.store.head(key).await?.etag;
         }
@@ -152,7 +158,7 @@ impl FileUploader<'_> {
             None => self.store.crc32(object).await?,
         };
         let Some(theirs) = theirs else { return Ok(None) };
-        let ours = self.uploads.crc32_of(file).await?;
+        let ours = self.uploads.crc32_of(&upload_of(file)).await?;
         Ok((ours == theirs).then_some(ours))
     }
 

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 /// Opens a store for up to `connections` requests at the same time.
 pub(super) fn open_store(address: &str, connections: usize) -> Result<Store, Failure> {
     let options = StoreOptions { connections, ..StoreOptions::default() };
-    Store::open(address, &options).map_err(|error| Failure::Usage(error.into()))
+    outflow_catalog::open_store(address, &options).map_err(|error| Failure::Usage(error.into()))
 }
 
 pub(super) fn transfer_id(text: &str) -> Result<String, String> {

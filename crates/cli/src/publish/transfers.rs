@@ -6,9 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use futures_util::StreamExt as _;
 use indicatif::{HumanBytes, HumanCount};
-use outflow_catalog::{
-    Manifest, Small, Store, StoreError, StoreErrorKind, is_transfer_id, nanos_of, time_of,
-};
+use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, is_transfer_id};
+use outflow_content::UnixTime;
 use serde::Serialize;
 
 use super::journal::UploadJournal;
@@ -118,8 +117,8 @@ async fn line(store: &Store, id: String) -> anyhow::Result<Option<TransferRow>> 
         id,
     };
     let bytes = match store.read_small(&Manifest::key_of(&line.id), Manifest::MAX_BYTES, None).await {
-        Ok(Small::Read { bytes, .. }) => bytes,
-        Ok(Small::NotModified) => return Ok(None),
+        Ok(SmallRead::Read { bytes, .. }) => bytes,
+        Ok(SmallRead::NotModified) => return Ok(None),
         Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => return Ok(None),
         Err(error @ StoreError { kind: StoreErrorKind::TooBig { .. }, .. }) => {
             line.error = Some(error.to_string());
@@ -129,7 +128,7 @@ async fn line(store: &Store, id: String) -> anyhow::Result<Option<TransferRow>> 
     };
     match Manifest::parse(&bytes, &line.id) {
         Ok(manifest) => {
-            line.expired = manifest.is_expired(nanos_of(SystemTime::now()));
+            line.expired = manifest.is_expired(UnixTime::now().nanos());
             line.files = manifest.files.len();
             line.bytes = manifest.bytes();
             line.created = Some(time(manifest.created));
@@ -143,7 +142,7 @@ async fn line(store: &Store, id: String) -> anyhow::Result<Option<TransferRow>> 
 
 /// Nanoseconds since 1970 in the form of RFC 3339, in whole seconds.
 fn time(nanos: i64) -> String {
-    let time = jiff::Timestamp::try_from(time_of(nanos)).unwrap_or_default();
+    let time = jiff::Timestamp::try_from(SystemTime::from(UnixTime::from_nanos(nanos))).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

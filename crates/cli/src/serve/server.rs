@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use outflow_catalog::{Prefix, Root, RootOptions, Store, StoreOptions};
+use outflow_catalog::{PlainStore, Root, RootOptions, Store, StoreOptions, open_store};
 use outflow_certs::HttpsOnly;
 use outflow_ledger::Ledger;
 use outflow_links::LinkChecker;
@@ -64,7 +64,7 @@ type Run = dyn FnOnce(Server, Vec<ListenSocket>, usize) -> io::Result<()>;
 enum Served {
     Folder(Root),
     Transfers(Store),
-    Plain(Prefix),
+    Plain(PlainStore),
 }
 
 impl Served {
@@ -76,9 +76,9 @@ impl Served {
             hedge: options.hedge.unwrap_or(default.hedge),
         };
         // The error names the address without its secrets.
-        let store = Store::open(address, &store)?;
+        let store = open_store(address, &store)?;
         let hidden = options.hidden.unwrap_or(false);
-        Ok(if plain { Served::Plain(Prefix::new(store, hidden)) } else { Served::Transfers(store) })
+        Ok(if plain { Served::Plain(PlainStore::new(store, hidden)) } else { Served::Transfers(store) })
     }
 
     /// Makes the service, boxed as a function: its type matters to the engine only.

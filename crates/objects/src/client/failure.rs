@@ -5,7 +5,7 @@ use std::error::Error as _;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::remote::store::StoreErrorKind;
+use crate::error::StoreErrorKind;
 
 /// More of a server's words is not repeated.
 const WORDS: usize = 300;

@@ -12,10 +12,10 @@ use object_store::signer::{SignedUrlOptions, Signer as _, Url};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::Object;
-use crate::remote::connector::decode;
-use crate::remote::failure::{answered, kind_of, transport};
-use crate::remote::store::StoreErrorKind;
+use crate::client::connector::decode;
+use crate::client::failure::{answered, kind_of, transport};
+use crate::error::StoreErrorKind;
+use crate::object::Object;
 
 /// What stays as it is in a path, by the rules of signing.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -26,7 +26,7 @@ const QUERY: &AsciiSet = &PATH.add(b'/');
 const TRIES: u32 = 4;
 /// Longer answers are none that is expected here.
 const LONGEST_ANSWER: usize = 16 << 20;
-/// Parts that are asked for at once.
+/// Parts of an object that one request lists.
 const PARTS: &str = "1000";
 
 /// One bucket.
@@ -47,7 +47,7 @@ pub(crate) struct S3 {
 }
 
 /// A request.
-pub(crate) struct Ask<'a> {
+pub(crate) struct S3Request<'a> {
     pub(crate) method: Method,
     pub(crate) key: &'a Path,
     pub(crate) query: &'a [(&'a str, &'a str)],
@@ -56,20 +56,20 @@ pub(crate) struct Ask<'a> {
 }
 
 /// A good answer.
-pub(crate) struct Answer {
+pub(crate) struct S3Response {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl S3 {
-    /// Sends `ask`, several times if the server or the network are at fault.
-    pub(crate) async fn send(&self, ask: Ask<'_>) -> Result<Answer, StoreErrorKind> {
+    /// Sends `request`, several times if the server or the network are at fault.
+    pub(crate) async fn send(&self, request: S3Request<'_>) -> Result<S3Response, StoreErrorKind> {
         let mut tried = 0;
         loop {
             tried += 1;
-            let failure = match self.try_once(&ask).await {
+            let failure = match self.try_once(&request).await {
                 Ok((status, headers, body)) if status.is_success() && !is_error(&body) => {
-                    return Ok(Answer { headers, body });
+                    return Ok(S3Response { headers, body });
                 }
                 Ok((status, _, body)) => {
                     let text = String::from_utf8_lossy(&body);
@@ -82,8 +82,8 @@ impl S3 {
                     }
                     answered(status, &text)
                 }
-                Err(Failed::Lasting(kind)) => return Err(kind),
-                Err(Failed::Passing(kind)) => kind,
+                Err(RequestFailure::Lasting(kind)) => return Err(kind),
+                Err(RequestFailure::Passing(kind)) => kind,
             };
             if tried == TRIES {
                 return Err(failure);
@@ -92,37 +92,40 @@ impl S3 {
         }
     }
 
-    async fn try_once(&self, ask: &Ask<'_>) -> Result<(StatusCode, HeaderMap, Bytes), Failed> {
-        let mut uri = self.url(ask.key);
-        for (index, (name, value)) in ask.query.iter().enumerate() {
+    async fn try_once(
+        &self,
+        request: &S3Request<'_>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), RequestFailure> {
+        let mut uri = self.url(request.key);
+        for (index, (name, value)) in request.query.iter().enumerate() {
             uri.push(if index == 0 { '?' } else { '&' });
             uri.extend([name, "="]);
             uri.extend(utf8_percent_encode(value, QUERY));
         }
-        let mut request = HttpRequest::new(ask.body.clone().into());
-        *request.method_mut() = ask.method.clone();
-        *request.uri_mut() = uri
-            .parse()
-            .map_err(|_| Failed::Lasting(StoreErrorKind::Misconfigured("the key makes no URL".to_owned())))?;
-        *request.headers_mut() = ask.headers.clone();
+        let mut signed = HttpRequest::new(request.body.clone().into());
+        *signed.method_mut() = request.method.clone();
+        *signed.uri_mut() = uri.parse().map_err(|_| {
+            RequestFailure::Lasting(StoreErrorKind::Misconfigured("the key makes no URL".to_owned()))
+        })?;
+        *signed.headers_mut() = request.headers.clone();
         if self.signs {
-            let failed = |error| Failed::Lasting(kind_of(&error));
+            let failed = |error| RequestFailure::Lasting(kind_of(&error));
             let credential = self.store.credentials().get_credential().await.map_err(failed)?;
             AwsAuthorizer::new(&credential, "s3", &self.region)
                 // TLS protects the body already; hashing it costs more than sending it.
                 .with_sign_payload(self.is_plain)
-                .try_authorize(&mut request, None)
+                .try_authorize(&mut signed, None)
                 .map_err(failed)?;
         }
-        let failed = |error| Failed::Passing(StoreErrorKind::Unavailable(transport(&error)));
-        let (parts, body) = self.http.execute(request).await.map_err(failed)?.into_parts();
+        let failed = |error| RequestFailure::Passing(StoreErrorKind::Unavailable(transport(&error)));
+        let (parts, body) = self.http.execute(signed).await.map_err(failed)?.into_parts();
         let mut stream = body.bytes_stream();
         let mut bytes = BytesMut::new();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(failed)?;
             if bytes.len() + chunk.len() > LONGEST_ANSWER {
                 let text = "its answer is far longer than any that is expected".to_owned();
-                return Err(Failed::Lasting(StoreErrorKind::Unavailable(text)));
+                return Err(RequestFailure::Lasting(StoreErrorKind::Unavailable(text)));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -174,8 +177,9 @@ impl S3 {
             }
             let mut query = vec![("attributes", "")];
             query.extend(object.version.as_deref().map(|version| ("versionId", version)));
-            let ask = Ask { method: Method::GET, key: path, query: &query, headers, body: Bytes::new() };
-            let answer = self.send(ask).await?;
+            let request =
+                S3Request { method: Method::GET, key: path, query: &query, headers, body: Bytes::new() };
+            let answer = self.send(request).await?;
             let Ok(attributes) = quick_xml::de::from_reader::<_, Attributes>(&*answer.body) else {
                 return Ok(None);
             };
@@ -206,7 +210,7 @@ impl S3 {
 
 const VALUE: http::HeaderValue = http::HeaderValue::from_static("ETag,Checksum,ObjectParts,ObjectSize");
 
-enum Failed {
+enum RequestFailure {
     /// It may work the next time.
     Passing(StoreErrorKind),
     Lasting(StoreErrorKind),
@@ -224,7 +228,7 @@ struct Attributes {
     #[serde(rename = "Checksum")]
     sums: Option<Sums>,
     #[serde(rename = "ObjectParts")]
-    parts: Option<Parts>,
+    parts: Option<ListedParts>,
 }
 
 #[derive(Deserialize)]
@@ -236,17 +240,17 @@ struct Sums {
 }
 
 #[derive(Deserialize)]
-struct Parts {
+struct ListedParts {
     #[serde(rename = "IsTruncated", default)]
     truncated: bool,
     #[serde(rename = "NextPartNumberMarker")]
     next: Option<String>,
     #[serde(rename = "Part", default)]
-    parts: Vec<Part>,
+    parts: Vec<ListedPart>,
 }
 
 #[derive(Deserialize)]
-struct Part {
+struct ListedPart {
     #[serde(rename = "PartNumber")]
     number: u32,
     #[serde(rename = "Size")]
@@ -256,7 +260,7 @@ struct Part {
 }
 
 /// None unless every byte of `size` belongs to a part whose CRC-32 is known.
-fn combine(mut parts: Vec<Part>, size: u64) -> Option<u32> {
+fn combine(mut parts: Vec<ListedPart>, size: u64) -> Option<u32> {
     parts.sort_by_key(|part| part.number);
     let mut whole = crc32fast::Hasher::new();
     let mut total = 0_u64;
@@ -274,7 +278,7 @@ fn combine(mut parts: Vec<Part>, size: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::connector::encode;
+    use crate::client::connector::encode;
 
     #[test]
     fn parts_are_combined() {
@@ -285,7 +289,7 @@ mod tests {
                 let (part, after) = rest.split_at(*size);
                 rest = after;
                 let crc32 = Some(encode(crc32fast::hash(part)));
-                Part { number: index as u32 + 1, size: *size as u64, crc32 }
+                ListedPart { number: index as u32 + 1, size: *size as u64, crc32 }
             });
             parts.collect::<Vec<_>>()
         };

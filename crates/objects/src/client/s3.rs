@@ -1,98 +1,29 @@
-//! From an address and the environment to clients.
+//! S3 and what speaks like it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::http::HttpBuilder;
-use object_store::local::LocalFileSystem;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-use crate::remote::address::{Address, Place};
-use crate::remote::connector::Connector;
-use crate::remote::failure::kind_of;
-use crate::remote::profile;
-use crate::remote::s3::S3;
-use crate::remote::store::StoreErrorKind;
+use crate::client::address::{self, StoreAddress};
+use crate::client::kind::{Backend, ConnectionUse, StoreKind};
+use crate::client::options::{connector, is_plain, misconfigured, once, options, patient};
+use crate::client::profile;
+use crate::client::requests::S3;
+use crate::error::StoreErrorKind;
+use crate::fetch::{PlainAddresses, PlainUrl, VALID, has_proxy};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) static S3_KIND: StoreKind = StoreKind {
+    scheme: "s3",
+    example: "s3://bucket/prefix",
+    parse: |address| address::bucket(address, "bucket"),
+    open,
+    keeps_media_types: true,
+};
 
-/// The clients of one store, all on the same connections.
-pub(crate) struct Clients {
-    /// For small calls: tries again by itself.
-    pub(crate) calls: Arc<dyn ObjectStore>,
-    /// For segments: one try, whoever asked knows better.
-    pub(crate) reader: Arc<dyn ObjectStore>,
-    /// What only S3 can.
-    pub(crate) s3: Option<S3>,
-}
-
-/// What connections are made for.
-#[derive(Clone, Copy)]
-pub(crate) struct Use {
-    /// Idle connections that are kept.
-    pub(crate) connections: usize,
-    /// The time without a byte of an answer after which a request has failed. Sending a body counts as well.
-    pub(crate) patience: Duration,
-}
-
-impl Clients {
-    /// # Errors
-    /// `Misconfigured`, with what to do.
-    pub(crate) fn open(address: &Address, usage: Use) -> Result<Clients, StoreErrorKind> {
-        // All of TLS here is rustls with ring. If the program has chosen already, that is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        match &address.place {
-            Place::S3 { bucket } => open_s3(bucket, usage),
-            Place::Gcs { bucket } => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-                let base = builder.get_config_value(&GoogleConfigKey::BaseUrl);
-                let connector = connector(options(is_plain(base.as_deref()), usage))?;
-                let build = |retry| builder.clone().with_retry(retry).with_http_connector(connector.clone());
-                let clients = pair(|retry| Ok(Arc::new(build(retry).build()?)));
-                clients.map_err(|error| misconfigured("Google Cloud Storage", "GOOGLE_…", &error))
-            }
-            Place::Azure { container } => {
-                let builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
-                let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
-                let emulated = builder.get_config_value(&AzureConfigKey::UseEmulator);
-                let plain = is_plain(endpoint.as_deref()) || emulated.as_deref() == Some("true");
-                let options = options(plain, usage);
-                let connector = connector(options.clone())?;
-                let builder = builder.with_client_options(options);
-                let build = |retry| builder.clone().with_retry(retry).with_http_connector(connector.clone());
-                let clients = pair(|retry| Ok(Arc::new(build(retry).build()?)));
-                clients.map_err(|error| misconfigured("Azure Blob Storage", "AZURE_…", &error))
-            }
-            Place::Http { url } => {
-                let plain = url.scheme() == "http";
-                let options = options(plain, usage).with_no_system_certificates(plain);
-                let connector = connector(options.clone())?;
-                let builder = HttpBuilder::new().with_url(url.as_str()).with_client_options(options);
-                let build = |retry| builder.clone().with_retry(retry).with_http_connector(connector.clone());
-                let clients = pair(|retry| Ok(Arc::new(build(retry).build()?)));
-                clients.map_err(|error| misconfigured("the HTTP origin", "the address", &error))
-            }
-            Place::File { path } => {
-                let store = LocalFileSystem::new_with_prefix(path).map_err(|_| {
-                    StoreErrorKind::Misconfigured(format!(
-                        "there is no folder {}, or it cannot be read; create it, or correct the address",
-                        path.display()
-                    ))
-                })?;
-                let store: Arc<dyn ObjectStore> = Arc::new(store.with_automatic_cleanup(true));
-                Ok(Clients { calls: Arc::clone(&store), reader: store, s3: None })
-            }
-        }
-    }
-}
-
-fn open_s3(bucket: &str, usage: Use) -> Result<Clients, StoreErrorKind> {
+fn open(address: &StoreAddress, usage: ConnectionUse) -> Result<Backend, StoreErrorKind> {
+    let bucket = address.place.as_str();
     use AmazonS3ConfigKey as Key;
     let wrong = |text: String| StoreErrorKind::Misconfigured(text);
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_disable_bulk_delete(true);
@@ -163,72 +94,33 @@ fn open_s3(bucket: &str, usage: Use) -> Result<Clients, StoreErrorKind> {
     checks.insert("x-amz-checksum-mode", HeaderValue::from_static("ENABLED"));
     let failed = |error| misconfigured("S3", "AWS_…", &error);
     let store = build(patient(), HeaderMap::new()).map_err(failed)?;
-    Ok(Clients {
-        calls: Arc::new(store.clone()),
-        reader: Arc::new(build(once(), HeaderMap::new()).map_err(failed)?),
-        s3: Some(S3 {
-            heads: build(patient(), checks).map_err(failed)?,
-            http: connector.client().clone(),
-            signs: !skips,
-            is_plain: plain,
-            checks_uploads,
-            store,
-            bucket_url,
-            region,
-        }),
+    let s3 = Arc::new(S3 {
+        heads: build(patient(), checks).map_err(failed)?,
+        http: connector.client().clone(),
+        signs: !skips,
+        is_plain: plain,
+        checks_uploads,
+        store: store.clone(),
+        bucket_url,
+        region,
+    });
+    Ok(Backend {
+        segments: Arc::new(build(once(), HeaderMap::new()).map_err(failed)?),
+        plain: (plain && !has_proxy()).then(|| plain_addresses(&s3)),
+        s3: Some(s3),
+        ..Backend::new(Arc::new(store))
     })
 }
 
-/// Two clients that differ in their patience.
-fn pair<T: ObjectStore>(
-    build: impl Fn(RetryConfig) -> object_store::Result<Arc<T>>,
-) -> object_store::Result<Clients> {
-    Ok(Clients { calls: build(patient())?, reader: build(once())?, s3: None })
-}
-
-fn options(allow_http: bool, usage: Use) -> ClientOptions {
-    ClientOptions::new()
-        .with_user_agent(HeaderValue::from_static(concat!("outflow/", env!("CARGO_PKG_VERSION"))))
-        .with_allow_http(allow_http)
-        // A bound for a whole request would cut whatever is large.
-        .with_timeout_disabled()
-        .with_read_timeout(usage.patience)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_pool_idle_timeout(IDLE_TIMEOUT)
-        .with_pool_max_idle_per_host(usage.connections)
-}
-
-fn connector(options: ClientOptions) -> Result<Connector, StoreErrorKind> {
-    Connector::new(&options).map_err(|_| {
-        StoreErrorKind::Misconfigured(
-            "TLS cannot be set up: no root certificates were found; install ca-certificates, or name a file of them \
-             with SSL_CERT_FILE"
-                .to_owned(),
-        )
-    })
-}
-
-fn is_plain(endpoint: Option<&str>) -> bool {
-    endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
-}
-
-fn patient() -> RetryConfig {
-    let backoff = BackoffConfig {
-        init_backoff: Duration::from_millis(100),
-        max_backoff: Duration::from_secs(3),
-        base: 3.0,
-    };
-    RetryConfig { backoff, max_retries: 3, retry_timeout: Duration::from_secs(20) }
-}
-
-fn once() -> RetryConfig {
-    RetryConfig { max_retries: 0, ..patient() }
-}
-
-fn misconfigured(what: &str, variables: &str, error: &object_store::Error) -> StoreErrorKind {
-    let reason = match kind_of(error) {
-        StoreErrorKind::Unavailable(text) | StoreErrorKind::Misconfigured(text) => text,
-        other => other.to_string(),
-    };
-    StoreErrorKind::Misconfigured(format!("{what} cannot be used as configured (see {variables}): {reason}"))
+/// An object's address is presigned, if the bucket needs that.
+fn plain_addresses(s3: &Arc<S3>) -> PlainAddresses {
+    let s3 = Arc::clone(s3);
+    PlainAddresses::Signed(Arc::new(move |path, version| {
+        let s3 = Arc::clone(&s3);
+        let version = version.map(str::to_owned);
+        Box::pin(async move {
+            let url = s3.signed_url(&path, version.as_deref(), VALID).await?;
+            Ok(PlainUrl::of(&url, s3.signs))
+        })
+    }))
 }

@@ -4,10 +4,11 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 use tokio::io::{AsyncWriteExt as _, Interest};
@@ -15,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Handle, Id};
 use tokio::time::timeout;
 
-use crate::Object;
-use crate::remote::plain::PlainUrl;
-use crate::remote::retry::{Failure, retry_after};
+use crate::fetch::plain::PlainUrl;
+use crate::fetch::retry::{FetchFailure, retry_after};
+use crate::object::Object;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -30,11 +31,11 @@ const HEAD: usize = 32 * 1024;
 /// Longest body of an error that is read, in bytes.
 const ERROR_BODY: usize = 16 * 1024;
 
-/// Connections that wait for their next request.
+/// Open connections that wait for their next request.
 #[derive(Default)]
-pub(crate) struct Pool(Mutex<Vec<Idle>>);
+pub(crate) struct ConnectionPool(Mutex<Vec<IdleConnection>>);
 
-struct Idle {
+struct IdleConnection {
     stream: TcpStream,
     /// To which it is bound. Moving it to another one costs some system calls.
     runtime: Id,
@@ -43,18 +44,18 @@ struct Idle {
     since: Instant,
 }
 
-impl Pool {
+impl ConnectionPool {
     /// A connection on which nothing has come since its last answer.
     fn take(&self, url: &PlainUrl) -> Option<TcpStream> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.0.lock();
         idle.retain(|idle| idle.since.elapsed() < IDLE);
         let here = Handle::current().id();
         loop {
             // The one used last, so that what is not needed any more grows old.
-            let fits = |idle: &Idle| idle.host == url.host && idle.port == url.port;
+            let fits = |idle: &IdleConnection| idle.host == url.host && idle.port == url.port;
             let bound = idle.iter().rposition(|idle| fits(idle) && idle.runtime == here);
             let at = bound.or_else(|| idle.iter().rposition(fits))?;
-            let Idle { stream, runtime, .. } = idle.remove(at);
+            let IdleConnection { stream, runtime, .. } = idle.remove(at);
             let quiet = rustix::net::recv(&stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
             if !matches!(quiet, Err(rustix::io::Errno::AGAIN)) {
                 continue;
@@ -70,8 +71,8 @@ impl Pool {
 
     fn put(&self, stream: TcpStream, host: String, port: u16) {
         if let Ok(here) = Handle::try_current() {
-            let idle = Idle { stream, runtime: here.id(), host, port, since: Instant::now() };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+            let idle = IdleConnection { stream, runtime: here.id(), host, port, since: Instant::now() };
+            self.0.lock().push(idle);
         }
     }
 }
@@ -81,16 +82,16 @@ pub(crate) struct DirectBody {
     stream: Option<TcpStream>,
     left: u64,
     /// Where the connection goes afterwards, if it can be used again.
-    home: Option<(Arc<Pool>, String, u16)>,
+    home: Option<(Arc<ConnectionPool>, String, u16)>,
 }
 
 /// Asks for `range` of `object`, and reads the head of the answer.
 pub(crate) async fn open(
-    pool: &Arc<Pool>,
+    pool: &Arc<ConnectionPool>,
     url: &PlainUrl,
     object: &Object,
     range: Range<u64>,
-) -> Result<DirectBody, Failure> {
+) -> Result<DirectBody, FetchFailure> {
     let (mut stream, reused) = match pool.take(url) {
         Some(stream) => (stream, true),
         None => (connect(url).await?, false),
@@ -103,10 +104,12 @@ pub(crate) async fn open(
     let head = match answered.await {
         Ok(Ok(head)) => head,
         Ok(Err(error)) if reused && !matches!(error.kind(), io::ErrorKind::InvalidData) => {
-            return Err(Failure::Stale);
+            return Err(FetchFailure::Stale);
         }
-        Ok(Err(error)) => return Err(Failure::passing(format!("the store's answer broke off: {error}"))),
-        Err(_) => return Err(Failure::passing("the store did not answer in time")),
+        Ok(Err(error)) => {
+            return Err(FetchFailure::passing(format!("the store's answer broke off: {error}")));
+        }
+        Err(_) => return Err(FetchFailure::passing("the store did not answer in time")),
     };
     if !matches!(head.status, 200 | 206) {
         let keep = head.keep_alive.then(|| (Arc::clone(pool), url.host.clone(), url.port));
@@ -117,15 +120,15 @@ pub(crate) async fn open(
     Ok(DirectBody { stream: Some(stream), left: range.end - range.start, home })
 }
 
-async fn connect(url: &PlainUrl) -> Result<TcpStream, Failure> {
+async fn connect(url: &PlainUrl) -> Result<TcpStream, FetchFailure> {
     match timeout(CONNECT, TcpStream::connect((url.host.as_str(), url.port))).await {
         Ok(Ok(stream)) => {
             // Only a matter of latency.
             let _ = stream.set_nodelay(true);
             Ok(stream)
         }
-        Ok(Err(error)) => Err(Failure::passing(format!("cannot connect to the store: {error}"))),
-        Err(_) => Err(Failure::passing("the store could not be connected to in time")),
+        Ok(Err(error)) => Err(FetchFailure::passing(format!("cannot connect to the store: {error}"))),
+        Err(_) => Err(FetchFailure::passing("the store could not be connected to in time")),
     }
 }
 
@@ -137,10 +140,9 @@ fn request(url: &PlainUrl, object: &Object, range: &Range<u64>) -> String {
         // A weak tag never matches here (RFC 9110, 13.1.1): the answer's is compared instead.
         (Some(etag), _) if !etag.starts_with("W/") => request.push_str(&format!("if-match: {etag}\r\n")),
         (None, Some(modified)) => {
-            let date =
-                jiff::Timestamp::from_second(modified.div_euclid(1_000_000_000)).ok().and_then(|time| {
-                    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
-                });
+            let date = jiff::Timestamp::from_second(modified.seconds()).ok().and_then(|time| {
+                jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
+            });
             if let Some(date) = date {
                 request.push_str(&format!("if-unmodified-since: {date}\r\n"));
             }
@@ -156,7 +158,7 @@ fn request(url: &PlainUrl, object: &Object, range: &Range<u64>) -> String {
 }
 
 /// What matters of an answer's head.
-struct Head {
+struct ResponseHead {
     status: u16,
     keep_alive: bool,
     length: Option<u64>,
@@ -168,14 +170,14 @@ struct Head {
     coded: bool,
 }
 
-impl Head {
-    fn parse(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
+impl ResponseHead {
+    fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHead, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; 100];
         let mut parsed = httparse::Response::new(&mut fields);
         let invalid =
             |error: httparse::Error| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP: {error}"));
         let httparse::Status::Complete(len) = parsed.parse(bytes).map_err(invalid)? else { return Ok(None) };
-        let mut head = Head {
+        let mut head = ResponseHead {
             status: parsed.code.unwrap_or(0),
             keep_alive: parsed.version == Some(1),
             length: None,
@@ -201,40 +203,47 @@ impl Head {
     }
 
     /// Sees to it that exactly the asked bytes of exactly this object follow.
-    fn check(&self, object: &Object, range: &Range<u64>) -> Result<(), Failure> {
+    fn check(&self, object: &Object, range: &Range<u64>) -> Result<(), FetchFailure> {
         if let (Some(wanted), Some(got)) = (&object.etag, &self.etag)
             && wanted.trim_start_matches("W/") != got.trim_start_matches("W/")
         {
-            return Err(Failure::Changed(format!("its tag in the store is {got} by now, it was {wanted}")));
+            return Err(FetchFailure::Changed(format!(
+                "its tag in the store is {got} by now, it was {wanted}"
+            )));
         }
         if self.coded {
-            return Err(Failure::Lasting("the store sends a transformed body".to_owned()));
+            return Err(FetchFailure::Lasting("the store sends a transformed body".to_owned()));
         }
         let len = range.end - range.start;
         if self.status == 200 {
             let whole = range.start == 0 && range.end == object.size;
             return match self.length {
                 Some(length) if whole && length == len => Ok(()),
-                Some(length) if length != object.size => {
-                    Err(Failure::Changed(format!("it has {length} bytes by now, it had {}", object.size)))
-                }
-                _ => Err(Failure::passing("the store ignored the range that was asked for")),
+                Some(length) if length != object.size => Err(FetchFailure::Changed(format!(
+                    "it has {length} bytes by now, it had {}",
+                    object.size
+                ))),
+                _ => Err(FetchFailure::passing("the store ignored the range that was asked for")),
             };
         }
         match self.range {
             // An answer that begins elsewhere says nothing about the object.
             Some((first, _, size)) if first == range.start && size != object.size => {
-                Err(Failure::Changed(format!("it has {size} bytes by now, it had {}", object.size)))
+                Err(FetchFailure::Changed(format!("it has {size} bytes by now, it had {}", object.size)))
             }
             Some((first, last, _)) if first == range.start && last.checked_add(1) == Some(range.end) => {
                 if self.length.is_none_or(|length| length == len) {
                     // Without a length nobody could tell where the next answer begins.
-                    if self.length.is_some() { Ok(()) } else { Err(Failure::passing("no Content-Length")) }
+                    if self.length.is_some() {
+                        Ok(())
+                    } else {
+                        Err(FetchFailure::passing("no Content-Length"))
+                    }
                 } else {
-                    Err(Failure::passing("the store's answer contradicts itself about its length"))
+                    Err(FetchFailure::passing("the store's answer contradicts itself about its length"))
                 }
             }
-            _ => Err(Failure::passing("the store sent another range than was asked for")),
+            _ => Err(FetchFailure::passing("the store sent another range than was asked for")),
         }
     }
 }
@@ -247,7 +256,7 @@ fn content_range(value: &str) -> Option<(u64, u64, u64)> {
 }
 
 /// Reads a head and not one byte more, so that what follows can be spliced.
-async fn read_head(stream: &TcpStream) -> io::Result<Head> {
+async fn read_head(stream: &TcpStream) -> io::Result<ResponseHead> {
     let mut head = Vec::new();
     let mut seen = vec![0; 4096];
     loop {
@@ -263,7 +272,7 @@ async fn read_head(stream: &TcpStream) -> io::Result<Head> {
         };
         let before = head.len();
         head.extend_from_slice(&seen[..n]);
-        let done = Head::parse(&head)?;
+        let done = ResponseHead::parse(&head)?;
         // What was looked at and belongs to the head is taken out of the socket.
         let take = done.as_ref().map_or(n, |(_, len)| len - before);
         rustix::net::recv(stream, &mut seen[..take], RecvFlags::DONTWAIT)?;
@@ -280,8 +289,12 @@ async fn read_head(stream: &TcpStream) -> io::Result<Head> {
 }
 
 /// What an error status means. Its body may say more, and has to be read for the connection to be used again.
-async fn refusal(stream: TcpStream, head: &Head, home: Option<(Arc<Pool>, String, u16)>) -> Failure {
-    let failure = Failure::of_status(head.status, head.retry_after);
+async fn refusal(
+    stream: TcpStream,
+    head: &ResponseHead,
+    home: Option<(Arc<ConnectionPool>, String, u16)>,
+) -> FetchFailure {
+    let failure = FetchFailure::of_status(head.status, head.retry_after);
     let len = match head.length {
         Some(len) if len <= ERROR_BODY as u64 && !head.coded => len as usize,
         _ => return failure,
@@ -304,10 +317,10 @@ async fn refusal(stream: TcpStream, head: &Head, home: Option<(Arc<Pool>, String
         body.finish();
     }
     match (failure, code(&text)) {
-        (Failure::Denied(why), Some(code)) => Failure::Denied(format!("{why}: {code}")),
-        (Failure::Lasting(why), Some(code)) => Failure::Lasting(format!("{why}: {code}")),
-        (Failure::Passing { why, retry_after }, Some(code)) => {
-            Failure::Passing { why: format!("{why}: {code}"), retry_after }
+        (FetchFailure::Denied(why), Some(code)) => FetchFailure::Denied(format!("{why}: {code}")),
+        (FetchFailure::Lasting(why), Some(code)) => FetchFailure::Lasting(format!("{why}: {code}")),
+        (FetchFailure::Passing { why, retry_after }, Some(code)) => {
+            FetchFailure::Passing { why: format!("{why}: {code}"), retry_after }
         }
         (failure, _) => failure,
     }

@@ -1,16 +1,17 @@
 //! The memory that all segments share: one budget, pooled buffers, and who has to give way.
 //!
-//! Whoever wants to fetch reserves first ([`Memory::reserve`]), in turn. What has arrived and was not handed out
+//! Whoever wants to fetch reserves first ([`SegmentMemory::reserve`]), in turn. What has arrived and was not handed out
 //! yet is no more than a cache: it can be fetched again. So when the budget is used up, the pieces that nobody
-//! will miss, and those of whoever holds more than a fair share, are let go ([`Holder::evict`]). Nobody waits
+//! will miss, and those of whoever holds more than a fair share, are let go ([`PieceHolder::evict`]). Nobody waits
 //! for somebody else's slow recipient.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -25,7 +26,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const UNIT: usize = 1024;
 
 /// The memory of a store's segments.
-pub(crate) struct Memory {
+pub(crate) struct SegmentMemory {
     limit: usize,
     budget: Arc<Semaphore>,
     /// How many wait for memory.
@@ -34,19 +35,19 @@ pub(crate) struct Memory {
     readers: AtomicUsize,
     spares: Mutex<Vec<Box<[u8]>>>,
     most_spares: usize,
-    holders: Mutex<Vec<Weak<dyn Holder>>>,
+    holders: Mutex<Vec<Weak<dyn PieceHolder>>>,
 }
 
 /// Somebody who keeps pieces that can be fetched again.
-pub(crate) trait Holder: Send + Sync {
+pub(crate) trait PieceHolder: Send + Sync {
     /// Says what could go: the larger the number, the less it would be missed.
-    fn offers(&self, fair: u64, offer: &mut dyn FnMut(Offer));
+    fn offers(&self, fair: u64, offer: &mut dyn FnMut(EvictionOffer));
     /// Lets go of the piece at `start`, if it is still there.
     fn evict(&self, start: u64);
 }
 
 /// A piece that could go.
-pub(crate) struct Offer {
+pub(crate) struct EvictionOffer {
     /// Where it begins in its object.
     pub(crate) start: u64,
     /// Its bytes.
@@ -55,14 +56,14 @@ pub(crate) struct Offer {
     pub(crate) spare: u64,
 }
 
-impl Memory {
+impl SegmentMemory {
     /// A budget of `limit` bytes; at least one buffer. An eighth of it is for spare buffers, and another one for what
     /// the allocator cannot give back.
-    pub(crate) fn new(limit: usize) -> Arc<Memory> {
+    pub(crate) fn new(limit: usize) -> Arc<SegmentMemory> {
         let spare = limit / 8;
         let limit = limit - 2 * spare;
         let limit = limit.clamp(BUFFER, Semaphore::MAX_PERMITS);
-        Arc::new(Memory {
+        Arc::new(SegmentMemory {
             limit,
             budget: Arc::new(Semaphore::new(limit / UNIT)),
             waiting: AtomicUsize::new(0),
@@ -86,9 +87,9 @@ impl Memory {
     }
 
     /// One more recipient shares the memory until the answer is dropped.
-    pub(crate) fn share(self: &Arc<Self>) -> Share {
+    pub(crate) fn share(self: &Arc<Self>) -> MemoryShare {
         self.readers.fetch_add(1, Ordering::Relaxed);
-        Share(Arc::clone(self))
+        MemoryShare(Arc::clone(self))
     }
 
     /// True while somebody waits for memory.
@@ -97,8 +98,8 @@ impl Memory {
     }
 
     /// From now on `holder` is asked to let go of pieces.
-    pub(crate) fn register(&self, holder: Weak<dyn Holder>) {
-        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn register(&self, holder: Weak<dyn PieceHolder>) {
+        let mut holders = self.holders.lock();
         // Those who are gone are swept out when their number may have doubled.
         if holders.len() == holders.capacity() {
             holders.retain(|holder| holder.strong_count() > 0);
@@ -106,8 +107,8 @@ impl Memory {
         holders.push(holder);
     }
 
-    /// Memory for `bytes`, without waiting for anybody.
-    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+    /// SegmentMemory for `bytes`, without waiting for anybody.
+    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<MemoryReservation> {
         if self.is_short() {
             return None;
         }
@@ -117,23 +118,23 @@ impl Memory {
             self.evict(bytes);
             take()
         })?;
-        Some(Reservation { memory: Arc::clone(self), permit })
+        Some(MemoryReservation { memory: Arc::clone(self), permit })
     }
 
-    /// Memory for `bytes` (of what is more than the whole budget, that much), in turn.
-    pub(crate) async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+    /// SegmentMemory for `bytes` (of what is more than the whole budget, that much), in turn.
+    pub(crate) async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<MemoryReservation> {
         if let Some(reservation) = self.try_reserve(bytes) {
             return Some(reservation);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(self);
+        let _waiting = WaitingForMemory(self);
         let mut turn = pin!(Arc::clone(&self.budget).acquire_many_owned(self.units(bytes)));
         loop {
             self.evict(bytes);
             // What nobody could miss just now may be left lying by then.
             if let Ok(permit) = timeout(AGAIN, &mut turn).await {
                 // The semaphore is never closed.
-                return Some(Reservation { memory: Arc::clone(self), permit: permit.ok()? });
+                return Some(MemoryReservation { memory: Arc::clone(self), permit: permit.ok()? });
             }
         }
     }
@@ -148,8 +149,8 @@ impl Memory {
     /// Lets go of pieces of `bytes` together, if there are so many that can be missed.
     fn evict(&self, bytes: usize) {
         let fair = self.fair_share();
-        let holders: Vec<Arc<dyn Holder>> = {
-            let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let holders: Vec<Arc<dyn PieceHolder>> = {
+            let holders = self.holders.lock();
             holders.iter().filter_map(Weak::upgrade).collect()
         };
         let mut offers = Vec::new();
@@ -173,48 +174,48 @@ impl Memory {
     }
 
     fn buffer(&self, len: usize) -> Box<[u8]> {
-        let spare = || self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = || self.spares.lock().pop();
         let pooled = if len == BUFFER { spare() } else { None };
         pooled.unwrap_or_else(|| vec![0; len].into_boxed_slice())
     }
 }
 
 /// One recipient's part in the memory.
-pub(crate) struct Share(Arc<Memory>);
+pub(crate) struct MemoryShare(Arc<SegmentMemory>);
 
-impl Share {
-    pub(crate) fn memory(&self) -> &Arc<Memory> {
+impl MemoryShare {
+    pub(crate) fn memory(&self) -> &Arc<SegmentMemory> {
         &self.0
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         self.0.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-struct Waiting<'a>(&'a Memory);
+struct WaitingForMemory<'a>(&'a SegmentMemory);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingForMemory<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Memory that was set aside and is not in use yet. What is left of it is given back.
-pub(crate) struct Reservation {
-    memory: Arc<Memory>,
+/// SegmentMemory that was set aside and is not in use yet. What is left of it is given back.
+pub(crate) struct MemoryReservation {
+    memory: Arc<SegmentMemory>,
     permit: OwnedSemaphorePermit,
 }
 
-impl Reservation {
+impl MemoryReservation {
     /// A buffer of `len` bytes out of what was reserved; counted beyond it if that is used up, which happens
     /// when a store sends in very small pieces.
-    pub(crate) fn buffer(&mut self, len: usize) -> Buffer {
+    pub(crate) fn buffer(&mut self, len: usize) -> SegmentBuffer {
         let units = self.memory.units(len) as usize;
         let permit = self.permit.split(units.min(self.permit.num_permits()));
-        Buffer {
+        SegmentBuffer {
             bytes: self.memory.buffer(len),
             filled: 0,
             memory: Arc::clone(&self.memory),
@@ -224,14 +225,14 @@ impl Reservation {
 }
 
 /// A buffer that is counted, and goes back to the pool.
-pub(crate) struct Buffer {
+pub(crate) struct SegmentBuffer {
     bytes: Box<[u8]>,
     filled: usize,
-    memory: Arc<Memory>,
+    memory: Arc<SegmentMemory>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Buffer {
+impl SegmentBuffer {
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         &mut self.bytes[self.filled..]
     }
@@ -258,17 +259,17 @@ impl Buffer {
     }
 }
 
-impl AsRef<[u8]> for Buffer {
+impl AsRef<[u8]> for SegmentBuffer {
     fn as_ref(&self) -> &[u8] {
         self.filled()
     }
 }
 
-impl Drop for Buffer {
+impl Drop for SegmentBuffer {
     fn drop(&mut self) {
         if self.bytes.len() == BUFFER {
             let bytes = std::mem::take(&mut self.bytes);
-            let mut spares = self.memory.spares.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spares = self.memory.spares.lock();
             if spares.len() < self.memory.most_spares {
                 spares.push(bytes);
             }
@@ -282,7 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_comes_back_when_the_last_clone_goes() {
-        let memory = Memory::new(4 * BUFFER);
+        let memory = SegmentMemory::new(4 * BUFFER);
         let mut reservation = memory.reserve(2 * BUFFER).await.unwrap();
         let mut buffer = reservation.buffer(BUFFER);
         buffer.spare()[..3].copy_from_slice(b"abc");
@@ -300,19 +301,19 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_gets_what_others_can_miss() {
         struct Cache(Mutex<Option<Bytes>>);
-        impl Holder for Cache {
-            fn offers(&self, _: u64, offer: &mut dyn FnMut(Offer)) {
-                if let Some(bytes) = &*self.0.lock().unwrap() {
-                    offer(Offer { start: 0, len: bytes.len(), spare: 1 });
+        impl PieceHolder for Cache {
+            fn offers(&self, _: u64, offer: &mut dyn FnMut(EvictionOffer)) {
+                if let Some(bytes) = &*self.0.lock() {
+                    offer(EvictionOffer { start: 0, len: bytes.len(), spare: 1 });
                 }
             }
             fn evict(&self, _: u64) {
-                self.0.lock().unwrap().take();
+                self.0.lock().take();
             }
         }
-        let memory = Memory::new(BUFFER);
+        let memory = SegmentMemory::new(BUFFER);
         let buffer = memory.reserve(BUFFER).await.unwrap().buffer(BUFFER);
-        let cache: Arc<dyn Holder> = Arc::new(Cache(Mutex::new(Some(buffer.freeze()))));
+        let cache: Arc<dyn PieceHolder> = Arc::new(Cache(Mutex::new(Some(buffer.freeze()))));
         assert_eq!(memory.used(), BUFFER);
         assert!(memory.try_reserve(BUFFER).is_none());
         memory.register(Arc::downgrade(&cache));
@@ -321,9 +322,9 @@ mod tests {
 
     #[test]
     fn nobody_may_take_all() {
-        let memory = Memory::new(256 << 20);
+        let memory = SegmentMemory::new(256 << 20);
         assert_eq!(memory.fair_share(), 48 << 20);
-        let shares: Vec<Share> = (0..300).map(|_| memory.share()).collect();
+        let shares: Vec<MemoryShare> = (0..300).map(|_| memory.share()).collect();
         assert_eq!(memory.fair_share(), (192 << 20) / 301);
         drop(shares);
         assert_eq!(memory.fair_share(), 48 << 20);

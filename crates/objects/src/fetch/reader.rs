@@ -1,8 +1,20 @@
 //! One recipient's bytes of one object, from memory or straight from the store's socket.
 //!
-//! It begins in memory. A recipient that is faster than the store, alone with its object, and reached over plain
-//! HTTP gets the bytes spliced from then on: nobody needs to see them. When it falls behind, or is not alone any
-//! more, what is coming is taken into memory and the connection given back.
+//! ```text
+//!            it has taken PROOF bytes              nothing is left in memory, nor on its way there;
+//!            and waits for more                    alone with its object, no connection is wanted
+//!   Memory ───────────────────────────▶ Proven ───────────────────────────────────────▶ Splicing
+//!     ▲                                  │  ▲                                              │
+//!     │                                  │  └──────────────────────────────────────────────┤
+//!     │                                  │      another recipient came, a connection is    │
+//!     │                                  │      wanted, or the sender asks for memory      │
+//!     └──────────────────────────────────┴─────────────────────────────────────────────────┘
+//!                              backpressure: the recipient takes nothing
+//! ```
+//!
+//! Both ways out of `Splicing` take what is coming into memory and give the connection back. Only over plain HTTP, and
+//! only for a sender that can splice, does a reader get beyond `Proven`. While it splices nobody sees the bytes, so
+//! their CRC-32 is not checked from there on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,42 +24,50 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use outflow_content::{Feed, SpanError};
 
-use crate::Object;
-use crate::remote::engine::Engine;
-use crate::remote::memory::Share;
-use crate::remote::pace::{LEAST, Pace};
-use crate::remote::retry::Failure;
-use crate::remote::shared::{Shared, Taken};
-use crate::remote::splicing::Splicing;
+use crate::fetch::engine::Engine;
+use crate::fetch::memory::MemoryShare;
+use crate::fetch::pace::{LEAST, Pace};
+use crate::fetch::retry::FetchFailure;
+use crate::fetch::shared::{SharedObject, TakenPiece};
+use crate::fetch::splicing::Splicing;
+use crate::object::Object;
 
-/// Less than this is not worth a pipe, in bytes.
-const WORTH_SPLICING: u64 = 256 * 1024;
-/// So much a recipient has to take without being waited for, to be called fast.
+/// Minimum number of bytes that are worth a pipe.
+const MIN_SPLICED: u64 = 256 * 1024;
+/// A recipient that has taken this many bytes and waits for more is faster than the store.
 const PROOF: u64 = LEAST / 2;
 
 /// The feed of a run of an object's bytes.
 pub(crate) struct Reader {
-    shared: Arc<Shared>,
+    shared: Arc<SharedObject>,
     id: u64,
-    share: Share,
+    share: MemoryShare,
     begin: u64,
     at: u64,
     end: u64,
-    /// Up to where everything has been asked for.
+    /// Up to where everything has been requested for memory.
     asked: u64,
     pace: Pace,
-    /// It waits for bytes that have not arrived.
-    dry: bool,
-    /// It has shown that it takes bytes faster than they come.
-    fast: bool,
-    /// Whoever sends the bytes can splice them.
-    can_splice: bool,
-    splicing: Option<Splicing>,
-    check: Option<Check>,
+    /// It waits for bytes that have not arrived in memory.
+    waits: bool,
+    /// The sender has asked for splicing, so it is able to.
+    sender_splices: bool,
+    state: ReaderState,
+    check: Option<Crc32Check>,
+}
+
+/// See the drawing at the top.
+enum ReaderState {
+    /// Bytes come from memory. The recipient has not shown yet that it is faster than the store.
+    Memory,
+    /// It has. Bytes come from memory as long as there are some, or some are on their way there.
+    Proven,
+    /// The kernel moves the bytes from socket to socket.
+    Splicing(Box<Splicing>),
 }
 
 /// The CRC-32 of what has been handed out since the object's first byte.
-struct Check {
+struct Crc32Check {
     expected: u32,
     sofar: Hasher,
     /// The last piece has been fetched again.
@@ -60,7 +80,7 @@ impl Reader {
         let id = shared.join(range.start);
         let whole = range.start == 0 && range.end == object.size;
         let expected = object.crc32.filter(|_| whole);
-        let check = expected.map(|expected| Check { expected, sofar: Hasher::new(), again: false });
+        let check = expected.map(|expected| Crc32Check { expected, sofar: Hasher::new(), again: false });
         Reader {
             id,
             share: engine.memory().share(),
@@ -69,10 +89,9 @@ impl Reader {
             end: range.end,
             asked: range.start,
             pace: Pace::new(),
-            dry: false,
-            fast: false,
-            can_splice: false,
-            splicing: None,
+            waits: false,
+            sender_splices: false,
+            state: ReaderState::Memory,
             check,
             shared,
         }
@@ -83,15 +102,19 @@ impl Reader {
         self.at
     }
 
-    /// Asks for what should be on its way by now.
+    /// Requests what should be on its way by now.
     pub(crate) fn look_ahead(&mut self) {
         // What a fast recipient needs next is going to be spliced.
-        if self.is_to_splice() {
-            return;
+        if !self.is_to_splice() {
+            self.fetch_ahead();
         }
+    }
+
+    /// Requests for memory what should be on its way by now.
+    fn fetch_ahead(&mut self) {
         self.asked = self.asked.max(self.at);
-        let engine = self.shared.engine();
-        let window = self.pace.window(engine.latency(), self.share.memory().fair_share());
+        let latency = self.shared.requests().latency();
+        let window = self.pace.window(latency, self.share.memory().fair_share());
         let segment = Pace::segment(window);
         let until = self.at.saturating_add(window).min(self.end);
         // Whole segments; less only if there is nothing else, or nothing more.
@@ -106,25 +129,34 @@ impl Reader {
         }
     }
 
+    /// Whether the next bytes that are not in memory should be spliced.
     fn is_to_splice(&self) -> bool {
-        self.can_splice && self.fast && self.end - self.at >= WORTH_SPLICING && self.may_splice()
+        let is_proven = !matches!(self.state, ReaderState::Memory);
+        self.sender_splices && is_proven && self.end - self.at >= MIN_SPLICED && self.may_splice()
     }
 
-    /// Nobody else could use what is spliced, nor waits for the connection.
+    fn is_splicing(&self) -> bool {
+        matches!(self.state, ReaderState::Splicing(_))
+    }
+
+    /// No other recipient could use what is spliced, and no request waits for the connection.
     fn may_splice(&self) -> bool {
-        self.shared.is_alone() && !self.shared.engine().is_busy()
+        self.shared.is_alone() && !self.shared.requests().is_busy()
     }
 
-    /// Takes what is coming by splicing into memory.
+    /// From `Splicing` back to `Proven`: takes what is coming into memory.
     fn stop_splicing(&mut self) {
-        let Some(splicing) = self.splicing.take() else { return };
-        self.shared.passed(self.id, self.at);
-        splicing.into_memory(&self.shared);
-        self.asked = self.at;
-        self.pace = Pace::new();
+        if self.is_splicing()
+            && let ReaderState::Splicing(splicing) = std::mem::replace(&mut self.state, ReaderState::Proven)
+        {
+            self.shared.passed(self.id, self.at);
+            splicing.into_memory(&self.shared);
+            self.asked = self.at;
+            self.pace = Pace::new();
+        }
     }
 
-    fn error(&self, failure: &Failure) -> SpanError {
+    fn error(&self, failure: &FetchFailure) -> SpanError {
         failure.to_span_error(&self.shared.object().key)
     }
 
@@ -161,7 +193,7 @@ impl Reader {
 
 impl Feed for Reader {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>> {
-        // Whoever asks here cannot splice, at least at the moment.
+        // The sender cannot splice, at least at the moment.
         self.stop_splicing();
         if self.at == self.end {
             return Poll::Ready(None);
@@ -169,7 +201,7 @@ impl Feed for Reader {
         let mut asked_again = false;
         loop {
             match self.shared.take(self.id, self.at..self.end, cx) {
-                Taken::Bytes(bytes, crc32) => {
+                TakenPiece::Bytes(bytes, crc32) => {
                     match self.passes(&bytes, crc32) {
                         Ok(true) => {}
                         Ok(false) => continue,
@@ -177,50 +209,50 @@ impl Feed for Reader {
                     }
                     self.at += bytes.len() as u64;
                     self.pace.took(bytes.len() as u64);
-                    self.dry = false;
+                    self.waits = false;
                     self.look_ahead();
                     return Poll::Ready(Some(Ok(bytes)));
                 }
-                Taken::Coming => {
-                    if !std::mem::replace(&mut self.dry, true) && self.at - self.begin >= PROOF {
-                        self.fast = true;
+                TakenPiece::Coming => {
+                    if !std::mem::replace(&mut self.waits, true) && self.at - self.begin >= PROOF {
+                        self.state = ReaderState::Proven;
                         self.pace.ran_dry();
                         self.look_ahead();
                     }
                     return Poll::Pending;
                 }
-                Taken::Missing => {
-                    // Nobody asked for it yet, or it had to give way to somebody else's.
+                TakenPiece::Missing => {
+                    // Nobody requested it yet, or it was evicted for others.
                     self.asked = self.at;
-                    let splice = std::mem::replace(&mut self.can_splice, false);
-                    self.look_ahead();
-                    self.can_splice = splice;
-                    // It may have failed just now, for somebody else: then that is what is found next.
+                    self.fetch_ahead();
+                    // It may have failed just now, for another recipient: then that is what is found next.
                     if self.asked == self.at && std::mem::replace(&mut asked_again, true) {
-                        return Poll::Ready(Some(Err(self.error(&Failure::passing("it cannot be fetched")))));
+                        return Poll::Ready(Some(Err(
+                            self.error(&FetchFailure::passing("it cannot be fetched"))
+                        )));
                     }
                 }
-                Taken::Failed(failure) => return Poll::Ready(Some(Err(self.error(&failure)))),
+                TakenPiece::Failed(failure) => return Poll::Ready(Some(Err(self.error(&failure)))),
             }
         }
     }
 
     fn poll_spliceable(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SpanError>> {
-        if self.at == self.end || !self.shared.engine().is_plain() {
+        if self.at == self.end || !self.shared.requests().is_plain() {
             return Poll::Ready(Ok(false));
         }
-        self.can_splice = true;
-        if self.splicing.is_some() && !self.may_splice() {
+        self.sender_splices = true;
+        if self.is_splicing() && !self.may_splice() {
             self.stop_splicing();
         }
-        if self.splicing.is_none() {
+        if !self.is_splicing() {
             if !self.is_to_splice() || !self.shared.is_blank_at(self.at) {
                 return Poll::Ready(Ok(false));
             }
-            self.splicing = Some(Splicing::new(self.at..self.end));
+            self.state = ReaderState::Splicing(Box::new(Splicing::new(self.at..self.end)));
             self.check = None;
         }
-        let Some(splicing) = &mut self.splicing else { return Poll::Ready(Ok(false)) };
+        let ReaderState::Splicing(splicing) = &mut self.state else { return Poll::Ready(Ok(false)) };
         match ready!(splicing.poll_readable(&self.shared, cx)) {
             Ok(()) => Poll::Ready(Ok(true)),
             Err(failure) => Poll::Ready(Err(self.error(&failure))),
@@ -228,7 +260,7 @@ impl Feed for Reader {
     }
 
     fn splice(&mut self, into: std::os::fd::BorrowedFd<'_>, most: usize) -> Result<usize, SpanError> {
-        let Some(splicing) = &mut self.splicing else { return Ok(0) };
+        let ReaderState::Splicing(splicing) = &mut self.state else { return Ok(0) };
         let n = splicing.splice(&self.shared, into, most);
         self.at += n as u64;
         if n > 0 {
@@ -238,14 +270,15 @@ impl Feed for Reader {
     }
 
     fn fall_behind(&mut self) {
-        self.fast = false;
         self.stop_splicing();
+        self.state = ReaderState::Memory;
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.splicing = None;
+        // What is spliced ends before the recipient is gone.
+        self.state = ReaderState::Memory;
         self.shared.leave(self.id);
     }
 }

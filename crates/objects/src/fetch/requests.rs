@@ -1,26 +1,26 @@
 //! One store's requests for segments: how many at a time, by which way, and a second one when the first is late.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::Object;
-use crate::remote::direct::{self, DirectBody, Pool};
-use crate::remote::memory::Memory;
-use crate::remote::plain::PlainUrl;
-use crate::remote::retry::Failure;
-use crate::remote::shared::Shared;
-use crate::remote::through::{self, ThroughBody};
+use crate::fetch::direct::{self, ConnectionPool, DirectBody};
+use crate::fetch::plain::{PlainAddresses, PlainUrl};
+use crate::fetch::retry::FetchFailure;
+use crate::fetch::through::{self, ThroughBody};
+use crate::key::path_of;
+use crate::object::Object;
+use crate::runtime;
 
 /// A second request for every so many: 5 %.
 const HEDGES: u64 = 20;
@@ -29,99 +29,95 @@ const EARLIEST_HEDGE: Duration = Duration::from_millis(20);
 /// A signed address is not used any more when it ends so soon.
 const SIGNED_FOR: Duration = Duration::from_secs(30);
 
-/// A future in a box.
-pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// How to reach a store's objects.
-pub(crate) trait Access: Send + Sync + 'static {
-    /// The object's address for plain sockets, signed anew, or `None` if that is not possible (TLS, say).
-    fn plain_url(&self, object: &Arc<Object>) -> Boxed<Result<Option<PlainUrl>, Failure>>;
-    /// Whether [`Access::plain_url`] ever gives one.
-    fn is_plain(&self) -> bool;
-    /// The client for everything else: it does not try again by itself.
-    fn client(&self) -> Result<Arc<dyn ObjectStore>, Failure>;
-    /// What the client calls the object.
-    fn path(&self, object: &Object) -> Result<Path, Failure>;
+/// What fetching has to know of a store.
+pub(crate) struct StoreFacts {
+    /// The client for ranged requests. It does not retry by itself.
+    pub(crate) client: Arc<dyn ObjectStore>,
+    /// What all keys are below.
+    pub(crate) prefix: Path,
+    /// Where objects can be had over plain sockets. None for TLS, or where a proxy is in between.
+    pub(crate) plain: Option<PlainAddresses>,
     /// Where the client's work is done.
-    fn runtime(&self) -> Handle;
+    pub(crate) runtime: Handle,
+    /// Maximum number of connections at the same time.
+    pub(crate) connections: usize,
+    /// Send a second request when the first is late.
+    pub(crate) hedge: bool,
 }
 
-/// Everything that fetching from one store shares.
-pub(crate) struct Engine {
-    access: Arc<dyn Access>,
-    memory: Arc<Memory>,
-    #[cfg(test)]
-    connections: usize,
-    /// Connections that may be open at the same time.
-    slots: Arc<Semaphore>,
-    /// How many wait for one.
+/// Everything that requests to one store share.
+pub(crate) struct Requests {
+    facts: StoreFacts,
+    /// Connections that may be opened beside those in use.
+    permits: Arc<Semaphore>,
+    /// How many requests wait for one.
     waiting: AtomicUsize,
-    pool: Arc<Pool>,
-    objects: Mutex<HashMap<Arc<Object>, Weak<Shared>>>,
-    latency: Latency,
-    hedge: bool,
-    counters: Counters,
+    pool: Arc<ConnectionPool>,
+    latency: ResponseLatency,
+    counters: RequestCounters,
 }
 
-/// What was asked of a store so far.
+/// An object that is requested, and its address for plain sockets while that is valid.
+pub(crate) struct RequestedObject {
+    object: Arc<Object>,
+    url: Mutex<Option<PlainUrl>>,
+}
+
+impl RequestedObject {
+    pub(crate) fn new(object: Arc<Object>) -> RequestedObject {
+        RequestedObject { object, url: Mutex::default() }
+    }
+
+    pub(crate) fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+}
+
+/// Requests to a store so far.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct RequestCounters {
     pub(crate) requests: AtomicU64,
     pub(crate) hedged: AtomicU64,
 }
 
 /// An answer whose head was right. Holds one of the store's connections.
-pub(crate) struct Opened {
-    body: Body,
-    _slot: OwnedSemaphorePermit,
+pub(crate) struct SegmentResponse {
+    body: ResponseBody,
+    _permit: OwnedSemaphorePermit,
 }
 
-enum Body {
+enum ResponseBody {
     Direct(DirectBody),
     Through(ThroughBody),
 }
 
 /// Times from a request to the first byte of its answer, smoothed like a round trip (RFC 6298).
 #[derive(Default)]
-struct Latency {
+struct ResponseLatency {
     mean: AtomicU64,
     deviation: AtomicU64,
 }
 
-impl Engine {
-    pub(crate) fn new(
-        access: Arc<dyn Access>,
-        connections: usize,
-        memory: usize,
-        hedge: bool,
-    ) -> Arc<Engine> {
-        Arc::new(Engine {
-            access,
-            memory: Memory::new(memory),
-            #[cfg(test)]
-            connections,
-            slots: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
+impl Requests {
+    pub(crate) fn new(facts: StoreFacts) -> Requests {
+        Requests {
+            permits: Arc::new(Semaphore::new(facts.connections.clamp(1, Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             pool: Arc::default(),
-            objects: Mutex::default(),
-            latency: Latency::default(),
-            hedge,
-            counters: Counters::default(),
-        })
-    }
-
-    pub(crate) fn memory(&self) -> &Arc<Memory> {
-        &self.memory
+            latency: ResponseLatency::default(),
+            counters: RequestCounters::default(),
+            facts,
+        }
     }
 
     #[cfg(test)]
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &RequestCounters {
         &self.counters
     }
 
     /// Whether bytes can come from a plain socket.
     pub(crate) fn is_plain(&self) -> bool {
-        self.access.is_plain()
+        self.facts.plain.is_some()
     }
 
     /// How long the store takes to answer, usually.
@@ -129,59 +125,40 @@ impl Engine {
         Duration::from_micros(self.latency.mean.load(Relaxed))
     }
 
-    /// What the recipients of `object` share: the same for all who ask while one of them is there.
-    pub(crate) fn shared(self: &Arc<Self>, object: &Arc<Object>) -> Arc<Shared> {
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = objects.get(object).and_then(Weak::upgrade)
-            && !shared.has_failed()
-        {
-            return shared;
-        }
-        // Those who are gone are swept out when their number may have doubled.
-        if objects.len() == objects.capacity() {
-            objects.retain(|_, shared| shared.strong_count() > 0);
-        }
-        let shared = Shared::new(Arc::clone(self), Arc::clone(object));
-        objects.insert(Arc::clone(object), Arc::downgrade(&shared));
-        drop(objects);
-        self.memory.register(Arc::downgrade(&shared) as _);
-        shared
-    }
-
     /// Whether no connection is in use.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.available_permits() == self.connections
+        self.permits.available_permits() == self.facts.connections
     }
 
     /// Runs a segment's work where its connection belongs: here for plain sockets, else on the store's threads.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::AbortHandle {
         match Handle::try_current() {
             Ok(here) if self.is_plain() => here.spawn(work).abort_handle(),
-            _ => self.access.runtime().spawn(work).abort_handle(),
+            _ => self.facts.runtime.spawn(work).abort_handle(),
         }
     }
 
-    /// Asks for `range`, and for a second time if the answer is late and `urgent` says that somebody waits for it.
+    /// Requests `range`, and a second time if the answer is late and `urgent` says that a recipient waits for it.
     pub(crate) async fn open(
         &self,
-        shared: &Shared,
+        from: &RequestedObject,
         range: Range<u64>,
         urgent: impl Fn() -> bool,
-    ) -> Result<Opened, Failure> {
-        let slot = self.slot().await?;
+    ) -> Result<SegmentResponse, FetchFailure> {
+        let permit = self.permit().await?;
         let began = Instant::now();
-        let first = self.ask(shared, range.clone());
+        let first = self.request(from, range.clone());
         let body = match self.hedge_after() {
             None => first.await,
             Some(patience) => {
                 let mut first = std::pin::pin!(first);
                 match tokio::time::timeout(patience, &mut first).await {
                     Ok(answer) => answer,
-                    Err(_) => match self.second_slot(&urgent) {
+                    Err(_) => match self.second_permit(&urgent) {
                         None => first.await,
-                        Some(_slot) => {
-                            let second = std::pin::pin!(self.ask(shared, range));
+                        Some(_permit) => {
+                            let second = std::pin::pin!(self.request(from, range));
                             first_good(first, second).await
                         }
                     },
@@ -189,7 +166,7 @@ impl Engine {
             }
         }?;
         self.latency.saw(began.elapsed());
-        Ok(Opened { body, _slot: slot })
+        Ok(SegmentResponse { body, _permit: permit })
     }
 
     /// Whether somebody waits for a connection: no time to hold one longer than the store needs.
@@ -197,69 +174,78 @@ impl Engine {
         self.waiting.load(Relaxed) > 0
     }
 
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(slot);
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, FetchFailure> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
         }
         self.waiting.fetch_add(1, Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = WaitingForPermit(&self.waiting);
         // The semaphore is never closed.
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        slot.map_err(|_| Failure::Lasting("the store was closed".to_owned()))
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        permit.map_err(|_| FetchFailure::Lasting("the store was closed".to_owned()))
     }
 
     /// How long to wait before a second request: longer than nearly all answers took.
     fn hedge_after(&self) -> Option<Duration> {
         let (mean, deviation) = (self.latency.mean.load(Relaxed), self.latency.deviation.load(Relaxed));
-        let known = self.hedge && mean > 0;
+        let known = self.facts.hedge && mean > 0;
         known.then(|| Duration::from_micros(mean + 4 * deviation).max(EARLIEST_HEDGE))
     }
 
     /// A connection for a second request, if there is one to spare and not too many were sent already.
-    fn second_slot(&self, urgent: &impl Fn() -> bool) -> Option<OwnedSemaphorePermit> {
+    fn second_permit(&self, urgent: &impl Fn() -> bool) -> Option<OwnedSemaphorePermit> {
         let sent = self.counters.hedged.load(Relaxed);
         if !urgent() || (sent + 1) * HEDGES > self.counters.requests.load(Relaxed) {
             return None;
         }
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         self.counters.hedged.fetch_add(1, Relaxed);
-        Some(slot)
+        Some(permit)
     }
 
-    /// One request.
-    async fn ask(&self, shared: &Shared, range: Range<u64>) -> Result<Body, Failure> {
+    /// Sends one request.
+    async fn request(&self, from: &RequestedObject, range: Range<u64>) -> Result<ResponseBody, FetchFailure> {
         self.counters.requests.fetch_add(1, Relaxed);
-        let object = shared.object();
-        if let Some(url) = self.url(shared).await? {
+        let object = &from.object;
+        if let Some(url) = self.url(from).await? {
             let answer = direct::open(&self.pool, &url, object, range).await;
-            if matches!(answer, Err(Failure::Denied(_))) {
+            if matches!(answer, Err(FetchFailure::Denied(_))) {
                 // Signed with credentials that have ended, perhaps.
-                shared.set_url(None);
+                *from.url.lock() = None;
             }
-            return answer.map(Body::Direct);
+            return answer.map(ResponseBody::Direct);
         }
-        let (client, path) = (self.access.client()?, self.access.path(object)?);
-        through::open(&client, &path, object, range).await.map(Body::Through)
+        let path = path_of(&self.facts.prefix, &object.key).map_err(FetchFailure::of_kind)?;
+        through::open(&self.facts.client, &path, object, range).await.map(ResponseBody::Through)
     }
 
-    async fn url(&self, shared: &Shared) -> Result<Option<PlainUrl>, Failure> {
-        if !self.access.is_plain() {
-            return Ok(None);
-        }
+    /// The object's address for plain sockets: the last one while it is valid, or a new one.
+    async fn url(&self, from: &RequestedObject) -> Result<Option<PlainUrl>, FetchFailure> {
+        let Some(addresses) = &self.facts.plain else { return Ok(None) };
         let soon = Instant::now() + SIGNED_FOR;
-        if let Some(url) = shared.url().filter(|url| url.until.is_none_or(|until| until > soon)) {
+        let last = from.url.lock().clone();
+        if let Some(url) = last.filter(|url| url.until.is_none_or(|until| until > soon)) {
             return Ok(Some(url));
         }
-        let url = self.access.plain_url(shared.object()).await?;
-        shared.set_url(url.clone());
+        let path = path_of(&self.facts.prefix, &from.object.key).map_err(FetchFailure::of_kind)?;
+        let url = match addresses {
+            PlainAddresses::Open(address) => address(&path),
+            PlainAddresses::Signed(sign) => {
+                // No permit is needed for that: the request has one already.
+                let signing = sign(path, from.object.version.as_deref());
+                let signed = runtime::run(&self.facts.runtime, signing).await.unwrap_or(Ok(None));
+                signed.map_err(FetchFailure::of_kind)?
+            }
+        };
+        from.url.lock().clone_from(&url);
         Ok(url)
     }
 }
 
-/// Counts one who waits.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts one that waits.
+struct WaitingForPermit<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingForPermit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -267,9 +253,9 @@ impl Drop for Waiting<'_> {
 
 /// The answer that is there first; the other one's if that is a failure.
 async fn first_good<T>(
-    mut first: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-    mut second: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-) -> Result<T, Failure> {
+    mut first: Pin<&mut impl Future<Output = Result<T, FetchFailure>>>,
+    mut second: Pin<&mut impl Future<Output = Result<T, FetchFailure>>>,
+) -> Result<T, FetchFailure> {
     tokio::select! {
         answer = &mut first => match answer {
             Ok(answer) => Ok(answer),
@@ -282,7 +268,7 @@ async fn first_good<T>(
     }
 }
 
-impl Latency {
+impl ResponseLatency {
     fn saw(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         let mean = self.mean.load(Relaxed);
@@ -298,49 +284,49 @@ impl Latency {
     }
 }
 
-impl Opened {
+impl SegmentResponse {
     /// Bytes that are still to come.
     pub(crate) fn left(&self) -> u64 {
         match &self.body {
-            Body::Direct(body) => body.left(),
-            Body::Through(body) => body.left(),
+            ResponseBody::Direct(body) => body.left(),
+            ResponseBody::Through(body) => body.left(),
         }
     }
 
     /// Reads what is there; `WouldBlock` if there is nothing, 0 at the end of the stream.
     pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.body {
-            Body::Direct(body) => body.try_read(into),
-            Body::Through(body) => body.try_read(into),
+            ResponseBody::Direct(body) => body.try_read(into),
+            ResponseBody::Through(body) => body.try_read(into),
         }
     }
 
     /// Waits for more.
     pub(crate) async fn readable(&mut self) -> io::Result<()> {
         match &mut self.body {
-            Body::Direct(body) => body.readable().await,
-            Body::Through(body) => body.readable().await,
+            ResponseBody::Direct(body) => body.readable().await,
+            ResponseBody::Through(body) => body.readable().await,
         }
     }
 
     /// The body on a plain socket.
     pub(crate) fn direct(&mut self) -> Option<&mut DirectBody> {
         match &mut self.body {
-            Body::Direct(body) => Some(body),
-            Body::Through(_) => None,
+            ResponseBody::Direct(body) => Some(body),
+            ResponseBody::Through(_) => None,
         }
     }
 
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.body {
-            Body::Direct(body) => body.poll_readable(cx),
-            Body::Through(_) => Poll::Ready(Ok(())),
+            ResponseBody::Direct(body) => body.poll_readable(cx),
+            ResponseBody::Through(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// The body has been taken whole: its connection can be used again.
     pub(crate) fn finish(mut self) {
-        if let Body::Direct(body) = &mut self.body {
+        if let ResponseBody::Direct(body) = &mut self.body {
             body.finish();
         }
     }

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use outflow_content::SpanError;
 
+use crate::error::StoreErrorKind;
+
 /// Tries without a single new byte, before a segment is given up.
 const TRIES: u32 = 8;
 /// Tries with credentials that are refused.
@@ -17,7 +19,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a request did not bring what was asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Failure {
+pub(crate) enum FetchFailure {
     /// It may go better next time.
     Passing {
         /// What happened.
@@ -35,22 +37,31 @@ pub(crate) enum Failure {
     Lasting(String),
 }
 
-impl Failure {
-    pub(crate) fn passing(why: impl Into<String>) -> Failure {
-        Failure::Passing { why: why.into(), retry_after: None }
+impl FetchFailure {
+    pub(crate) fn passing(why: impl Into<String>) -> FetchFailure {
+        FetchFailure::Passing { why: why.into(), retry_after: None }
     }
 
     /// What an answer's status means, if it is not one of success.
-    pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> Failure {
+    pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> FetchFailure {
         match status {
-            412 => Failure::Changed("the store has another version of it by now".to_owned()),
-            404 | 410 => Failure::Changed("the store does not have it any more".to_owned()),
-            416 => Failure::Changed("it has become shorter in the store".to_owned()),
-            401 | 403 => Failure::Denied(format!("the store refuses access ({status})")),
+            412 => FetchFailure::Changed("the store has another version of it by now".to_owned()),
+            404 | 410 => FetchFailure::Changed("the store does not have it any more".to_owned()),
+            416 => FetchFailure::Changed("it has become shorter in the store".to_owned()),
+            401 | 403 => FetchFailure::Denied(format!("the store refuses access ({status})")),
             408 | 425 | 429 | 500..=599 => {
-                Failure::Passing { why: format!("the store answered {status}"), retry_after }
+                FetchFailure::Passing { why: format!("the store answered {status}"), retry_after }
             }
-            _ => Failure::Lasting(format!("the store answered {status}")),
+            _ => FetchFailure::Lasting(format!("the store answered {status}")),
+        }
+    }
+
+    /// What the error of a store's client means for a request.
+    pub(crate) fn of_kind(kind: StoreErrorKind) -> FetchFailure {
+        match kind {
+            StoreErrorKind::Unavailable(why) => FetchFailure::passing(why),
+            StoreErrorKind::Denied(why) => FetchFailure::Denied(why),
+            kind => FetchFailure::Lasting(kind.to_string()),
         }
     }
 
@@ -58,10 +69,10 @@ impl Failure {
     pub(crate) fn to_span_error(&self, name: &str) -> SpanError {
         let other = |why: &str| SpanError::Other { name: name.to_owned(), source: why.into() };
         match self {
-            Failure::Changed(how) => SpanError::Changed { name: name.to_owned(), how: how.clone() },
-            Failure::Passing { why, .. } => other(&format!("{why}, even after several tries")),
-            Failure::Stale => other("the store closes every connection"),
-            Failure::Denied(why) | Failure::Lasting(why) => other(why),
+            FetchFailure::Changed(how) => SpanError::Changed { name: name.to_owned(), how: how.clone() },
+            FetchFailure::Passing { why, .. } => other(&format!("{why}, even after several tries")),
+            FetchFailure::Stale => other("the store closes every connection"),
+            FetchFailure::Denied(why) | FetchFailure::Lasting(why) => other(why),
         }
     }
 }
@@ -81,21 +92,21 @@ impl Retries {
     }
 
     /// How long to wait before the next try; the failure itself if there is none.
-    pub(crate) fn after(&mut self, failure: Failure) -> Result<Duration, Failure> {
+    pub(crate) fn after(&mut self, failure: FetchFailure) -> Result<Duration, FetchFailure> {
         match failure {
-            Failure::Changed(_) | Failure::Lasting(_) => Err(failure),
+            FetchFailure::Changed(_) | FetchFailure::Lasting(_) => Err(failure),
             // Signed with credentials that have just ended, perhaps: the next ones are not long in coming.
-            Failure::Denied(_) => {
+            FetchFailure::Denied(_) => {
                 self.denied += 1;
                 if self.denied >= DENIED { Err(failure) } else { Ok(FIRST_WAIT * (self.denied - 1)) }
             }
             // All pooled connections may have been closed at the same time.
-            Failure::Stale if self.stale < 64 => {
+            FetchFailure::Stale if self.stale < 64 => {
                 self.stale += 1;
                 Ok(Duration::ZERO)
             }
-            Failure::Stale => Err(failure),
-            Failure::Passing { retry_after, .. } => {
+            FetchFailure::Stale => Err(failure),
+            FetchFailure::Passing { retry_after, .. } => {
                 self.failed += 1;
                 if self.failed >= TRIES {
                     return Err(failure);
@@ -134,21 +145,21 @@ mod tests {
         let mut retries = Retries::default();
         let mut sum = Duration::ZERO;
         for tried in 1..TRIES {
-            let wait = retries.after(Failure::passing("x")).unwrap();
+            let wait = retries.after(FetchFailure::passing("x")).unwrap();
             let longest = (FIRST_WAIT * 2u32.pow(tried - 1)).min(LONGEST_WAIT);
             assert!(wait <= longest && wait >= longest / 2, "{tried}: {wait:?}");
             sum += wait;
         }
         assert!(sum > Duration::from_secs(6), "{sum:?}");
-        assert!(retries.after(Failure::passing("x")).is_err());
+        assert!(retries.after(FetchFailure::passing("x")).is_err());
         retries.progress();
-        assert!(retries.after(Failure::passing("x")).is_ok());
+        assert!(retries.after(FetchFailure::passing("x")).is_ok());
     }
 
     #[test]
     fn a_store_that_asks_for_time_gets_it() {
         let mut retries = Retries::default();
-        let asked = |seconds| Failure::Passing {
+        let asked = |seconds| FetchFailure::Passing {
             why: String::new(),
             retry_after: Some(Duration::from_secs(seconds)),
         };
@@ -162,14 +173,14 @@ mod tests {
     #[test]
     fn some_failures_are_final() {
         for status in [412, 404, 416, 400, 301] {
-            assert!(Retries::default().after(Failure::of_status(status, None)).is_err(), "{status}");
+            assert!(Retries::default().after(FetchFailure::of_status(status, None)).is_err(), "{status}");
         }
         let mut retries = Retries::default();
-        assert_eq!(retries.after(Failure::of_status(403, None)).unwrap(), Duration::ZERO);
-        assert!((2..DENIED).all(|_| retries.after(Failure::of_status(403, None)).is_ok()));
-        assert!(retries.after(Failure::of_status(403, None)).is_err());
+        assert_eq!(retries.after(FetchFailure::of_status(403, None)).unwrap(), Duration::ZERO);
+        assert!((2..DENIED).all(|_| retries.after(FetchFailure::of_status(403, None)).is_ok()));
+        assert!(retries.after(FetchFailure::of_status(403, None)).is_err());
         for status in [500, 503, 429, 408] {
-            assert!(Retries::default().after(Failure::of_status(status, None)).is_ok(), "{status}");
+            assert!(Retries::default().after(FetchFailure::of_status(status, None)).is_ok(), "{status}");
         }
     }
 }

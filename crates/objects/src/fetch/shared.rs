@@ -6,20 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::Object;
-use crate::remote::engine::{Engine, Opened};
-use crate::remote::memory::{BUFFER, Buffer, Holder, Offer, Reservation};
-use crate::remote::plain::PlainUrl;
-use crate::remote::retry::{Failure, Retries};
+use crate::fetch::memory::{
+    BUFFER, EvictionOffer, MemoryReservation, PieceHolder, SegmentBuffer, SegmentMemory,
+};
+use crate::fetch::requests::{RequestedObject, Requests, SegmentResponse};
+use crate::fetch::retry::{FetchFailure, Retries};
+use crate::object::Object;
 
 /// A store that sends nothing for this time is asked again.
 pub(crate) const STALLED: Duration = Duration::from_secs(15);
@@ -39,25 +41,25 @@ const LEAD: u64 = 2 * BUFFER as u64;
 const COURTESY: Duration = Duration::from_millis(10);
 
 /// One object's pieces, segments and recipients.
-pub(crate) struct Shared {
-    engine: Arc<Engine>,
-    object: Arc<Object>,
-    url: Mutex<Option<PlainUrl>>,
-    state: Mutex<State>,
+pub(crate) struct SharedObject {
+    requests: Arc<Requests>,
+    memory: Arc<SegmentMemory>,
+    requested: RequestedObject,
+    state: Mutex<SharedState>,
     /// A recipient went on while a segment waited for that.
-    went_on: Notify,
+    advanced: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct SharedState {
     /// By the offset where each begins. They do not overlap.
     pieces: BTreeMap<u64, Piece>,
-    flights: Vec<Flight>,
-    readers: Vec<Reading>,
+    flights: Vec<SegmentUnderWay>,
+    readers: Vec<ReaderPosition>,
     next_id: u64,
     /// There have been two recipients at the same time.
     crowded: bool,
-    failed: Option<(Range<u64>, Failure)>,
+    failed: Option<(Range<u64>, FetchFailure)>,
     /// A segment waits for a recipient to go on.
     waits: bool,
 }
@@ -70,14 +72,14 @@ struct Piece {
 }
 
 /// A segment on its way.
-struct Flight {
+struct SegmentUnderWay {
     id: u64,
     /// What has not arrived yet.
     rest: Range<u64>,
     task: Option<AbortHandle>,
 }
 
-struct Reading {
+struct ReaderPosition {
     id: u64,
     at: u64,
     /// Whom to wake when something arrives at `at`.
@@ -85,7 +87,7 @@ struct Reading {
 }
 
 /// What is there for a recipient.
-pub(crate) enum Taken {
+pub(crate) enum TakenPiece {
     /// Its next bytes, and their CRC-32 if that is known.
     Bytes(Bytes, Option<u32>),
     /// They are on their way; the recipient will be woken.
@@ -93,34 +95,39 @@ pub(crate) enum Taken {
     /// Nobody has asked for them.
     Missing,
     /// They cannot be had.
-    Failed(Failure),
+    Failed(FetchFailure),
 }
 
-impl Shared {
-    pub(crate) fn new(engine: Arc<Engine>, object: Arc<Object>) -> Arc<Shared> {
-        Arc::new(Shared {
-            engine,
-            object,
-            url: Mutex::default(),
+impl SharedObject {
+    pub(crate) fn new(
+        requests: &Arc<Requests>,
+        memory: &Arc<SegmentMemory>,
+        object: Arc<Object>,
+    ) -> Arc<SharedObject> {
+        Arc::new(SharedObject {
+            requests: Arc::clone(requests),
+            memory: Arc::clone(memory),
+            requested: RequestedObject::new(object),
             state: Mutex::default(),
-            went_on: Notify::new(),
+            advanced: Notify::new(),
         })
     }
 
     pub(crate) fn object(&self) -> &Arc<Object> {
-        &self.object
+        self.requested.object()
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    pub(crate) fn requests(&self) -> &Arc<Requests> {
+        &self.requests
     }
 
-    pub(crate) fn url(&self) -> Option<PlainUrl> {
-        self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_url(&self, url: Option<PlainUrl>) {
-        *self.url.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    /// Requests `range`.
+    pub(crate) async fn open(
+        &self,
+        range: Range<u64>,
+        urgent: impl Fn() -> bool,
+    ) -> Result<SegmentResponse, FetchFailure> {
+        self.requests.open(&self.requested, range, urgent).await
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -132,7 +139,7 @@ impl Shared {
         let mut state = self.lock();
         let id = state.new_id();
         state.crowded |= !state.readers.is_empty();
-        state.readers.push(Reading { id, at, waker: None });
+        state.readers.push(ReaderPosition { id, at, waker: None });
         id
     }
 
@@ -164,7 +171,7 @@ impl Shared {
     }
 
     /// The next bytes of recipient `id` from `at`, before `end`.
-    pub(crate) fn take(&self, id: u64, range: Range<u64>, cx: &mut Context<'_>) -> Taken {
+    pub(crate) fn take(&self, id: u64, range: Range<u64>, cx: &mut Context<'_>) -> TakenPiece {
         let mut state = self.lock();
         let found = state.piece_at(range.start).map(|(start, piece)| {
             let skip = (range.start - start) as usize;
@@ -173,21 +180,25 @@ impl Shared {
             (piece.bytes.slice(skip..skip + len), piece.crc32.filter(|_| whole))
         });
         let taken = match found {
-            Some((bytes, crc32)) => Taken::Bytes(bytes, crc32),
-            None if state.flights.iter().any(|flight| flight.rest.contains(&range.start)) => Taken::Coming,
+            Some((bytes, crc32)) => TakenPiece::Bytes(bytes, crc32),
+            None if state.flights.iter().any(|flight| flight.rest.contains(&range.start)) => {
+                TakenPiece::Coming
+            }
             None => match &state.failed {
-                Some((failed, failure)) if failed.contains(&range.start) => Taken::Failed(failure.clone()),
-                _ => Taken::Missing,
+                Some((failed, failure)) if failed.contains(&range.start) => {
+                    TakenPiece::Failed(failure.clone())
+                }
+                _ => TakenPiece::Missing,
             },
         };
         if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == id) {
             reader.at = range.start;
-            reader.waker = matches!(taken, Taken::Coming).then(|| cx.waker().clone());
-            if let Taken::Bytes(bytes, _) = &taken {
+            reader.waker = matches!(taken, TakenPiece::Coming).then(|| cx.waker().clone());
+            if let TakenPiece::Bytes(bytes, _) = &taken {
                 reader.at += bytes.len() as u64;
                 state.forget();
                 if std::mem::take(&mut state.waits) {
-                    self.went_on.notify_waiters();
+                    self.advanced.notify_waiters();
                 }
             }
         }
@@ -220,36 +231,41 @@ impl Shared {
             return start;
         }
         let end = state.gap_end(start).min(range.end).min(start.saturating_add(most.max(1)));
-        self.fly(&mut state, start..end, None);
+        self.spawn_segment(&mut state, start..end, None);
         end
     }
 
     /// Goes on in memory with an answer that is already coming.
-    pub(crate) fn adopt(self: &Arc<Self>, at: u64, opened: Opened) {
+    pub(crate) fn adopt(self: &Arc<Self>, at: u64, opened: SegmentResponse) {
         let mut state = self.lock();
         let end = at + opened.left();
         // Somebody else may have asked for the same meanwhile.
         if at < end && state.gap_end(at) >= end && state.covered_from(at) == at {
-            self.fly(&mut state, at..end, Some(opened));
+            self.spawn_segment(&mut state, at..end, Some(opened));
         }
     }
 
-    fn fly(self: &Arc<Self>, state: &mut State, range: Range<u64>, opened: Option<Opened>) {
+    fn spawn_segment(
+        self: &Arc<Self>,
+        state: &mut SharedState,
+        range: Range<u64>,
+        opened: Option<SegmentResponse>,
+    ) {
         let id = state.new_id();
-        state.flights.push(Flight { id, rest: range.clone(), task: None });
-        let flying = Flying { shared: Arc::clone(self), id };
-        let task = self.engine.spawn(flying.run(range, opened));
+        state.flights.push(SegmentUnderWay { id, rest: range.clone(), task: None });
+        let flying = SegmentTask { shared: Arc::clone(self), id };
+        let task = self.requests.spawn(flying.run(range, opened));
         if let Some(flight) = state.flights.iter_mut().find(|flight| flight.id == id) {
             flight.task = Some(task);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SharedState> {
+        self.state.lock()
     }
 }
 
-impl State {
+impl SharedState {
     fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -302,8 +318,8 @@ impl State {
     }
 }
 
-impl Holder for Shared {
-    fn offers(&self, fair: u64, offer: &mut dyn FnMut(Offer)) {
+impl PieceHolder for SharedObject {
+    fn offers(&self, fair: u64, offer: &mut dyn FnMut(EvictionOffer)) {
         let state = self.lock();
         for (start, piece) in &state.pieces {
             let end = start + piece.bytes.len() as u64;
@@ -319,7 +335,7 @@ impl Holder for Shared {
                 Some(_) if piece.since.elapsed() < STALE => continue,
                 Some(_) => 0,
             };
-            offer(Offer { start: *start, len: piece.bytes.len(), spare });
+            offer(EvictionOffer { start: *start, len: piece.bytes.len(), spare });
         }
     }
 
@@ -330,15 +346,15 @@ impl Holder for Shared {
 }
 
 /// A segment's task. When it ends, however it does, the segment is not on its way any more.
-struct Flying {
-    shared: Arc<Shared>,
+struct SegmentTask {
+    shared: Arc<SharedObject>,
     id: u64,
 }
 
-impl Flying {
-    async fn run(self, range: Range<u64>, opened: Option<Opened>) {
+impl SegmentTask {
+    async fn run(self, range: Range<u64>, opened: Option<SegmentResponse>) {
         let (mut at, end) = (range.start, range.end);
-        let memory = self.shared.engine.memory();
+        let memory = &self.shared.memory;
         let len = usize::try_from(end - at).unwrap_or(usize::MAX);
         // Whoever has to wait for memory must not keep a connection meanwhile.
         let (reservation, mut opened) = match memory.try_reserve(len) {
@@ -359,7 +375,7 @@ impl Flying {
             if at > before {
                 retries.progress();
             }
-            tracing::debug!(object = self.shared.object.key, at, ?failure, "a segment's request failed");
+            tracing::debug!(object = self.shared.object().key, at, ?failure, "a segment's request failed");
             match retries.after(failure) {
                 Ok(wait) => tokio::time::sleep(wait).await,
                 Err(failure) => {
@@ -373,22 +389,21 @@ impl Flying {
     /// One request, or what is left of one.
     async fn attempt(
         &self,
-        opened: Option<Opened>,
+        opened: Option<SegmentResponse>,
         at: &mut u64,
         end: u64,
-        reservation: &mut Reservation,
-    ) -> Result<(), Failure> {
-        let engine = self.shared.engine();
+        reservation: &mut MemoryReservation,
+    ) -> Result<(), FetchFailure> {
         let mut opened = match opened {
             Some(opened) => opened,
-            None => engine.open(&self.shared, *at..end, || self.is_wanted(*at)).await?,
+            None => self.shared.open(*at..end, || self.is_wanted(*at)).await?,
         };
         let room = |at: u64| usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER);
         let mut buffer = reservation.buffer(room(*at));
         let mut courtesy = COURTESY.mul_f64((end - *at) as f64 / (1 << 20) as f64);
         let failure = loop {
             match opened.try_read(buffer.spare()) {
-                Ok(0) => break Failure::passing("the store's answer ended early"),
+                Ok(0) => break FetchFailure::passing("the store's answer ended early"),
                 Ok(n) => {
                     buffer.fill(n);
                     // Some of its room may lie behind the segment's end: bytes before it left on their own.
@@ -420,7 +435,7 @@ impl Flying {
                     match timeout(STALLED, opened.readable()).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => break broke_off(&error),
-                        Err(_) => break Failure::passing("the store stopped sending"),
+                        Err(_) => break FetchFailure::passing("the store stopped sending"),
                     }
                 }
                 Err(error) => break broke_off(&error),
@@ -435,8 +450,8 @@ impl Flying {
     /// Lets the recipients take what has come, and waits for the one in front, but for no longer than `courtesy`.
     async fn keep_pace(&self, at: u64, courtesy: &mut Duration) {
         tokio::task::yield_now().await;
-        while !courtesy.is_zero() && !self.shared.engine.is_busy() {
-            let went_on = self.shared.went_on.notified();
+        while !courtesy.is_zero() && !self.shared.requests.is_busy() {
+            let advanced = self.shared.advanced.notified();
             {
                 let mut state = self.shared.lock();
                 let front = state.readers.iter().map(|reader| reader.at).filter(|reader| *reader <= at).max();
@@ -446,7 +461,7 @@ impl Flying {
                 state.waits = true;
             }
             let began = Instant::now();
-            let _ = timeout(*courtesy, went_on).await;
+            let _ = timeout(*courtesy, advanced).await;
             *courtesy = courtesy.saturating_sub(began.elapsed());
         }
     }
@@ -458,8 +473,8 @@ impl Flying {
     }
 
     /// Hands over what has arrived at `at`.
-    fn arrived(&self, at: &mut u64, buffer: Buffer) {
-        let crc32 = self.shared.object.crc32.is_some().then(|| crc32fast::hash(buffer.filled()));
+    fn arrived(&self, at: &mut u64, buffer: SegmentBuffer) {
+        let crc32 = self.shared.object().crc32.is_some().then(|| crc32fast::hash(buffer.filled()));
         let piece = Piece { bytes: buffer.freeze(), crc32, since: Instant::now() };
         let range = *at..*at + piece.bytes.len() as u64;
         *at = range.end;
@@ -471,15 +486,15 @@ impl Flying {
         let wakers = state.wake(&range);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        self.shared.engine.memory().relieve();
+        self.shared.memory.relieve();
     }
 }
 
-fn broke_off(error: &std::io::Error) -> Failure {
-    Failure::passing(format!("the store's answer broke off: {error}"))
+fn broke_off(error: &std::io::Error) -> FetchFailure {
+    FetchFailure::passing(format!("the store's answer broke off: {error}"))
 }
 
-impl Drop for Flying {
+impl Drop for SegmentTask {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         let Some(index) = state.flights.iter().position(|flight| flight.id == self.id) else { return };
@@ -497,9 +512,9 @@ mod tests {
 
     #[test]
     fn a_segment_that_has_arrived_is_in_nobodys_way() {
-        let mut state = State::default();
-        state.flights.push(Flight { id: 1, rest: 10..10, task: None });
-        state.flights.push(Flight { id: 2, rest: 20..30, task: None });
+        let mut state = SharedState::default();
+        state.flights.push(SegmentUnderWay { id: 1, rest: 10..10, task: None });
+        state.flights.push(SegmentUnderWay { id: 2, rest: 20..30, task: None });
         assert_eq!((state.covered_from(10), state.gap_end(10)), (10, 20));
     }
 }

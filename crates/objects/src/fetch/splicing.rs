@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep};
 
-use crate::remote::engine::{Boxed, Opened};
-use crate::remote::retry::{Failure, Retries};
-use crate::remote::shared::{STALLED, Shared};
+use crate::fetch::plain::Boxed;
+use crate::fetch::requests::SegmentResponse;
+use crate::fetch::retry::{FetchFailure, Retries};
+use crate::fetch::shared::{STALLED, SharedObject};
 
 /// The first segment, in bytes. Each further one is twice as long.
 const FIRST: u64 = 4 << 20;
@@ -23,24 +24,24 @@ pub(crate) struct Splicing {
     /// What has not been asked for.
     rest: Range<u64>,
     size: u64,
-    current: Option<Segment>,
-    next: Option<Segment>,
+    current: Option<SplicedSegment>,
+    next: Option<SplicedSegment>,
 }
 
-struct Segment {
+struct SplicedSegment {
     /// What of it has not been moved.
     range: Range<u64>,
-    state: State,
+    state: SegmentState,
     retries: Retries,
     /// Runs while nothing comes.
     patience: Option<std::pin::Pin<Box<Sleep>>>,
 }
 
-enum State {
-    Opening(Boxed<Result<Opened, Failure>>),
-    Open(Opened),
+enum SegmentState {
+    Opening(Boxed<Result<SegmentResponse, FetchFailure>>),
+    Open(SegmentResponse),
     /// The last request failed, which has not been looked at yet.
-    Failed(Failure),
+    Failed(FetchFailure),
 }
 
 impl Splicing {
@@ -51,9 +52,9 @@ impl Splicing {
     /// Ready when something can be moved.
     pub(crate) fn poll_readable(
         &mut self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedObject>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), FetchFailure>> {
         if self.current.is_none() {
             self.current = self.next.take();
             if self.current.is_none() {
@@ -73,11 +74,11 @@ impl Splicing {
     }
 
     /// Moves some bytes into a pipe; 0 when there are none now.
-    pub(crate) fn splice(&mut self, shared: &Arc<Shared>, into: BorrowedFd<'_>, most: usize) -> usize {
+    pub(crate) fn splice(&mut self, shared: &Arc<SharedObject>, into: BorrowedFd<'_>, most: usize) -> usize {
         let Some(current) = &mut self.current else { return 0 };
         let n = current.splice(into, most);
         if current.range.is_empty() {
-            if let Some(Segment { state: State::Open(opened), .. }) = self.current.take() {
+            if let Some(SplicedSegment { state: SegmentState::Open(opened), .. }) = self.current.take() {
                 opened.finish();
             }
             // Its request leaves at once.
@@ -90,15 +91,15 @@ impl Splicing {
     }
 
     /// Takes all that is coming into memory.
-    pub(crate) fn into_memory(self, shared: &Arc<Shared>) {
+    pub(crate) fn into_memory(self, shared: &Arc<SharedObject>) {
         for segment in [self.current, self.next].into_iter().flatten() {
-            if let State::Open(opened) = segment.state {
+            if let SegmentState::Open(opened) = segment.state {
                 shared.adopt(segment.range.start, opened);
             }
         }
     }
 
-    fn ask(&mut self, shared: &Arc<Shared>) -> Option<Segment> {
+    fn ask(&mut self, shared: &Arc<SharedObject>) -> Option<SplicedSegment> {
         if self.rest.is_empty() {
             return None;
         }
@@ -106,8 +107,8 @@ impl Splicing {
         let range = self.rest.start..end;
         self.rest.start = end;
         self.size = (self.size * 2).min(LONGEST);
-        Some(Segment {
-            state: State::Opening(open(shared, range.clone())),
+        Some(SplicedSegment {
+            state: SegmentState::Opening(open(shared, range.clone())),
             range,
             retries: Retries::default(),
             patience: None,
@@ -115,30 +116,34 @@ impl Splicing {
     }
 }
 
-fn open(shared: &Arc<Shared>, range: Range<u64>) -> Boxed<Result<Opened, Failure>> {
+fn open(shared: &Arc<SharedObject>, range: Range<u64>) -> Boxed<Result<SegmentResponse, FetchFailure>> {
     let shared = Arc::clone(shared);
-    Box::pin(async move { shared.engine().open(&shared, range, || true).await })
+    Box::pin(async move { shared.open(range, || true).await })
 }
 
-impl Segment {
+impl SplicedSegment {
     fn poll_open(&mut self, cx: &mut Context<'_>) {
-        if let State::Opening(opening) = &mut self.state
+        if let SegmentState::Opening(opening) = &mut self.state
             && let Poll::Ready(answer) = opening.as_mut().poll(cx)
         {
             self.state = match answer {
-                Ok(opened) => State::Open(opened),
-                Err(failure) => State::Failed(failure),
+                Ok(opened) => SegmentState::Open(opened),
+                Err(failure) => SegmentState::Failed(failure),
             };
         }
     }
 
-    fn poll_readable(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_readable(
+        &mut self,
+        shared: &Arc<SharedObject>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), FetchFailure>> {
         loop {
             self.poll_open(cx);
             match &mut self.state {
-                State::Opening(_) => return Poll::Pending,
-                State::Failed(failure) => {
-                    let failure = std::mem::replace(failure, Failure::Stale);
+                SegmentState::Opening(_) => return Poll::Pending,
+                SegmentState::Failed(failure) => {
+                    let failure = std::mem::replace(failure, FetchFailure::Stale);
                     tracing::debug!(
                         object = shared.object().key,
                         at = self.range.start,
@@ -150,12 +155,12 @@ impl Segment {
                         Err(failure) => return Poll::Ready(Err(failure)),
                     };
                     let opening = open(shared, self.range.clone());
-                    self.state = State::Opening(Box::pin(async move {
+                    self.state = SegmentState::Opening(Box::pin(async move {
                         tokio::time::sleep(wait).await;
                         opening.await
                     }));
                 }
-                State::Open(opened) => match opened.poll_readable(cx) {
+                SegmentState::Open(opened) => match opened.poll_readable(cx) {
                     Poll::Ready(Ok(())) => {
                         self.patience = None;
                         return Poll::Ready(Ok(()));
@@ -167,7 +172,7 @@ impl Segment {
                         });
                         ready!(patience.as_mut().poll(cx));
                         self.patience = None;
-                        self.state = State::Failed(Failure::passing("the store stopped sending"));
+                        self.state = SegmentState::Failed(FetchFailure::passing("the store stopped sending"));
                     }
                 },
             }
@@ -175,9 +180,11 @@ impl Segment {
     }
 
     fn splice(&mut self, into: BorrowedFd<'_>, most: usize) -> usize {
-        let State::Open(opened) = &mut self.state else { return 0 };
+        let SegmentState::Open(opened) = &mut self.state else { return 0 };
         let Some(body) = opened.direct() else {
-            self.state = State::Failed(Failure::Lasting("the store's answer cannot be spliced".to_owned()));
+            self.state = SegmentState::Failed(FetchFailure::Lasting(
+                "the store's answer cannot be spliced".to_owned(),
+            ));
             return 0;
         };
         match body.try_splice(into, most) {
@@ -199,6 +206,7 @@ impl Segment {
     }
 
     fn fail(&mut self, error: &io::Error) {
-        self.state = State::Failed(Failure::passing(format!("the store's answer broke off: {error}")));
+        self.state =
+            SegmentState::Failed(FetchFailure::passing(format!("the store's answer broke off: {error}")));
     }
 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use outflow_content::{Feed, SpanError};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -17,11 +17,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
-use crate::Object;
-use crate::remote::engine::{Access, Boxed, Engine};
-use crate::remote::plain::PlainUrl;
-use crate::remote::reader::Reader;
-use crate::remote::retry::Failure;
+use crate::fetch::engine::Engine;
+use crate::fetch::plain::{PlainAddresses, PlainUrl};
+use crate::fetch::reader::Reader;
+use crate::fetch::requests::StoreFacts;
+use crate::object::Object;
 
 /// How the origin answers one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +104,7 @@ impl Origin {
     }
 
     fn engine(&self, connections: usize, memory: usize) -> Arc<Engine> {
-        Engine::new(Arc::new(Plain(self.port)), connections, memory, false)
+        engine(self.port, connections, memory, false)
     }
 
     fn object(&self) -> Object {
@@ -195,36 +195,26 @@ async fn serve(
     }
 }
 
-struct Plain(u16);
-
-impl Access for Plain {
-    fn plain_url(&self, _: &Arc<Object>) -> Boxed<Result<Option<PlainUrl>, Failure>> {
-        let url = PlainUrl {
-            host: "127.0.0.1".to_owned(),
-            port: self.0,
-            authority: format!("127.0.0.1:{}", self.0),
-            target: "/object?secret".to_owned(),
-            until: None,
-        };
-        assert!(!format!("{url:?}").contains("secret"));
-        Box::pin(async move { Ok(Some(url)) })
-    }
-
-    fn is_plain(&self) -> bool {
-        true
-    }
-
-    fn client(&self) -> Result<Arc<dyn ObjectStore>, Failure> {
-        panic!("all goes over plain sockets here")
-    }
-
-    fn path(&self, object: &Object) -> Result<Path, Failure> {
-        Ok(Path::from(object.key.as_str()))
-    }
-
-    fn runtime(&self) -> Handle {
-        Handle::current()
-    }
+/// An engine whose requests all go to `port` over plain sockets.
+fn engine(port: u16, connections: usize, memory: usize, hedge: bool) -> Arc<Engine> {
+    let url = PlainUrl {
+        host: "127.0.0.1".to_owned(),
+        port,
+        authority: format!("127.0.0.1:{port}"),
+        target: "/object?secret".to_owned(),
+        until: None,
+    };
+    assert!(!format!("{url:?}").contains("secret"));
+    let facts = StoreFacts {
+        // It has nothing: all goes over plain sockets here.
+        client: Arc::new(InMemory::new()),
+        prefix: Path::ROOT,
+        plain: Some(PlainAddresses::Open(Arc::new(move |_| Some(url.clone())))),
+        runtime: Handle::current(),
+        connections,
+        hedge,
+    };
+    Engine::new(facts, memory)
 }
 
 async fn next(reader: &mut Reader) -> Option<Result<Bytes, SpanError>> {
@@ -489,7 +479,7 @@ async fn whoever_falls_behind_holds_no_connection() {
     let before = origin.requests();
     poll_fn(|cx| {
         cx.waker().wake_by_ref();
-        if engine.is_idle() { Poll::Ready(()) } else { Poll::Pending }
+        if engine.requests().is_idle() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     assert_eq!(origin.requests(), before);
@@ -515,20 +505,20 @@ async fn a_segment_that_comes_in_small_pieces_is_handed_over_to_its_end() {
     all.extend_from_slice(&read(&mut reader).await.unwrap());
     assert!(all == pattern(0..size));
     // The last of them did not lie in a buffer until the store was given up.
-    assert!(begun.elapsed() < crate::remote::shared::STALLED);
+    assert!(begun.elapsed() < crate::fetch::shared::STALLED);
 }
 
 #[tokio::test]
 async fn a_late_answer_is_asked_for_twice_but_seldom() {
     let known = 25;
     let origin = Origin::start(1_000, move |n, _| if n == known { Act::Silent } else { Act::Well }).await;
-    let engine = Engine::new(Arc::new(Plain(origin.port)), 64, 256 << 20, true);
+    let engine = engine(origin.port, 64, 256 << 20, true);
     let object = |n: usize| Object { key: format!("object {n}"), ..origin.object() };
     for n in 0..=known {
         assert!(read(&mut whole(&engine, &object(n))).await.unwrap() == pattern(0..1_000));
     }
-    let hedged = engine.counters().hedged.load(Ordering::SeqCst);
+    let hedged = engine.requests().counters().hedged.load(Ordering::SeqCst);
     assert!(hedged >= 1, "the silent request was made up for");
-    assert!(hedged * 20 <= engine.counters().requests.load(Ordering::SeqCst));
-    assert!(engine.is_idle());
+    assert!(hedged * 20 <= engine.requests().counters().requests.load(Ordering::SeqCst));
+    assert!(engine.requests().is_idle());
 }

@@ -12,9 +12,9 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore};
 use tokio::time::timeout;
 
-use crate::Object;
-use crate::remote::direct::FIRST_BYTE;
-use crate::remote::retry::Failure;
+use crate::fetch::direct::FIRST_BYTE;
+use crate::fetch::retry::FetchFailure;
+use crate::object::Object;
 
 /// The rest of an answer's body.
 pub(crate) struct ThroughBody {
@@ -29,7 +29,7 @@ pub(crate) async fn open(
     path: &Path,
     object: &Object,
     range: Range<u64>,
-) -> Result<ThroughBody, Failure> {
+) -> Result<ThroughBody, FetchFailure> {
     let strong = object.etag.as_ref().filter(|etag| !etag.starts_with("W/"));
     let options = GetOptions {
         range: Some(GetRange::Bounded(range.clone())),
@@ -40,33 +40,33 @@ pub(crate) async fn open(
     let answer = match timeout(FIRST_BYTE + Duration::from_secs(5), store.get_opts(path, options)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(failure(&error)),
-        Err(_) => return Err(Failure::passing("the store did not answer in time")),
+        Err(_) => return Err(FetchFailure::passing("the store did not answer in time")),
     };
     if answer.meta.size != object.size {
         let (now, then) = (answer.meta.size, object.size);
-        return Err(Failure::Changed(format!("it has {now} bytes by now, it had {then}")));
+        return Err(FetchFailure::Changed(format!("it has {now} bytes by now, it had {then}")));
     }
     if let (Some(wanted), Some(got)) = (&object.etag, &answer.meta.e_tag)
         && wanted.trim_matches('"') != got.trim_matches('"')
     {
-        return Err(Failure::Changed(format!("its tag in the store is {got} by now, it was {wanted}")));
+        return Err(FetchFailure::Changed(format!("its tag in the store is {got} by now, it was {wanted}")));
     }
     if answer.range != range {
-        return Err(Failure::passing("the store sent another range than was asked for"));
+        return Err(FetchFailure::passing("the store sent another range than was asked for"));
     }
     Ok(ThroughBody { stream: answer.into_stream(), chunk: Bytes::new(), left: range.end - range.start })
 }
 
 /// What an error means. Its text may contain a signed address and is not repeated.
-fn failure(error: &Error) -> Failure {
+fn failure(error: &Error) -> FetchFailure {
     match error {
-        Error::NotFound { .. } => Failure::of_status(404, None),
-        Error::Precondition { .. } => Failure::of_status(412, None),
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Failure::of_status(403, None),
+        Error::NotFound { .. } => FetchFailure::of_status(404, None),
+        Error::Precondition { .. } => FetchFailure::of_status(412, None),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => FetchFailure::of_status(403, None),
         Error::NotImplemented { .. } | Error::NotSupported { .. } | Error::InvalidPath { .. } => {
-            Failure::Lasting("the store cannot do this".to_owned())
+            FetchFailure::Lasting("the store cannot do this".to_owned())
         }
-        _ => Failure::passing("the store did not answer well"),
+        _ => FetchFailure::passing("the store did not answer well"),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Files of this machine on their way into a store: whole or in parts, and never half.
+//! One file on its way into a store: with one request or in parts, and never half.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
@@ -10,155 +10,18 @@ use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, MultipartUpload, ObjectStore as _, PutMultipartOptions, PutOptions, PutPayload,
 };
-use outflow_content::{OpenFile as _, SpanError};
-use tokio::sync::{Semaphore, watch};
+use outflow_content::printable;
 
-use crate::remote::address::Place;
-use crate::remote::failure::kind_of;
-use crate::remote::runtime;
-use crate::remote::store::{Inner, Store, StoreError, StoreErrorKind};
-use crate::{LocalFile, path::printable};
+use crate::client::failure::kind_of;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::runtime;
+use crate::store::{OpenStore, Store};
+use crate::upload::uploads::{UploadError, UploadFailure, UploadFile, Uploaded, Uploads};
 
 /// Files up to this size are sent with one request; larger ones in parts of at least this size.
-pub(crate) const PART: u64 = 16 << 20;
+const PART: u64 = 16 << 20;
 /// S3 takes no more.
 const MAX_PARTS: u64 = 10_000;
-
-/// What uploads that run at the same time share: how many of them, their progress, and their end.
-#[derive(Debug)]
-pub struct Uploads {
-    pub(crate) lanes: Semaphore,
-    parallel: usize,
-    sent: AtomicU64,
-    stop: watch::Sender<bool>,
-    /// The store has refused to check sums; it is not asked again.
-    pub(crate) unchecked: AtomicBool,
-}
-
-/// An object that was uploaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uploaded {
-    /// The store's tag, if it gave one.
-    pub etag: Option<String>,
-    /// Of all bytes that were read and sent.
-    pub crc32: u32,
-    /// In bytes.
-    pub size: u64,
-}
-
-/// Why a file did not get into a store.
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    /// It cannot be read, or was changed meanwhile.
-    #[error(transparent)]
-    File(#[from] SpanError),
-    /// The store did not take it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// [`Uploads::stop`] was called.
-    #[error("stopped")]
-    Stopped,
-}
-
-/// The same before it is said which object it was.
-pub(crate) enum Failure {
-    File(SpanError),
-    Store(StoreErrorKind),
-    Stopped,
-}
-
-impl From<StoreErrorKind> for Failure {
-    fn from(kind: StoreErrorKind) -> Failure {
-        Failure::Store(kind)
-    }
-}
-
-impl From<SpanError> for Failure {
-    fn from(error: SpanError) -> Failure {
-        Failure::File(error)
-    }
-}
-
-impl Uploads {
-    /// At most `parallel` files and parts of files are under way; each takes 16 MiB of memory or more.
-    #[must_use]
-    pub fn new(parallel: usize) -> Uploads {
-        let parallel = parallel.clamp(1, 1024);
-        Uploads {
-            lanes: Semaphore::new(parallel),
-            parallel,
-            sent: AtomicU64::new(0),
-            stop: watch::Sender::new(false),
-            unchecked: AtomicBool::new(false),
-        }
-    }
-
-    /// Bytes that the store has taken so far.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Counts bytes that need not be sent.
-    pub fn skip(&self, bytes: u64) {
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// How many at most.
-    #[must_use]
-    pub fn parallel(&self) -> usize {
-        self.parallel
-    }
-
-    /// Ends all of them. What they have begun in the store is taken back; they have ended when that is done.
-    pub fn stop(&self) {
-        self.stop.send_replace(true);
-    }
-
-    /// The CRC-32 of a file of this machine, read in one of the lanes.
-    ///
-    /// # Errors
-    /// [`UploadError::File`], also if it was changed meanwhile.
-    pub async fn crc32_of(&self, file: &LocalFile) -> Result<u32, UploadError> {
-        let _lane = self.lanes.acquire().await.map_err(|_| UploadError::Stopped)?;
-        let file = file.clone();
-        let stopped = self.stop.subscribe();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut crc32 = crc32fast::Hasher::new();
-            let mut buffer = vec![0; 1 << 20];
-            let mut offset = 0;
-            while !*stopped.borrow() {
-                match file.read_at(&mut buffer, offset)? {
-                    0 if offset < file.size() => {
-                        return Err(file.truncated(offset, file.size() - offset).into());
-                    }
-                    0 => {
-                        file.verify()?;
-                        return Ok(crc32.finalize());
-                    }
-                    read => {
-                        crc32.update(&buffer[..read]);
-                        offset += read as u64;
-                    }
-                }
-            }
-            Err(UploadError::Stopped)
-        });
-        read.await.unwrap_or(Err(UploadError::Stopped))
-    }
-
-    /// Whether [`Uploads::stop`] has been called.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        *self.stop.borrow()
-    }
-
-    /// Returns when [`Uploads::stop`] has been called.
-    pub async fn stopped(&self) {
-        // The sender lives as long as this does.
-        let _ = self.stop.subscribe().wait_for(|stopped| *stopped).await;
-    }
-}
 
 impl Store {
     /// Uploads `file` as `key`. An object that is there already is replaced; it appears whole or not at all. The
@@ -169,12 +32,12 @@ impl Store {
     pub async fn upload(
         &self,
         key: &str,
-        file: &LocalFile,
+        file: &UploadFile,
         media_type: &str,
         uploads: &Arc<Uploads>,
     ) -> Result<Uploaded, UploadError> {
-        let job = Job {
-            inner: Arc::clone(&self.0),
+        let job = UploadJob {
+            store: Arc::clone(&self.0),
             path: self.path(key)?,
             file: file.clone(),
             media_type: media_type.to_owned(),
@@ -182,10 +45,10 @@ impl Store {
         };
         let done = runtime::run(self.runtime(), async move { job.run().await }).await;
         let fault = || StoreErrorKind::Unavailable("the work was ended by a fault of the program".to_owned());
-        done.unwrap_or_else(|| Err(Failure::Store(fault()))).map_err(|failure| match failure {
-            Failure::File(error) => UploadError::File(error),
-            Failure::Stopped => UploadError::Stopped,
-            Failure::Store(kind) => {
+        done.unwrap_or_else(|| Err(UploadFailure::Store(fault()))).map_err(|failure| match failure {
+            UploadFailure::File(error) => UploadError::File(error),
+            UploadFailure::Stopped => UploadError::Stopped,
+            UploadFailure::Store(kind) => {
                 let what = format!("cannot write {} in {}", printable(key.as_bytes()), self.address());
                 UploadError::Store(StoreError { what, kind })
             }
@@ -194,55 +57,55 @@ impl Store {
 }
 
 /// One upload.
-pub(crate) struct Job {
-    pub(crate) inner: Arc<Inner>,
+pub(crate) struct UploadJob {
+    pub(crate) store: Arc<OpenStore>,
     pub(crate) path: Path,
-    pub(crate) file: LocalFile,
+    pub(crate) file: UploadFile,
     pub(crate) media_type: String,
     pub(crate) uploads: Arc<Uploads>,
 }
 
-impl Job {
-    async fn run(self) -> Result<Uploaded, Failure> {
-        let clients = self.inner.writers()?;
+impl UploadJob {
+    async fn run(self) -> Result<Uploaded, UploadFailure> {
+        let clients = self.store.writers()?;
         let checked = clients.s3.as_ref().filter(|s3| s3.checks_uploads);
         if let Some(s3) = checked.filter(|_| !self.uploads.unchecked.load(Ordering::Relaxed)) {
             let before = self.uploads.sent();
-            let done = if self.file.size() <= PART {
+            let done = if self.file.size <= PART {
                 self.put_checked(s3).await
             } else {
                 self.parts_checked(s3).await
             };
             match done {
-                Err(Failure::Store(kind)) if refuses_checksums(&kind) => {
+                Err(UploadFailure::Store(kind)) if refuses_checksums(&kind) => {
                     tracing::debug!("uploads go on without checksums: {kind}");
                     self.uploads.unchecked.store(true, Ordering::Relaxed);
                     // Only a bar on a screen depends on it.
-                    let more = self.uploads.sent().saturating_sub(before).min(self.file.size());
+                    let more = self.uploads.sent().saturating_sub(before).min(self.file.size);
                     self.uploads.sent.fetch_sub(more, Ordering::Relaxed);
                 }
                 done => return done,
             }
         }
-        if self.file.size() <= PART { self.put().await } else { self.parts().await }
+        if self.file.size <= PART { self.put().await } else { self.parts().await }
     }
 
     /// With one request.
-    async fn put(&self) -> Result<Uploaded, Failure> {
+    async fn put(&self) -> Result<Uploaded, UploadFailure> {
         let _lane = self.lane().await?;
         let (bytes, crc32) = self.whole().await?;
         let options = PutOptions { attributes: self.attributes(), ..PutOptions::default() };
-        let clients = self.inner.writers()?;
+        let clients = self.store.writers()?;
         let put = clients.calls.put_opts(&self.path, PutPayload::from_bytes(bytes), options);
         let result = self.or_stop(async { put.await.map_err(|error| kind_of(&error).into()) }).await?;
-        self.count(self.file.size());
-        Ok(Uploaded { etag: result.e_tag, crc32, size: self.file.size() })
+        self.count(self.file.size);
+        Ok(Uploaded { etag: result.e_tag, crc32, size: self.file.size })
     }
 
     /// In parts, by the library.
-    async fn parts(&self) -> Result<Uploaded, Failure> {
+    async fn parts(&self) -> Result<Uploaded, UploadFailure> {
         let options = PutMultipartOptions { attributes: self.attributes(), ..PutMultipartOptions::default() };
-        let clients = self.inner.writers()?;
+        let clients = self.store.writers()?;
         let begun = clients.calls.put_multipart_opts(&self.path, options).await;
         let mut upload = begun.map_err(|error| match kind_of(&error) {
             StoreErrorKind::Unsupported(_) => StoreErrorKind::Unsupported(format!(
@@ -259,7 +122,7 @@ impl Job {
             Err(failure) => Err(failure),
         };
         match done {
-            Ok((result, crc32)) => Ok(Uploaded { etag: result.e_tag, crc32, size: self.file.size() }),
+            Ok((result, crc32)) => Ok(Uploaded { etag: result.e_tag, crc32, size: self.file.size }),
             Err(failure) => {
                 if let Err(error) = upload.abort().await {
                     tracing::debug!("an upload could not be taken back: {}", kind_of(&error));
@@ -269,7 +132,7 @@ impl Job {
         }
     }
 
-    async fn send_parts(&self, upload: &mut dyn MultipartUpload) -> Result<u32, Failure> {
+    async fn send_parts(&self, upload: &mut dyn MultipartUpload) -> Result<u32, UploadFailure> {
         let mut whole = crc32fast::Hasher::new();
         let mut under_way = FuturesUnordered::new();
         for index in 0..self.part_count() {
@@ -278,7 +141,7 @@ impl Job {
                 tokio::select! {
                     biased;
                     done = under_way.next(), if !under_way.is_empty() => {
-                        done.unwrap_or(Ok::<(), Failure>(()))?;
+                        done.unwrap_or(Ok::<(), UploadFailure>(()))?;
                     }
                     lane = self.lane() => break lane?,
                 }
@@ -288,7 +151,7 @@ impl Job {
             whole.combine(&crc32fast::Hasher::new_with_initial_len(crc32, len));
             let part = upload.put_part(PutPayload::from_bytes(bytes));
             under_way.push(async move {
-                part.await.map_err(|error| Failure::Store(kind_of(&error)))?;
+                part.await.map_err(|error| UploadFailure::Store(kind_of(&error)))?;
                 self.count(len);
                 drop(lane);
                 Ok(())
@@ -300,27 +163,27 @@ impl Job {
     }
 
     pub(crate) fn part_size(&self) -> u64 {
-        let least = self.file.size().div_ceil(MAX_PARTS);
+        let least = self.file.size.div_ceil(MAX_PARTS);
         PART.max(least.next_multiple_of(1 << 20))
     }
 
     pub(crate) fn part_count(&self) -> u64 {
-        self.file.size().div_ceil(self.part_size())
+        self.file.size.div_ceil(self.part_size())
     }
 
     /// A small file's bytes and their CRC-32; it is still the same file.
-    pub(crate) async fn whole(&self) -> Result<(Bytes, u32), Failure> {
-        let read = self.read(0, self.file.size()).await?;
+    pub(crate) async fn whole(&self) -> Result<(Bytes, u32), UploadFailure> {
+        let read = self.read(0, self.file.size).await?;
         self.file.verify()?;
         Ok(read)
     }
 
-    pub(crate) async fn part(&self, index: u64) -> Result<(Bytes, u32), Failure> {
+    pub(crate) async fn part(&self, index: u64) -> Result<(Bytes, u32), UploadFailure> {
         let offset = index * self.part_size();
-        self.read(offset, self.part_size().min(self.file.size() - offset)).await
+        self.read(offset, self.part_size().min(self.file.size - offset)).await
     }
 
-    async fn read(&self, offset: u64, len: u64) -> Result<(Bytes, u32), Failure> {
+    async fn read(&self, offset: u64, len: u64) -> Result<(Bytes, u32), UploadFailure> {
         let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
@@ -328,7 +191,7 @@ impl Job {
             while done < bytes.len() {
                 let at = offset + done as u64;
                 match file.read_at(&mut bytes[done..], at)? {
-                    0 => return Err(file.truncated(at, len - done as u64)),
+                    0 => return Err(file.truncated(at)),
                     read => done += read,
                 }
             }
@@ -339,8 +202,8 @@ impl Job {
         Ok(read.await.map_err(fault)??)
     }
 
-    pub(crate) async fn lane(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.uploads.lanes.acquire().await.map_err(|_| Failure::Stopped)
+    pub(crate) async fn lane(&self) -> Result<tokio::sync::SemaphorePermit<'_>, UploadFailure> {
+        self.uploads.lanes.acquire().await.map_err(|_| UploadFailure::Stopped)
     }
 
     pub(crate) fn count(&self, bytes: u64) {
@@ -349,19 +212,19 @@ impl Job {
 
     pub(crate) async fn or_stop<T>(
         &self,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        work: impl Future<Output = Result<T, UploadFailure>>,
+    ) -> Result<T, UploadFailure> {
         tokio::select! {
             done = work => done,
-            () = self.uploads.stopped() => Err(Failure::Stopped),
+            () = self.uploads.stopped() => Err(UploadFailure::Stopped),
         }
     }
 
     fn attributes(&self) -> Attributes {
-        // A file has no place for its type.
-        match self.inner.address.place {
-            Place::File { .. } => Attributes::new(),
-            _ => Attributes::from_iter([(Attribute::ContentType, self.media_type.clone())]),
+        if self.store.kind.keeps_media_types {
+            Attributes::from_iter([(Attribute::ContentType, self.media_type.clone())])
+        } else {
+            Attributes::new()
         }
     }
 }

@@ -6,55 +6,55 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
-use outflow_content::OpenFile as _;
-
-use crate::remote::connector::{Checksum, encode};
-use crate::remote::failure::kind_of;
-use crate::remote::s3::{Ask, S3};
-use crate::remote::store::StoreErrorKind;
-use crate::remote::upload::{Failure, Job, Uploaded};
+use crate::client::connector::{Checksum, encode};
+use crate::client::failure::kind_of;
+use crate::client::requests::{S3, S3Request};
+use crate::error::StoreErrorKind;
+use crate::upload::job::UploadJob;
+use crate::upload::uploads::{UploadFailure, Uploaded};
 
 #[derive(Deserialize)]
-struct Begun {
+struct BegunUpload {
     #[serde(rename = "UploadId")]
     id: String,
 }
 
 #[derive(Deserialize)]
-struct Completed {
+struct CompletedUpload {
     #[serde(rename = "ETag")]
     etag: Option<String>,
 }
 
-struct Part {
+struct UploadedPart {
     etag: String,
     crc32: u32,
     len: u64,
 }
 
-impl Job {
+impl UploadJob {
     /// With one request.
-    pub(crate) async fn put_checked(&self, s3: &S3) -> Result<Uploaded, Failure> {
+    pub(crate) async fn put_checked(&self, s3: &S3) -> Result<Uploaded, UploadFailure> {
         let _lane = self.lane().await?;
         let (body, crc32) = self.whole().await?;
         let mut headers = self.type_header();
         checksum(&mut headers, crc32);
         headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("CRC32"));
-        let ask = Ask { method: Method::PUT, key: &self.path, query: &[], headers, body };
-        let answer = self.or_stop(async { Ok(s3.send(ask).await?) }).await?;
-        self.count(self.file.size());
-        Ok(Uploaded { etag: etag_of(&answer.headers), crc32, size: self.file.size() })
+        let request = S3Request { method: Method::PUT, key: &self.path, query: &[], headers, body };
+        let answer = self.or_stop(async { Ok(s3.send(request).await?) }).await?;
+        self.count(self.file.size);
+        Ok(Uploaded { etag: etag_of(&answer.headers), crc32, size: self.file.size })
     }
 
     /// In parts. Whatever goes wrong, no parts stay behind that nobody sees and everybody pays for.
-    pub(crate) async fn parts_checked(&self, s3: &S3) -> Result<Uploaded, Failure> {
+    pub(crate) async fn parts_checked(&self, s3: &S3) -> Result<Uploaded, UploadFailure> {
         let mut headers = self.type_header();
         headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static("CRC32"));
         headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
         let query = [("uploads", "")];
-        let ask = Ask { method: Method::POST, key: &self.path, query: &query, headers, body: Bytes::new() };
-        let answer = s3.send(ask).await?;
-        let begun: Begun = quick_xml::de::from_reader(&*answer.body)
+        let request =
+            S3Request { method: Method::POST, key: &self.path, query: &query, headers, body: Bytes::new() };
+        let answer = s3.send(request).await?;
+        let begun: BegunUpload = quick_xml::de::from_reader(&*answer.body)
             .map_err(|_| StoreErrorKind::Unavailable("it answered without an id of the upload".to_owned()))?;
         let done = match self.or_stop(self.send_parts_checked(s3, &begun.id)).await {
             Ok(parts) => self.complete(s3, &begun.id, &parts).await,
@@ -62,21 +62,21 @@ impl Job {
         };
         if done.is_err() {
             let query = [("uploadId", begun.id.as_str())];
-            let ask = Ask {
+            let request = S3Request {
                 method: Method::DELETE,
                 key: &self.path,
                 query: &query,
                 headers: HeaderMap::new(),
                 body: Bytes::new(),
             };
-            if let Err(kind) = s3.send(ask).await {
+            if let Err(kind) = s3.send(request).await {
                 tracing::debug!("an upload could not be taken back: {kind}");
             }
         }
         done
     }
 
-    async fn send_parts_checked(&self, s3: &S3, id: &str) -> Result<Vec<Part>, Failure> {
+    async fn send_parts_checked(&self, s3: &S3, id: &str) -> Result<Vec<UploadedPart>, UploadFailure> {
         let parts = futures_util::stream::iter(0..self.part_count()).map(|index| async move {
             let _lane = self.lane().await?;
             let (body, crc32) = self.part(index).await?;
@@ -86,21 +86,21 @@ impl Job {
             let mut headers = HeaderMap::new();
             checksum(&mut headers, crc32);
             headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("CRC32"));
-            let ask = Ask { method: Method::PUT, key: &self.path, query: &query, headers, body };
-            let answer = s3.send(ask).await?;
+            let request = S3Request { method: Method::PUT, key: &self.path, query: &query, headers, body };
+            let answer = s3.send(request).await?;
             let etag = etag_of(&answer.headers).ok_or_else(|| {
                 StoreErrorKind::Unavailable("it took a part and gave no tag for it".to_owned())
             })?;
             self.count(len);
-            Ok::<_, Failure>(Part { etag, crc32, len })
+            Ok::<_, UploadFailure>(UploadedPart { etag, crc32, len })
         });
-        let parts: Vec<Part> = parts.buffered(self.uploads.parallel()).try_collect().await?;
+        let parts: Vec<UploadedPart> = parts.buffered(self.uploads.parallel()).try_collect().await?;
         // Nothing is complete that was read while it changed.
         self.file.verify()?;
         Ok(parts)
     }
 
-    async fn complete(&self, s3: &S3, id: &str, parts: &[Part]) -> Result<Uploaded, Failure> {
+    async fn complete(&self, s3: &S3, id: &str, parts: &[UploadedPart]) -> Result<Uploaded, UploadFailure> {
         let mut whole = crc32fast::Hasher::new();
         let mut xml =
             String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
@@ -115,16 +115,17 @@ impl Job {
         }
         xml.push_str("</CompleteMultipartUpload>");
         let crc32 = whole.finalize();
-        let size = self.file.size();
+        let size = self.file.size;
         let mut headers = HeaderMap::new();
         checksum(&mut headers, crc32);
         headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
         headers.insert("content-type", HeaderValue::from_static("application/xml"));
         let query = [("uploadId", id)];
-        let ask = Ask { method: Method::POST, key: &self.path, query: &query, headers, body: xml.into() };
-        match s3.send(ask).await {
+        let request =
+            S3Request { method: Method::POST, key: &self.path, query: &query, headers, body: xml.into() };
+        match s3.send(request).await {
             Ok(answer) => {
-                let completed = quick_xml::de::from_reader::<_, Completed>(&*answer.body).ok();
+                let completed = quick_xml::de::from_reader::<_, CompletedUpload>(&*answer.body).ok();
                 let etag = completed.and_then(|completed| completed.etag).map(quoted);
                 Ok(Uploaded { etag, crc32, size })
             }

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::RANGE;
-use outflow_catalog::{Key, Memo};
+use outflow_catalog::{Fingerprint, Memo};
 use outflow_zip::Form;
 
 /// How many pairs of client and archive are remembered; 20 bytes on disk and about 40 in memory each.
@@ -123,11 +123,11 @@ pub(crate) fn presumes(headers: &HeaderMap) -> bool {
 }
 
 /// The key of a client, or of anyone.
-fn of(archive: &[u8; 32], client: Option<IpAddr>) -> Key {
+fn of(archive: &[u8; 32], client: Option<IpAddr>) -> Fingerprint {
     match client.map(|client| client.to_canonical()) {
-        Some(IpAddr::V4(client)) => Key::of(&[archive, &client.octets()]),
-        Some(IpAddr::V6(client)) => Key::of(&[archive, &client.octets()]),
-        None => Key::of(&[archive, b"anyone"]),
+        Some(IpAddr::V4(client)) => Fingerprint::of(&[archive, &client.octets()]),
+        Some(IpAddr::V6(client)) => Fingerprint::of(&[archive, &client.octets()]),
+        None => Fingerprint::of(&[archive, b"anyone"]),
     }
 }
 

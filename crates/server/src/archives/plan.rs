@@ -1,6 +1,5 @@
 //! An archive's plan: the files that were found, and the layouts that can be made of them.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
-use outflow_catalog::{CrcCache, EntryKind, NO_TIME, Tree};
-use outflow_content::{EntityTag, Source, Span, SpanError, mentions_etag};
+use outflow_catalog::{CrcCache, EntryKind, Tree, TreeDigest};
+use outflow_content::{EntityTag, Source, Span, SpanError, UnixTime, mentions_etag};
 use outflow_zip::{ArchiveFile, Bodies, Form, Layout, LayoutBuilder, LayoutError};
 
 use crate::delivery::ledger_entry::LayoutFiles;
@@ -59,28 +58,12 @@ struct Known {
 impl Plan {
     /// Looks at every file once. Blocks.
     pub(crate) fn new(tree: Tree, crcs: Arc<CrcCache>) -> Plan {
-        let mut identity = blake3::Hasher::new();
-        let mut exact = blake3::Hasher::new();
-        let Ok(()) = tree.visit(|entry| {
-            identity.update(&(entry.path.len() as u64).to_le_bytes());
-            identity.update(entry.path);
-            // A folder is known by its name; how many files it has is told by the files.
-            let size = if entry.kind == EntryKind::Folder { u64::MAX } else { entry.size };
-            let version = if entry.kind == EntryKind::Folder { 0 } else { tree.version(entry.index) };
-            identity.update(&size.to_le_bytes());
-            identity.update(&version.to_le_bytes());
-            identity.update(&[u8::from(entry.executable)]);
-            exact.update(&tree.key(entry.index).to_bytes());
-            exact.update(&entry.mtime.to_le_bytes());
-            Ok::<(), Infallible>(())
-        });
-        let identity = identity.finalize();
-        exact.update(identity.as_bytes());
+        let TreeDigest { content, exact } = tree.digest();
         Plan {
             tree: Arc::new(tree),
             crcs,
-            identity: identity.into(),
-            exact: exact.finalize().into(),
+            identity: content,
+            exact,
             order: OnceLock::new(),
             stored: OnceLock::new(),
             streamed: OnceLock::new(),
@@ -110,7 +93,7 @@ impl Plan {
 
     /// Where the bytes of an entry's file come from.
     pub(crate) fn source(&self, entry: usize) -> Result<Arc<dyn Source>, SpanError> {
-        Ok(self.tree.file(self.must_index(entry)?).source())
+        Ok(self.tree.source(self.must_index(entry)?))
     }
 
     /// Heap memory in bytes, as far as it goes with the number of files.
@@ -196,7 +179,7 @@ impl Plan {
         let done = tree.visit(|entry| {
             // A tree has at most 2^32 entries.
             let number = entry.index as u32;
-            let modified = (entry.mtime != NO_TIME).then(|| entry.mtime.div_euclid(1_000_000_000));
+            let modified = entry.modified.map(UnixTime::seconds);
             let name = String::from_utf8_lossy(entry.path);
             let index = match entry.kind {
                 // A folder that is not empty comes into being with its files.
@@ -277,7 +260,7 @@ impl Bodies for Plan {
 
     fn learned_crc32(&self, entry: usize, crc32: u32) {
         if let Some(index) = self.index(entry) {
-            self.crcs.insert(self.tree.key(index), crc32);
+            self.crcs.insert(self.tree.fingerprint(index), crc32);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use outflow_catalog::{Bounds, Collection, CrcCache, RelPath, Wanted};
+use outflow_catalog::{Collection, CrcCache, RelPath, WalkLimits, WalkScope};
 use outflow_web::Problem;
 use tokio::sync::Semaphore;
 
@@ -122,14 +122,16 @@ impl Plans {
     /// Walks and plans. Blocks.
     fn plan(&self, collection: &Arc<dyn Collection>, folder: &RelPath, ask: &Ask) -> Result<Plan, Problem> {
         self.walked.fetch_add(1, Ordering::Relaxed);
-        let walk = |wanted: &Wanted| {
-            Arc::clone(collection).walk(folder, wanted, Bounds::default()).map_err(|error| error.to_problem())
+        let walk = |wanted: &WalkScope| {
+            Arc::clone(collection)
+                .walk(folder, wanted, WalkLimits::default())
+                .map_err(|error| error.to_problem())
         };
         let wanted = match ask {
-            Ask::All => Wanted::All,
-            Ask::These(paths) => Wanted::These(paths.clone()),
-            Ask::Pick(pick, _) => match pick.find(&walk(&Wanted::Levels(pick.levels))?) {
-                Picked::All(paths) => Wanted::These(paths),
+            Ask::All => WalkScope::All,
+            Ask::These(paths) => WalkScope::Paths(paths.clone()),
+            Ask::Pick(pick, _) => match pick.find(&walk(&WalkScope::Levels(pick.levels))?) {
+                Picked::All(paths) => WalkScope::Paths(paths),
                 Picked::Gone { gone, selected } => return Err(gone_files(gone, selected)),
             },
         };

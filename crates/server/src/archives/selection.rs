@@ -198,14 +198,14 @@ fn read_leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
 mod tests {
     use std::path::Path;
 
-    use outflow_catalog::{Bounds, Root, RootOptions, Wanted};
+    use outflow_catalog::{Collection as _, Root, RootOptions, WalkLimits, WalkScope};
     use proptest::prelude::*;
 
     use super::*;
 
     fn tree(folder: &Path, levels: usize) -> Tree {
         let root = std::sync::Arc::new(Root::new(folder, RootOptions::default()).unwrap());
-        root.walk(&RelPath::root(), &Wanted::Levels(levels), Bounds::default()).unwrap()
+        root.walk(&RelPath::root(), &WalkScope::Levels(levels), WalkLimits::default()).unwrap()
     }
 
     fn paths(names: &[&str]) -> Vec<RelPath> {

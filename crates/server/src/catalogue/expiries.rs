@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use outflow_catalog::nanos_of;
+use outflow_content::UnixTime;
 use outflow_ledger::Ledger;
 use tokio::task::AbortHandle;
 
@@ -44,7 +44,7 @@ impl Expiries {
         let (ledger, transfer, all) = (ledger.clone(), id.to_owned(), Arc::clone(&self.awaited));
         let task = tokio::spawn(async move {
             loop {
-                let left = expires.saturating_sub(nanos_of(SystemTime::now()));
+                let left = expires.saturating_sub(UnixTime::now().nanos());
                 let Ok(left @ 1..) = u64::try_from(left) else { break };
                 tokio::time::sleep(Duration::from_nanos(left).min(LONGEST)).await;
             }

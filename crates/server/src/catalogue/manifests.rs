@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use outflow_catalog::{Manifest, Small, Store, StoreError, StoreErrorKind, Transfer};
+use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, Transfer};
 use outflow_web::Problem;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -223,8 +223,8 @@ impl Inner {
                 answer = self.store.read_small(&key, Manifest::MAX_BYTES, etag).await;
             }
             let (bytes, etag) = match answer {
-                Ok(Small::NotModified) => return Ok(None),
-                Ok(Small::Read { bytes, object }) => (bytes, object.etag),
+                Ok(SmallRead::NotModified) => return Ok(None),
+                Ok(SmallRead::Read { bytes, object }) => (bytes, object.etag),
                 Err(StoreError { kind: StoreErrorKind::Denied(_), .. }) if tried < READS => continue,
                 Err(error) => return Err(error),
             };

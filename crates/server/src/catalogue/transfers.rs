@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use outflow_catalog::{Store, Transfer, nanos_of};
+use outflow_catalog::{Store, Transfer};
+use outflow_content::UnixTime;
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::{options, small};
 use outflow_web::{Problem, ResponseBody};
@@ -161,10 +161,10 @@ fn respond<B>(problem: &Problem, request: &Request<B>) -> Response<ResponseBody>
 /// An expired transfer is gone, whatever of it is asked for.
 fn check_expiry(transfer: &Transfer) -> Result<(), Problem> {
     match transfer.about().expires {
-        Some(expires) if nanos_of(SystemTime::now()) >= expires => {
+        Some(expires) if UnixTime::now().nanos() >= expires => {
             let detail = format!(
                 "This transfer was available until {} (UTC). Ask whoever sent it to publish it again.",
-                page::time(expires)
+                page::time(Some(UnixTime::from_nanos(expires)))
             );
             Err(Problem::new(StatusCode::GONE, detail).without_link_back())
         }

@@ -26,8 +26,8 @@ fn describe(content: Content, file: &FoundFile, download: bool) -> Content {
     let mut content = content
         .media_type(known.unwrap_or_else(|| media_type(name)))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(modified) = file.modified() {
-        content = content.last_modified(modified);
+    if let Some(modified) = file.modified {
+        content = content.last_modified(modified.into());
     }
     // Hexadecimal digits and a dash can be in a tag.
     if let Some(etag) = file.etag.as_deref().and_then(EntityTag::strong) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
-use outflow_catalog::{Bounds, EntryKind, RelPath, Tree, Wanted};
+use outflow_catalog::{EntryKind, RelPath, Tree, WalkLimits, WalkScope};
 use outflow_content::address::encode;
 use outflow_web::Problem;
 use tokio::sync::OwnedSemaphorePermit;
@@ -68,7 +68,7 @@ where
 fn query_for(place: &Place, folder: &RelPath, files: &[RelPath]) -> Result<String, Problem> {
     let levels = files.iter().map(|path| path.components().count()).max().unwrap_or(1);
     let tree = Arc::clone(&place.collection)
-        .walk(folder, &Wanted::Levels(levels), Bounds::default())
+        .walk(folder, &WalkScope::Levels(levels), WalkLimits::default())
         .map_err(|error| error.to_problem())?;
     // Says what is missing, too; it costs less than walking did.
     let pick = Pick::of(&tree, files, levels).map_err(|no| match no {

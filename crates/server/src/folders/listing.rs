@@ -2,7 +2,8 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
-use outflow_catalog::{About, FolderEntry, NO_TIME, OpenError, RelPath};
+use outflow_catalog::{About, FolderEntry, OpenError, RelPath};
+use outflow_content::UnixTime;
 use outflow_content::address::encode;
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::small;
@@ -61,8 +62,8 @@ impl JsonAbout<'_> {
             id: &about.id,
             title: about.title.as_deref(),
             message: about.message.as_deref(),
-            created: rfc3339(about.created),
-            expires: about.expires.and_then(rfc3339),
+            created: rfc3339(UnixTime::from_nanos(about.created)),
+            expires: about.expires.map(UnixTime::from_nanos).and_then(rfc3339),
             files: about.files,
             bytes: about.bytes,
         }
@@ -122,7 +123,7 @@ impl Listing {
             href: href(entry),
             kind: if entry.is_folder() { "folder" } else { "file" },
             size: (!entry.is_folder()).then_some(entry.size),
-            modified: rfc3339(entry.mtime),
+            modified: entry.modified.and_then(rfc3339),
             etag: entry.etag().map(|etag| format!("\"{etag}\"")),
         });
         let json = Json {
@@ -173,10 +174,7 @@ pub(crate) fn href(entry: &FolderEntry) -> Option<String> {
     Some(format!("{}{slash}", encode(&entry.name)))
 }
 
-fn rfc3339(nanos: i64) -> Option<String> {
-    if nanos == NO_TIME {
-        return None;
-    }
-    let time = jiff::Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok()?;
+fn rfc3339(time: UnixTime) -> Option<String> {
+    let time = jiff::Timestamp::from_second(time.seconds()).ok()?;
     Some(time.to_string())
 }

@@ -1,7 +1,8 @@
 //! The pages for people: plain, and of use without scripts.
 
 use maud::{Markup, html};
-use outflow_catalog::{About, FolderEntry, NO_TIME};
+use outflow_catalog::{About, FolderEntry};
+use outflow_content::UnixTime;
 use outflow_content::address::encode;
 use outflow_web::page::{document, size, visible};
 
@@ -72,7 +73,7 @@ fn row(entry: &FolderEntry) -> Markup {
                 }
             }
             td.size { @if !entry.is_folder() { (size(entry.size)) } }
-            td.time { (time(entry.mtime)) }
+            td.time { (time(entry.modified)) }
         }
     }
 }
@@ -93,7 +94,7 @@ fn introduction(about: &About) -> Markup {
         }
         p.soft {
             (files) ", " (size(about.bytes))
-            @if let Some(expires) = about.expires { ", available until " span.whole { (time(expires)) " (UTC)" } }
+            @if let Some(expires) = about.expires { ", available until " span.whole { (time(Some(UnixTime::from_nanos(expires)))) " (UTC)" } }
         }
     }
 }
@@ -121,11 +122,8 @@ pub(crate) fn top() -> String {
 }
 
 /// A point in time for people, in UTC; empty if there is none to write.
-pub(crate) fn time(nanos: i64) -> String {
-    if nanos == NO_TIME {
-        return String::new();
-    }
-    outflow_web::page::time(nanos.div_euclid(1_000_000_000))
+pub(crate) fn time(time: Option<UnixTime>) -> String {
+    time.map_or_else(String::new, |time| outflow_web::page::time(time.seconds()))
 }
 
 #[cfg(test)]
@@ -134,7 +132,7 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_an_unknown_time_is_empty() {
-        assert_eq!([time(-1), time(NO_TIME)], ["1969-12-31 23:59", ""]);
+        assert_eq!([time(Some(UnixTime::from_nanos(-1))), time(None)], ["1969-12-31 23:59", ""]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use outflow_catalog::{
-    About, Bounds, Collection, EntryKind, FolderEntry, Found, OpenError, OpenErrorKind, RelPath, Tree,
-    Unreadable, WalkError, Wanted,
+    About, Collection, EntryKind, FolderEntry, Found, OpenError, OpenErrorKind, RelPath, Tree, Unreadable,
+    WalkError, WalkLimits, WalkScope,
 };
 use outflow_content::Wait;
 use outflow_links::Link;
@@ -133,8 +133,8 @@ impl Collection for Selected {
             let mut about = self.inner.about()?.clone();
             (about.files, about.bytes) = (0, 0);
             for path in &self.selected {
-                let wanted = Wanted::These(vec![path.clone()]);
-                let walked = Arc::clone(&self.inner).walk(&RelPath::root(), &wanted, Bounds::default());
+                let wanted = WalkScope::Paths(vec![path.clone()]);
+                let walked = Arc::clone(&self.inner).walk(&RelPath::root(), &wanted, WalkLimits::default());
                 if let Ok(tree) = walked {
                     about.files += tree.files();
                     about.bytes = about.bytes.saturating_add(tree.bytes());
@@ -172,17 +172,24 @@ impl Collection for Selected {
         }
     }
 
-    fn walk(self: Arc<Self>, folder: &RelPath, wanted: &Wanted, bounds: Bounds) -> Result<Tree, WalkError> {
+    fn walk(
+        self: Arc<Self>,
+        folder: &RelPath,
+        wanted: &WalkScope,
+        bounds: WalkLimits,
+    ) -> Result<Tree, WalkError> {
         let inner = Arc::clone(&self.inner);
         match self.lies(folder) {
             Lies::Inside => inner.walk(folder, wanted, bounds),
             Lies::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound).into()),
             Lies::Above => match wanted {
-                Wanted::All => inner.walk(folder, &Wanted::These(self.below(folder).collect()), bounds),
-                Wanted::These(paths) => inner.walk(folder, &Wanted::These(self.both(folder, paths)?), bounds),
-                Wanted::Levels(_) => {
+                WalkScope::All => inner.walk(folder, &WalkScope::Paths(self.below(folder).collect()), bounds),
+                WalkScope::Paths(paths) => {
+                    inner.walk(folder, &WalkScope::Paths(self.both(folder, paths)?), bounds)
+                }
+                WalkScope::Levels(_) => {
                     let tree = inner.walk(folder, wanted, bounds)?;
-                    Ok(tree.only(|path, kind| {
+                    Ok(tree.retain(|path, kind| {
                         folder.join(path).is_ok_and(|path| self.shows(&path, kind == EntryKind::Folder))
                     }))
                 }

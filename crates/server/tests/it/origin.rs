@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outflow_catalog::{Store, StoreOptions};
+use outflow_catalog::{StoreOptions, open_store};
 use outflow_server::{Settings, StoreService};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -78,7 +78,7 @@ impl Origin {
 async fn serve(origin: &Arc<Origin>, settings: Settings) -> StoreService {
     *origin.manifest.lock().unwrap() = manifest("abc", &["a", "b"]).to_json();
     let address = Arc::clone(origin).start().await;
-    let open = move || StoreService::new(Store::open(&address, &StoreOptions::default()).unwrap(), &settings);
+    let open = move || StoreService::new(open_store(&address, &StoreOptions::default()).unwrap(), &settings);
     tokio::task::spawn_blocking(open).await.unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outflow_catalog::{Prefix, Store, StoreOptions};
+use outflow_catalog::{PlainStore, StoreOptions, open_store};
 use outflow_server::FolderService;
 use tempfile::TempDir;
 use tower_service::Service as _;
@@ -24,8 +24,8 @@ impl Plain {
             std::fs::write(path, name).unwrap();
         }
         let address = format!("file://{}", temp.path().join("bucket").display());
-        let store = Store::open(&address, &StoreOptions::default()).unwrap();
-        let service = FolderService::of(Arc::new(Prefix::new(store, hidden)), &settings());
+        let store = open_store(&address, &StoreOptions::default()).unwrap();
+        let service = FolderService::of(Arc::new(PlainStore::new(store, hidden)), &settings());
         Plain { _temp: temp, service }
     }
 
@@ -101,9 +101,9 @@ async fn an_origin_that_cannot_list_serves_files_only() {
             });
         }
     });
-    let open = move || Store::open(&address, &StoreOptions::default()).unwrap();
+    let open = move || open_store(&address, &StoreOptions::default()).unwrap();
     let store = tokio::task::spawn_blocking(open).await.unwrap();
-    let service = FolderService::of(Arc::new(Prefix::new(store, false)), &settings());
+    let service = FolderService::of(Arc::new(PlainStore::new(store, false)), &settings());
     let plain = Plain { _temp: tempfile::tempdir().unwrap(), service };
     let file = plain.ask("HEAD", "/a.txt").await;
     assert_eq!((file.status.as_u16(), file.header("content-length")), (200, "7"));

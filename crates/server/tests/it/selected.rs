@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outflow_catalog::{
-    Bounds, Collection, EntryKind, Found, OpenErrorKind, Prefix, RelPath, Root, RootOptions, Store,
-    StoreOptions, Transfer, Tree, WalkError, Wanted,
+    Collection, EntryKind, Found, OpenErrorKind, PlainStore, RelPath, Root, RootOptions, StoreOptions,
+    Transfer, Tree, WalkError, WalkLimits, WalkScope, open_store,
 };
 use outflow_content::Wait;
 use outflow_server::FolderService;
@@ -43,11 +43,11 @@ fn three() -> Three {
     }
     let open = |folder: &str| {
         let address = format!("file://{}", temp.path().join(folder).display());
-        Store::open(&address, &StoreOptions::default()).unwrap()
+        open_store(&address, &StoreOptions::default()).unwrap()
     };
     let all: [Arc<dyn Collection>; 3] = [
         Arc::new(Root::new(&temp.path().join("plain"), RootOptions::default()).unwrap()),
-        Arc::new(Prefix::new(open("plain"), false)),
+        Arc::new(PlainStore::new(open("plain"), false)),
         Arc::new(Transfer::new(&open("store"), manifest, b"1").unwrap()),
     ];
     Three { _temp: temp, all }
@@ -119,10 +119,10 @@ fn only_what_is_selected_is_found_and_listed() {
 fn a_walk_finds_the_selected_part_of_what_is_wanted() {
     for inner in three().all {
         let shown = selected(&inner, &["a.txt", "b/d", "g/h/i"]);
-        let walk = |folder: &str, wanted: &Wanted| {
-            Arc::clone(&shown).walk(&path(folder), wanted, Bounds::default()).map(|tree| entries(&tree))
+        let walk = |folder: &str, wanted: &WalkScope| {
+            Arc::clone(&shown).walk(&path(folder), wanted, WalkLimits::default()).map(|tree| entries(&tree))
         };
-        let files = |folder: &str, wanted: &Wanted| {
+        let files = |folder: &str, wanted: &WalkScope| {
             walk(folder, wanted)
                 .unwrap()
                 .into_iter()
@@ -132,14 +132,14 @@ fn a_walk_finds_the_selected_part_of_what_is_wanted() {
                 })
                 .collect::<Vec<_>>()
         };
-        let these = |paths: &[&str]| Wanted::These(paths.iter().map(|text| path(text)).collect());
-        assert_eq!(files("", &Wanted::All), ["a.txt", "b/d/e", "b/d/f", "g/h/i/j"]);
-        assert_eq!(files("b", &Wanted::All), ["b/d/e", "b/d/f"]);
-        assert_eq!(files("b/d", &Wanted::All), ["b/d/e", "b/d/f"]);
+        let these = |paths: &[&str]| WalkScope::Paths(paths.iter().map(|text| path(text)).collect());
+        assert_eq!(files("", &WalkScope::All), ["a.txt", "b/d/e", "b/d/f", "g/h/i/j"]);
+        assert_eq!(files("b", &WalkScope::All), ["b/d/e", "b/d/f"]);
+        assert_eq!(files("b/d", &WalkScope::All), ["b/d/e", "b/d/f"]);
         assert_eq!(files("", &these(&["b", "g/h/i/j"])), ["b/d/e", "b/d/f", "g/h/i/j"]);
         assert_eq!(files("b", &these(&["d/f"])), ["b/d/f"]);
-        assert_eq!(files("", &Wanted::Levels(1)), ["a.txt"]);
-        assert_eq!(files("", &Wanted::Levels(3)), ["a.txt", "b/d/e", "b/d/f"]);
+        assert_eq!(files("", &WalkScope::Levels(1)), ["a.txt"]);
+        assert_eq!(files("", &WalkScope::Levels(3)), ["a.txt", "b/d/e", "b/d/f"]);
         match walk("", &these(&["a.txt", "b/c", "no", "secret"])) {
             Err(WalkError::Missing { count, first }) => {
                 assert_eq!((count, first.as_slice()), (3, &["b/c", "no", "secret"].map(str::to_owned)[..]));
@@ -148,14 +148,14 @@ fn a_walk_finds_the_selected_part_of_what_is_wanted() {
         }
         // What is not selected is as if it were not there.
         for folder in ["no", "secret"] {
-            let refused = walk(folder, &Wanted::All).unwrap_err();
+            let refused = walk(folder, &WalkScope::All).unwrap_err();
             assert!(
                 matches!(&refused, WalkError::Open(error) if matches!(error.kind, OpenErrorKind::NotFound)),
                 "{folder}: {refused}"
             );
         }
         // Folders on the way are entries of the levels, as they are in a listing.
-        let tree = Arc::clone(&shown).walk(&path(""), &Wanted::Levels(2), Bounds::default()).unwrap();
+        let tree = Arc::clone(&shown).walk(&path(""), &WalkScope::Levels(2), WalkLimits::default()).unwrap();
         let mut all = Vec::new();
         let Ok(()) = tree.visit(|entry| {
             all.push(String::from_utf8_lossy(entry.path).into_owned());
@@ -164,7 +164,7 @@ fn a_walk_finds_the_selected_part_of_what_is_wanted() {
         assert_eq!(all, ["a.txt", "b", "b/d", "g", "g/h"]);
         // Something that has gone is missed, not passed over.
         let with_gone = selected(&inner, &SELECTED);
-        let missing = with_gone.walk(&path(""), &Wanted::All, Bounds::default()).unwrap_err();
+        let missing = with_gone.walk(&path(""), &WalkScope::All, WalkLimits::default()).unwrap_err();
         assert!(matches!(missing, WalkError::Missing { count: 1, .. }), "{missing}");
     }
 }
@@ -191,7 +191,7 @@ fn it_is_another_collection_that_says_the_same_of_itself() {
     let nothing = selected(&folder, &[]);
     assert!(nothing.list(&path(""), 9).unwrap().is_empty());
     assert!(nothing.about().is_none());
-    assert!(nothing.walk(&path(""), &Wanted::All, Bounds::default()).unwrap().is_empty());
+    assert!(nothing.walk(&path(""), &WalkScope::All, WalkLimits::default()).unwrap().is_empty());
 }
 
 #[tokio::test]

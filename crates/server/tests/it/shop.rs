@@ -1,10 +1,11 @@
 //! A store with transfers in it, and requests to their server.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use outflow_catalog::{Manifest, ManifestFile, Store, StoreOptions, nanos_of};
+use outflow_catalog::{Manifest, ManifestFile, StoreOptions, open_store};
+use outflow_content::UnixTime;
 use outflow_server::{Settings, StoreService};
 use tempfile::TempDir;
 use tower_service::Service as _;
@@ -23,7 +24,7 @@ fn unrested() -> Settings {
 
 /// So many seconds from now, in nanoseconds since 1970.
 pub(crate) fn in_seconds(seconds: i64) -> i64 {
-    nanos_of(SystemTime::now()) + seconds * 1_000_000_000
+    UnixTime::now().nanos() + seconds * 1_000_000_000
 }
 
 /// A manifest of files whose bytes are their names.
@@ -77,7 +78,7 @@ impl Shop {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir(temp.path().join("store")).unwrap();
         let address = format!("file://{}", temp.path().join("store").display());
-        let store = Store::open(&address, &StoreOptions::default()).unwrap();
+        let store = open_store(&address, &StoreOptions::default()).unwrap();
         Shop { temp, service: StoreService::new(store, settings) }
     }
 

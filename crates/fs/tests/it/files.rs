@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use outflow_catalog::{Key, LazyFile, LocalFile, OpenErrorKind, Opened, Root, RootOptions};
 use outflow_content::{FileSource as _, OpenFile as _, SpanError, Wait};
+use outflow_fs::{ExpectedFile, LocalFile, OpenErrorKind, Opened, Root, RootOptions};
 
 use crate::{path, root};
 
@@ -18,10 +18,10 @@ fn open(root: &Root, name: &str) -> LocalFile {
     }
 }
 
-fn lazy(root: &Arc<Root>, name: &str) -> LazyFile {
+fn lazy(root: &Arc<Root>, name: &str) -> ExpectedFile {
     let file = open(root, name);
     let identity = file.identity();
-    LazyFile::new(Arc::clone(root), path(name), identity.size, identity.mtime, Key::of_file(&identity))
+    ExpectedFile::new(Arc::clone(root), path(name), identity.size, identity.modified(), identity.inode_hash())
 }
 
 async fn all(source: &dyn outflow_content::FileSource, offset: u64, len: u64) -> Result<Vec<u8>, SpanError> {

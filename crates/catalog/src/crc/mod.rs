@@ -1,0 +1,17 @@
+//! The CRC-32s of files: known, computed, and learned in quiet times.
+//!
+//! ```text
+//! cache       remembers them, and computes each only once
+//! background  learns those of whole trees while there is little else to do
+//! memo        small facts by fingerprint, in memory and on disk
+//!   memo_file   the file behind it
+//! ```
+
+mod background;
+mod cache;
+mod memo;
+mod memo_file;
+
+pub use background::Background;
+pub use cache::CrcCache;
+pub use memo::Memo;
