@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
-use crate::http::Client;
+use crate::http::HttpClient;
 
 /// An authority that certifies everything.
 pub struct Authority {
@@ -103,5 +103,5 @@ pub fn trusting(root: &CertificateDer<'static>) -> Arc<ClientConfig> {
 /// The certificate that a new connection is presented.
 #[track_caller]
 pub fn presented(addr: SocketAddr, host: &str, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
-    Client::connect_secure(addr, host, config).unwrap().certificate()
+    HttpClient::connect_secure(addr, host, config).unwrap().certificate()
 }

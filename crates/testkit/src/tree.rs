@@ -10,27 +10,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// A folder named `tree`, with a place beside it for files that must never be served.
-pub struct Tree {
+pub struct FileTree {
     dir: TempDir,
 }
 
 /// Files by their path below a folder; folders end in a slash and are there only if they are empty.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-impl Default for Tree {
-    fn default() -> Tree {
-        Tree::new()
+impl Default for FileTree {
+    fn default() -> FileTree {
+        FileTree::new()
     }
 }
 
-impl Tree {
+impl FileTree {
     /// An empty folder.
     #[must_use]
-    pub fn new() -> Tree {
+    pub fn new() -> FileTree {
         let dir = TempDir::new().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(dir.path().join("tree")).unwrap();
-        Tree { dir }
+        FileTree { dir }
     }
 
     /// The served folder.

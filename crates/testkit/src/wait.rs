@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test fails. Far more than is ever needed: machines are shared.
+/// How long anything may take before a test fails. Far more than is ever needed: machines are
+/// shared.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The rest between two polls.

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::support::{Program, Server, Setup, Tree, binary};
+use crate::support::{ChildProgram, FileTree, Server, Setup, binary};
 
 /// A tree with a hidden file: whether it is served shows which setting won.
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file(".hidden", "hidden");
     tree.file("a.txt", "public");
     tree
 }
 
-fn config(tree: &Tree, text: &str) -> PathBuf {
+fn config(tree: &FileTree, text: &str) -> PathBuf {
     let path = tree.beside("outflow.toml");
     std::fs::write(&path, text).unwrap();
     path
@@ -90,13 +90,13 @@ fn mistakes_in_the_file_are_wrong_usage_and_are_named() {
     ] {
         let config = config(&tree, text);
         let output =
-            Program::start(binary().arg("serve").arg(tree.root()).arg("--config").arg(&config)).finish();
+            ChildProgram::start(binary().arg("serve").arg(tree.root()).arg("--config").arg(&config)).finish();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}: {stderr}");
         assert!(stderr.contains(part) && stderr.contains("outflow.toml"), "{text}: {stderr}");
     }
     let missing = tree.beside("missing.toml");
-    let output = Program::start(binary().arg("serve").arg("--config").arg(&missing)).finish();
+    let output = ChildProgram::start(binary().arg("serve").arg("--config").arg(&missing)).finish();
     assert_ne!(output.status.code(), Some(0));
     assert!(String::from_utf8(output.stderr).unwrap().contains("missing.toml"));
 }
@@ -107,7 +107,7 @@ fn mistakes_in_the_environment_are_wrong_usage_and_are_named() {
     for (name, value) in
         [("OUTFLOW_THREADS", "many"), ("OUTFLOW_LISTEN", "nowhere"), ("OUTFLOW_HIDDEN", "perhaps")]
     {
-        let output = Program::start(binary().arg("serve").arg(tree.root()).env(name, value)).finish();
+        let output = ChildProgram::start(binary().arg("serve").arg(tree.root()).env(name, value)).finish();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");
         assert!(stderr.contains(value), "{name}: {stderr}");

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Program, Server, Tree, assert_fails, assert_same, binary, noise, output, program, replace,
-    until,
+    Authority, ChildProgram, FileTree, Server, assert_fails, assert_same, binary, noise, output, program,
+    replace, until,
 };
 
 fn command(arguments: &[&str]) -> Command {
@@ -35,7 +35,7 @@ fn text(path: &std::path::Path) -> &str {
 
 #[test]
 fn what_kcup_does_is_done() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let file = tree.file("policy.txt", "version: STSv1\n");
     // By kcup's flag, by our argument, and by the environment.
     let by_flag = serve(&["-f", text(&file)]);
@@ -52,7 +52,7 @@ fn what_kcup_does_is_done() {
 
 #[test]
 fn what_kcup_does_wrong_is_right() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let bytes = noise(3, 100_000);
     let file = tree.file("film.mp4", &bytes);
     let server = serve(&[text(&file), "--path", "/film", "--cache-control", "max-age=60"]);
@@ -79,7 +79,7 @@ fn what_kcup_does_wrong_is_right() {
 
 #[test]
 fn several_files_are_one_after_the_other() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let (first, second) = (noise(1, 70_000), noise(2, 30_001));
     let (a, b) = (tree.file("a", &first), tree.file("b", &second));
     let server = serve(&[text(&a), text(&b)]);
@@ -89,24 +89,24 @@ fn several_files_are_one_after_the_other() {
 #[test]
 fn standard_input_is_served_and_what_is_none_is_refused() {
     let mut piped = command(&["--port", "0", "--log-format", "json"]);
-    piped.stdin(Stdio::from(std::fs::File::open(Tree::new().file("in", b"\xff\x00\xfe")).unwrap()));
+    piped.stdin(Stdio::from(std::fs::File::open(FileTree::new().file("in", b"\xff\x00\xfe")).unwrap()));
     let server = Server::spawn(piped, TempDir::new().unwrap());
     assert_eq!(server.get("/").expect(200).body, b"\xff\x00\xfe");
 
-    let empty = Program::start(&mut command(&["--port", "0"])).finish();
+    let empty = ChildProgram::start(&mut command(&["--port", "0"])).finish();
     assert_fails(&empty, 1, &["standard input ended without a byte"]);
 
     // A pipe whose writing end stays open, and says nothing.
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
     let mut silent = command(&["--port", "0", "--stdin-read-timeout-seconds", "1"]);
     silent.stdin(Stdio::from(reader));
-    let output = Program::start(&mut silent).finish();
+    let output = ChildProgram::start(&mut silent).finish();
     assert_fails(&output, 1, &["did not end within 1 s", "--stdin-read-timeout-seconds"]);
 }
 
 #[test]
 fn what_cannot_be_served_says_what_to_do() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let (empty, file) = (tree.file("empty", ""), tree.file("a", "a"));
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port().to_string();
@@ -122,13 +122,13 @@ fn what_cannot_be_served_says_what_to_do() {
         (&[text(&file), "--path", "relative"], 2, &["begins with /"]),
         (&["-", "-"], 2, &["standard input"]),
     ] {
-        assert_fails(&Program::start(&mut command(arguments)).finish(), code, parts);
+        assert_fails(&ChildProgram::start(&mut command(arguments)).finish(), code, parts);
     }
 }
 
 #[test]
 fn compressed_forms_are_the_same_content() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let words: String = (0..20_000).map(|n| format!("line {n} of a text that repeats itself\n")).collect();
     let file = tree.file("words.txt", &words);
     let server = serve(&[text(&file)]);
@@ -158,7 +158,7 @@ fn compressed_forms_are_the_same_content() {
 /// one.
 #[test]
 fn a_changed_file_is_swapped_as_a_whole() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let contents = [noise(7, 300_000), noise(8, 200_001)];
     for by_signal in [true, false] {
         let file = tree.file("a.bin", &contents[0]);
@@ -204,7 +204,7 @@ fn a_changed_file_is_swapped_as_a_whole() {
 
 #[test]
 fn it_speaks_tls_and_http_2() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["localhost"]);
     let bytes = noise(5, 1_000_000);
     let file = tree.file("a.bin", &bytes);

@@ -17,9 +17,9 @@
 //! support/    servers of the tests and how to start them
 //! ```
 //!
-//! Every server listens on a port that the kernel chose, has a cache folder of its own, and is checked for
-//! panics when it ends. The programs that the tests use are Debian packages and moto; `scripts/test` names and
-//! installs them.
+//! Every server listens on a port that the kernel chose, has a cache folder of its own, and is
+//! checked for panics when it ends. The programs that the tests use are Debian packages and moto;
+//! `scripts/test` names and installs them.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers as well")]
 

@@ -3,15 +3,15 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use crate::support::{Program, Server, Setup, Tree, assert_fails, binary};
+use crate::support::{ChildProgram, FileTree, Server, Setup, assert_fails, binary};
 
 fn run(args: &[&str]) -> Output {
-    Program::start(binary().args(args)).finish()
+    ChildProgram::start(binary().args(args)).finish()
 }
 
 #[test]
 fn the_first_line_says_where_to_go() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     let server = Server::of(tree.root());
     assert_ne!(server.addr.port(), 0, "the port that the kernel chose");
@@ -22,7 +22,7 @@ fn the_first_line_says_where_to_go() {
 
 #[test]
 fn one_file_can_be_served() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let file = tree.file("one.txt", "just this");
     tree.file("other.txt", "not this");
     let server = Server::of(file);
@@ -33,7 +33,7 @@ fn one_file_can_be_served() {
 
 #[test]
 fn the_current_folder_is_served_when_none_is_named() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     let own = tempfile::TempDir::new().unwrap();
     let mut command = binary();
@@ -46,7 +46,7 @@ fn the_current_folder_is_served_when_none_is_named() {
 
 #[test]
 fn a_busy_port_is_an_error_that_says_what_to_do() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let output = run(&["serve", tree.root().to_str().unwrap(), "--listen", &addr]);
@@ -55,7 +55,7 @@ fn a_busy_port_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn a_path_that_is_not_there_is_an_error_that_names_it() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     for path in [tree.at("nothing"), tree.beside("nothing/at/all")] {
         let output = run(&["serve", path.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
         assert_fails(&output, 1, &[path.to_str().unwrap()]);
@@ -111,7 +111,7 @@ fn help_and_version_are_there() {
 
 #[test]
 fn a_cache_folder_that_cannot_be_used_is_a_warning() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     let file = tree.beside("a file, not a folder");
     std::fs::write(&file, "").unwrap();
@@ -122,7 +122,7 @@ fn a_cache_folder_that_cannot_be_used_is_a_warning() {
 
 #[test]
 fn a_damaged_cache_is_started_anew() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     let cache = tempfile::TempDir::new().unwrap();
     let server = Setup::of(tree.root()).cache(cache.path()).start();

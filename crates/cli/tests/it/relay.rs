@@ -11,7 +11,9 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use rustix::process::Signal;
 
-use crate::support::{PATIENCE, Program, Serving, Setup, Tree, assert_same, binary, noise, program, until};
+use crate::support::{
+    ChildProgram, FileTree, PATIENCE, Serving, Setup, assert_same, binary, noise, program, until,
+};
 
 /// A running relay. Killed when it is dropped.
 struct Relay {
@@ -113,7 +115,7 @@ fn logged(log: &str, what: &str, name: &str) -> u64 {
 
 #[test]
 fn a_download_comes_through_and_the_server_knows_whose_it_is() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let bytes = noise(7, 40_000_000);
     tree.file("a.bin", &bytes);
     for version in ["v1", "v2"] {
@@ -266,7 +268,7 @@ fn a_unix_socket_is_left_behind_by_no_end_and_taken_over_after_any() {
     let says_hello = |path: &Path| {
         let mut client = UnixStream::connect(path).unwrap();
         client.write_all(b"hello").unwrap();
-        // Whoever has looked whether somebody listens has said nothing.
+        // The relay that checked whether another one listens has connected and sent nothing.
         let hears = || patient(target.accept().unwrap().0).read_exact(&mut [0; 5]).is_ok();
         assert!(hears() || hears());
     };
@@ -284,7 +286,7 @@ fn a_unix_socket_is_left_behind_by_no_end_and_taken_over_after_any() {
 }
 
 fn fails(args: &[&str], code: i32) -> String {
-    let Output { status, stdout, stderr } = Program::start(binary().arg("relay").args(args)).finish();
+    let Output { status, stdout, stderr } = ChildProgram::start(binary().arg("relay").args(args)).finish();
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     assert_eq!((status.code(), stdout.is_empty()), (Some(code), true), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, Setup, Tree, binary, noise, output, program, until};
+use crate::support::{ChildProgram, FileTree, Setup, binary, noise, output, program, until};
 
 /// `examples/events/receiver.py`.
 struct Receiver {
@@ -55,7 +55,7 @@ fn line(command: &mut Command) -> String {
 
 #[test]
 fn the_readmes_tour_ends_with_one_event() {
-    let (demo, own) = (Tree::new(), TempDir::new().unwrap());
+    let (demo, own) = (FileTree::new(), TempDir::new().unwrap());
     demo.file("film.mp4", noise(1, 20_000_000));
     for photo in 1..=4 {
         demo.file(format!("photos/{photo}.jpg"), noise(photo, 3_000_000));
@@ -111,7 +111,7 @@ fn the_readmes_tour_ends_with_one_event() {
     until("it is told how it began", || (!receiver.heard("download.started").is_empty()).then_some(()));
 
     // The link has done what it is for.
-    let gone = Program::start(program("curl").args(["-s", "-w", "%{http_code}", &url])).finish();
+    let gone = ChildProgram::start(program("curl").args(["-s", "-w", "%{http_code}", &url])).finish();
     let gone = String::from_utf8(gone.stdout).unwrap();
     assert!(gone.ends_with("410") && gone.contains("link-exhausted"), "{gone}");
     server.get("/t/summer26/").expect(403);
@@ -131,6 +131,6 @@ fn the_readmes_tour_ends_with_one_event() {
     let mut show = binary();
     let shown = output(show.args(["downloads", "show", id, "--ledger"]).arg(&ledger));
     assert!(shown.contains("files       5 of 5") && shown.contains("✓ film.mp4"), "{shown}");
-    // Whoever has the log has no link.
+    // The log contains no link.
     assert!(!server.log().concat().contains(link.split('/').nth(4).unwrap()));
 }

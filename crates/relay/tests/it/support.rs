@@ -4,28 +4,13 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use outflow_relay::flow::FlowSocket;
+use outflow_testkit::Random;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-/// Numbers without a pattern, the same each time (xorshift64*).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// From 1 to `most`.
-    pub(crate) fn size(&mut self, most: usize) -> usize {
-        1 + (self.next() % most as u64) as usize
-    }
+/// From 1 to `limit`.
+fn size(random: &mut Random, limit: usize) -> usize {
+    1 + random.below(limit as u64) as usize
 }
 
 /// A stream of bytes that can be made again at the other end.
@@ -56,7 +41,7 @@ impl RepeatableBytes {
 pub(crate) async fn write(mut to: impl AsyncWrite + Unpin, seed: u64, len: usize, piece: usize) {
     let (mut bytes, mut random, mut left) = (RepeatableBytes::new(seed), Random::new(seed + 1), len);
     while left > 0 {
-        let part = bytes.next(random.size(piece).min(left));
+        let part = bytes.next(size(&mut random, piece).min(left));
         to.write_all(part).await.unwrap();
         left -= part.len();
     }
@@ -78,7 +63,7 @@ pub(crate) async fn read_until(
     let (mut bytes, mut random, mut read) = (RepeatableBytes::new(seed), Random::new(seed + 2), 0);
     let mut room = vec![0; piece];
     loop {
-        let size = random.size(piece);
+        let size = size(&mut random, piece);
         let n = match from.read(&mut room[..size]).await {
             Ok(0) => return (read, Ok(())),
             Ok(n) => n,

@@ -14,7 +14,8 @@ use outflow_testkit::s3::{Double, FaultPlan, ObjectBody, SeededFaults, StoredObj
 #[derive(Parser)]
 #[command(version, about)]
 struct DoubleArgs {
-    /// A folder whose files are there from the start, as objects of the bucket `outflow`. They may not change.
+    /// A folder whose files are there from the start, as objects of the bucket `outflow`. They may
+    /// not change.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Read the folder's files for their CRC-32s, as if they had been uploaded with them.

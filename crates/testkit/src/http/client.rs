@@ -1,4 +1,5 @@
-//! A client that hides nothing: it writes the bytes it is given, and reads one response after the other.
+//! A client that hides nothing: it writes the bytes it is given, and reads one response after the
+//! other.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, Stream};
 use crate::PATIENCE;
 
 /// One connection.
-pub struct Client {
+pub struct HttpClient {
     /// The socket below it.
     pub stream: TcpStream,
     /// Set when it speaks within TLS.
@@ -92,48 +93,53 @@ impl Reply {
     }
 }
 
-impl Client {
+impl HttpClient {
     /// Connects. Reads and writes fail after [`PATIENCE`].
     #[must_use]
-    pub fn connect(addr: SocketAddr) -> Client {
-        Client::over(TcpStream::connect(addr).expect("connected"))
+    pub fn connect(addr: SocketAddr) -> HttpClient {
+        HttpClient::over(TcpStream::connect(addr).expect("connected"))
     }
 
-    /// Connects with a receive buffer of `bytes`, which the kernel doubles: the server's socket is soon full.
+    /// Connects with a receive buffer of `bytes`, which the kernel doubles: the server's socket is
+    /// soon full.
     #[must_use]
-    pub fn connect_narrow(addr: SocketAddr, bytes: usize) -> Client {
-        Client::try_connect_narrow(addr, bytes).expect("connected")
+    pub fn connect_narrow(addr: SocketAddr, bytes: usize) -> HttpClient {
+        HttpClient::try_connect_narrow(addr, bytes).expect("connected")
     }
 
     /// The same, where the server may be gone.
     ///
     /// # Errors
     /// Those of connecting.
-    pub fn try_connect_narrow(addr: SocketAddr, bytes: usize) -> io::Result<Client> {
+    pub fn try_connect_narrow(addr: SocketAddr, bytes: usize) -> io::Result<HttpClient> {
         // Child processes must not keep it open.
         let flags = SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
         rustix::net::connect(&socket, &addr)?;
-        Ok(Client::over(socket.into()))
+        Ok(HttpClient::over(socket.into()))
     }
 
     /// Connects within TLS to `host`, which the certificate has to name.
     ///
     /// # Errors
     /// Those of connecting and of the handshake.
-    pub fn connect_secure(addr: SocketAddr, host: &str, config: &Arc<ClientConfig>) -> io::Result<Client> {
-        Client::over(TcpStream::connect(addr)?).secure(host, config)
+    pub fn connect_secure(
+        addr: SocketAddr,
+        host: &str,
+        config: &Arc<ClientConfig>,
+    ) -> io::Result<HttpClient> {
+        HttpClient::over(TcpStream::connect(addr)?).secure(host, config)
     }
 
-    fn over(stream: TcpStream) -> Client {
+    fn over(stream: TcpStream) -> HttpClient {
         stream.set_nodelay(true).expect("nodelay");
-        Client { stream, tls: None, rest: Vec::new() }.with_timeout(PATIENCE)
+        HttpClient { stream, tls: None, rest: Vec::new() }.with_timeout(PATIENCE)
     }
 
     /// Reads and writes fail after `timeout`.
     #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Client {
+    pub fn with_timeout(self, timeout: Duration) -> HttpClient {
         self.stream.set_read_timeout(Some(timeout)).expect("a timeout");
         self.stream.set_write_timeout(Some(timeout)).expect("a timeout");
         self
@@ -143,7 +149,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of the handshake.
-    pub fn secure(mut self, host: &str, config: &Arc<ClientConfig>) -> io::Result<Client> {
+    pub fn secure(mut self, host: &str, config: &Arc<ClientConfig>) -> io::Result<HttpClient> {
         let name = ServerName::try_from(host.to_owned()).expect("a name");
         let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
@@ -177,13 +183,13 @@ impl Client {
     }
 
     /// Sends these bytes.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut HttpClient {
         self.write_all(bytes.as_ref()).expect("sent");
         self
     }
 
     /// Sends a request with further header lines, each with its CR LF.
-    pub fn request(&mut self, method: &str, path: &str, lines: &str) -> &mut Client {
+    pub fn request(&mut self, method: &str, path: &str, lines: &str) -> &mut HttpClient {
         self.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"))
     }
 
@@ -228,7 +234,8 @@ impl Client {
         self.try_reply(true).expect("a whole response").expect_http_1_1()
     }
 
-    /// Reads a response with a body of known or unknown length. An interim response (1xx) is one of its own.
+    /// Reads a response with a body of known or unknown length. An interim response (1xx) is one of
+    /// its own.
     ///
     /// # Errors
     /// Says why there is no whole response.
@@ -383,8 +390,8 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&rest), "", "bytes behind the last response");
     }
 
-    /// The bytes of a body of `announced` bytes that come before the connection is reset. Fails if the body comes whole, or
-    /// the connection ends in an orderly way.
+    /// The bytes of a body of `announced` bytes that come before the connection is reset. Fails if
+    /// the body comes whole, or the connection ends in an orderly way.
     #[track_caller]
     pub fn expect_cut(&mut self, announced: usize) -> Vec<u8> {
         let (body, error) = self.read_to_break(announced);
@@ -392,7 +399,8 @@ impl Client {
         body
     }
 
-    /// The same, for a connection that may break in any way: within TLS also by an end without `close_notify`.
+    /// The same, for a connection that may break in any way: within TLS also by an end without
+    /// `close_notify`.
     #[track_caller]
     pub fn expect_broken(&mut self, announced: usize) -> Vec<u8> {
         self.read_to_break(announced).0
@@ -414,13 +422,13 @@ impl Client {
     }
 
     /// Half-closes: no more requests follow.
-    pub fn finish(&mut self) -> &mut Client {
+    pub fn finish(&mut self) -> &mut HttpClient {
         self.stream.shutdown(Shutdown::Write).expect("half-closed");
         self
     }
 
     /// Sends `close_notify` (TLS): no more requests follow.
-    pub fn finish_within(&mut self) -> &mut Client {
+    pub fn finish_within(&mut self) -> &mut HttpClient {
         self.tls_mut().send_close_notify();
         self.flush().expect("sent");
         self
@@ -469,7 +477,7 @@ impl Client {
     }
 }
 
-impl Write for Client {
+impl Write for HttpClient {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
             None => self.stream.write(bytes),

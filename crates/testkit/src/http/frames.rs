@@ -1,8 +1,9 @@
-//! A client that writes and reads HTTP/2 frame by frame (RFC 9113), so that a test can break the rules.
+//! A client that writes and reads HTTP/2 frame by frame (RFC 9113), so that a test can break the
+//! rules.
 
 use std::io;
 
-use super::Client;
+use super::HttpClient;
 
 /// RawFrame types (RFC 9113, 6).
 pub const DATA: u8 = 0;
@@ -114,13 +115,13 @@ pub fn get(path: &str) -> Vec<u8> {
 /// A connection whose frames the test writes and reads itself. Nothing is answered automatically.
 pub struct Framed {
     /// The connection below it.
-    pub client: Client,
+    pub client: HttpClient,
 }
 
 impl Framed {
     /// Sends the preface and these settings on a new connection.
     #[must_use]
-    pub fn over(client: Client, settings: &[(u16, u32)]) -> Framed {
+    pub fn over(client: HttpClient, settings: &[(u16, u32)]) -> Framed {
         let mut framed = Framed { client };
         framed.client.send(PREFACE);
         let settings: Vec<u8> = settings
@@ -133,7 +134,7 @@ impl Framed {
 
     /// The same, with windows for the connection and each stream that no test fills.
     #[must_use]
-    pub fn wide(client: Client) -> Framed {
+    pub fn wide(client: HttpClient) -> Framed {
         let mut framed = Framed::over(client, &[(4, 0x3fff_ffff)]);
         framed.send(WINDOW_UPDATE, 0, 0, &0x3fff_0000_u32.to_be_bytes());
         framed
@@ -201,7 +202,8 @@ impl Framed {
         }
     }
 
-    /// Reads DATA frames up to `least` bytes or a few more, and returns how many they were. No PING is answered.
+    /// Reads DATA frames up to `least` bytes or a few more, and returns how many they were. No PING
+    /// is answered.
     #[track_caller]
     pub fn bytes(&mut self, least: usize) -> usize {
         let mut sum = 0;

@@ -12,5 +12,5 @@ pub mod frames;
 pub mod h2;
 mod sse;
 
-pub use client::{Client, Reply};
+pub use client::{HttpClient, Reply};
 pub use sse::{EventStream, SentEvent};

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Client, Reply};
+use super::{HttpClient, Reply};
 
 /// One stream of events.
 pub struct EventStream {
     /// The response's head.
     pub head: Reply,
-    client: Client,
+    client: HttpClient,
     /// How long the server wants clients to wait before they reconnect, in milliseconds.
     pub retry: Option<u64>,
 }
@@ -44,7 +44,7 @@ impl EventStream {
     /// Requests `path` with further header lines.
     #[track_caller]
     #[must_use]
-    pub fn open(mut client: Client, path: &str, lines: &str) -> EventStream {
+    pub fn open(mut client: HttpClient, path: &str, lines: &str) -> EventStream {
         let head = client.request("GET", path, lines).head().expect(200);
         assert_eq!(head.header("content-type"), "text/event-stream");
         EventStream { head, client, retry: None }

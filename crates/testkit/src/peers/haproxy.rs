@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::http::Client;
+use crate::http::HttpClient;
 use crate::process::{Daemon, with_ports};
 
 /// `HAProxy` in front of a server, with a port for each way to name the client.
@@ -45,7 +45,7 @@ impl Haproxy {
             let mut daemon = Daemon::start(&command, own);
             daemon.ready(|_| {
                 TcpStream::connect(name).ok()?;
-                let reply = Client::connect(name).get("/");
+                let reply = HttpClient::connect(name).get("/");
                 (reply.status == 200 && reply.text() == own_name).then_some(())
             })?;
             Ok(daemon)

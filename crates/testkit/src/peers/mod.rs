@@ -1,7 +1,7 @@
 //! Servers that are not ours, each a process with a folder of its own.
 //!
-//! A server that cannot choose a port itself is given one that the kernel chose; if another process takes it in between, the
-//! server is started again with another port.
+//! A server that cannot choose a port itself is given one that the kernel chose; if another process
+//! takes it in between, the server is started again with another port.
 
 mod haproxy;
 mod nginx;

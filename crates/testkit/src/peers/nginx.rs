@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::http::Client;
+use crate::http::HttpClient;
 use crate::process::{Daemon, with_ports};
 
 /// nginx, which serves a folder.
@@ -51,7 +51,7 @@ impl Nginx {
             let mut daemon = Daemon::start(&command, own);
             daemon.ready(|_| {
                 TcpStream::connect(addr).ok()?;
-                let reply = Client::connect(addr).get("/.name");
+                let reply = HttpClient::connect(addr).get("/.name");
                 (reply.status == 200 && reply.text() == name).then_some(())
             })?;
             Ok(daemon)

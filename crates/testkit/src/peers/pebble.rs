@@ -11,13 +11,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 
-use crate::process::{Program, output, program};
+use crate::process::{ChildProgram, output, program};
 use crate::tls::{Authority, trusting};
 use crate::until;
 
 /// The address and authority of a Pebble that may not have started yet.
 pub struct PebbleSite {
-    /// Bound and not listening: the kernel gives the port to no other process, and Pebble can still take it.
+    /// Bound and not listening: the kernel gives the port to no other process, and Pebble can still
+    /// take it.
     sockets: [(OwnedFd, u16); 2],
     /// Certifies its API.
     pub authority: Authority,
@@ -69,7 +70,9 @@ impl PebbleSite {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let root = self.authority.root();
         let pebble = Pebble { child, management, root, _folder: folder };
-        until("Pebble answers", || Program::start(&mut pebble.ask()).finish().status.success().then_some(()));
+        until("Pebble answers", || {
+            ChildProgram::start(&mut pebble.ask()).finish().status.success().then_some(())
+        });
         pebble
     }
 }

@@ -1,4 +1,5 @@
-//! PostgreSQL from the system's package: a cluster in a folder of its own, behind a socket in that folder.
+//! PostgreSQL from the system's package: a cluster in a folder of its own, behind a socket in that
+//! folder.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::http::Client;
+use crate::http::HttpClient;
 use crate::process::{Daemon, with_ports};
 
 /// The bucket that every S3 server of the tests has.
@@ -58,7 +58,7 @@ impl Moto {
             rest.lines().next()?.trim().parse::<SocketAddr>().ok()
         });
         let addr = addr.unwrap_or_else(|error| panic!("moto (pip install 'moto[server]'): {error}"));
-        let created = Client::connect(addr).fetch("PUT", &format!("/{BUCKET}"), "Content-Length: 0\r\n");
+        let created = HttpClient::connect(addr).fetch("PUT", &format!("/{BUCKET}"), "Content-Length: 0\r\n");
         assert_eq!(created.status, 200, "{created:?}");
         let access = S3Access {
             endpoint: format!("http://{addr}"),

@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 
 use tempfile::TempDir;
 
-use super::{Program, program};
+use super::{ChildProgram, program};
 
-/// Headless Chromium that trusts every certificate. Killed when this is dropped, and its profile removed.
+/// Headless Chromium that trusts every certificate. Killed when this is dropped, and its profile
+/// removed.
 pub struct Browser {
-    _program: Program,
+    _program: ChildProgram,
     _profile: TempDir,
 }
 
@@ -21,6 +22,6 @@ impl Browser {
         chromium.args(["--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"]);
         chromium.args(["--remote-debugging-port=0", "--ignore-certificate-errors"]);
         chromium.arg(format!("--user-data-dir={}", profile.path().display())).env("HOME", profile.path());
-        Browser { _program: Program::start(chromium.arg(url)), _profile: profile }
+        Browser { _program: ChildProgram::start(chromium.arg(url)), _profile: profile }
     }
 }

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use super::program;
 use crate::until;
 
-/// A server that is not ours. Ended by its id when this is dropped, and by the kernel if the test is killed.
+/// A server that is not ours. Ended by its id when this is dropped, and by the kernel if the test
+/// is killed.
 pub struct Daemon {
     child: Child,
     /// Its folder.
@@ -63,7 +64,8 @@ impl Drop for Daemon {
     }
 }
 
-/// Starts a server that cannot choose its ports itself; again if another process took a port in between.
+/// Starts a server that cannot choose its ports itself; again if another process took a port in
+/// between.
 #[track_caller]
 pub fn with_ports<const N: usize>(
     mut start: impl FnMut([SocketAddr; N]) -> Result<Daemon, String>,

@@ -33,8 +33,8 @@ pub fn aria2c(folder: &Path, name: &str) -> Command {
     aria2c
 }
 
-/// Runs `command`, which writes the download to its standard output, and kills it when it has passed on `bytes`. They are in
-/// the file `to` then.
+/// Runs `command`, which writes the download to its standard output, and kills it when it has
+/// passed on `bytes`. They are in the file `to` then.
 pub fn begin_and_kill(command: &mut Command, bytes: usize, to: &Path) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut begun = vec![0; bytes];

@@ -23,5 +23,5 @@ pub use daemon::{Daemon, with_ports};
 pub use download::{aria2c, begin_and_kill, curl, scratch, wget};
 pub use network::Network;
 pub use own::{alone, anonymous_memory_of, memory, open_files};
-pub use program::{Program, assert_fails, feed, output, program};
+pub use program::{ChildProgram, assert_fails, feed, output, program};
 pub use serving::Serving;

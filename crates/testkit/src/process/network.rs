@@ -16,8 +16,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// The other end sends at `rate` (in `tc`'s notation), from a queue of `limit` bytes. `None` if the test lacks the
-    /// privileges for this.
+    /// The other end sends at `rate` (in `tc`'s notation), from a queue of `limit` bytes. `None` if
+    /// the test lacks the privileges for this.
     #[track_caller]
     pub fn with_rate(rate: &str, limit: u32) -> Option<Network> {
         static COUNT: AtomicU8 = AtomicU8::new(0);

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 
 use crate::until;
 
-/// A command whose output does not depend on the machine's locale, without proxies and without input.
+/// A command whose output does not depend on the machine's locale, without proxies and without
+/// input.
 pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("PYTHONUTF8", "1").stdin(Stdio::null());
@@ -20,7 +21,7 @@ pub fn program(name: impl AsRef<OsStr>) -> Command {
 /// Runs a command, which has to succeed, and returns what it prints.
 #[track_caller]
 pub fn output(command: &mut Command) -> String {
-    let output = Program::start(command).finish();
+    let output = ChildProgram::start(command).finish();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{}\n{err}", output.status, tail(&out));
     out.into_owned()
@@ -32,24 +33,24 @@ fn tail(text: &str) -> &str {
 }
 
 /// A running program. Its output is collected; it is killed when this is dropped.
-pub struct Program {
+pub struct ChildProgram {
     child: Child,
     outputs: [Option<JoinHandle<Vec<u8>>>; 2],
 }
 
-impl Program {
+impl ChildProgram {
     /// Starts a command.
-    pub fn start(command: &mut Command) -> Program {
+    pub fn start(command: &mut Command) -> ChildProgram {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let out = collect(child.stdout.take().unwrap());
         let err = collect(child.stderr.take().unwrap());
-        Program { child, outputs: [Some(out), Some(err)] }
+        ChildProgram { child, outputs: [Some(out), Some(err)] }
     }
 
     /// Starts a command whose standard input the test writes and closes.
-    pub fn start_with_input(command: &mut Command) -> (Program, ChildStdin) {
-        let mut program = Program::start(command.stdin(Stdio::piped()));
+    pub fn start_with_input(command: &mut Command) -> (ChildProgram, ChildStdin) {
+        let mut program = ChildProgram::start(command.stdin(Stdio::piped()));
         let input = program.child.stdin.take().unwrap();
         (program, input)
     }
@@ -63,7 +64,7 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+impl Drop for ChildProgram {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

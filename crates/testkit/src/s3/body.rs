@@ -84,8 +84,8 @@ impl ObjectBody {
     }
 
     /// The bytes of `range` as a stream whose length is known.
-    pub(crate) fn stream(&self, range: std::ops::Range<u64>) -> BodyStream {
-        BodyStream { body: self.clone(), range }
+    pub(crate) fn stream(&self, range: std::ops::Range<u64>) -> ObjectStream {
+        ObjectStream { body: self.clone(), range }
     }
 }
 
@@ -113,7 +113,8 @@ impl From<&'static str> for ObjectBody {
     }
 }
 
-/// Bytes of a pattern. No two places of it look alike, so that a client that confuses ranges or objects fails.
+/// Bytes of a pattern. No two places of it look alike, so that a client that confuses ranges or
+/// objects fails.
 #[must_use]
 pub fn pattern(seed: u64, offset: u64, len: usize) -> Vec<u8> {
     let start = (offset % 8) as usize;
@@ -152,12 +153,12 @@ pub(crate) fn mix(value: u64) -> u64 {
 }
 
 /// A range of an object as a stream, read as it is polled.
-pub(crate) struct BodyStream {
+pub(crate) struct ObjectStream {
     body: ObjectBody,
     range: std::ops::Range<u64>,
 }
 
-impl Stream for BodyStream {
+impl Stream for ObjectStream {
     type Item = Result<Bytes, StdError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -172,7 +173,7 @@ impl Stream for BodyStream {
     }
 }
 
-impl ByteStream for BodyStream {
+impl ByteStream for ObjectStream {
     fn remaining_length(&self) -> RemainingLength {
         RemainingLength::new_exact((self.range.end - self.range.start) as usize)
     }

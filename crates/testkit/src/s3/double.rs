@@ -60,8 +60,8 @@ impl DoubleBuilder {
         DoubleBuilder { listen, ..self }
     }
 
-    /// Serves unsigned requests as well: a plain HTTP origin at `/<bucket>/<key>`. Invalid signatures are still
-    /// rejected.
+    /// Serves unsigned requests as well: a plain HTTP origin at `/<bucket>/<key>`. Invalid
+    /// signatures are still rejected.
     #[must_use]
     pub fn anonymous(self) -> DoubleBuilder {
         DoubleBuilder { anonymous: true, ..self }
@@ -251,7 +251,8 @@ impl Double {
         self.shared.latency.store(latency.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Sets the bytes per second of a response; 0 for no limit. Does not affect responses under way.
+    /// Sets the bytes per second of a response; 0 for no limit. Does not affect responses under
+    /// way.
     pub fn set_bandwidth(&self, bytes: u64) {
         self.shared.bandwidth.store(bytes, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
 //! An S3 server for tests: it accepts valid requests, and plays faults by plan.
 //!
-//! Objects are in memory, computed ([`pattern`]) or files. `s3s` parses requests and checks their signatures. The faults that
-//! an HTTP library cannot play (a reset at byte N, a wrong length, bytes behind the end) are in a thin layer around its
-//! bodies and connections.
+//! Objects are in memory, computed ([`pattern`]) or files. `s3s` parses requests and checks their
+//! signatures. The faults that an HTTP library cannot play (a reset at byte N, a wrong length,
+//! bytes behind the end) are in a thin layer around its bodies and connections.
 //!
 //! ```text
 //! double      the handle of a running server

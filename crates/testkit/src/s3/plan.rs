@@ -6,7 +6,8 @@ use crate::s3::body::mix;
 
 /// A fault of one request.
 ///
-/// Positions are in the response's body. A position behind its end, or a fault of ranges without a range, has no effect.
+/// Positions are in the response's body. A position behind its end, or a fault of ranges without a
+/// range, has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
@@ -28,8 +29,8 @@ pub enum Fault {
     Expired,
     /// 403 AccessDenied.
     Denied,
-    /// Reset the connection. The client gets at most the bytes before it; a slow one gets fewer. Without a body, there is
-    /// no response.
+    /// Reset the connection. The client gets at most the bytes before it; a slow one gets fewer.
+    /// Without a body, there is no response.
     Reset {
         /// The first byte that is not sent.
         at: At,
@@ -77,7 +78,8 @@ pub enum Fault {
         /// The byte with the wrong bit.
         at: At,
     },
-    /// Replace the object by other bytes of the same size before the request is served: If-Match gets 412, now and later.
+    /// Replace the object by other bytes of the same size before the request is served: If-Match
+    /// gets 412, now and later.
     Replace,
     /// The same, but ignore this request's If-Match: it gets the new bytes with the new ETag.
     ReplaceAndLie,

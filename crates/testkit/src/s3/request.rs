@@ -1,4 +1,5 @@
-//! Which operation a request means, by its address alone: faults are played before its signature is checked.
+//! Which operation a request means, by its address alone: faults are played before its signature is
+//! checked.
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;

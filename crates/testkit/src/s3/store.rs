@@ -80,8 +80,8 @@ impl Buckets {
         Some(self.put(bucket, key, other))
     }
 
-    /// Up to `limit` keys with this prefix after `after`, in order. Keys with a `delimiter` behind the prefix are grouped
-    /// under the part up to it, and count as one.
+    /// Up to `limit` keys with this prefix after `after`, in order. Keys with a `delimiter` behind
+    /// the prefix are grouped under the part up to it, and count as one.
     pub(crate) fn list(
         &self,
         bucket: &str,

@@ -9,7 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::side::{Fails, Fate, bytes, watched};
+use outflow_testkit::noise;
+
+use crate::side::{Fails, Fate, watched};
 
 const ALL: [LegFraming; 3] = [LegFraming::Raw, LegFraming::Capsules, LegFraming::WebSocket];
 const FRAMED: [LegFraming; 2] = [LegFraming::Capsules, LegFraming::WebSocket];
@@ -57,7 +59,7 @@ async fn what_goes_in_comes_out_both_ways_at_once() {
     for framing in ALL {
         for (room, len) in [(1, 3_000), (777, 300_000), (1 << 20, 8 << 20)] {
             let (client, server) = tunnel(framing, room);
-            let (up, down) = (bytes(1, len), bytes(2, len + 1));
+            let (up, down) = (noise(1, len), noise(2, len + 1));
             let exchange = |program: DuplexStream, out: Vec<u8>| async move {
                 let (mut read, mut write) = tokio::io::split(program);
                 let send = async {
@@ -264,7 +266,7 @@ async fn who_does_not_know_our_ping_is_not_lost_by_it() {
 async fn a_leg_that_is_not_read_is_not_taken_for_silent() {
     for framing in FRAMED {
         let (mut client, server) = tunnel(framing, 1 << 10);
-        let sent = bytes(3, 1 << 19);
+        let sent = noise(3, 1 << 19);
         let mut program = server.program;
         let all = sent.clone();
         let sending = tokio::spawn(async move {

@@ -4,8 +4,8 @@ use outflow_tunnel::carry::{TunnelEnd, TunnelTotals};
 use outflow_tunnel::session::{LegOutcome, SessionLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-use crate::side::bytes;
 use crate::world::{Running, World, start};
+use outflow_testkit::noise;
 
 /// Sends all, ends, and reads to the end.
 async fn exchange(program: DuplexStream, out: &[u8]) -> Vec<u8> {
@@ -39,9 +39,9 @@ async fn through(cuts: Vec<usize>, room: usize, up: &[u8], down: &[u8]) -> usize
 
 #[tokio::test(start_paused = true)]
 async fn megabytes_survive_hundreds_of_cuts_at_random_bytes() {
-    let (up, down) = (bytes(1, 3 << 20), bytes(2, 4 << 20));
+    let (up, down) = (noise(1, 3 << 20), noise(2, 4 << 20));
     for seed in 0..4 {
-        let random = bytes(100 + seed, 400 * 2);
+        let random = noise(100 + seed, 400 * 2);
         // Up to 64 KiB a leg, and some bytes at least: an ever repeated nothing would not get on.
         let cuts: Vec<usize> =
             random.chunks(2).map(|two| usize::from(u16::from_le_bytes([two[0], two[1]])) + 1).collect();
@@ -73,7 +73,7 @@ async fn nothing_but_ends_survives_as_well() {
 async fn without_cuts_one_leg_is_enough_and_the_server_forgets_at_once() {
     let world = World::new(SessionLimits::default(), Vec::new(), 1 << 16);
     let running = start(&world, 1 << 16);
-    let (up, down) = (bytes(3, 5 << 20), bytes(4, 5 << 20));
+    let (up, down) = (noise(3, 5 << 20), noise(4, 5 << 20));
     let (at_client, at_server) = tokio::join!(exchange(running.client, &up), exchange(running.server, &down));
     assert!(at_client == down && at_server == up);
     assert!(matches!(running.carried.await.unwrap().1, TunnelEnd::Complete));

@@ -12,7 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::side::{Fate, Watched, bytes, watched};
+use outflow_testkit::noise;
+
+use crate::side::{Fate, Watched, watched};
 use crate::world::{World, start};
 
 fn id(session: &TunnelSession<Watched>) -> SessionId {
@@ -151,7 +153,7 @@ async fn who_never_acknowledges_gets_a_window_and_no_more() {
     let sessions = Sessions::new(SessionLimits::default());
     let (session, _, mut program) = begin(&sessions, "anna");
     let id = id(&session);
-    let sent = bytes(1, 3 << 20);
+    let sent = noise(1, 3 << 20);
     program.write_all(&sent).await.unwrap();
     let (mut leg, ran) = run(session, 4 << 20);
     let got = payload(&mut leg, usize::MAX).await;

@@ -87,17 +87,3 @@ impl AsyncWrite for Fails {
         Poll::Ready(Ok(()))
     }
 }
-
-/// Bytes of which no two stretches are alike.
-pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut out: Vec<u8> = std::iter::repeat_with(next).take(len.div_ceil(8)).flatten().collect();
-    out.truncate(len);
-    out
-}

@@ -4,12 +4,12 @@ use std::sync::Mutex;
 
 use outflow_wire::ServerOptions;
 
-use crate::support::{Client, PATIENCE, locked, serve, serve_with, text};
+use crate::support::{HttpClient, PATIENCE, locked, serve, serve_with, text};
 
 #[test]
 fn draining_closes_idle_connections_of_every_thread() {
     let server = serve_with(ServerOptions::default(), 4, |_| async { Ok(text("hello")) });
-    let mut clients: Vec<Client> = (0..12).map(|_| server.client()).collect();
+    let mut clients: Vec<HttpClient> = (0..12).map(|_| server.client()).collect();
     for client in &mut clients {
         assert_eq!(client.request("GET", "/", "").reply().text(), "hello");
     }

@@ -1,11 +1,12 @@
-//! Connections that a proxy passes on: who the client is, and what becomes of those that do not say it.
+//! Connections that a proxy passes on: who the client is, and what becomes of those that do not say
+//! it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use outflow_wire::{PeerAddr, ServerOptions, ViaProxy};
 
-use crate::support::{Client, Running, serve_with, text};
+use crate::support::{HttpClient, Running, serve_with, text};
 
 /// Tells the client's address and the proxy's.
 fn behind(networks: &[&str]) -> Running {
@@ -21,7 +22,7 @@ fn telling(options: ServerOptions) -> Running {
     })
 }
 
-fn own(client: &Client) -> SocketAddr {
+fn own(client: &HttpClient) -> SocketAddr {
     client.stream.local_addr().expect("an address")
 }
 

@@ -184,7 +184,8 @@ impl Spans for Fed {
     }
 }
 
-/// `sendfile` hands over pages by reference; `ServerOptions::sendfile` off is for those who overwrite in place.
+/// `sendfile` hands over pages by reference; `ServerOptions::sendfile` off is for those who
+/// overwrite in place.
 #[test]
 fn without_sendfile_a_file_overwritten_before_it_arrives_arrives_as_it_was() {
     let bytes = noise(53, 300_000);

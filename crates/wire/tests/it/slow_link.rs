@@ -57,8 +57,8 @@ impl Observer for Witness {
     fn cleanup(&mut self) {}
 }
 
-/// The loopback of a network namespace of its own is made slow, which ends with the process that it is for: this test
-/// once more.
+/// The loopback of a network namespace of its own is made slow, which ends with the process that it
+/// is for: this test once more.
 #[test]
 fn over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read() {
     if std::env::var_os(SLOW).is_none() {
@@ -103,7 +103,8 @@ fn over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read() {
             Told::Broken => panic!("broken off"),
         }
     }
-    // So it was worth the trouble: "sent" says little here, and there was time to be told of what arrived.
+    // So it was worth the trouble: "sent" says little here, and there was time to be told of what
+    // arrived.
     assert!(ahead > 50_000, "{ahead} bytes under way at the most");
     assert!(acks > 2, "told of arrivals {acks} times");
     client.finish().expect_closed();

@@ -8,15 +8,17 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, Server, Setup, Tree, assert_same, feed, java, output, program, python};
+use crate::support::{
+    ChildProgram, FileTree, Server, Setup, assert_same, feed, java, output, program, python,
+};
 
 const FOUR_GIB: u64 = 1 << 32;
 const END: &[u8] = b"the end of it all";
 const LARGE: u64 = FOUR_GIB + 100_000;
 
 /// One file larger than 4 GiB, and files whose offsets are beyond 4 GiB.
-fn large_tree() -> Tree {
-    let tree = Tree::new();
+fn large_tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("a first.txt", "before it\n");
     tree.sparse("large.bin", LARGE, END);
     tree.file("later/one.txt", "behind 4 GiB\n");
@@ -33,8 +35,8 @@ const LARGE_NAMES: [(&str, u64); 4] =
 #[track_caller]
 fn check_piped(server: &Server, layout: &str) -> String {
     let announced = server.fetch("HEAD", "/?zip", "").expect(200).length();
-    let (bsdtar, mut to_bsdtar) = Program::start_with_input(program("bsdtar").args(["-tf", "-"]));
-    let (java, mut to_java) = Program::start_with_input(java("Check.java").arg("-"));
+    let (bsdtar, mut to_bsdtar) = ChildProgram::start_with_input(program("bsdtar").args(["-tf", "-"]));
+    let (java, mut to_java) = ChildProgram::start_with_input(java("Check.java").arg("-"));
     let mut client = server.client();
     let head = client.request("GET", "/?zip", "").head().expect(200);
     assert_eq!(head.length(), announced, "{layout}: HEAD and GET agree");
@@ -129,7 +131,7 @@ fn a_file_over_four_gib_is_served_by_ranges() {
 #[test]
 fn an_archive_of_66_000_files_opens_in_both_layouts() {
     const FILES: usize = 66_000;
-    let tree = Tree::new();
+    let tree = FileTree::new();
     for number in 0..FILES {
         let folder = tree.at(format!("{:02}", number % 60));
         if number < 60 {

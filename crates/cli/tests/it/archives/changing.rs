@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
-use crate::support::{Client, Server, Tree, assert_same, noise, until};
+use crate::support::{FileTree, HttpClient, Server, assert_same, noise, until};
 
 /// More than the kernel holds for a slow client.
 const LEN: usize = 24 << 20;
@@ -11,15 +11,15 @@ const BEGUN: usize = 1 << 20;
 
 /// A folder of two files, in one of the layouts, and a client that has begun to read its archive.
 struct Begun {
-    tree: Tree,
+    tree: FileTree,
     server: Server,
-    client: Client,
+    client: HttpClient,
     whole: Vec<u8>,
     read: Vec<u8>,
 }
 
 fn begin(layout: &str) -> Begun {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("first.bin", noise(1, LEN));
     tree.file("second.bin", noise(2, 200_000));
     let whole = {
@@ -34,7 +34,7 @@ fn begin(layout: &str) -> Begun {
     if layout == "stored" {
         server.know_crcs("/?zip");
     }
-    let mut client = Client::connect_narrow(server.addr, 4096);
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     let head = client.request("GET", "/?zip", "").head().expect(200);
     assert_eq!(head.header("etag"), whole.header("etag"), "{layout}");
     let read = client.take(BEGUN).unwrap();
@@ -109,7 +109,7 @@ fn an_archive_goes_on_when_a_file_is_added_that_it_does_not_have() {
         let rest = begun.client.take(begun.whole.len() - BEGUN).unwrap();
         begun.read.extend(rest);
         assert_same(&begun.read, &begun.whole, layout);
-        // Whoever asks anew gets it.
+        // A new request gets it.
         until("the new file is in the archive", || {
             let new = begun.server.get("/?zip").expect(200).body;
             new.windows(7).any(|window| window == b"new.bin").then_some(())
@@ -121,7 +121,7 @@ fn an_archive_goes_on_when_a_file_is_added_that_it_does_not_have() {
 fn a_file_that_changes_right_after_it_was_planned_is_never_half_old() {
     // Small enough that everything is sent at once if nobody stops it.
     for layout in ["streamed", "stored"] {
-        let tree = Tree::new();
+        let tree = FileTree::new();
         let old = noise(1, 10_000);
         tree.file("first.bin", noise(2, 50_000));
         tree.file("second.bin", &old);

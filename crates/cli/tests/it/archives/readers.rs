@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::{Files, Program, Server, Tree, assert_same, java, noise, output, program, python};
+use crate::support::{
+    ChildProgram, FileTree, Files, Server, assert_same, java, noise, output, program, python,
+};
 
 /// 2021-06-15T12:34:56Z; even seconds, which is all that DOS knows.
 const TIME: u64 = 1_623_760_496;
@@ -18,8 +20,8 @@ const TIME: u64 = 1_623_760_496;
 const DATE: [u64; 6] = [2021, 6, 15, 12, 34, 56];
 
 /// A tree with everything that an archive has to carry.
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("readme.txt", "hello\n");
     tree.file("nested/folder/deep.bin", noise(7, 300_000));
     tree.file("nested/exactly-one-block.bin", noise(8, 65_535));
@@ -32,7 +34,7 @@ fn tree() -> Tree {
     tree.file("ünïcödé/日本語.txt", "日本語\n");
     tree.file("bin/run.sh", "#!/bin/sh\nexit 0\n");
     tree.mode("bin/run.sh", 0o755);
-    for (name, bytes) in Tree::read(&tree.root()) {
+    for (name, bytes) in FileTree::read(&tree.root()) {
         if !name.ends_with('/') || bytes.is_empty() {
             tree.modified(&name, TIME);
         }
@@ -41,7 +43,7 @@ fn tree() -> Tree {
 }
 
 /// The archive of a tree in both layouts, each as a file in `folder`.
-fn both_layouts(tree: &Tree, folder: &TempDir) -> [PathBuf; 2] {
+fn both_layouts(tree: &FileTree, folder: &TempDir) -> [PathBuf; 2] {
     let server = Server::of(tree.root());
     let streamed = server.get("/?zip").expect(200);
     server.await_other_etag("/?zip", streamed.header("etag"));
@@ -56,13 +58,13 @@ fn both_layouts(tree: &Tree, folder: &TempDir) -> [PathBuf; 2] {
 
 /// What was extracted is what was archived: names, bytes, times, and who may be executed.
 #[track_caller]
-fn assert_extracted(to: &Path, tree: &Tree, how: &str) {
-    let (found, expected) = (Tree::read(to), Tree::read(&tree.root()));
+fn assert_extracted(to: &Path, tree: &FileTree, how: &str) {
+    let (found, expected) = (FileTree::read(to), FileTree::read(&tree.root()));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{how}");
     for (name, bytes) in &expected {
         assert_same(&found[name], bytes, &format!("{how}: {name}"));
         if !name.ends_with('/') {
-            assert_eq!(Tree::mtime(&to.join(name)), TIME, "{how}: time of {name}");
+            assert_eq!(FileTree::mtime(&to.join(name)), TIME, "{how}: time of {name}");
             let executable = fs::metadata(to.join(name)).unwrap().permissions().mode() & 0o100 != 0;
             assert_eq!(executable, name == "bin/run.sh", "{how}: mode of {name}");
         }
@@ -106,7 +108,7 @@ fn bsdtar_lists_and_extracts_a_file() {
     for archive in both_layouts(&tree, &folder) {
         let listed = output(program("bsdtar").arg("-tf").arg(&archive));
         let listed: BTreeSet<&str> = listed.lines().collect();
-        let expected = Tree::read(&tree.root());
+        let expected = FileTree::read(&tree.root());
         assert_eq!(listed, expected.keys().map(String::as_str).collect());
         let to = TempDir::new().unwrap();
         output(program("bsdtar").arg("-xpf").arg(&archive).arg("-C").arg(to.path()));
@@ -124,8 +126,8 @@ fn bsdtar_extracts_what_curl_downloads() {
         let pipe = "set -o pipefail; curl -sSf --noproxy '*' \"$0\" | bsdtar -xpf - -C \"$1\"";
         output(program("bash").args(["-c", pipe]).arg(server.url("/?zip")).arg(to.path()));
         // Where a reader sees local headers only, there are no modes.
-        let expected = Tree::read(&tree.root());
-        let found: Files = Tree::read(to.path());
+        let expected = FileTree::read(&tree.root());
+        let found: Files = FileTree::read(to.path());
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{layout}");
         for (name, bytes) in &expected {
             assert_same(&found[name], bytes, &format!("{layout}: {name}"));
@@ -137,7 +139,7 @@ fn bsdtar_extracts_what_curl_downloads() {
 #[test]
 fn python_reads_names_times_and_modes() {
     let (tree, folder) = (tree(), TempDir::new().unwrap());
-    let expected = Tree::read(&tree.root());
+    let expected = FileTree::read(&tree.root());
     for archive in both_layouts(&tree, &folder) {
         let report: serde_json::Value =
             serde_json::from_str(&output(python("check_zip.py").arg(&archive))).unwrap();
@@ -167,7 +169,7 @@ fn python_reads_names_times_and_modes() {
 #[test]
 fn java_reads_the_same_by_both_of_its_readers() {
     let (tree, folder) = (tree(), TempDir::new().unwrap());
-    let expected = Tree::read(&tree.root());
+    let expected = FileTree::read(&tree.root());
     let lines = output(java("Check.java").args(both_layouts(&tree, &folder)));
     let mut expected_lines: Vec<String> = Vec::new();
     for reader in ["ZipFile", "ZipInputStream"] {
@@ -187,7 +189,7 @@ fn java_reads_the_same_by_both_of_its_readers() {
 
 #[test]
 fn an_archive_of_nothing_is_an_archive() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = Server::of(tree.root());
     let reply = server.get("/?zip").expect(200);
     let to = tree.beside("nothing.zip");
@@ -199,7 +201,7 @@ fn an_archive_of_nothing_is_an_archive() {
 
 #[test]
 fn two_servers_make_the_same_archive_of_copies() {
-    let (tree, copy) = (tree(), Tree::new());
+    let (tree, copy) = (tree(), FileTree::new());
     output(program("cp").arg("-a").arg(tree.at(".")).arg(copy.root()));
     let (one, other) = (Server::of(tree.root()), Server::of(copy.root()));
     for layout in ["streamed", "stored"] {
@@ -236,10 +238,10 @@ fn java_reads_an_archive_from_a_pipe() {
     let tree = tree();
     let server = Server::of(tree.root());
     let reply = server.get("/?zip").expect(200);
-    let (java, mut input) = Program::start_with_input(java("Check.java").arg("-"));
+    let (java, mut input) = ChildProgram::start_with_input(java("Check.java").arg("-"));
     crate::support::feed(&mut input, &reply.body);
     drop(input);
     let read = java.finish();
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    assert_eq!(String::from_utf8(read.stdout).unwrap().lines().count(), Tree::read(&tree.root()).len());
+    assert_eq!(String::from_utf8(read.stdout).unwrap().lines().count(), FileTree::read(&tree.root()).len());
 }

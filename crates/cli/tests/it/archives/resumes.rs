@@ -6,12 +6,12 @@
 
 use tempfile::TempDir;
 
-use crate::support::{Reply, Server, Setup, Tree, assert_same, noise, output, program};
+use crate::support::{FileTree, Reply, Server, Setup, assert_same, noise, output, program};
 
 const PATH: &str = "/?zip";
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     for number in 0..20 {
         tree.file(format!("{number:02}.bin"), noise(number, 100_000));
     }
@@ -118,12 +118,12 @@ fn a_download_begun_before_the_memory_was_lost_goes_on_by_its_tag() {
     // Another cache folder, which knows nothing.
     let server = Server::of(tree.root());
     check_tagged(&server, &begun, "without a memory");
-    // Nobody knows which layout a bare range belongs to.
+    // A range without a validator belongs to no known layout.
     server.fetch("GET", PATH, "Range: bytes=1000-\r\n").expect(428);
     check_tagged(&server, &begun, "after a bare range");
     server.stop();
 
-    // Whoever asks for length and tag first can be told which layout that is.
+    // A client that requests length and tag first can name the layout.
     let server = Server::of(tree.root());
     assert_eq!(server.etag(PATH), begun.header("etag"));
     // The first of these has to compute all CRC-32s; the next ones go on in the same layout all the

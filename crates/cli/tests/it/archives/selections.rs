@@ -7,10 +7,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::{Random, Server, Setup, Tree, assert_same, noise, output, program};
+use crate::support::{FileTree, Random, Server, Setup, assert_same, noise, output, program};
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     for name in
         ["a.txt", "b.txt", "sub/c.txt", "sub/deeper/d.txt", "other/e.txt", "ünï code.txt", "a+b&c=d.txt"]
     {
@@ -94,7 +94,7 @@ fn a_form_leads_to_an_address_that_stands_for_it() {
 #[test]
 fn ten_thousand_files_can_be_selected_resumed_and_found_again_after_a_restart() {
     const SELECTED: usize = 10_000;
-    let (tree, scratch, cache) = (Tree::new(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (tree, scratch, cache) = (FileTree::new(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let folder = tree.folder("many");
     let (mut form, mut expected) = (String::new(), BTreeSet::new());
     for number in 0..SELECTED + 500 {
@@ -143,7 +143,7 @@ fn ten_thousand_files_can_be_selected_resumed_and_found_again_after_a_restart() 
 
 #[test]
 fn tokens_that_nobody_made_are_refused() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     for number in 0..200 {
         tree.file(format!("a name that is long enough to make tokens {number}.txt"), noise(number, 10));
     }

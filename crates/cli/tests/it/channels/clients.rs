@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::Stdio;
 
 use super::delivery::{PUBLISH, setup};
-use crate::support::{Authority, Browser, Transport, Tree, python};
+use crate::support::{Authority, Browser, FileTree, Transport, python};
 
 /// What the header line of a token is for curl.
 fn token() -> &'static str {
@@ -15,7 +15,7 @@ fn token() -> &'static str {
 fn curl_hears_events_by_every_way() {
     let authority = Authority::new();
     for transport in Transport::ALL {
-        let tree = Tree::new();
+        let tree = FileTree::new();
         let server = transport.serve(setup(&tree), &authority);
         let mut client = transport.client(&server, &authority);
         let mut curl = transport.curl(&authority);
@@ -56,7 +56,7 @@ fn curl_hears_events_by_every_way() {
 
 #[test]
 fn websocket_within_tls_is_the_same() {
-    let (authority, tree) = (Authority::new(), Tree::new());
+    let (authority, tree) = (Authority::new(), FileTree::new());
     let server = Transport::Tls.serve(setup(&tree), &authority);
     let mut script = python("channels_websocket.py");
     script.arg("127.0.0.1").arg(server.addr.port().to_string()).arg(authority.root());
@@ -80,7 +80,7 @@ fn a_page_hears_events_and_frames_and_comes_back_where_it_was() {
     // Within HTTP/2, a browser asks on the connection that it has: there is no other way back.
     for (transport, asked, status) in [(Transport::Plain, "GET", 101), (Transport::TlsHttp2, "CONNECT", 200)]
     {
-        let tree = Tree::new();
+        let tree = FileTree::new();
         tree.file("page.html", PAGE);
         tree.file("heard", "");
         let server = transport.serve(setup(&tree), &authority);

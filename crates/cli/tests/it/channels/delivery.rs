@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Reply, Server, Setup, Tree, until};
+use crate::support::{FileTree, HttpClient, Reply, Server, Setup, until};
 
 /// May publish, and subscribe, everywhere.
 pub(crate) const PUBLISH: &str = "Authorization: Bearer 0123456789abcdef\r\n";
@@ -16,7 +16,7 @@ const SUBSCRIBE: &str = "fedcba9876543210";
 const FIRST: usize = ":\nretry: 1234\n\n".len();
 
 /// A server with channels.
-pub(crate) fn setup(tree: &Tree) -> Setup {
+pub(crate) fn setup(tree: &FileTree) -> Setup {
     let tokens = tree.beside("tokens");
     fs::write(&tokens, format!("publish 0123456789abcdef\nsubscribe {SUBSCRIBE} news*\n")).unwrap();
     fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();
@@ -37,7 +37,7 @@ fn post(server: &Server, path: &str, lines: &str, data: &[u8]) -> Reply {
 
 /// Subscribes, and hears the first words.
 #[track_caller]
-pub(crate) fn subscribe(server: &Server, path: &str, lines: &str) -> Client {
+pub(crate) fn subscribe(server: &Server, path: &str, lines: &str) -> HttpClient {
     let mut client = server.client();
     client.request("GET", path, &format!("{PUBLISH}{lines}")).head().expect(200);
     let first = hear(&mut client, FIRST);
@@ -47,13 +47,13 @@ pub(crate) fn subscribe(server: &Server, path: &str, lines: &str) -> Client {
 }
 
 #[track_caller]
-fn hear(client: &mut Client, len: usize) -> String {
+fn hear(client: &mut HttpClient, len: usize) -> String {
     String::from_utf8(client.take(len).unwrap()).unwrap()
 }
 
 /// The very next event that comes, up to its empty line. Heartbeats come when they are due.
 #[track_caller]
-fn event(client: &mut Client) -> Option<String> {
+fn event(client: &mut HttpClient) -> Option<String> {
     loop {
         let mut event = Vec::new();
         while !event.ends_with(b"\n\n") {
@@ -71,7 +71,7 @@ fn event(client: &mut Client) -> Option<String> {
 
 /// The very next events.
 #[track_caller]
-fn expect(client: &mut Client, events: &str) {
+fn expect(client: &mut HttpClient, events: &str) {
     let mut heard = String::new();
     while heard.len() < events.len() {
         heard += &event(client).unwrap_or_else(|| panic!("the end behind {heard:?}"));
@@ -81,7 +81,7 @@ fn expect(client: &mut Client, events: &str) {
 
 /// The end, in good order.
 #[track_caller]
-fn expect_end(client: &mut Client) {
+fn expect_end(client: &mut HttpClient) {
     assert_eq!(event(client), None);
     client.expect_closed();
 }
@@ -96,7 +96,7 @@ pub(crate) fn await_count(server: &Server, path: &str, count: u64) {
 
 #[test]
 fn all_who_subscribe_hear_what_is_published_and_in_which_order() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).start();
     let mut one = server.client();
     let head = one.request("GET", "/channels/news", PUBLISH).head().expect(200);
@@ -128,7 +128,7 @@ fn all_who_subscribe_hear_what_is_published_and_in_which_order() {
     let id = publish(&server, "/channels/olds", "x");
     expect(&mut elsewhere, &format!("id: {id}\ndata: x\n\n"));
 
-    // Whoever leaves is not counted any more, with or without a farewell.
+    // A subscriber that leaves is no longer counted, however it leaves.
     one.reset();
     drop(others);
     await_count(&server, "/channels/news", 0);
@@ -144,7 +144,7 @@ fn all_who_subscribe_hear_what_is_published_and_in_which_order() {
 
 #[test]
 fn who_comes_back_hears_what_was_missed_or_that_something_is_lost() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).arg("--channel-history").arg("3").start();
     let mut ids: Vec<String> = (1..=5).map(|n| publish(&server, "/channels/a", &n.to_string())).collect();
     let events = |ids: &[String], from: usize| {
@@ -159,7 +159,7 @@ fn who_comes_back_hears_what_was_missed_or_that_something_is_lost() {
     ] {
         expect(&mut subscribe(&server, path, &lines), &events(&ids[2..], 3));
     }
-    // Nobody knows this one: it may be from before a restart.
+    // The server does not know this id: it may be from before a restart.
     for lost in ["1-1", "nonsense", &ids[4].replace("-5", "-6")] {
         let lines = format!("{PUBLISH}Last-Event-ID: {lost}\r\n");
         let mut client = server.client();
@@ -182,7 +182,7 @@ fn who_comes_back_hears_what_was_missed_or_that_something_is_lost() {
 
 #[test]
 fn a_channel_ends_for_all_and_for_those_who_come_back() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).start();
     let mut client = subscribe(&server, "/channels/a", "");
     let first = publish(&server, "/channels/a", "x");
@@ -195,7 +195,7 @@ fn a_channel_ends_for_all_and_for_those_who_come_back() {
     for lines in ["", &format!("Last-Event-ID: {last}\r\n"), "Last-Event-ID: other\r\n"] {
         server.fetch("GET", "/channels/a", &format!("{PUBLISH}{lines}")).expect(204);
     }
-    // Who has not heard it all is told.
+    // A subscriber that missed events gets a notice.
     let mut late = subscribe(&server, "/channels/a", &format!("Last-Event-ID: {first}\r\n"));
     expect(&mut late, &end);
     expect_end(&mut late);
@@ -208,7 +208,7 @@ fn a_channel_ends_for_all_and_for_those_who_come_back() {
 
 #[test]
 fn who_may_not_is_told_what_to_do() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("channels/readme.txt", "hidden by the channels");
     let server = setup(&tree).start();
     let subscriber = format!("Authorization: Bearer {SUBSCRIBE}\r\n");
@@ -262,7 +262,7 @@ fn who_may_not_is_told_what_to_do() {
 
 #[test]
 fn every_limit_is_said_with_when_to_come_back() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let limited = |name: &str, limit: &str| setup(&tree).arg(name).arg(limit).start();
     for (name, status) in
         [("--channel-per-address", 429), ("--channel-per-token", 429), ("--channel-per-channel", 503)]
@@ -283,9 +283,9 @@ fn every_limit_is_said_with_when_to_come_back() {
 
 #[test]
 fn who_does_not_read_is_let_go_of_and_hinders_nobody() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).start();
-    let mut deaf = Client::connect_narrow(server.addr, 4096);
+    let mut deaf = HttpClient::connect_narrow(server.addr, 4096);
     deaf.request("GET", "/channels/a", PUBLISH).head().expect(200);
     let mut client = subscribe(&server, "/channels/a", "");
     await_count(&server, "/channels/a", 2);
@@ -304,9 +304,9 @@ fn who_does_not_read_is_let_go_of_and_hinders_nobody() {
 #[test]
 fn a_server_that_goes_away_says_farewell_to_one_after_the_other() {
     const MANY: usize = 120;
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let mut server = setup(&tree).args(["--drain", "3600"]).start();
-    let mut clients: Vec<Client> = (0..MANY).map(|_| subscribe(&server, "/channels/a", "")).collect();
+    let mut clients: Vec<HttpClient> = (0..MANY).map(|_| subscribe(&server, "/channels/a", "")).collect();
     let begun = Instant::now();
     server.signal(Signal::TERM);
     let mut retries = Vec::new();

@@ -1,14 +1,14 @@
 //! Channels by WebSocket: frames both ways, and what becomes of those that may not be.
 
 use super::delivery::{PUBLISH, await_count, publish, setup};
-use crate::support::{Client, Server, Tree};
+use crate::support::{FileTree, HttpClient, Server};
 
 /// The handshake of RFC 6455, 1.3, without its end.
 const ASK: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 #[track_caller]
-fn connect(server: &Server, path: &str, lines: &str) -> Client {
+fn connect(server: &Server, path: &str, lines: &str) -> HttpClient {
     let mut client = server.client();
     let head = client.request("GET", path, &format!("{ASK}{PUBLISH}{lines}")).head().expect(101);
     for (name, value) in [
@@ -33,7 +33,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// The very next frame: its first byte and its payload. Heartbeats come when they are due: pings of
 /// the server's.
 #[track_caller]
-fn next(client: &mut Client) -> (u8, Vec<u8>) {
+fn next(client: &mut HttpClient) -> (u8, Vec<u8>) {
     let head = client.take(2).unwrap();
     let len = match head[1] {
         126 => u16::from_be_bytes(client.take(2).unwrap().try_into().unwrap()).into(),
@@ -45,14 +45,14 @@ fn next(client: &mut Client) -> (u8, Vec<u8>) {
 }
 
 #[track_caller]
-fn expect_text(client: &mut Client, text: &str) {
+fn expect_text(client: &mut HttpClient, text: &str) {
     let (first, payload) = next(client);
     assert_eq!((first, String::from_utf8(payload).unwrap().as_str()), (0x81, text));
 }
 
 /// A close frame with this code comes, and the end.
 #[track_caller]
-fn expect_farewell(client: &mut Client, code: u16) {
+fn expect_farewell(client: &mut HttpClient, code: u16) {
     let (first, payload) = next(client);
     assert_eq!(first, 0x88);
     assert_eq!(payload[..2], code.to_be_bytes(), "{}", String::from_utf8_lossy(&payload[2..]));
@@ -61,7 +61,7 @@ fn expect_farewell(client: &mut Client, code: u16) {
 
 #[test]
 fn events_are_frames_of_text_with_all_that_they_have() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).start();
     let mut client = connect(&server, "/channels/a", "");
     await_count(&server, "/channels/a", 1);
@@ -87,7 +87,7 @@ fn events_are_frames_of_text_with_all_that_they_have() {
 
 #[test]
 fn pings_are_answered_and_farewells_too() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).start();
     let mut client = connect(&server, "/channels/a", "");
     // One frame in three parts, and three in one.
@@ -108,7 +108,7 @@ fn pings_are_answered_and_farewells_too() {
 
 #[test]
 fn what_a_subscriber_may_not_say_ends_it_with_the_reason() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).start();
     let endless = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
     let flood = frame(0x89, b"x").repeat(10_000);
@@ -126,7 +126,7 @@ fn what_a_subscriber_may_not_say_ends_it_with_the_reason() {
         expect_farewell(&mut client, code);
         server.log_line(&["subscriber closed", &code.to_string()]);
     }
-    // Whoever asks for too much at once gets it, or its end, and nothing grows.
+    // A client that requests too much at once is served or closed, and no memory grows.
     let mut client = connect(&server, "/channels/a", "");
     let _ = std::io::Write::write(&mut client.stream, &flood);
     let mut piece = [0; 1 << 12];
@@ -136,7 +136,7 @@ fn what_a_subscriber_may_not_say_ends_it_with_the_reason() {
 
 #[test]
 fn what_is_no_handshake_is_refused_and_pages_of_others_as_well() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).args(["--channel-origin", "https://app.example"]).start();
     let without = |line: &str| ASK.replace(line, "");
     for (lines, status) in [

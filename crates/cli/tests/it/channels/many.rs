@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::delivery::{PUBLISH, await_count, publish, setup};
-use crate::support::{PATIENCE, Server, Tree};
+use crate::support::{FileTree, PATIENCE, Server};
 
 /// Few enough to be counted from: what a server needs for its first clients is not theirs.
 const FEW: usize = 1_000;
@@ -25,7 +25,7 @@ fn thousands_subscribe_and_hear_and_leave() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = setup(&tree).args(["--channel-per-address", "100000"]).start();
     let mut subscribers: Vec<TcpStream> = (0..FEW).map(|_| subscribe(&server)).collect();
     await_count(&server, "/channels/a", FEW as u64);

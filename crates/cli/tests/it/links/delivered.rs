@@ -8,20 +8,20 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::support::{
-    Client, Ledger, Receiver, Reply, Server, Setup, Tree, assert_same, binary, noise, output, program,
+    FileTree, HttpClient, Ledger, Receiver, Reply, Server, Setup, assert_same, binary, noise, output, program,
 };
 
 const LEN: usize = 12 << 20;
 
 struct House {
-    tree: Tree,
+    tree: FileTree,
     keys: PathBuf,
     big: Vec<u8>,
 }
 
 impl House {
     fn new() -> House {
-        let (tree, big) = (Tree::new(), noise(1, LEN));
+        let (tree, big) = (FileTree::new(), noise(1, LEN));
         tree.file("photos/big.bin", &big);
         for number in 0..4 {
             tree.file(format!("photos/{number}.jpg"), noise(10 + number, 50_000));
@@ -92,8 +92,8 @@ fn range(server: &Server, path: &str, from: usize) -> Reply {
 }
 
 /// Begins to read through a narrow window, and takes `len` bytes.
-fn begin(server: &Server, path: &str, len: usize) -> Client {
-    let mut client = Client::connect_narrow(server.addr, 4096);
+fn begin(server: &Server, path: &str, len: usize) -> HttpClient {
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     client.request("GET", path, "").head().expect(200);
     client.take(len).unwrap();
     client

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, binary, output, program};
+use crate::support::{ChildProgram, binary, output, program};
 
 /// A file of keys, as its owner would make it.
 struct Keys {
@@ -61,7 +61,7 @@ impl Keys {
     #[track_caller]
     fn show(&self, link: &str) -> (Value, i32, String) {
         let Output { status, stdout, stderr } =
-            Program::start(&mut self.command(&["link-show", "--json", link])).finish();
+            ChildProgram::start(&mut self.command(&["link-show", "--json", link])).finish();
         let said = serde_json::from_slice(&stdout).unwrap_or_default();
         (said, status.code().unwrap(), String::from_utf8(stderr).unwrap())
     }
@@ -76,7 +76,7 @@ fn outflow(args: &[&str]) -> Command {
 /// A command that fails: its exit code and what it says.
 #[track_caller]
 fn failure(command: &mut Command) -> (i32, String) {
-    let Output { status, stdout, stderr } = Program::start(command).finish();
+    let Output { status, stdout, stderr } = ChildProgram::start(command).finish();
     assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
     (status.code().unwrap(), String::from_utf8(stderr).unwrap())
 }
@@ -165,7 +165,7 @@ fn a_link_to_a_selection_says_that_it_is_for_more() {
     let keys = Keys::new();
     let made = |args: &[&str]| {
         let Output { status, stderr, .. } =
-            Program::start(keys.command(&["link", "--recipient=a"]).args(args)).finish();
+            ChildProgram::start(keys.command(&["link", "--recipient=a"]).args(args)).finish();
         assert!(status.success());
         String::from_utf8(stderr).unwrap()
     };
@@ -196,7 +196,7 @@ fn keys_are_looked_at_before_they_are_used() {
     keys.write(&keys.line("x"));
     fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o644)).unwrap();
     let Output { status, stderr, .. } =
-        Program::start(&mut keys.command(&["link", "/", "--recipient=a"])).finish();
+        ChildProgram::start(&mut keys.command(&["link", "/", "--recipient=a"])).finish();
     assert!(status.success() && String::from_utf8_lossy(&stderr).contains("chmod 600"));
 }
 
@@ -226,7 +226,7 @@ fn a_password_comes_from_anywhere_but_the_command_line() {
     let from_file = keys.link(&["/", "--id=one", &format!("--password=@{}", file.display())]);
     let mut typed = Vec::new();
     for flag in ["--password=-", "--password"] {
-        let (program, mut input) = Program::start_with_input(&mut keys.command(&[
+        let (program, mut input) = ChildProgram::start_with_input(&mut keys.command(&[
             "link",
             "/",
             "--recipient=anna@example.org",
@@ -286,7 +286,7 @@ fn a_revoked_link_is_shown_as_that() {
     fs::write(&ledger, "").unwrap();
     let shown = |link: &str| {
         let Output { status, stdout, stderr } =
-            Program::start(keys.command(&["link-show", link]).args(["--ledger", &address])).finish();
+            ChildProgram::start(keys.command(&["link-show", link]).args(["--ledger", &address])).finish();
         let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
         (status.code().unwrap(), text)
     };

@@ -5,12 +5,12 @@ use std::fs;
 use outflow_testkit::process::{aria2c, begin_and_kill, curl, wget};
 use tempfile::TempDir;
 
-use crate::support::{Server, Tree, assert_same, noise, output, until};
+use crate::support::{FileTree, Server, assert_same, noise, output, until};
 
 const BIG: usize = 24 << 20;
 
-fn tree() -> (Tree, Vec<u8>) {
-    let (tree, big) = (Tree::new(), noise(1, BIG));
+fn tree() -> (FileTree, Vec<u8>) {
+    let (tree, big) = (FileTree::new(), noise(1, BIG));
     tree.file("big.bin", &big);
     for number in 0..40 {
         tree.file(format!("folder/{number}.bin"), noise(100 + number, 400_000 + 1000 * number as usize));

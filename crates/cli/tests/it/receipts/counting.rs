@@ -11,14 +11,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Answer, Client, Ledger, Network, Receiver, Reply, Server, Setup, Tree, assert_same, noise,
+    Answer, FileTree, HttpClient, Ledger, Network, Receiver, Reply, Server, Setup, assert_same, noise,
 };
 
 /// Far more than any socket's buffers hold.
 const LEN: u64 = 24 << 20;
 
-fn tree() -> (Tree, Vec<u8>) {
-    let (tree, big) = (Tree::new(), noise(1, LEN as usize));
+fn tree() -> (FileTree, Vec<u8>) {
+    let (tree, big) = (FileTree::new(), noise(1, LEN as usize));
     tree.file("big.bin", &big);
     for number in 0..40 {
         tree.file(format!("folder/{number:02}.bin"), noise(100 + number, 200_000));
@@ -39,8 +39,8 @@ fn number(value: &Value, pointer: &str) -> u64 {
 
 /// Asks for `path` through a narrow window, and takes `len` bytes of the body.
 #[track_caller]
-fn take(server: &Server, who: &str, path: &str, len: u64) -> Client {
-    let mut client = Client::connect_narrow(server.addr, 4096);
+fn take(server: &Server, who: &str, path: &str, len: u64) -> HttpClient {
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     client.request("GET", path, &format!("User-Agent: {who}\r\n")).head().expect(200);
     client.take(len as usize).unwrap();
     client
@@ -52,7 +52,7 @@ fn who_leaves_just_before_the_end_has_not_downloaded_and_may_go_on_later() {
     let receiver = Receiver::start();
     let server = receiver.of(Setup::of(tree.root())).start();
     let read = LEN / 1000 * 999;
-    let leavers: [fn(Client); 2] = [Client::reset, drop];
+    let leavers: [fn(HttpClient); 2] = [HttpClient::reset, drop];
     for (round, leave) in leavers.into_iter().enumerate() {
         let who = format!("reader-{round}");
         let client = take(&server, &who, "/big.bin", read);
@@ -296,7 +296,7 @@ fn nothing_is_noted_without_a_ledger() {
 fn over_a_slow_network_the_completion_comes_after_the_last_byte() {
     const SLOW: u64 = 4 << 20;
     let Some(network) = Network::with_rate("20mbit", 400_000) else { return };
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let bytes = noise(1, SLOW as usize);
     tree.file("slow.bin", &bytes);
     let read = Arc::new(AtomicU64::new(0));

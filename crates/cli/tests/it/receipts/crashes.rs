@@ -20,7 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Client, Ledger, Postgres, Random, Receiver, Setup, Tree, id_of, noise, once_each, output, until,
+    FileTree, HttpClient, Ledger, Postgres, Random, Receiver, Setup, id_of, noise, once_each, output, until,
 };
 
 const KILLS: usize = 200;
@@ -75,7 +75,7 @@ struct Wanted {
 
 /// 200 lives of a server with that ledger.
 fn run(address: &str, seed: u64) {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     for number in 0..12 {
         tree.file(format!("{number}.bin"), noise(number, 100_000 << (number % 5)));
     }
@@ -228,7 +228,7 @@ impl Drop for EndClients<'_> {
 }
 
 /// What there is, with all CRC-32s known, so that it stays so.
-fn wanted(tree: &Tree, cache: &TempDir) -> Vec<Wanted> {
+fn wanted(tree: &FileTree, cache: &TempDir) -> Vec<Wanted> {
     let server = Setup::of(tree.root()).cache(cache.path()).ledger("none").start();
     server.know_crcs("/folder/?zip");
     let paths = (0..12).map(|number| format!("/{number}.bin")).chain(["/folder/?zip".to_owned()]);
@@ -362,7 +362,7 @@ impl Downloading<'_> {
 
     /// Asks for what lies between `at` and `end`, and moves `at` to what has come.
     fn read(&mut self, life: usize, addr: SocketAddr, at: &mut u64, end: u64) -> io::Result<()> {
-        let mut client = Client::try_connect_narrow(addr, 4096)?;
+        let mut client = HttpClient::try_connect_narrow(addr, 4096)?;
         let Wanted { path, etag, length } = self.wanted;
         let range = if *at == 0 && end == *length {
             String::new()

@@ -7,13 +7,13 @@ use std::process::ChildStdin;
 use std::time::Duration;
 
 use crate::support::{
-    Postgres, Program, Receiver, Server, Setup, Tree, assert_same, noise, output, program, until,
+    ChildProgram, FileTree, Postgres, Receiver, Server, Setup, assert_same, noise, output, program, until,
 };
 
 const LEN: usize = 8 << 20;
 
-fn tree() -> (Tree, Vec<u8>) {
-    let (tree, big) = (Tree::new(), noise(1, LEN));
+fn tree() -> (FileTree, Vec<u8>) {
+    let (tree, big) = (FileTree::new(), noise(1, LEN));
     tree.file("big.bin", &big);
     (tree, big)
 }
@@ -43,7 +43,7 @@ fn download(server: &Server, who: &str, bytes: &[u8]) {
 /// Another program that has an SQLite file to itself, until this is dropped.
 struct Locked {
     input: Option<ChildStdin>,
-    program: Option<Program>,
+    program: Option<ChildProgram>,
 }
 
 impl Locked {
@@ -58,7 +58,7 @@ impl Locked {
                       c.execute('ROLLBACK')\n";
         let mut python = program("python3");
         python.args(["-c", script]).arg(path);
-        let (program, input) = Program::start_with_input(&mut python);
+        let (program, input) = ChildProgram::start_with_input(&mut python);
         let mut mark = path.as_os_str().to_owned();
         mark.push(".locked");
         until("the file is locked", || fs::remove_file(PathBuf::from(&mark)).ok());
@@ -100,7 +100,7 @@ fn a_ledger_that_is_locked_for_a_while_gets_its_receipts_afterwards() {
                   sys.stdin.read()\n";
     let mut python = program("python3");
     python.args(["-c", script]).arg(&path);
-    let (python, input) = Program::start_with_input(&mut python);
+    let (python, input) = ChildProgram::start_with_input(&mut python);
     until("the file is locked", || path.with_extension("sqlite.locked").exists().then_some(()));
     for who in ["one", "two", "three"] {
         download(&server, who, &big);
@@ -308,7 +308,7 @@ fn new_downloads_are_refused_rather_than_receipts_lost() {
 
 #[test]
 fn questions_about_a_ledger_that_is_not_there_are_answered_clearly() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let path = tree.beside("nothing.sqlite");
     for args in [&["downloads", "list"][..], &["events", "list"], &["downloads", "show", "dl_x"]] {
         let mut command = crate::support::Ledger::at(sqlite(&path)).outflow(args);

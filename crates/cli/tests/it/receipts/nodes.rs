@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use crate::support::{
-    Postgres, Receiver, Server, Setup, Tree, assert_same, noise, once_each, output, program, until,
+    FileTree, Postgres, Receiver, Server, Setup, assert_same, noise, once_each, output, program, until,
 };
 
 const LEN: usize = 16 << 20;
 
 /// Two nodes that serve the same folder, and tell the same receiver.
-fn nodes(tree: &Tree, postgres: &Postgres, receiver: &Receiver) -> [Server; 2] {
+fn nodes(tree: &FileTree, postgres: &Postgres, receiver: &Receiver) -> [Server; 2] {
     [(); 2].map(|()| receiver.of(Setup::of(tree.root())).ledger(postgres.address()).start())
 }
 
 #[test]
 fn ranges_that_are_spread_over_two_nodes_make_one_receipt_that_is_told_once() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let big = noise(1, LEN);
     tree.file("big.bin", &big);
     let (postgres, receiver) = (Postgres::start(), Receiver::start());
@@ -47,7 +47,7 @@ fn ranges_that_are_spread_over_two_nodes_make_one_receipt_that_is_told_once() {
 #[test]
 fn many_downloads_on_two_nodes_at_once_are_told_once_each() {
     const EACH: usize = 40;
-    let tree = Tree::new();
+    let tree = FileTree::new();
     for number in 0..EACH {
         tree.file(format!("{number}.bin"), noise(number as u64, 100_000));
     }
@@ -86,12 +86,12 @@ fn many_downloads_on_two_nodes_at_once_are_told_once_each() {
 
 #[test]
 fn a_download_goes_on_at_the_other_node_when_one_is_killed() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let big = noise(1, LEN);
     tree.file("big.bin", &big);
     let (postgres, receiver) = (Postgres::start(), Receiver::start());
     let [one, other] = nodes(&tree, &postgres, &receiver);
-    let mut client = crate::support::Client::connect_narrow(one.addr, 4096);
+    let mut client = crate::support::HttpClient::connect_narrow(one.addr, 4096);
     client.request("GET", "/big.bin", "User-Agent: curl\r\n").head().expect(200);
     let begun = client.take(LEN / 2).unwrap();
     receiver.wait_for("download.started", 1);

@@ -5,16 +5,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::{Browser, Client, EventStream, SentEvent, Server, Setup, Tree, binary, noise, output};
+use crate::support::{
+    Browser, EventStream, FileTree, HttpClient, SentEvent, Server, Setup, binary, noise, output,
+};
 
 /// Far more than any socket's buffers hold.
 const LEN: usize = 24 << 20;
 
-/// Whoever downloads without a link.
+/// A recipient without a link.
 const ANNA: &str = "User-Agent: anna\r\n";
 
-fn tree() -> (Tree, PathBuf) {
-    let tree = Tree::new();
+fn tree() -> (FileTree, PathBuf) {
+    let tree = FileTree::new();
     tree.file("big.bin", noise(1, LEN));
     for number in 0..40 {
         tree.file(format!("a folder/{number:02}.bin"), noise(100 + number, 400_000));
@@ -37,8 +39,8 @@ fn link(keys: &PathBuf, path: &str, args: &[&str]) -> String {
 /// Begins to read through a narrow window, and takes half of it: with a pause, because what was
 /// acknowledged is looked at four times a second at the most, and only when more is taken.
 #[track_caller]
-fn begin(server: &Server, path: &str, lines: &str) -> (Client, usize, String) {
-    let mut client = Client::connect_narrow(server.addr, 4096);
+fn begin(server: &Server, path: &str, lines: &str) -> (HttpClient, usize, String) {
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     let head = client.request("GET", path, lines).head().expect(200);
     let len = head.length() as usize;
     client.take(len / 8 * 3).unwrap();
@@ -92,7 +94,7 @@ fn whoever_listens_to_a_file_hears_it_grow_and_end_and_does_not_come_back() {
     ] {
         server.fetch("GET", path, &lines).expect(204);
     }
-    // Who has not heard it is told once more.
+    // A client that missed it is notified again.
     let mut listener = EventStream::open(server.client(), "/big.bin?events&last_event_id=", ANNA);
     assert_eq!(listener.state()[0]["state"], "completed");
     listener.expect_end();

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
-use crate::support::{Client, EventStream, Postgres, Setup, Tree, noise};
+use crate::support::{EventStream, FileTree, HttpClient, Postgres, Setup, noise};
 
 const LEN: usize = 16 << 20;
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("big.bin", noise(1, LEN));
     tree.file("small.bin", noise(2, 1000));
     tree
@@ -53,9 +53,9 @@ fn who_listens_without_reading_hinders_nobody_not_even_the_end() {
     let tree = tree();
     let mut server = Setup::of(tree.root()).arg("--drain").arg("3600").start();
     let who = "User-Agent: anna\r\n";
-    let deaf: Vec<Client> = (0..50)
+    let deaf: Vec<HttpClient> = (0..50)
         .map(|_| {
-            let mut client = Client::connect_narrow(server.addr, 4096);
+            let mut client = HttpClient::connect_narrow(server.addr, 4096);
             client.request("GET", "/?events", who).head().expect(200);
             client
         })
@@ -81,7 +81,7 @@ fn what_happens_on_one_node_is_heard_on_the_other() {
     let who = "User-Agent: anna\r\n";
     let mut listener = EventStream::open(here.client(), "/big.bin?events", who);
     assert!(listener.state().is_empty());
-    let mut client = Client::connect_narrow(there.addr, 4096);
+    let mut client = HttpClient::connect_narrow(there.addr, 4096);
     client.request("GET", "/big.bin", who).head().expect(200);
     client.take(LEN / 4).unwrap();
     // What was acknowledged is looked at four times a second at the most, and only when more is

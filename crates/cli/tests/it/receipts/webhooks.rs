@@ -1,4 +1,4 @@
-//! Who is told of events, how often, and that nobody waits for somebody else's receiver.
+//! Which receivers are notified of events, how often, and that no receiver delays another.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Receiver, SECRET, Server, Setup, Told, Tree, noise, once_each, until};
+use crate::support::{Answer, FileTree, Receiver, SECRET, Server, Setup, Told, noise, once_each, until};
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     for number in 0..10 {
         tree.file(format!("{number}.bin"), noise(number, 100_000));
     }
@@ -24,7 +24,7 @@ fn get(server: &Server, who: &str, path: &str) {
 }
 
 /// A configuration with these webhooks: id, address, further lines.
-fn config(tree: &Tree, webhooks: &[(&str, String, &str)]) -> Setup {
+fn config(tree: &FileTree, webhooks: &[(&str, String, &str)]) -> Setup {
     let mut text = String::new();
     for (id, url, lines) in webhooks {
         text += &format!("[[webhooks]]\nid = {id:?}\nurl = {url:?}\nsecrets = [{SECRET:?}]\n{lines}\n");
@@ -53,7 +53,7 @@ fn assert_told(told: &[Told], events: &[Value]) {
 }
 
 /// A program that notes each line it is given in a file of its own.
-fn sink(tree: &Tree) -> (PathBuf, PathBuf) {
+fn sink(tree: &FileTree) -> (PathBuf, PathBuf) {
     let folder = tree.beside("told");
     fs::create_dir(&folder).unwrap();
     let program = tree.beside("tell.sh");

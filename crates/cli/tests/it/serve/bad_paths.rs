@@ -5,11 +5,11 @@ use std::os::unix::net::UnixListener;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 
-use crate::support::{Server, Setup, Tree, output, program, python};
+use crate::support::{FileTree, Server, Setup, output, program, python};
 
 #[test]
 fn addresses_that_try_to_get_out_are_refused() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     tree.file("sub/b.txt", "public");
     std::fs::write(tree.beside("secret.txt"), "secret").unwrap();
@@ -76,7 +76,7 @@ fn addresses_that_try_to_get_out_are_refused() {
 
 #[test]
 fn selections_that_try_to_get_out_are_refused() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("sub/b.txt", "public");
     tree.file("a.txt", "public");
     std::fs::write(tree.beside("secret.txt"), "secret").unwrap();
@@ -109,7 +109,7 @@ fn selections_that_try_to_get_out_are_refused() {
 
 #[test]
 fn fifos_sockets_and_devices_are_refused_without_waiting_for_them() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     rustix::fs::mknodat(CWD, tree.at("fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
     let _socket = UnixListener::bind(tree.at("socket")).unwrap();
@@ -154,7 +154,7 @@ fn names(listing: &serde_json::Value) -> Vec<String> {
 
 #[test]
 fn hidden_names_are_not_there_unless_they_are_asked_for() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file(".secret", "hidden");
     tree.file(".git/config", "hidden");
     tree.file("sub/.hidden/file", "hidden");

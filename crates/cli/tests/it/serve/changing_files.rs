@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
-use crate::support::{Client, Reply, Server, Tree, assert_same, noise};
+use crate::support::{FileTree, HttpClient, Reply, Server, assert_same, noise};
 
 /// More than the kernel holds for a slow client.
 const LEN: usize = 48 << 20;
@@ -13,18 +13,18 @@ const BEGUN: usize = 1 << 20;
 
 /// A file, and a client that has begun to read it.
 struct Begun {
-    tree: Tree,
+    tree: FileTree,
     old: Vec<u8>,
     server: Server,
-    client: Client,
+    client: HttpClient,
     read: Vec<u8>,
 }
 
 fn begin() -> Begun {
-    let (tree, old) = (Tree::new(), noise(1, LEN));
+    let (tree, old) = (FileTree::new(), noise(1, LEN));
     tree.file("file.bin", &old);
     let server = Server::of(tree.root());
-    let mut client = Client::connect_narrow(server.addr, 4096);
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     let head: Reply = client.request("GET", "/file.bin", "").head().expect(200);
     assert_eq!(head.length(), LEN as u64);
     let read = client.take(BEGUN).unwrap();
@@ -107,7 +107,7 @@ fn a_file_that_is_deleted_arrives_as_it_was() {
 
 #[test]
 fn the_next_request_sees_the_new_file() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let server = Server::of(tree.root());
     let mut client = server.client();
     for number in 0..50 {
@@ -123,7 +123,7 @@ fn the_next_request_sees_the_new_file() {
 
 #[test]
 fn a_small_file_that_is_overwritten_in_place_is_seen_as_it_is() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("file.bin", noise(0, 5000));
     let server = Server::of(tree.root());
     let mut client = server.client();

@@ -5,13 +5,13 @@ use std::fs;
 use outflow_testkit::process::{aria2c, begin_and_kill, curl, scratch, wget};
 use tempfile::TempDir;
 
-use crate::support::{Server, Tree, assert_same, noise, output, program, until};
+use crate::support::{FileTree, Server, assert_same, noise, output, program, until};
 
 const BIG: usize = 24 << 20;
 
 /// A tree with one large file and a folder of files, and what they have in them.
-fn big_and_folder() -> (Tree, Vec<u8>) {
-    let (tree, big) = (Tree::new(), noise(1, BIG));
+fn big_and_folder() -> (FileTree, Vec<u8>) {
+    let (tree, big) = (FileTree::new(), noise(1, BIG));
     tree.file("big.bin", &big);
     for number in 0..40 {
         tree.file(format!("folder/{number}.bin"), noise(100 + number, 150_000 + 1000 * number as usize));
@@ -136,7 +136,7 @@ fn curl_saves_under_the_name_that_the_server_gives() {
     for path in ["/folder/?zip", "/folder/3.bin?download", "/?zip&file=folder/"] {
         output(curl().current_dir(folder.path()).args(["-OJ"]).arg(server.url(path)));
     }
-    let names = Tree::read(folder.path()).into_keys().collect::<Vec<_>>();
+    let names = FileTree::read(folder.path()).into_keys().collect::<Vec<_>>();
     assert_eq!(names, ["3.bin", "folder.zip", "tree.zip"]);
 }
 

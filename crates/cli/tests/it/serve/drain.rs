@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Server, Setup, Tree, assert_same, noise, until};
+use crate::support::{FileTree, HttpClient, Server, Setup, assert_same, noise, until};
 
 /// More than the kernel holds for a slow client.
 const LEN: usize = 24 << 20;
 
-fn tree() -> (Tree, Vec<u8>) {
-    let (tree, big) = (Tree::new(), noise(1, LEN));
+fn tree() -> (FileTree, Vec<u8>) {
+    let (tree, big) = (FileTree::new(), noise(1, LEN));
     tree.file("big.bin", &big);
     tree.file("a.txt", "public");
     (tree, big)
 }
 
 /// A client that has begun to read `path`, and the length that was announced.
-fn begin(server: &Server, path: &str) -> (Client, usize) {
-    let mut client = Client::connect_narrow(server.addr, 4096);
+fn begin(server: &Server, path: &str) -> (HttpClient, usize) {
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     let head = client.request("GET", path, "").head().expect(200);
     client.take(1000).unwrap();
     (client, head.length() as usize)

@@ -4,10 +4,10 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use crate::support::{Server, Setup, Tree, noise, until};
+use crate::support::{FileTree, Server, Setup, noise, until};
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("a.txt", "public");
     tree.file("big.bin", noise(1, 32 << 20));
     tree

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Browser, Program, Setup, StoreAccess as _, Transport, Tree, assert_same, noise, output,
-    program,
+    Authority, Browser, ChildProgram, FileTree, Setup, StoreAccess as _, Transport, assert_same, noise,
+    output, program,
 };
 
 const BIG: usize = 24 << 20;
 
-fn tree() -> (Tree, Vec<u8>) {
-    let (tree, big) = (Tree::new(), noise(1, BIG));
+fn tree() -> (FileTree, Vec<u8>) {
+    let (tree, big) = (FileTree::new(), noise(1, BIG));
     tree.file("big.bin", &big);
     tree.file("small.txt", "small");
     for number in 0..20 {
@@ -152,8 +152,9 @@ fn archives_that_their_source_cuts_are_seen_as_failed_in_every_way() {
             deny(&double, id);
             let to = folder.path().join("to");
             let mut curl = transport.curl(&authority);
-            let ended =
-                Program::start(curl.arg("-o").arg(&to).arg(transport.url(&server, path))).finish().status;
+            let ended = ChildProgram::start(curl.arg("-o").arg(&to).arg(transport.url(&server, path)))
+                .finish()
+                .status;
             // PARTIAL_FILE, RECV_ERROR, HTTP2_STREAM.
             let codes =
                 if matches!(transport, Transport::Plain | Transport::Tls) { &[18, 56][..] } else { &[92] };

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, Server, Tree, assert_same, output, program, python};
+use crate::support::{ChildProgram, FileTree, Server, assert_same, output, program, python};
 
 fn hard_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
@@ -72,8 +72,8 @@ fn hard_names() -> Vec<Vec<u8>> {
     names
 }
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     for name in hard_names() {
         tree.file(OsStr::from_bytes(&name), content_of(&name));
         tree.file(OsStr::from_bytes(&[b"folders/", &name[..], b"/inside.txt"].concat()), &name);
@@ -125,7 +125,7 @@ fn every_link_of_a_page_works_and_shows_no_control_character() {
     let mut client = server.client();
     let page = client.get("/").expect(200);
     assert!(page.text().chars().all(|c| c == '\n' || !c.is_control()), "control characters in the page");
-    let (parser, mut input) = Program::start_with_input(&mut python("links.py"));
+    let (parser, mut input) = ChildProgram::start_with_input(&mut python("links.py"));
     input.write_all(&page.body).unwrap();
     drop(input);
     let parsed = parser.finish();
@@ -146,7 +146,7 @@ fn the_fields_of_a_page_select_what_they_stand_for() {
     let tree = tree();
     let server = Server::of(tree.root());
     let page = server.get("/").expect(200);
-    let (parser, mut input) = Program::start_with_input(&mut python("links.py"));
+    let (parser, mut input) = ChildProgram::start_with_input(&mut python("links.py"));
     input.write_all(&page.body).unwrap();
     drop(input);
     let parsed: Value = serde_json::from_slice(&parser.finish().stdout).unwrap();
@@ -210,7 +210,7 @@ fn an_archive_of_hard_names_has_safe_and_unique_ones_and_all_files() {
         // Extracted, every file is there with its own bytes.
         let to = TempDir::new().unwrap();
         output(program("bsdtar").arg("-xf").arg(&path).arg("-C").arg(to.path()));
-        let extracted: BTreeSet<Vec<u8>> = Tree::read(to.path()).into_values().collect();
+        let extracted: BTreeSet<Vec<u8>> = FileTree::read(to.path()).into_values().collect();
         let expected = hard_names().into_iter().flat_map(|name| [content_of(&name), name]).collect();
         assert_eq!(extracted, expected, "{layout}");
         if layout == "streamed" {
@@ -253,7 +253,7 @@ fn downloads_are_saved_under_safe_names() {
 
 #[test]
 fn a_name_with_a_backslash_is_in_the_archive_but_has_no_address() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("back\\slash.txt", "inside");
     let server = Server::of(tree.root());
     let listing = server.get("/?json").expect(200).json();
@@ -266,7 +266,7 @@ fn a_name_with_a_backslash_is_in_the_archive_but_has_no_address() {
 }
 
 /// Makes `levels` folders in one another, each called `name`, and a file in the last.
-fn make_deep(tree: &Tree, name: &str, levels: usize) {
+fn make_deep(tree: &FileTree, name: &str, levels: usize) {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY;
     let mut folder = openat(CWD, tree.root(), flags, Mode::empty()).unwrap();
     for _ in 0..levels {
@@ -280,7 +280,7 @@ fn make_deep(tree: &Tree, name: &str, levels: usize) {
 
 #[test]
 fn a_tree_of_200_levels_is_served_and_archived() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     make_deep(&tree, "d", 200);
     let server = Server::of(tree.root());
     let address = "/d".repeat(200);
@@ -295,7 +295,7 @@ fn a_tree_of_200_levels_is_served_and_archived() {
 
 #[test]
 fn a_path_longer_than_the_kernel_takes_is_served_and_archived_in_parts() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let name = "thirty characters in one name.";
     make_deep(&tree, name, 200);
     tree.file("other.txt", "other");

@@ -4,10 +4,10 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::support::{Program, Server, Tree, python};
+use crate::support::{ChildProgram, FileTree, Server, python};
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("b file.txt", "12345");
     tree.modified("b file.txt", 1_623_760_496);
     tree.file("a.txt", "");
@@ -18,7 +18,7 @@ fn tree() -> Tree {
 
 /// The parts of a page that a person uses.
 fn parse(page: &[u8]) -> Value {
-    let (parser, mut input) = Program::start_with_input(&mut python("links.py"));
+    let (parser, mut input) = ChildProgram::start_with_input(&mut python("links.py"));
     input.write_all(page).unwrap();
     drop(input);
     let output = parser.finish();
@@ -103,7 +103,7 @@ fn a_folder_without_its_slash_is_redirected() {
         assert_eq!(reply.header("location"), to);
         client.get(to).expect(200);
     }
-    // Nobody is sent to another host, whatever the folder is called.
+    // No redirect leads to another host, whatever the folder is called.
     tree.folder("evil.example");
     let reply = client.get("//evil.example").status;
     assert_eq!(reply, 404);

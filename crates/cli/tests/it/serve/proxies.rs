@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::support::{Haproxy, Nginx, Server, Setup, Tree, noise, output, program};
+use crate::support::{FileTree, Haproxy, Nginx, Server, Setup, noise, output, program};
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("a.bin", noise(1, 300_000));
     tree
 }
 
-/// Whoever this is runs at this address, and writes down whose requests it passes on.
+/// A proxy at this address, which records whose requests it forwards.
 const PROXY: &str = "127.0.0.1";
 
 /// A download by a client at `from` through `to`; `more` is for curl.
@@ -77,7 +77,7 @@ fn nginx_says_who_the_client_is() {
 fn nobody_else_is_believed() {
     let tree = tree();
     let claims = ["-H", "X-Forwarded-For: 8.8.8.8", "-H", "Forwarded: for=8.8.4.4"];
-    // Nobody is trusted; somebody else is.
+    // No proxy is trusted; another one is.
     for trusted in [None, Some("192.0.2.1")] {
         let mut setup = Setup::of(tree.root());
         if let Some(trusted) = trusted {

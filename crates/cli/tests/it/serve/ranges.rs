@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Client, Fetch, Random, Reply, Server, Setup, Transport, Tree, assert_same, noise,
+    Authority, Fetch, FileTree, HttpClient, Random, Reply, Server, Setup, Transport, assert_same, noise,
 };
 
 /// Files of many sizes, around those at which something changes: a block, a span that is sent by
 /// the kernel.
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     let sizes = [0, 1, 100, 4095, 16_384, 32_767, 32_768, 32_769, 65_534, 65_535, 65_536, 131_070, 131_071];
     for (number, size) in sizes.into_iter().chain([700_000, 1_500_000, 2_500_000]).enumerate() {
         tree.file(format!("{}/{number}.bin", number % 3), noise(number as u64, size));
@@ -20,7 +20,7 @@ fn tree() -> Tree {
 }
 
 /// `test` for a server of `tree` that knows all CRC-32s, asked in each of the ways.
-fn each_way(tree: &Tree, test: impl Fn(&mut dyn Fetch)) {
+fn each_way(tree: &FileTree, test: impl Fn(&mut dyn Fetch)) {
     let (authority, cache) = (Authority::new(), TempDir::new().unwrap());
     let learning = Setup::of(tree.root()).cache(cache.path()).start();
     learning.know_crcs("/?zip");
@@ -41,7 +41,7 @@ fn assert_slice(reply: &Reply, whole: &[u8], from: usize, to: usize) {
 
 /// A thousand random ranges, most of them short, on one connection.
 #[track_caller]
-fn check_thousand(client: &mut Client, path: &str, etag: &str, whole: &[u8]) {
+fn check_thousand(client: &mut HttpClient, path: &str, etag: &str, whole: &[u8]) {
     let mut random = Random::new(whole.len() as u64);
     for number in 0..1000 {
         let from = random.below(whole.len() as u64) as usize;
@@ -80,7 +80,7 @@ fn ranges_of_an_archive_that_nobody_has_read_yet_are_slices_of_it() {
 
 #[test]
 fn a_thousand_ranges_of_a_file_are_slices_of_it() {
-    let (tree, whole) = (Tree::new(), noise(3, 3_000_000));
+    let (tree, whole) = (FileTree::new(), noise(3, 3_000_000));
     tree.file("file.bin", &whole);
     let server = Server::of(tree.root());
     let etag = server.etag("/file.bin");
@@ -187,7 +187,7 @@ fn several_ranges_come_as_parts_in_the_order_asked() {
 fn if_range_protects_from_joining_two_files() {
     let authority = Authority::new();
     for transport in Transport::ALL {
-        let tree = Tree::new();
+        let tree = FileTree::new();
         let (before, after) = (noise(1, 100_000), noise(2, 100_001));
         // Long ago: a date tells seconds, and asking takes longer in some of the ways.
         let path = tree.file("file.bin", &before);

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use crate::support::{Server, Setup, Tree, output, program};
+use crate::support::{FileTree, Server, Setup, output, program};
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     fs::create_dir(tree.beside("outside")).unwrap();
     fs::write(tree.beside("outside/secret.txt"), "secret").unwrap();
     tree.file("a.txt", "public");
@@ -54,7 +54,7 @@ const IN: [(&str, &str); 6] = [
     ("/sub/above/sub/above/a.txt", "public"),
 ];
 
-fn listed_archive(server: &Server, tree: &Tree) -> Vec<String> {
+fn listed_archive(server: &Server, tree: &FileTree) -> Vec<String> {
     let archive = tree.beside("all.zip");
     fs::write(&archive, server.get("/?zip").expect(200).body).unwrap();
     output(program("unzip").arg("-tqq").arg(&archive));

@@ -1,10 +1,10 @@
 //! Files and folders that the server may not read: 403, and no archive that silently lacks them.
 
-use crate::support::{Setup, Tree, output, program};
+use crate::support::{FileTree, Setup, output, program};
 
 /// A tree in which `locked` may not be read in any way.
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("open.txt", "open");
     tree.file("sub/open.txt", "open as well");
     tree

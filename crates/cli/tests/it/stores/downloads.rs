@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::uploads::tree;
 use crate::support::{
-    Bucket, Files, Garage, Moto, Nginx, S3Access, Server, Setup, StoreAccess as _, Tree, assert_same, output,
-    program, python,
+    Bucket, FileTree, Files, Garage, Moto, Nginx, S3Access, Server, Setup, StoreAccess as _, assert_same,
+    output, program, python,
 };
 
 /// Where the transfers of these tests lie.
@@ -79,7 +79,7 @@ pub(crate) fn assert_extracted(dir: &TempDir, files: &Files) {
     output(program("unzip").arg("-tq").arg(&archive));
     let to = dir.path().join("out");
     output(program("unzip").arg("-q").arg(&archive).arg("-d").arg(&to));
-    let found = Tree::read(&to);
+    let found = FileTree::read(&to);
     assert_eq!(found.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>());
     for (name, bytes) in files {
         assert_same(&found[name], bytes, name);
@@ -87,7 +87,7 @@ pub(crate) fn assert_extracted(dir: &TempDir, files: &Files) {
 }
 
 fn serve_all(access: &S3Access) {
-    let (bucket, files) = (access.bucket(), Tree::read(&tree().root()));
+    let (bucket, files) = (access.bucket(), FileTree::read(&tree().root()));
     put_transfer(&bucket, "known", &files, true);
     put_transfer(&bucket, "unknown", &files, false);
     let server = access.serve(PREFIX).start();
@@ -100,7 +100,7 @@ fn serve_all(access: &S3Access) {
 #[test]
 fn a_folder_is_served_the_same_way() {
     let tree = tree();
-    take(&Server::of(tree.root()), "/", &Tree::read(&tree.root()));
+    take(&Server::of(tree.root()), "/", &FileTree::read(&tree.root()));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn transfers_in_garage_are_served() {
 
 #[test]
 fn transfers_at_an_http_origin_are_served() {
-    let (nginx, files) = (Nginx::start(), Tree::read(&tree().root()));
+    let (nginx, files) = (Nginx::start(), FileTree::read(&tree().root()));
     let folder = nginx.root().join("mine");
     fs::create_dir_all(folder.join("files")).unwrap();
     let list = files.iter().enumerate().map(|(number, (name, bytes))| {
@@ -139,7 +139,7 @@ fn transfers_at_an_http_origin_are_served() {
 #[test]
 fn many_connections_get_it_all_while_the_store_fails() {
     let double = Double::start().unwrap();
-    let (access, files) = (double.access(), Tree::read(&tree().root()));
+    let (access, files) = (double.access(), FileTree::read(&tree().root()));
     put_transfer(&access.bucket(), "mine", &files, true);
     let server = access.serve(PREFIX).start();
     let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(0.2, 7) };

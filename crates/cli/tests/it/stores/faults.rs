@@ -8,7 +8,7 @@ use outflow_server::{Settings, StoreService};
 use outflow_testkit::s3::{At, Double, Fault, FaultRule, StoredObject, pattern};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Random, Server, StoreAccess as _, assert_same, noise, until};
+use crate::support::{HttpClient, Random, Server, StoreAccess as _, assert_same, noise, until};
 
 const SIZE: usize = 6_000_000;
 
@@ -193,7 +193,7 @@ fn a_replaced_object_ends_its_download_and_the_next_one_gets_the_new_bytes() {
     let (old, size) = (noise(5, 30_000_000), 30_000_000);
     double.put("p/f", old.clone());
     let server = double.access().serve("p").arg("--plain").start();
-    let mut client = Client::connect_narrow(server.addr, 4096);
+    let mut client = HttpClient::connect_narrow(server.addr, 4096);
     let head = client.request("GET", "/f", "").head().expect(200);
     let mut came = client.take(1_000_000).unwrap();
     let before = head.header("etag").to_owned();
@@ -231,7 +231,7 @@ fn what_nobody_has_to_see_is_spliced() {
     let server = outflow_wire::Server::new(outflow_wire::ServerOptions::default());
     let (counters, handle) = (server.counters(), server.handle());
     let serving = std::thread::spawn(move || server.run([listener], 1, service));
-    let mut client = Client::connect(addr);
+    let mut client = HttpClient::connect(addr);
     let length = client.request("GET", "/t/a/f", "").head().expect(200).length();
     let mut at = 0;
     client

@@ -12,7 +12,7 @@ use outflow_testkit::s3::{Double, Fault, StoredObject, Op, FaultRule};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Moto, Program, Tree, assert_same, binary, noise, output, program, until};
+use crate::support::{Moto, ChildProgram, FileTree, assert_same, binary, noise, output, program, until};
 
 /// Whom moto takes requests from: it does not look at signatures.
 const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, \
@@ -85,15 +85,15 @@ fn json(command: &mut Command) -> Value {
 /// A command that fails: its exit code and what it says.
 #[track_caller]
 fn failure(command: &mut Command) -> (i32, String) {
-    let Output { status, stdout, stderr } = Program::start(command).finish();
+    let Output { status, stdout, stderr } = ChildProgram::start(command).finish();
     assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
     let text = String::from_utf8(stderr).unwrap();
     assert!(!text.contains("hunter2"), "{text}");
     (status.code().unwrap(), text)
 }
 
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("big.bin", noise(1, 35_000_001));
     tree.file("empty", "");
     tree.file("folder/small.txt", "some text\n");
@@ -105,7 +105,7 @@ fn tree() -> Tree {
 const NAMES: [&str; 4] = ["big.bin", "empty", "folder/small.txt", "folder/with ü & #1 %20+.txt"];
 
 /// Compares a manifest and its objects with the tree.
-fn assert_published(manifest: &Value, id: &str, tree: &Tree, get: impl Fn(&str) -> Vec<u8>) {
+fn assert_published(manifest: &Value, id: &str, tree: &FileTree, get: impl Fn(&str) -> Vec<u8>) {
     assert_eq!((&manifest["version"], manifest["id"].as_str()), (&Value::from(1), Some(id)));
     let files = manifest["files"].as_array().unwrap();
     assert_eq!(files.iter().map(|file| file["name"].as_str().unwrap()).collect::<Vec<_>>(), NAMES);
@@ -248,15 +248,15 @@ fn paths_become_names() {
 
     let (code, text) = failure(outflow(&["publish", "--to", &address]).args([&single, &single]));
     assert!(code == 1 && text.contains("the same name \"small.txt\""), "{text}");
-    let bad = Tree::new();
+    let bad = FileTree::new();
     fs::write(bad.root().join(OsStr::from_bytes(b"a\xff")), "").unwrap();
     let (code, text) = failure(outflow(&["publish", "--to", &address]).arg(bad.root()));
     assert!(code == 1 && text.contains("not UTF-8"), "{text}");
-    let bad = Tree::new();
+    let bad = FileTree::new();
     bad.file("back\\slash", "");
     let (code, text) = failure(outflow(&["publish", "--to", &address]).arg(bad.root()));
     assert!(code == 1 && text.contains("backslash"), "{text}");
-    let (code, text) = failure(outflow(&["publish", "--to", &address]).arg(Tree::new().root()));
+    let (code, text) = failure(outflow(&["publish", "--to", &address]).arg(FileTree::new().root()));
     assert!(code == 1 && text.contains("nothing to publish"), "{text}");
 }
 
@@ -319,7 +319,7 @@ fn wrong_usage_has_its_own_exit_code() {
 
 #[test]
 fn a_stop_takes_back_what_was_begun() {
-    let (s3, tree) = (S3::start(), Tree::new());
+    let (s3, tree) = (S3::start(), FileTree::new());
     let file = fs::File::create(tree.at("large.bin")).unwrap();
     // More than a server in Python takes in a moment.
     file.set_len(3 << 30).unwrap();
@@ -368,7 +368,8 @@ fn a_server_that_is_overloaded_gets_all_of_it_in_the_end() {
     let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "other"];
     let (code, text) = failure(&mut to_double(&double, &publish));
     assert!(code == 1 && text.contains("\"big.bin\""), "{text}");
-    // Who is still sending when the answer comes may find the connection closed before it is read.
+    // A client that still sends when the response arrives may find the connection closed before it
+    // reads it.
     assert!(text.contains("it answered 500") || text.contains("the connection failed"), "{text}");
     assert_eq!(double.open_uploads(), 0);
     assert!(double.bytes("a b/other/manifest.json").is_none());

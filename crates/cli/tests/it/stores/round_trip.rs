@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use super::downloads::{assert_extracted, escaped, fetch};
 use crate::support::{
-    BUCKET, Moto, Random, S3Access, Server, StoreAccess as _, Tree, assert_same, noise, output, program,
+    BUCKET, FileTree, Moto, Random, S3Access, Server, StoreAccess as _, assert_same, noise, output, program,
 };
 
 /// Three hundred files with names of all kinds that archives can have everywhere, some of them
 /// empty, one of 40 MB.
-fn tree() -> Tree {
-    let tree = Tree::new();
+fn tree() -> FileTree {
+    let tree = FileTree::new();
     let mut random = Random::new(9);
     for number in 0..294 {
         let folder = ["", "a/", "a/b/", "a b/ü/", "日本/", "x & y/"][number % 6];
@@ -44,7 +44,7 @@ fn there_and_back(access: &S3Access, fail: impl FnOnce()) {
     let mut publish = access.binary();
     publish.args(["publish", "--to", &store, "--id", "mine", "--title", "All of it"]).arg(tree.root());
     output(&mut publish);
-    let mut files = Tree::read(&tree.root());
+    let mut files = FileTree::read(&tree.root());
     let server = access.serve("some/where").start();
     let mut client = server.client();
     let listing = client.get("/t/mine/?json").expect(200).json();

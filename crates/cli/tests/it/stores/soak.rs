@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Client, Random, Server, StoreAccess as _, assert_same, noise, output, program, python, until,
+    HttpClient, Random, Server, StoreAccess as _, assert_same, noise, output, program, python, until,
 };
 
 const DOWNLOADS: u64 = 2_000;
@@ -147,7 +147,7 @@ fn download(server: &Server, target: &Target, random: &mut Random, may_break: bo
     let mut piece = vec![0; if rate == u64::MAX { 256 * 1024 } else { 32 * 1024 }];
     for _ in 0..TRIES {
         let mut client =
-            if rate == u64::MAX { server.client() } else { Client::connect_narrow(server.addr, 4096) };
+            if rate == u64::MAX { server.client() } else { HttpClient::connect_narrow(server.addr, 4096) };
         let lines = match &etag {
             Some(etag) if at > 0 => format!("Range: bytes={at}-\r\nIf-Range: {etag}\r\n"),
             Some(etag) => format!("If-Match: {etag}\r\n"),

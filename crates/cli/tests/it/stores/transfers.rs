@@ -1,14 +1,14 @@
 //! `outflow serve` on a store that is a folder: transfers, and the same objects as plain folders.
 
-use crate::support::{Program, Setup, Tree, binary, noise, output};
+use crate::support::{ChildProgram, FileTree, Setup, binary, noise, output};
 
 struct Published {
-    store: Tree,
+    store: FileTree,
 }
 
 impl Published {
     fn new() -> Published {
-        let (tree, store) = (Tree::new(), Tree::new());
+        let (tree, store) = (FileTree::new(), FileTree::new());
         tree.file("a.txt", "public");
         tree.file("sub/b.bin", noise(1, 300_000));
         let mut publish = binary();
@@ -22,7 +22,7 @@ impl Published {
     }
 }
 
-fn address(store: &Tree) -> String {
+fn address(store: &FileTree) -> String {
     format!("file://{}", store.root().display())
 }
 
@@ -77,7 +77,7 @@ fn a_store_can_be_served_as_it_is() {
 
 #[test]
 fn wrong_words_about_stores_are_usage_errors_or_say_what_to_do() {
-    let run = |args: &[&str]| Program::start(binary().arg("serve").args(args)).finish();
+    let run = |args: &[&str]| ChildProgram::start(binary().arg("serve").args(args)).finish();
     let plain = run(&["--plain", "."]);
     assert_eq!(plain.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&plain.stderr).contains("--plain needs a store"));

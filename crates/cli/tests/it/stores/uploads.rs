@@ -8,12 +8,13 @@ use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op};
 use serde_json::Value;
 
 use crate::support::{
-    BUCKET, Client, Garage, Moto, Nginx, S3Access, StoreAccess as _, Tree, assert_same, noise, output, until,
+    BUCKET, FileTree, Garage, HttpClient, Moto, Nginx, S3Access, StoreAccess as _, assert_same, noise,
+    output, until,
 };
 
 /// Names as people give them, and a file of several parts.
-pub(crate) fn tree() -> Tree {
-    let tree = Tree::new();
+pub(crate) fn tree() -> FileTree {
+    let tree = FileTree::new();
     tree.file("big.bin", noise(1, 35_000_001));
     tree.file("empty", "");
     tree.file("folder/small.txt", "some text\n");
@@ -29,7 +30,7 @@ fn in_and_out(access: &S3Access) {
     let mut publish = access.binary();
     publish.args(["publish", "--to", &store, "--id", "mine", "--title", "A title"]).arg(tree.root());
     output(&mut publish);
-    let files = Tree::read(&tree.root());
+    let files = FileTree::read(&tree.root());
     let manifest: Value = serde_json::from_slice(&bucket.get("pre/fix/mine/manifest.json")).unwrap();
     for file in manifest["files"].as_array().unwrap() {
         let name = file["name"].as_str().unwrap();
@@ -89,7 +90,7 @@ fn a_tree_gets_into_a_store_that_fails_now_and_then() {
 fn nginx_is_an_origin() {
     let nginx = Nginx::start();
     fs::write(nginx.root().join("a b"), "some bytes").unwrap();
-    let mut client = Client::connect(nginx.addr);
+    let mut client = HttpClient::connect(nginx.addr);
     let whole = client.get("/a%20b").expect(200);
     assert_eq!(whole.body, b"some bytes");
     let if_match = format!("Range: bytes=5-9\r\nIf-Match: {}\r\n", whole.header("etag"));

@@ -129,7 +129,7 @@ impl Receiver {
         *self.shared.plan.lock().unwrap() = Box::new(plan);
     }
 
-    /// Nobody listens any more, and connections are broken.
+    /// Stops listening, and breaks its connections.
     pub(crate) fn down(&mut self) {
         let Some(listening) = self.listening.take() else { return };
         listening.stop.store(true, Ordering::SeqCst);

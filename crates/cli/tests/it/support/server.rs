@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Client, Ledger, Network, PATIENCE, Program, Reply, output, program, until};
+use super::{ChildProgram, HttpClient, Ledger, Network, PATIENCE, Reply, output, program, until};
 
 /// The user and group that nobody is.
 const NOBODY: u32 = 65534;
@@ -121,7 +121,7 @@ impl Setup {
     #[track_caller]
     pub(crate) fn fail(self) -> (Option<i32>, String) {
         let (mut command, _own, _) = self.command();
-        let output = Program::start(&mut command).finish();
+        let output = ChildProgram::start(&mut command).finish();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -224,8 +224,8 @@ impl Server {
         format!("http://{}{path}", self.addr)
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client::connect(self.addr)
+    pub(crate) fn client(&self) -> HttpClient {
+        HttpClient::connect(self.addr)
     }
 
     /// A GET on a connection of its own.

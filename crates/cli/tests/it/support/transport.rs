@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Authority, Client, Reply, Server, Setup, output, program};
+use super::{Authority, HttpClient, Reply, Server, Setup, output, program};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
@@ -62,7 +62,7 @@ impl Transport {
     }
 }
 
-/// Whoever can ask for something.
+/// A client that sends requests.
 pub(crate) trait Fetch {
     /// A request with further header lines, each with its CR LF, and its response.
     #[track_caller]
@@ -79,9 +79,9 @@ pub(crate) trait Fetch {
     }
 }
 
-impl Fetch for Client {
+impl Fetch for HttpClient {
     fn fetch(&mut self, method: &str, path: &str, lines: &str) -> Reply {
-        Client::fetch(self, method, path, lines)
+        HttpClient::fetch(self, method, path, lines)
     }
 }
 

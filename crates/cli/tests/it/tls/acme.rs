@@ -13,12 +13,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-use crate::support::{Authority, Client, PebbleSite, Setup, Tree, presented, until};
+use crate::support::{Authority, FileTree, HttpClient, PebbleSite, Setup, presented, until};
 
 /// The only name that needs no DNS.
 const HOST: &str = "localhost";
 
-fn with(tree: &Tree, directory: &str, authority: &Authority, cache: &TempDir) -> Setup {
+fn with(tree: &FileTree, directory: &str, authority: &Authority, cache: &TempDir) -> Setup {
     Setup::of(tree.root())
         .args(["--acme", HOST, "--acme-contact", "anna@example.com", "--acme-directory", directory])
         .arg("--acme-ca")
@@ -38,7 +38,7 @@ fn kept(cache: &TempDir, name: &str) -> PathBuf {
 
 #[track_caller]
 fn fetch(addr: SocketAddr, config: &Arc<rustls::ClientConfig>) {
-    let mut client = Client::connect_secure(addr, HOST, config).unwrap();
+    let mut client = HttpClient::connect_secure(addr, HOST, config).unwrap();
     client.request("GET", "/a.txt", "");
     client.head().expect(200);
     assert_eq!(client.take(1).unwrap(), b"a");
@@ -46,11 +46,11 @@ fn fetch(addr: SocketAddr, config: &Arc<rustls::ClientConfig>) {
 
 #[test]
 fn a_certificate_is_got_kept_and_renewed() {
-    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
     // Until there is one, handshakes fail, and the log says why.
-    assert!(Client::connect_secure(server.addr, HOST, &place.authority.config()).is_err());
+    assert!(HttpClient::connect_secure(server.addr, HOST, &place.authority.config()).is_err());
     server.log_line(&["a handshake failed: there is no certificate yet", HOST]);
     // It is asked for again and again until the authority is there, whose nonces are often no good.
     server.log_line(&["could not obtain a certificate", "cannot reach the authority"]);
@@ -88,7 +88,7 @@ fn a_certificate_is_got_kept_and_renewed() {
 
 #[test]
 fn an_account_that_the_authority_has_forgotten_is_made_anew() {
-    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
     let pebble = place.start(server.addr.port(), &[]);
@@ -108,9 +108,9 @@ fn an_account_that_the_authority_has_forgotten_is_made_anew() {
 
 #[test]
 fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
-    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
-    // Whoever is there does not speak TLS at all.
+    // The server at this address does not speak TLS.
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = elsewhere.local_addr().unwrap().port();
     std::thread::spawn(move || elsewhere.incoming().for_each(drop));
@@ -131,15 +131,15 @@ fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
 
 #[test]
 fn files_are_for_all_names_that_are_not_the_authoritys() {
-    let (tree, place, cache) = (Tree::new(), PebbleSite::new(), TempDir::new().unwrap());
+    let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     // The file would be for the domain as well.
     let (certificate, key) = place.authority.files("a", &["a.test", HOST]);
     let setup = with(&tree, &place.directory(), &place.authority, &cache);
     let server = setup.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key).start();
     let files = place.authority.config();
-    // Nobody is presented another certificate for the domain than the authority's, which is not there yet.
-    assert!(Client::connect_secure(server.addr, HOST, &files).is_err());
+    // For the domain only the authority's certificate is presented, which is not there yet.
+    assert!(HttpClient::connect_secure(server.addr, HOST, &files).is_err());
     let from_file = presented(server.addr, "a.test", &files);
     let pebble = place.start(server.addr.port(), &[]);
     server.log_line(&["certificate issued", HOST]);
@@ -174,14 +174,14 @@ fn whatever_an_authority_does_wrong_is_said_and_waited_out() {
         (Fault::Redirects, "does not speak ACME", 1..2),
         (Fault::Endless, "a response of more than", 1..2),
     ] {
-        let (tree, authority, cache) = (Tree::new(), Authority::new(), TempDir::new().unwrap());
+        let (tree, authority, cache) = (FileTree::new(), Authority::new(), TempDir::new().unwrap());
         let failing = Failing::start(&authority, fault);
         let server = with(&tree, &failing.directory, &authority, &cache).start();
         let line = server.log_line(&["could not obtain a certificate", what]);
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let again = line.get("retry_in_seconds").or_else(|| line["fields"].get("retry_in_seconds")).unwrap();
         assert!(seconds.contains(&again.as_u64().unwrap()), "{fault:?}: {line}");
-        assert!(Client::connect_secure(server.addr, HOST, &authority.config()).is_err());
+        assert!(HttpClient::connect_secure(server.addr, HOST, &authority.config()).is_err());
         if seconds.start == 1 {
             until("it is asked again", || (failing.orders.load(Ordering::Relaxed) > 1).then_some(()));
         }

@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use crate::support::{Authority, Client, Setup, Tree, assert_same, noise, presented, replace, until};
+use crate::support::{Authority, FileTree, HttpClient, Setup, assert_same, noise, presented, replace, until};
 
-fn with(tree: &Tree, pair: &(impl AsRef<Path>, impl AsRef<Path>)) -> Setup {
+fn with(tree: &FileTree, pair: &(impl AsRef<Path>, impl AsRef<Path>)) -> Setup {
     let setup = Setup::of(tree.root()).arg("--tls-cert").arg(pair.0.as_ref());
     setup.arg("--tls-key").arg(pair.1.as_ref())
 }
 
 #[test]
 fn the_first_line_says_https_and_files_arrive() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let bytes = noise(7, 3_000_000);
     tree.file("a.bin", &bytes);
     let server = with(&tree, &authority.files("a", &["a.test"])).start();
     assert_eq!(server.first_line, format!("listening on https://{}/", server.addr));
-    let mut client = Client::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
+    let mut client = HttpClient::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
     client.request("GET", "/a.bin", "");
     let head = client.head().expect(200);
     assert_eq!(head.find("strict-transport-security"), None);
@@ -31,7 +31,7 @@ fn the_first_line_says_https_and_files_arrive() {
 
 #[test]
 fn the_name_chooses_the_certificate() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let (a, b) = (authority.files("a", &["a.test"]), authority.files("b", &["b.test", "*.b.test"]));
     let server = with(&tree, &a).arg("--tls-cert").arg(b.0).arg("--tls-key").arg(b.1).start();
     let config = authority.config();
@@ -39,7 +39,7 @@ fn the_name_chooses_the_certificate() {
     for host in ["a.test", "b.test", "x.b.test"] {
         presented(server.addr, host, &config);
     }
-    let Err(error) = Client::connect_secure(server.addr, "c.test", &config) else {
+    let Err(error) = HttpClient::connect_secure(server.addr, "c.test", &config) else {
         panic!("c.test is nobody's name")
     };
     assert!(error.to_string().contains("not valid for name"), "{error}");
@@ -56,14 +56,14 @@ impl Drop for End<'_> {
 
 #[test]
 fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let bytes = noise(8, 20_000_000);
     tree.file("a.bin", &bytes);
     let (certificate, key) = authority.files("a", &["a.test"]);
     let server = with(&tree, &(&certificate, &key)).start();
     let config = authority.config();
     let first = presented(server.addr, "a.test", &config);
-    let mut old = Client::connect_secure(server.addr, "a.test", &config).unwrap();
+    let mut old = HttpClient::connect_secure(server.addr, "a.test", &config).unwrap();
     old.request("GET", "/a.bin", "");
     old.head().expect(200);
     let start = old.take(1000).unwrap();
@@ -73,7 +73,7 @@ fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() 
         let load = || {
             let mut handshakes = 0;
             while !ended.load(Ordering::Relaxed) {
-                let mut client = Client::connect_secure(server.addr, "a.test", &config).unwrap();
+                let mut client = HttpClient::connect_secure(server.addr, "a.test", &config).unwrap();
                 client.request("GET", "/a.bin", "");
                 client.head().expect(200);
                 client.take(100_000).unwrap();
@@ -108,7 +108,7 @@ fn a_renewed_certificate_is_taken_while_downloads_run_and_none_of_them_breaks() 
 
 #[test]
 fn a_new_certificate_that_is_of_no_use_changes_nothing_but_the_log() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["a.test"]);
     let server = with(&tree, &(&certificate, &key)).start();
     let first = presented(server.addr, "a.test", &authority.config());
@@ -126,7 +126,7 @@ fn a_new_certificate_that_is_of_no_use_changes_nothing_but_the_log() {
 
 #[test]
 fn without_certificates_that_are_of_use_the_server_does_not_start() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["a.test"]);
     let (_, other) = authority.files("b", &["b.test"]);
     let expired = authority.folder.path().join("expired.pem");
@@ -154,7 +154,7 @@ fn without_certificates_that_are_of_use_the_server_does_not_start() {
 
 #[test]
 fn a_certificate_that_ends_soon_is_warned_of() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let both = authority.folder.path().join("both.pem");
     std::fs::write(&both, {
         let (chain, key) = authority.issue(&["a.test"], 80, 10);
@@ -167,7 +167,7 @@ fn a_certificate_that_ends_soon_is_warned_of() {
 
 #[test]
 fn what_makes_no_sense_together_is_wrong_usage() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     for (args, part) in [
         (&["--tls-cert", "a.pem"][..], "--tls-key"),
         (&["--tls-key", "a.pem"], "--tls-cert"),
@@ -186,20 +186,20 @@ fn what_makes_no_sense_together_is_wrong_usage() {
 
 #[test]
 fn what_is_offered_can_be_chosen() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let pair = authority.files("a", &["a.test"]);
     for (arg, chosen) in [("--http2", "h2"), ("--http2=false", "http/1.1")] {
         let server = with(&tree, &pair).arg(arg).start();
         let mut config = (*authority.config()).clone();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = Client::connect_secure(server.addr, "a.test", &config.into()).unwrap();
+        let client = HttpClient::connect_secure(server.addr, "a.test", &config.into()).unwrap();
         assert_eq!(client.tls().alpn_protocol(), Some(chosen.as_bytes()));
     }
 }
 
 #[test]
 fn the_configuration_file_and_the_environment_name_certificates_as_well() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["a.test"]);
     let config = authority.folder.path().join("outflow.toml");
     std::fs::write(&config, "tls-cert = 'a.pem'\ntls-key = ['a.key']\nhsts = 60\n").unwrap();
@@ -211,7 +211,7 @@ fn the_configuration_file_and_the_environment_name_certificates_as_well() {
             .env("OUTFLOW_HSTS", "60"),
     ] {
         let server = setup.start();
-        let mut client = Client::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
+        let mut client = HttpClient::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
         client.request("GET", "/", "");
         assert_eq!(client.head().header("strict-transport-security"), "max-age=60");
     }

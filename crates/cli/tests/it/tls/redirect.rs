@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Authority, Client, Server, Setup, Tree, output, program};
+use crate::support::{Authority, FileTree, HttpClient, Server, Setup, output, program};
 
 /// A server with TLS and a listener that redirects, and that one's address.
-fn server(tree: &Tree, authority: &Authority, more: &[&str]) -> (Server, SocketAddr) {
+fn server(tree: &FileTree, authority: &Authority, more: &[&str]) -> (Server, SocketAddr) {
     let (certificate, key) = authority.files("a", &["a.test"]);
     let setup = Setup::of(tree.root()).arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
     let setup =
@@ -19,7 +19,7 @@ fn server(tree: &Tree, authority: &Authority, more: &[&str]) -> (Server, SocketA
 
 #[test]
 fn the_same_thing_is_had_with_tls() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     tree.file("a.txt", "a");
     let (server, redirects) = server(&tree, &authority, &[]);
     let port = server.addr.port();
@@ -35,11 +35,11 @@ fn the_same_thing_is_had_with_tls() {
         ("DELETE /a.txt HTTP/1.1\r\nHost: a.test", format!("https://a.test:{port}/a.txt")),
         ("GET http://b.test/x HTTP/1.1\r\nHost: b.test", format!("https://b.test:{port}/x")),
     ] {
-        let reply = Client::connect(redirects).send(format!("{request}\r\n\r\n")).reply().expect(308);
+        let reply = HttpClient::connect(redirects).send(format!("{request}\r\n\r\n")).reply().expect(308);
         assert_eq!(reply.header("location"), location, "{request}");
         assert_eq!(reply.find("strict-transport-security"), None, "not without TLS (RFC 6797, 7.2)");
     }
-    let mut client = Client::connect(redirects);
+    let mut client = HttpClient::connect(redirects);
     let head = client.fetch("HEAD", "/a.txt", "").expect(308);
     assert_eq!(head.header("location"), format!("https://test:{port}/a.txt"));
     // The connection stays open, but behind a body that nobody reads.
@@ -50,7 +50,7 @@ fn the_same_thing_is_had_with_tls() {
 
 #[test]
 fn nobody_is_sent_to_a_host_that_is_none() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     let (_server, redirects) = server(&tree, &authority, &[]);
     for lines in [
         "HTTP/1.1\r\nHost: user@a.test",
@@ -62,24 +62,24 @@ fn nobody_is_sent_to_a_host_that_is_none() {
         "HTTP/1.1",
         "HTTP/1.0",
     ] {
-        let reply = Client::connect(redirects).send(format!("GET / {lines}\r\n\r\n")).reply();
+        let reply = HttpClient::connect(redirects).send(format!("GET / {lines}\r\n\r\n")).reply();
         assert_eq!((reply.status, reply.find("location")), (400, None), "{lines}");
     }
 }
 
 #[test]
 fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     tree.file("a.txt", "a");
     for (arg, field) in [("--hsts", "max-age=31536000"), ("--hsts=0", "max-age=0")] {
         let (server, redirects) = server(&tree, &authority, &[arg]);
         for path in ["/a.txt", "/nothing", "/"] {
-            let mut client = Client::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
+            let mut client = HttpClient::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
             client.request("GET", path, "");
             assert_eq!(client.head().header("strict-transport-security"), field);
         }
         assert_eq!(
-            Client::connect(redirects).get("/a.txt").expect(308).find("strict-transport-security"),
+            HttpClient::connect(redirects).get("/a.txt").expect(308).find("strict-transport-security"),
             None
         );
     }
@@ -87,7 +87,7 @@ fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
 
 #[test]
 fn all_that_holds_for_http_2_as_well() {
-    let (tree, authority) = (Tree::new(), Authority::new());
+    let (tree, authority) = (FileTree::new(), Authority::new());
     tree.file("a.txt", "a");
     let (server, redirects) = server(&tree, &authority, &["--hsts", "--http2-cleartext"]);
     let curl = |more: &[&str], url: String| {

@@ -12,10 +12,11 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tempfile::TempDir;
 
-use super::{Tunnel, client};
-use crate::support::legs::{TOKEN, Target};
+use super::tunnel::{Tunnel, client};
+use crate::support::legs::{TOKEN, TestTarget};
 use crate::support::{
-    Authority, Postgres, Program, Server, Serving, Sshd, Tree, assert_same, binary, noise, output, program,
+    Authority, ChildProgram, FileTree, Postgres, Server, Serving, Sshd, assert_same, binary, noise, output,
+    program,
 };
 
 /// Stands between client and server, and breaks each of the first connections after so many bytes.
@@ -112,7 +113,7 @@ fn ssh_uses_what_it_is_told_to_write_down() {
     fs::write(&config, stanza).unwrap();
     let mut ssh = sshd.client_with("ssh", &config);
     ssh.args(["127.0.0.1", "cat; echo that was all"]);
-    let (running, mut input) = Program::start_with_input(&mut ssh);
+    let (running, mut input) = ChildProgram::start_with_input(&mut ssh);
     input.write_all(b"asked\n").unwrap();
     drop(input);
     let said = running.finish();
@@ -169,7 +170,7 @@ fn curl(url: &str, got: &Path) -> Command {
 
 #[test]
 fn what_is_here_is_reached_at_the_server() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let bytes = noise(5, 8_000_000);
     tree.file("film", &bytes);
     let origin = Server::of(tree.root());
@@ -186,14 +187,14 @@ fn what_is_here_is_reached_at_the_server() {
     }
     drop(listening);
     tunnel.server.log_line(&["listening ended"]);
-    let gone = Program::start(&mut curl(&format!("http://{at}/film"), &got)).finish();
+    let gone = ChildProgram::start(&mut curl(&format!("http://{at}/film"), &got)).finish();
     assert!(!gone.status.success(), "somebody still listens");
 }
 
 /// What `outflow tunnel connect` says when a request is sent through it, to an HTTP server that
 /// closes then.
 fn ask_through(command: &mut Command) -> Output {
-    let (running, mut input) = Program::start_with_input(command);
+    let (running, mut input) = ChildProgram::start_with_input(command);
     let _ = input.write_all(b"GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     drop(input);
     running.finish()
@@ -201,7 +202,7 @@ fn ask_through(command: &mut Command) -> Output {
 
 #[test]
 fn each_way_gets_there_also_through_a_companys_proxy_and_within_tls() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     tree.file("a.txt", "it came");
     let origin = Server::of(tree.root());
     let port = origin.addr.port().to_string();
@@ -232,7 +233,7 @@ fn each_way_gets_there_also_through_a_companys_proxy_and_within_tls() {
 
 #[test]
 fn what_goes_wrong_is_said_with_what_to_do() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let port = target.addr.port().to_string();
     let allow = format!("127.0.0.1:{port}");
     let tunnel = Tunnel::start(&["--allow", &allow]);
@@ -246,9 +247,9 @@ fn what_goes_wrong_is_said_with_what_to_do() {
         "--tls-key",
         key.to_str().unwrap(),
     ]);
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let files = Server::of(tree.root());
-    let (url, gone) = (tunnel.url(), Target::new().addr);
+    let (url, gone) = (tunnel.url(), TestTarget::new().addr);
     let https = format!("https://localhost:{}", secured.server.addr.port());
     let other_name = format!("https://127.0.0.1:{}", secured.server.addr.port());
     let root = authority.root().to_str().unwrap().to_owned();
@@ -278,7 +279,7 @@ fn what_goes_wrong_is_said_with_what_to_do() {
             &["another program already listens"],
         ),
     ] {
-        let ended = Program::start(&mut command).finish();
+        let ended = ChildProgram::start(&mut command).finish();
         let stderr = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(code), "{command:?}: {stderr}");
         for part in parts {

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Tunnel;
-use crate::support::legs::{Target, patient};
-use crate::support::{Program, Serving, Sshd, assert_same, noise, until};
+use super::tunnel::Tunnel;
+use crate::support::legs::{TestTarget, patient};
+use crate::support::{ChildProgram, Serving, Sshd, assert_same, noise, until};
 
 #[test]
 fn ssh_that_is_done_ends_its_tunnel_in_order() {
@@ -16,21 +16,21 @@ fn ssh_that_is_done_ends_its_tunnel_in_order() {
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
     let way = tunnel.way(tunnel.addr);
     // It sends its helper a signal when it is done.
-    let said = Program::start(sshd.client("ssh", &way).args(["127.0.0.1", "echo here"])).finish();
+    let said = ChildProgram::start(sshd.client("ssh", &way).args(["127.0.0.1", "echo here"])).finish();
     assert_eq!((&*said.stdout, &*said.stderr), (&b"here\n"[..], &b""[..]));
     tunnel.log_line(&["tunnel ended", "\"end\":\"complete\""]);
 }
 
 #[test]
 fn each_protocol_carries_both_directions_to_their_ends() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let tunnel = Tunnel::start(&["--allow", &target.addr.to_string()]);
     let (up, down) = (noise(1, 3_000_000), noise(2, 4_000_000));
     for more in [&["--resume"][..], &["--no-resume"], &["--via", "websocket"], &["--via", "purr"]] {
         let mut client = tunnel.client("connect", &[]);
         client.args(more).arg(tunnel.url());
         client.args([target.addr.ip().to_string(), target.addr.port().to_string()]);
-        let (running, mut input) = Program::start_with_input(&mut client);
+        let (running, mut input) = ChildProgram::start_with_input(&mut client);
         let mut there = target.accept();
         let sent = up.clone();
         let sending = std::thread::spawn(move || input.write_all(&sent).unwrap());
@@ -76,7 +76,7 @@ impl Listening {
 
 #[test]
 fn who_listens_survives_what_fails_and_finishes_what_is_under_way() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let tunnel = Tunnel::start(&["--allow", &target.addr.to_string(), "--max-tunnels", "2"]);
     let mut command = tunnel.client("listen", &[]);
     command.args(["127.0.0.1:0", &tunnel.url(), "127.0.0.1", &target.addr.port().to_string()]);
@@ -112,7 +112,7 @@ fn who_listens_survives_what_fails_and_finishes_what_is_under_way() {
 
 #[test]
 fn whoever_visits_what_is_not_here_is_reset() {
-    let gone = Target::new().addr;
+    let gone = TestTarget::new().addr;
     let tunnel = Tunnel::start(&["--allow-listen", "127.0.0.1:*"]);
     let mut command = tunnel.client("listen", &[]);
     command.args(["--reverse", "127.0.0.1:0", &tunnel.url(), "127.0.0.1", &gone.port().to_string()]);
@@ -125,7 +125,7 @@ fn whoever_visits_what_is_not_here_is_reset() {
 
 #[test]
 fn a_signal_ends_a_tunnel_at_both_ends() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let tunnel = Tunnel::start(&["--allow", &target.addr.to_string()]);
     let mut command = tunnel.client("connect", &[]);
     command.args([&tunnel.url(), "127.0.0.1", &target.addr.port().to_string()]);

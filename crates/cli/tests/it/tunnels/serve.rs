@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::Tunnel;
-use crate::support::legs::{Leg, Protocol, TOKEN, Target};
+use super::tunnel::Tunnel;
+use crate::support::legs::{TOKEN, TestLeg, TestTarget, TunnelProtocol};
 use crate::support::{
-    Authority, Browser, Nginx, Program, Server, Sshd, Tree, assert_same, binary, noise, output, program,
-    python,
+    Authority, Browser, ChildProgram, FileTree, Nginx, Server, Sshd, assert_same, binary, noise, output,
+    program, python,
 };
 
 fn curl() -> Command {
@@ -23,7 +23,7 @@ fn curl() -> Command {
 
 #[test]
 fn curl_takes_it_for_a_proxy() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let bytes = noise(7, 5_000_000);
     tree.file("film", &bytes);
     let origin = Server::of(tree.root());
@@ -45,7 +45,7 @@ fn curl_takes_it_for_a_proxy() {
         (&*anna, format!("http://{}/", tunnel.addr), "403"),
         (&*anna, "http://169.254.169.254/latest/meta-data/".to_owned(), "403"),
     ] {
-        let refused = Program::start(through(user).arg(&target)).finish();
+        let refused = ChildProgram::start(through(user).arg(&target)).finish();
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains(status), "{target}: {said}");
         let line = tunnel.log_line(&["tunnel refused", &format!("\"status\":{status}")]);
@@ -55,7 +55,7 @@ fn curl_takes_it_for_a_proxy() {
 
 #[test]
 fn curl_takes_it_for_a_proxy_that_speaks_tls() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let bytes = noise(8, 3_000_000);
     tree.file("film", &bytes);
     let origin = Server::of(tree.root());
@@ -99,7 +99,7 @@ fn ssh_goes_through_it_with_the_helpers_that_there_are() {
         assert_same(&fs::read(&got).unwrap(), &bytes, helper);
         let mut ssh = sshd.client("ssh", &way);
         ssh.args(["127.0.0.1", "cat; echo that was all"]);
-        let (running, mut input) = Program::start_with_input(&mut ssh);
+        let (running, mut input) = ChildProgram::start_with_input(&mut ssh);
         input.write_all(b"asked\n").unwrap();
         // Its end reaches the program there, whose answer reaches us.
         drop(input);
@@ -141,7 +141,7 @@ fn a_browser_reaches_one_target_by_an_address_for_it() {
         std::io::copy(&mut far, &mut echo).unwrap();
         echo.shutdown(Shutdown::Write).unwrap();
     });
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let key = tree.file("key", noise(1, 48).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     let tunnel = Tunnel::start(&[
         "--allow",
@@ -174,7 +174,7 @@ fn a_browser_reaches_one_target_by_an_address_for_it() {
         "-H",
         "Upgrade: connect-tcp",
     ]);
-    again.args(["-H", "Capsule-Protocol: ?1"]).arg(url.trim().replace("ws://", "http://"));
+    again.args(["-H", "Capsule-TunnelProtocol: ?1"]).arg(url.trim().replace("ws://", "http://"));
     assert_eq!(output(&mut again), "403");
 }
 
@@ -197,12 +197,12 @@ fn behind_nginx_each_direction_still_ends_by_itself() {
          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}",
         tunnel.addr
     ));
-    for protocol in [Protocol::Capsules, Protocol::WebSocket] {
+    for protocol in [TunnelProtocol::Capsules, TunnelProtocol::WebSocket] {
         for (asked, answered) in [(6_000_000, 7), (7, 6_000_000), (4_000_000, 4_000_000)] {
             let (request, response) = (noise(1, asked), noise(2, answered));
             // The client ends first, and is answered then.
-            let target = Target::new();
-            let mut leg = Leg::open(nginx.addr, protocol, target.addr);
+            let target = TestTarget::new();
+            let mut leg = TestLeg::open(nginx.addr, protocol, target.addr);
             let mut far = target.accept();
             let (mut sender, sent) = (leg.try_clone(), request.clone());
             let client = std::thread::spawn(move || {
@@ -217,8 +217,8 @@ fn behind_nginx_each_direction_still_ends_by_itself() {
             client.join().unwrap();
             assert_eq!(speaking.join().unwrap(), b"");
             // The target ends first, and hears the rest.
-            let target = Target::new();
-            let mut leg = Leg::open(nginx.addr, protocol, target.addr);
+            let target = TestTarget::new();
+            let mut leg = TestLeg::open(nginx.addr, protocol, target.addr);
             let far = speak(target.accept(), response.clone());
             assert_same(&leg.read_to_end().unwrap(), &response, "what the client got");
             leg.send(&request).unwrap();
@@ -230,8 +230,8 @@ fn behind_nginx_each_direction_still_ends_by_itself() {
 
 #[test]
 fn a_server_of_files_has_tunnels_beside_them_if_its_configuration_says_so() {
-    let target = Target::new();
-    let tree = Tree::new();
+    let target = TestTarget::new();
+    let tree = FileTree::new();
     tree.file("files/a.txt", "a file");
     tree.file("config/users.toml", format!("[[user]]\nname = \"anna\"\ntoken = \"{TOKEN}\"\n"));
     let tunnel =
@@ -251,7 +251,7 @@ fn a_server_of_files_has_tunnels_beside_them_if_its_configuration_says_so() {
     command.arg(config);
     let server = Server::spawn(command, TempDir::new().unwrap());
     assert_eq!(server.get("/a.txt").expect(200).text(), "a file");
-    let mut leg = Leg::open(server.addr, Protocol::Capsules, target.addr);
+    let mut leg = TestLeg::open(server.addr, TunnelProtocol::Capsules, target.addr);
     leg.send(b"hello").unwrap();
     leg.end();
     let mut heard = String::new();
@@ -259,20 +259,22 @@ fn a_server_of_files_has_tunnels_beside_them_if_its_configuration_says_so() {
     assert_eq!(heard, "hello");
     // Without that there are none.
     let plain = Server::of(tree.root().join("files"));
-    let request = Protocol::Capsules.request(target.addr, &format!("Authorization: Bearer {TOKEN}\r\n"));
-    assert_eq!(Leg::ask(plain.addr, Protocol::Capsules, &request).err().unwrap().0.status, 404);
+    let request =
+        TunnelProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {TOKEN}\r\n"));
+    assert_eq!(TestLeg::ask(plain.addr, TunnelProtocol::Capsules, &request).err().unwrap().0.status, 404);
 }
 
 fn fails(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = binary();
     let ended =
-        Program::start(command.args(["tunnel", "serve", "--listen", "127.0.0.1:0"]).args(arguments)).finish();
+        ChildProgram::start(command.args(["tunnel", "serve", "--listen", "127.0.0.1:0"]).args(arguments))
+            .finish();
     (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
 }
 
 #[test]
 fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
-    let tree = Tree::new();
+    let tree = FileTree::new();
     let short = tree.file("short.toml", "[[user]]\nname = \"anna\"\ntoken = \"secret\"\n");
     let broken =
         tree.file("broken.toml", "[[user]]\nname = \"anna\"\ntoken = \"0123456789abcdef\"\nmay = 1\n");
@@ -303,7 +305,7 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
 
 #[test]
 fn ten_thousand_half_open_attempts_keep_nobody_out() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", target.addr.port())]);
     let before = tunnel.memory();
     let mut many = python("half_open.py");
@@ -312,14 +314,14 @@ fn ten_thousand_half_open_attempts_keep_nobody_out() {
     let mut said = String::new();
     BufReader::new(many.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "open\n");
-    let mut leg = Leg::open(tunnel.addr, Protocol::Capsules, target.addr);
+    let mut leg = TestLeg::open(tunnel.addr, TunnelProtocol::Capsules, target.addr);
     leg.send(b"hello").unwrap();
     leg.end();
     let mut heard = String::new();
     target.accept().read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "hello");
-    // Who has begun a head has one buffer of 48 KiB, touched as far as there is something in it,
-    // and a task.
+    // A client that has begun a head has one buffer of 48 KiB, touched as far as there is something
+    // in it, and a task.
     let each = (tunnel.memory() - before) / 10_000;
     assert!(each < 56 * 1024, "{each} bytes for each");
     drop(many.stdin.take());
@@ -332,6 +334,6 @@ fn nothing_else_is_there() {
     let reply = tunnel.get("/").expect(404);
     assert!(reply.text().contains("nothing at this address"), "{reply:?}");
     let address: SocketAddr = tunnel.addr;
-    let request = Protocol::Capsules.request(address, "");
-    assert_eq!(Leg::ask(address, Protocol::Capsules, &request).err().unwrap().0.status, 401);
+    let request = TunnelProtocol::Capsules.request(address, "");
+    assert_eq!(TestLeg::ask(address, TunnelProtocol::Capsules, &request).err().unwrap().0.status, 401);
 }

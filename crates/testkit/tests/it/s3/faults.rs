@@ -82,7 +82,8 @@ fn a_body_breaks_or_ends_at_its_byte() {
             let answer = get(fault, "");
             assert_eq!((answer.status(), answer.end), ("200", end), "{fault:?}");
             assert_eq!(answer.field("content-length").unwrap(), LEN.to_string());
-            // What an RST finds on its way is lost (RFC 9293, 3.5.2), so it may be fewer bytes then.
+            // What an RST finds on its way is lost (RFC 9293, 3.5.2), so it may be fewer bytes
+            // then.
             let got = answer.body.len();
             let wanted = if end == End::Reset { got.min(at as usize) } else { at as usize };
             assert!(answer.body == pattern(1, 0, wanted), "{fault:?}: {got} bytes");

@@ -10,7 +10,7 @@ use outflow_tunnel::server::CapabilityKeys;
 use outflow_tunnel::server::NameResolver;
 use outflow_tunnel::server::TunnelSettings;
 
-use super::support::{Head, Leg, Protocol, Running, TOKEN, Target, settings};
+use super::support::{ResponseHead, Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, settings};
 
 fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
@@ -18,13 +18,13 @@ fn bearer() -> String {
 
 /// A request that has to be refused; the answer.
 #[track_caller]
-fn refused(server: &Running, protocol: Protocol, request: &str) -> (Head, String) {
-    Leg::ask(server.addr, protocol, request).err().unwrap_or_else(|| panic!("granted: {request}"))
+fn refused(server: &Running, protocol: TunnelProtocol, request: &str) -> (ResponseHead, String) {
+    TestLeg::ask(server.addr, protocol, request).err().unwrap_or_else(|| panic!("granted: {request}"))
 }
 
 #[test]
 fn nobody_reaches_what_is_not_listed() {
-    let inside = Target::new();
+    let inside = TestTarget::new();
     let port = inside.addr.port();
     // One port less than all, and nothing private by name.
     let names = format!("inside.test:{port}");
@@ -59,15 +59,15 @@ fn nobody_reaches_what_is_not_listed() {
             "%5B::1%25lo%5D",
             "169.254.169.254",
         ] {
-            for protocol in [Protocol::Capsules, Protocol::WebSocket, Protocol::Purr] {
+            for protocol in [TunnelProtocol::Capsules, TunnelProtocol::WebSocket, TunnelProtocol::Purr] {
                 let path = format!("/.well-known/masque/tcp/{host}/{port}/");
                 let (head, body) = refused(&server, protocol, &protocol.request_at(&path, "", &bearer()));
                 assert!(matches!(head.status, 400 | 403), "{host}: {head:?} {body}");
             }
         }
         for authority in ["127.0.0.1", "localhost", "[::1]", "inside.test", "[::ffff:127.0.0.1]"] {
-            let request = Protocol::Connect.request_at("", &format!("{authority}:{port}"), &bearer());
-            let (head, body) = refused(&server, Protocol::Connect, &request);
+            let request = TunnelProtocol::Connect.request_at("", &format!("{authority}:{port}"), &bearer());
+            let (head, body) = refused(&server, TunnelProtocol::Connect, &request);
             assert!(matches!(head.status, 400 | 403), "{authority}: {head:?} {body}");
         }
     }
@@ -76,7 +76,7 @@ fn nobody_reaches_what_is_not_listed() {
 
 #[test]
 fn a_name_that_changes_its_address_leads_nowhere_else() {
-    let inside = Target::new();
+    let inside = TestTarget::new();
     let name = format!("rebinding.test:{}", inside.addr.port());
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
@@ -93,8 +93,11 @@ fn a_name_that_changes_its_address_leads_nowhere_else() {
     });
     for _ in 0..3 {
         let path = format!("/.well-known/masque/tcp/rebinding.test/{}/", inside.addr.port());
-        let (head, _) =
-            refused(&server, Protocol::Capsules, &Protocol::Capsules.request_at(&path, "", &bearer()));
+        let (head, _) = refused(
+            &server,
+            TunnelProtocol::Capsules,
+            &TunnelProtocol::Capsules.request_at(&path, "", &bearer()),
+        );
         assert!(matches!(head.status, 403 | 502 | 504), "{head:?}");
     }
     assert_eq!(asked.load(Ordering::Relaxed), 3, "asked more than once for one connection");
@@ -103,9 +106,9 @@ fn a_name_that_changes_its_address_leads_nowhere_else() {
 
 #[test]
 fn nobody_gets_anywhere_without_a_token() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let server = Running::start();
-    for protocol in Protocol::ALL {
+    for protocol in TunnelProtocol::ALL {
         for lines in [
             "",
             "Authorization: Bearer 0123456789abcdef0124\r\n",
@@ -114,7 +117,7 @@ fn nobody_gets_anywhere_without_a_token() {
         ] {
             let (head, body) = refused(&server, protocol, &protocol.request(target.addr, lines));
             let (status, field) = match protocol {
-                Protocol::Connect => (407, "proxy-authenticate"),
+                TunnelProtocol::Connect => (407, "proxy-authenticate"),
                 _ => (401, "www-authenticate"),
             };
             assert_eq!(head.status, status, "{protocol:?} {lines}");
@@ -124,30 +127,35 @@ fn nobody_gets_anywhere_without_a_token() {
     assert!(target.is_untouched());
     // A proxy's client says it in its own way: anna and whatever, the token as the password.
     let basic = "Proxy-Authorization: Basic YW5uYTowMTIzNDU2Nzg5YWJjZGVmMDEyMw==\r\n";
-    let request = Protocol::Connect.request(target.addr, basic);
-    let (mut leg, head) = Leg::ask(server.addr, Protocol::Connect, &request).unwrap();
+    let request = TunnelProtocol::Connect.request(target.addr, basic);
+    let (mut leg, head) = TestLeg::ask(server.addr, TunnelProtocol::Connect, &request).unwrap();
     assert_eq!((head.status, head.find("content-length")), (200, None));
     leg.end();
 }
 
 #[test]
 fn where_everybody_may_pages_still_may_not() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let server = Running::with(TunnelSettings {
         open: true,
         origins: vec!["https://good.test".to_owned()],
         ..settings(&["127.0.0.0/8:*"])
     });
     for (origin, may) in [("https://good.test", true), ("https://evil.test", false), ("null", false)] {
-        let request = Protocol::WebSocket.request(target.addr, &format!("Origin: {origin}\r\n"));
-        let asked = Leg::ask(server.addr, Protocol::WebSocket, &request);
+        let request = TunnelProtocol::WebSocket.request(target.addr, &format!("Origin: {origin}\r\n"));
+        let asked = TestLeg::ask(server.addr, TunnelProtocol::WebSocket, &request);
         match asked {
             Ok(_) => assert!(may, "{origin}"),
             Err((head, _)) => assert!(!may && head.status == 403, "{origin}: {head:?}"),
         }
     }
     assert!(
-        Leg::ask(server.addr, Protocol::WebSocket, &Protocol::WebSocket.request(target.addr, "")).is_ok()
+        TestLeg::ask(
+            server.addr,
+            TunnelProtocol::WebSocket,
+            &TunnelProtocol::WebSocket.request(target.addr, "")
+        )
+        .is_ok()
     );
 }
 
@@ -156,7 +164,7 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
     let folder = tempfile::TempDir::new().unwrap();
     let key = folder.path().join("key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
-    let (target, other) = (Target::new(), Target::new());
+    let (target, other) = (TestTarget::new(), TestTarget::new());
     let allow = format!("127.0.0.1:{}", target.addr.port());
     let server = Running::with(TunnelSettings {
         keys: Some(CapabilityKeys::open(&key).unwrap()),
@@ -167,8 +175,12 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
             .unwrap()
     };
     let ask = |path: &str| {
-        Leg::ask(server.addr, Protocol::Capsules, &Protocol::Capsules.request_at(path, "", ""))
-            .map_err(|(head, body)| (head.status, body))
+        TestLeg::ask(
+            server.addr,
+            TunnelProtocol::Capsules,
+            &TunnelProtocol::Capsules.request_at(path, "", ""),
+        )
+        .map_err(|(head, body)| (head.status, body))
     };
     let once = sign(target.addr, 60, false);
     let (mut leg, _) = ask(&once).unwrap();
@@ -197,13 +209,14 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
     }
     // A capability is not a token for anything else.
     let token = once.strip_prefix("/tunnel/c/").unwrap();
-    let request = Protocol::Capsules.request(target.addr, &format!("Authorization: Bearer {token}\r\n"));
-    assert_eq!(refused(&server, Protocol::Capsules, &request).0.status, 401);
+    let request =
+        TunnelProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {token}\r\n"));
+    assert_eq!(refused(&server, TunnelProtocol::Capsules, &request).0.status, 401);
 }
 
 #[test]
 fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
-    let gone = Target::new().addr;
+    let gone = TestTarget::new().addr;
     // A target that accepts nobody: whoever comes when the line is full is not answered.
     let hanging = full_target();
     let failing: NameResolver = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
@@ -219,8 +232,11 @@ fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
         ("example.org", 22, 403, "http_request_denied"),
     ] {
         let path = format!("/.well-known/masque/tcp/{host}/{port}/");
-        let (head, body) =
-            refused(&server, Protocol::Capsules, &Protocol::Capsules.request_at(&path, "", &bearer()));
+        let (head, body) = refused(
+            &server,
+            TunnelProtocol::Capsules,
+            &TunnelProtocol::Capsules.request_at(&path, "", &bearer()),
+        );
         assert_eq!(head.status, status, "{body}");
         let said = head.find("proxy-status").unwrap_or_default();
         assert!(said.starts_with("outflow; error=") && said.ends_with(word), "{said}");

@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use super::support::{Leg, Protocol, Running, TOKEN, Target, assert_same, noise};
+use super::support::{Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, assert_same, noise};
 
 /// More than all buffers on the way hold.
 const LARGE: usize = 12_000_000;
@@ -26,11 +26,11 @@ fn all(stream: &mut TcpStream) -> Vec<u8> {
 #[test]
 fn the_client_ends_first_and_gets_the_answer() {
     let server = Running::start();
-    for protocol in Protocol::ALL {
+    for protocol in TunnelProtocol::ALL {
         for (asked, answered) in [(0, 0), (1, 1), (LARGE, 7), (7, LARGE)] {
             let (request, response) = (noise(1, asked), noise(2, answered));
-            let target = Target::new();
-            let mut leg = Leg::open(server.addr, protocol, target.addr);
+            let target = TestTarget::new();
+            let mut leg = TestLeg::open(server.addr, protocol, target.addr);
             let mut far = target.accept();
             let mut other = leg.try_clone();
             let sent = request.clone();
@@ -52,11 +52,11 @@ fn the_client_ends_first_and_gets_the_answer() {
 #[test]
 fn the_target_ends_first_and_hears_the_rest() {
     let server = Running::start();
-    for protocol in Protocol::ALL {
+    for protocol in TunnelProtocol::ALL {
         for (asked, answered) in [(0, 0), (1, 1), (LARGE, 7), (7, LARGE)] {
             let (request, response) = (noise(3, asked), noise(4, answered));
-            let target = Target::new();
-            let mut leg = Leg::open(server.addr, protocol, target.addr);
+            let target = TestTarget::new();
+            let mut leg = TestLeg::open(server.addr, protocol, target.addr);
             let mut far = target.accept();
             let sender = sending(far.try_clone().unwrap(), response.clone());
             let got = leg.read_to_end().unwrap();
@@ -77,10 +77,10 @@ fn the_target_ends_first_and_hears_the_rest() {
 #[test]
 fn both_speak_at_once_and_end_when_they_like() {
     let server = Running::start();
-    for protocol in Protocol::ALL {
+    for protocol in TunnelProtocol::ALL {
         let (request, response) = (noise(5, LARGE), noise(6, LARGE / 2));
-        let target = Target::new();
-        let mut leg = Leg::open(server.addr, protocol, target.addr);
+        let target = TestTarget::new();
+        let mut leg = TestLeg::open(server.addr, protocol, target.addr);
         let mut far = target.accept();
         let sender = sending(far.try_clone().unwrap(), response.clone());
         let mut other = leg.try_clone();
@@ -100,9 +100,9 @@ fn both_speak_at_once_and_end_when_they_like() {
 #[test]
 fn a_target_that_breaks_is_no_end_for_the_client() {
     let server = Running::start();
-    for protocol in Protocol::ALL {
-        let target = Target::new();
-        let mut leg = Leg::open(server.addr, protocol, target.addr);
+    for protocol in TunnelProtocol::ALL {
+        let target = TestTarget::new();
+        let mut leg = TestLeg::open(server.addr, protocol, target.addr);
         let mut far = target.accept();
         far.write_all(b"half").unwrap();
         assert_eq!(leg.read_exact(4).unwrap(), b"half");
@@ -115,14 +115,14 @@ fn a_target_that_breaks_is_no_end_for_the_client() {
 #[test]
 fn a_client_that_breaks_is_no_end_for_the_target() {
     let server = Running::start();
-    for protocol in Protocol::ALL {
+    for protocol in TunnelProtocol::ALL {
         for reset in [true, false] {
-            if !reset && matches!(protocol, Protocol::Connect | Protocol::Purr) {
+            if !reset && matches!(protocol, TunnelProtocol::Connect | TunnelProtocol::Purr) {
                 // Without frames, its end is the end.
                 continue;
             }
-            let target = Target::new();
-            let mut leg = Leg::open(server.addr, protocol, target.addr);
+            let target = TestTarget::new();
+            let mut leg = TestLeg::open(server.addr, protocol, target.addr);
             let mut far = target.accept();
             leg.send(b"half").unwrap();
             let mut half = [0; 4];
@@ -142,8 +142,8 @@ fn a_client_that_breaks_is_no_end_for_the_target() {
 #[test]
 fn what_either_side_says_at_once_is_not_lost() {
     let server = Running::start();
-    for protocol in [Protocol::Connect, Protocol::Purr] {
-        let target = Target::new();
+    for protocol in [TunnelProtocol::Connect, TunnelProtocol::Purr] {
+        let target = TestTarget::new();
         // SSH and VNC greet before they are spoken to; a client may speak before it is answered.
         let addr = target.addr;
         let greeter = std::thread::spawn(move || {
@@ -154,7 +154,7 @@ fn what_either_side_says_at_once_is_not_lost() {
             far.write_all(&early).unwrap();
         });
         let request = protocol.request(addr, &format!("Authorization: Bearer {TOKEN}\r\n"));
-        let (mut leg, _) = Leg::ask(server.addr, protocol, &(request + "early")).unwrap();
+        let (mut leg, _) = TestLeg::ask(server.addr, protocol, &(request + "early")).unwrap();
         assert_eq!(leg.read_exact(16).unwrap(), b"SSH-2.0-x\r\nearly");
         greeter.join().unwrap();
     }

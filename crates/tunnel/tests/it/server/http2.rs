@@ -9,34 +9,35 @@ use h2::ext::Protocol as Extension;
 use http::{Method, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::legs::patient;
-use super::support::{Leg, Protocol, Running, TOKEN, Target, assert_same, noise};
+use super::support::{Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, assert_same, noise};
+use outflow_testkit::tunnel::patient;
 
 const LARGE: usize = 5_000_000;
 
 /// The protocols that there are on streams.
-const ALL: [Protocol; 3] = [Protocol::Capsules, Protocol::WebSocket, Protocol::Connect];
+const ALL: [TunnelProtocol; 3] =
+    [TunnelProtocol::Capsules, TunnelProtocol::WebSocket, TunnelProtocol::Connect];
 
-fn request(protocol: Protocol, target: SocketAddr, token: &str) -> Request<()> {
+fn request(protocol: TunnelProtocol, target: SocketAddr, token: &str) -> Request<()> {
     let path = format!("http://test/.well-known/masque/tcp/{}/{}/", target.ip(), target.port());
     let mut request =
         Request::builder().method(Method::CONNECT).header("authorization", format!("Bearer {token}"));
     request = match protocol {
-        Protocol::Connect => return request.uri(target.to_string()).body(()).unwrap(),
-        Protocol::Capsules => {
+        TunnelProtocol::Connect => return request.uri(target.to_string()).body(()).unwrap(),
+        TunnelProtocol::Capsules => {
             request.header("capsule-protocol", "?1").extension(Extension::from_static("connect-tcp"))
         }
-        Protocol::WebSocket => {
+        TunnelProtocol::WebSocket => {
             request.header("sec-websocket-version", "13").extension(Extension::from_static("websocket"))
         }
-        Protocol::Purr => panic!("purr is an upgrade"),
+        TunnelProtocol::Purr => panic!("purr is an upgrade"),
     };
     request.uri(path).body(()).unwrap()
 }
 
 /// A tunnel's leg on a stream, as a socket: what is written to it goes into the stream, and the
 /// other way round. The status if it is refused.
-fn leg(server: &Running, protocol: Protocol, target: SocketAddr, token: &str) -> Result<Leg, u16> {
+fn leg(server: &Running, protocol: TunnelProtocol, target: SocketAddr, token: &str) -> Result<TestLeg, u16> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let near = patient(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let (socket, _) = listener.accept().unwrap();
@@ -48,7 +49,7 @@ fn leg(server: &Running, protocol: Protocol, target: SocketAddr, token: &str) ->
         runtime.block_on(bridge(addr, request, socket, said));
     });
     match status.recv().unwrap() {
-        200 => Ok(Leg::over(near, protocol)),
+        200 => Ok(TestLeg::over(near, protocol)),
         refused => Err(refused),
     }
 }
@@ -132,7 +133,7 @@ fn each_direction_of_a_stream_ends_by_itself() {
     for protocol in ALL {
         for (asked, answered) in [(0, 0), (LARGE, 7), (7, LARGE)] {
             let (request, response) = (noise(1, asked), noise(2, answered));
-            let target = Target::new();
+            let target = TestTarget::new();
             let mut client = leg(&server, protocol, target.addr, TOKEN).unwrap();
             let mut far = target.accept();
             let (mut sender, sent) = (client.try_clone(), request.clone());
@@ -152,7 +153,7 @@ fn each_direction_of_a_stream_ends_by_itself() {
                 &format!("{protocol:?}: what the client got"),
             );
 
-            let target = Target::new();
+            let target = TestTarget::new();
             let mut client = leg(&server, protocol, target.addr, TOKEN).unwrap();
             let mut far = target.accept();
             let (mut speaker, said) = (far.try_clone().unwrap(), response.clone());
@@ -184,7 +185,7 @@ fn each_direction_of_a_stream_ends_by_itself() {
 fn a_target_that_breaks_resets_the_stream() {
     let server = Running::start();
     for protocol in ALL {
-        let target = Target::new();
+        let target = TestTarget::new();
         let mut client = leg(&server, protocol, target.addr, TOKEN).unwrap();
         let mut far = target.accept();
         far.write_all(b"half").unwrap();
@@ -198,10 +199,10 @@ fn a_target_that_breaks_resets_the_stream() {
 #[test]
 fn who_may_not_is_told_on_the_stream() {
     let server = Running::start();
-    let target = Target::new();
+    let target = TestTarget::new();
     let unlisted: SocketAddr = "192.0.2.1:22".parse().unwrap();
     for (protocol, unknown) in
-        [(Protocol::Capsules, 401), (Protocol::WebSocket, 401), (Protocol::Connect, 407)]
+        [(TunnelProtocol::Capsules, 401), (TunnelProtocol::WebSocket, 401), (TunnelProtocol::Connect, 407)]
     {
         assert_eq!(leg(&server, protocol, target.addr, "somebody else's").err(), Some(unknown));
         assert_eq!(leg(&server, protocol, unlisted, TOKEN).err(), Some(403));

@@ -5,7 +5,6 @@ mod access;
 mod half_close;
 mod hostile;
 mod http2;
-mod legs;
 mod resume;
 mod reverse;
 mod support;

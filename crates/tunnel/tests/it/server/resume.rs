@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outflow_tunnel::server::TunnelSettings;
 
-use super::support::{Leg, Protocol, Running, TOKEN, Target, settings, until};
+use super::support::{Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, settings, until};
 
 const BEN: &str = "Authorization: Bearer another token, ben's\r\n";
 
@@ -14,10 +14,10 @@ fn bearer() -> String {
 }
 
 /// Asks for a tunnel with `Outflow-Resume`; the leg and what the answer says, or the status.
-fn ask(server: &Running, target: &Target, who: &str, resume: &str) -> Result<(Leg, String), u16> {
+fn ask(server: &Running, target: &TestTarget, who: &str, resume: &str) -> Result<(TestLeg, String), u16> {
     let lines = format!("{who}Outflow-Resume: {resume}\r\n");
-    let request = Protocol::Capsules.request(target.addr, &lines);
-    let asked = Leg::ask(server.addr, Protocol::Capsules, &request);
+    let request = TunnelProtocol::Capsules.request(target.addr, &lines);
+    let asked = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request);
     asked
         .map(|(leg, head)| (leg, head.find("outflow-resume").unwrap_or_default().to_owned()))
         .map_err(|(head, _)| head.status)
@@ -26,7 +26,7 @@ fn ask(server: &Running, target: &Target, who: &str, resume: &str) -> Result<(Le
 #[test]
 fn a_tunnel_goes_on_for_whom_it_belongs_to() {
     let server = Running::start();
-    let target = Target::new();
+    let target = TestTarget::new();
     let (mut leg, said) = ask(&server, &target, &bearer(), "new").unwrap();
     let (id, rest) = said.split_once("; ").unwrap();
     assert_eq!(rest, "window=1048576; for=60");
@@ -70,7 +70,7 @@ fn a_tunnel_goes_on_for_whom_it_belongs_to() {
 
 #[test]
 fn a_client_that_does_not_come_back_is_not_waited_for_for_ever() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let resume = Some(Duration::from_millis(200));
     let server = Running::with(TunnelSettings { resume, ..settings(&["127.0.0.0/8:*"]) });
     let (leg, said) = ask(&server, &target, &bearer(), "new").unwrap();
@@ -85,7 +85,7 @@ fn a_client_that_does_not_come_back_is_not_waited_for_for_ever() {
 
 #[test]
 fn where_nobody_may_come_back_the_tunnel_is_a_plain_one() {
-    let target = Target::new();
+    let target = TestTarget::new();
     let server = Running::with(TunnelSettings { resume: None, ..settings(&["127.0.0.0/8:*"]) });
     let (leg, said) = ask(&server, &target, &bearer(), "new").unwrap();
     assert_eq!(said, "");

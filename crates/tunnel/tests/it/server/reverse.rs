@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use outflow_tunnel::server::AllowList;
 use outflow_tunnel::server::TunnelSettings;
 
-use super::support::{Leg, Protocol, Running, TOKEN, patient, settings};
+use super::support::{Running, TOKEN, TestLeg, TunnelProtocol, patient, settings};
 
 fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
@@ -18,14 +18,14 @@ fn server() -> Running {
     Running::with(TunnelSettings { listen, ..settings(&[]) })
 }
 
-fn ask(server: &Running, path: &str, lines: &str) -> Result<Leg, (u16, String)> {
-    let request = Protocol::Capsules.request_at(path, "", lines);
-    let asked = Leg::ask(server.addr, Protocol::Capsules, &request);
+fn ask(server: &Running, path: &str, lines: &str) -> Result<TestLeg, (u16, String)> {
+    let request = TunnelProtocol::Capsules.request_at(path, "", lines);
+    let asked = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request);
     asked.map(|(leg, _)| leg).map_err(|(head, body)| (head.status, body))
 }
 
 /// The next line that the server says.
-fn line(leg: &mut Leg) -> String {
+fn line(leg: &mut TestLeg) -> String {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
         line.append(&mut leg.read_exact(1).unwrap());

@@ -230,7 +230,8 @@ fn request_bodies_are_read_as_the_service_asks_for_them(protocol: Protocol) {
         }
     }
     assert_eq!(site.server.counters.connections(), 1);
-    // A client that is in the middle of a large body gets the answer. Over HTTP/1 it is the last one.
+    // A client that is in the middle of a large body gets the answer. Over HTTP/1 it is the last
+    // one.
     let large = Bytes::from(vec![0; 3_000_000]);
     for _ in 0..20 {
         assert_eq!(peer.post("/unread", &large, true).text(), "not interested");
@@ -318,16 +319,18 @@ impl Spans for Never {
     }
 }
 
-/// What a client does not want any more is dropped, wherever it waits: by the end of the connection, and over HTTP/2 by a
-/// reset of the stream, which leaves the connection as it is.
+/// What a client does not want any more is dropped, wherever it waits: by the end of the
+/// connection, and over HTTP/2 by a reset of the stream, which leaves the connection as it is.
 fn what_the_client_gives_up_is_dropped(protocol: Protocol) {
     for path in ["/service", "/body", "/feed", "/midway"] {
         for resets_stream in [false, true] {
-            // HTTP/1 has no streams to reset, and while the service works its connection is not read.
+            // HTTP/1 has no streams to reset, and while the service works its connection is not
+            // read.
             if !protocol.is_http2() && (resets_stream || path == "/service") {
                 continue;
             }
-            // In the clear a reset that comes before the first byte may not be noticed while the feed is silent.
+            // In the clear a reset that comes before the first byte may not be noticed while the
+            // feed is silent.
             if protocol == Protocol::Http1 && path == "/feed" {
                 continue;
             }

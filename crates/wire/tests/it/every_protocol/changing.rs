@@ -1,5 +1,5 @@
-//! Files that change while they are sent: the client gets the old bytes whole, or a body that breaks off; never a complete
-//! wrong file.
+//! Files that change while they are sent: the client gets the old bytes whole, or a body that
+//! breaks off; never a complete wrong file.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -29,10 +29,12 @@ over_every_protocol! {
     a_span_beyond_the_end_of_its_file_never_looks_complete,
 }
 
-/// Far more than the socket's buffers take, so that most of it is still with the server at the change.
+/// Far more than the socket's buffers take, so that most of it is still with the server at the
+/// change.
 const LEN: usize = 32 * 1024 * 1024;
 
-/// Downloads a file, changes it when the first bytes are there, and reads on. How the delivery ended.
+/// Downloads a file, changes it when the first bytes are there, and reads on. How the delivery
+/// ended.
 fn change_midway(protocol: Protocol, change: impl FnOnce(&Path), whole: bool) -> Event {
     let bytes = noise(47, LEN);
     let (_folder, path) = temp("file", &bytes);

@@ -1,4 +1,5 @@
-//! Delivered means acknowledged: what is known of a delivery behind its last byte, and what is never claimed.
+//! Delivered means acknowledged: what is known of a delivery behind its last byte, and what is
+//! never claimed.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,8 @@ fn assert_left(protocol: Protocol, (event, ending): (Event, Ending), read: u64) 
     assert_about(protocol, &ending, read);
 }
 
-/// The next request, or over HTTP/2 the answer to the server's PING; behind the last one the end of the connection.
+/// The next request, or over HTTP/2 the answer to the server's PING; behind the last one the end of
+/// the connection.
 fn a_delivery_is_confirmed_by_what_the_client_sends_next(protocol: Protocol) {
     for total in [10, 5_000, 10_000, MEDIUM] {
         let (site, events) = watched(protocol, 12, patient(), memory(total));
@@ -176,7 +178,8 @@ fn a_connection_that_is_reset_says_how_far_the_delivery_got(protocol: Protocol) 
     assert_left(protocol, one(events, MEDIUM), taken);
 }
 
-/// All of it may be in the kernel's hands, so that neither a window nor a full socket shows that the client has stopped.
+/// All of it may be in the kernel's hands, so that neither a window nor a full socket shows that
+/// the client has stopped.
 fn a_reader_that_stops_for_ever_is_aborted_as_stalled(protocol: Protocol) {
     let options =
         ServerOptions { stall_timeout: Duration::from_millis(300), min_rate: u32::MAX, ..patient() };

@@ -63,7 +63,8 @@ fn under_way(protocol: Protocol) -> UnderWay {
 
 fn draining_lets_a_download_finish_and_closes_all_else(protocol: Protocol) {
     let UnderWay { site, mut reader, events, bytes, .. } = under_way(protocol);
-    // Of three that are quiet, one has requested something, one has only made its handshakes, one has sent nothing.
+    // Of three that are quiet, one has requested something, one has only made its handshakes, one
+    // has sent nothing.
     let mut idle = site.reader();
     assert_eq!(idle.whole("/", 5), b"small");
     let mut quiet = site.reader();
@@ -203,7 +204,8 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not(protocol: Protocol) {
     });
     let mut busy = site.reader();
     busy.request("/late", &[]);
-    // Meanwhile others come, rest too long, and are closed: without a request, behind one, and behind many.
+    // Meanwhile others come, rest too long, and are closed: without a request, behind one, and
+    // behind many.
     for requests in [0, 1, 20] {
         let begun = Instant::now();
         let mut idle = site.reader();

@@ -1,5 +1,5 @@
-//! What holds over every protocol: each scenario is one function, and a test over HTTP/1, HTTP/1 within TLS, HTTP/2, and
-//! HTTP/2 within TLS.
+//! What holds over every protocol: each scenario is one function, and a test over HTTP/1, HTTP/1
+//! within TLS, HTTP/2, and HTTP/2 within TLS.
 //!
 //! ```text
 //! contents   every byte at its place; who the client is; what is counted

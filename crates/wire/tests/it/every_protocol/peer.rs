@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::Protocol;
 use crate::support::h2::{H2, request, whole};
-use crate::support::{Client, PATIENCE};
+use crate::support::{HttpClient, PATIENCE};
 
 pub(crate) struct Peer {
     protocol: Protocol,
@@ -23,7 +23,7 @@ pub(crate) struct Peer {
 }
 
 enum Connection {
-    Http1(Client),
+    Http1(HttpClient),
     Http2(Runtime, H2),
 }
 
@@ -59,7 +59,7 @@ impl Peer {
             let h2 = block_on(&runtime, H2::connect(addr, config));
             Connection::Http2(runtime, h2)
         } else {
-            let client = Client::connect(addr).with_timeout(PATIENCE);
+            let client = HttpClient::connect(addr).with_timeout(PATIENCE);
             Connection::Http1(match config {
                 Some(config) => client.secure("localhost", config).expect("a handshake"),
                 None => client,
@@ -148,8 +148,8 @@ impl Peer {
         }
     }
 
-    /// Sends a POST's head and the beginning of its body, and when the service has `begun` breaks off: half-closes the
-    /// connection, or resets the stream.
+    /// Sends a POST's head and the beginning of its body, and when the service has `begun` breaks
+    /// off: half-closes the connection, or resets the stream.
     pub(crate) fn post_and_vanish(mut self, path: &str, part: &'static [u8], begun: &Receiver<()>) {
         let wait = || begun.recv_timeout(PATIENCE).expect("a request");
         match &mut self.connection {

@@ -10,7 +10,7 @@ use outflow_wire::{RequestBody, ServerOptions, TlsOptions};
 
 use super::{Peer, Reader};
 use crate::support::{
-    Answer, Client, Events, Identity, Running, locked, respond, serve_h2, serve_tls, serve_with, watcher,
+    Answer, Events, HttpClient, Identity, Running, locked, respond, serve_h2, serve_tls, serve_with, watcher,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Site {
         self.reader_over(self.server.narrow_client(bytes))
     }
 
-    pub(crate) fn reader_over(&self, client: Client) -> Reader {
+    pub(crate) fn reader_over(&self, client: HttpClient) -> Reader {
         let client = match &self.config {
             Some(config) => client.secure("localhost", config).expect("a handshake"),
             None => client,

@@ -1,7 +1,7 @@
 //! A client that reads a body as far as the test wants, by whichever protocol.
 
 use super::Protocol;
-use crate::support::Client;
+use crate::support::HttpClient;
 use crate::support::frames::{
     CANCEL, DATA, END, END_HEADERS, Framed, GOAWAY, HEADERS, PING, RST_STREAM, RawFrame, block,
 };
@@ -22,7 +22,7 @@ pub(crate) struct Reader {
 }
 
 enum Connection {
-    Http1(Client),
+    Http1(HttpClient),
     Http2 {
         framed: Framed,
         /// Of the latest request; 0 before the first.
@@ -35,7 +35,7 @@ enum Connection {
 }
 
 impl Reader {
-    pub(crate) fn over(protocol: Protocol, client: Client) -> Reader {
+    pub(crate) fn over(protocol: Protocol, client: HttpClient) -> Reader {
         let connection = match protocol.is_http2() {
             false => Connection::Http1(client),
             true => {
@@ -160,7 +160,7 @@ impl Reader {
         }
     }
 
-    fn into_client(self) -> Client {
+    fn into_client(self) -> HttpClient {
         match self.connection {
             Connection::Http1(client) => client,
             Connection::Http2 { framed, .. } => framed.client,
@@ -181,8 +181,8 @@ impl Reader {
         }
     }
 
-    /// The body does not come to its end: the connection breaks, or the stream is reset, before `left` bytes. What came of
-    /// it.
+    /// The body does not come to its end: the connection breaks, or the stream is reset, before
+    /// `left` bytes. What came of it.
     #[track_caller]
     pub(crate) fn expect_cut(&mut self, left: usize) -> Vec<u8> {
         match &mut self.connection {
@@ -225,7 +225,7 @@ impl Reader {
 
     /// The connection, over which HTTP/1 is spoken.
     #[track_caller]
-    pub(crate) fn http1(&mut self) -> &mut Client {
+    pub(crate) fn http1(&mut self) -> &mut HttpClient {
         match &mut self.connection {
             Connection::Http1(client) => client,
             Connection::Http2 { .. } => panic!("not HTTP/1"),
@@ -250,7 +250,8 @@ impl Reader {
     }
 }
 
-/// The next HEADERS or DATA of a stream, which has to be of this type. Other streams' frames are skipped.
+/// The next HEADERS or DATA of a stream, which has to be of this type. Other streams' frames are
+/// skipped.
 #[track_caller]
 fn next_of(framed: &mut Framed, stream: u32, kind: u8) -> RawFrame {
     loop {
@@ -265,15 +266,15 @@ fn next_of(framed: &mut Framed, stream: u32, kind: u8) -> RawFrame {
 }
 
 impl Protocol {
-    /// How far ahead of what a client with a buffer of 16 KiB has read its kernel may have acknowledged: the buffer, which
-    /// the kernel doubles, a segment, and a record.
+    /// How far ahead of what a client with a buffer of 16 KiB has read its kernel may have
+    /// acknowledged: the buffer, which the kernel doubles, a segment, and a record.
     pub(crate) fn ahead(self) -> u64 {
         2 * 16 * 1024 + SEGMENT + if self.is_secure() { RECORD } else { 0 }
     }
 
-    /// How much of what has arrived may not be counted: a segment that is acknowledged late; what is sealed in records,
-    /// and counted with its last byte only; over HTTP/2 what was sent since the last mark, of which there is one each
-    /// 64 KiB, between two calls.
+    /// How much of what has arrived may not be counted: a segment that is acknowledged late; what
+    /// is sealed in records, and counted with its last byte only; over HTTP/2 what was sent since
+    /// the last mark, of which there is one each 64 KiB, between two calls.
     pub(crate) fn behind(self) -> u64 {
         let records = if self.is_secure() { 3 * RECORD + 10_000 } else { 0 };
         let marks = if self.is_http2() { SEGMENT + 48 * 1024 } else { 0 };

@@ -1,5 +1,5 @@
-//! Deliveries over HTTP/1 alone: closing responses, pipelines, half-closed clients. What holds over every protocol is in
-//! `every_protocol::delivered`.
+//! Deliveries over HTTP/1 alone: closing responses, pipelines, half-closed clients. What holds over
+//! every protocol is in `every_protocol::delivered`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Ending, Evidence};
 use outflow_wire::ServerOptions;
 
-use super::watched;
+use super::watched::watched;
 use crate::support::{Event, Events, noise};
 
 /// Small enough to be in the kernel's hands at once, far more than a narrow client's buffer takes.
@@ -37,8 +37,8 @@ fn assert_arrived((event, ending): (Event, Ending), total: usize, evidence: Evid
     assert_eq!(ending.transport.is_some(), total >= 256 * 1024, "{ending:?}");
 }
 
-/// A segment on the loopback. What a client has read is acknowledged a little later, and what has come with a reset is
-/// not looked at any more.
+/// A segment on the loopback. What a client has read is acknowledged a little later, and what has
+/// come with a reset is not looked at any more.
 const SEGMENT: u64 = 65_536;
 
 /// The client left: nothing is called complete, and about `read` bytes were acknowledged.
@@ -175,7 +175,8 @@ fn a_reader_that_stops_for_ever_is_aborted_as_stalled() {
 fn an_upload_that_was_told_to_go_on_does_not_spoil_the_count() {
     let (server, events) = watched(1, patient(), memory(1_000));
     let mut client = server.client();
-    // The content answers GET only; its body is read by nobody, so the connection closes behind the answer.
+    // The content answers GET only; its body is read by nobody, so the connection closes behind the
+    // answer.
     client.send("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello");
     assert_eq!(client.reply().body.len(), 1_000);
     client.expect_closed();

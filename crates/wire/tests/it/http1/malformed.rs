@@ -1,4 +1,5 @@
-//! What is not HTTP, or could be understood in two ways, is refused, and nothing behind it is answered.
+//! What is not HTTP, or could be understood in two ways, is refused, and nothing behind it is
+//! answered.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,8 +10,8 @@ use crate::support::{AnyBody, Running, locked, serve, text};
 
 const SECOND: &str = "GET /second HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// A server that reads each request's body and answers with it; a malformed one gets 400. The targets
-/// it saw are written down.
+/// A server that reads each request's body and answers with it; a malformed one gets 400. The
+/// targets it saw are written down.
 fn reading_server() -> (Running, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let list = Arc::clone(&seen);
@@ -32,7 +33,8 @@ fn status(status: u16, body: String) -> Response<AnyBody> {
     response
 }
 
-/// Sends `request` and a good one behind it. Wants one answer of this status and the connection closed.
+/// Sends `request` and a good one behind it. Wants one answer of this status and the connection
+/// closed.
 #[track_caller]
 fn assert_refused(server: &Running, request: &[u8], status: u16) {
     let shown = request[..request.len().min(120)].escape_ascii();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use outflow_content::{AbortReason, Content};
 use outflow_wire::ServerOptions;
 
-use super::watched;
+use super::watched::watched;
 use crate::support::{Event, TestFile, noise, temp};
 
 /// Far more than the socket's buffers take.

@@ -1,4 +1,5 @@
-//! hyper as the oracle: the same bytes, however they were cut, mean the same requests to both engines.
+//! hyper as the oracle: the same bytes, however they were cut, mean the same requests to both
+//! engines.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -11,7 +12,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use proptest::prelude::*;
 
-use crate::support::{Client, PATIENCE, Running, serve, text};
+use crate::support::{HttpClient, PATIENCE, Running, serve, text};
 
 /// What a service sees of a request, as text.
 async fn describe<B: Body<Error: std::fmt::Display>>(request: Request<B>) -> Result<String, String> {
@@ -153,7 +154,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 
 /// Sends `wire` in pieces and reads the answers until the connection ends.
 fn answers(addr: SocketAddr, wire: &[u8], cuts: &[prop::sample::Index], count: usize) -> Vec<(u16, String)> {
-    let mut client = Client::connect(addr).with_timeout(PATIENCE);
+    let mut client = HttpClient::connect(addr).with_timeout(PATIENCE);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len())).collect();
     cuts.extend([0, wire.len()]);
     cuts.sort_unstable();

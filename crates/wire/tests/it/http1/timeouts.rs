@@ -110,7 +110,7 @@ fn read_slowly(min_rate: u32, len: usize) -> Event {
 
 #[test]
 fn a_reader_below_the_least_rate_is_cut_off_although_it_never_stops() {
-    // Nobody reaches 4 GB/s with these rests.
+    // With these rests no client reaches 4 GB/s.
     let end = read_slowly(u32::MAX, 64 * 1024 * 1024);
     assert!(matches!(end, Event::Aborted(_, AbortReason::Stalled)), "{end:?}");
 }

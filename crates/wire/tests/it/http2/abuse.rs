@@ -60,8 +60,8 @@ impl Attacked {
         assert_eq!(self.client().get(1, "/").body(1), (b"fine".to_vec(), None));
     }
 
-    /// These bytes, behind a beginning as it should be, end the connection with one of these codes, or with the one for
-    /// all that is against the rules.
+    /// These bytes, behind a beginning as it should be, end the connection with one of these codes,
+    /// or with the one for all that is against the rules.
     #[track_caller]
     fn ends(&mut self, what: &str, bytes: &[u8], codes: &[u32]) {
         let mut client = self.client();
@@ -72,8 +72,8 @@ impl Attacked {
         self.goes_on();
     }
 
-    /// These bytes reset the stream 1 with one of these codes, and the connection goes on; or they are taken for an error of
-    /// the whole connection (RFC 9113, 5.4.1).
+    /// These bytes reset the stream 1 with one of these codes, and the connection goes on; or they
+    /// are taken for an error of the whole connection (RFC 9113, 5.4.1).
     #[track_caller]
     fn resets(&mut self, what: &str, bytes: &[u8], codes: &[u32]) {
         let mut client = self.client();
@@ -354,7 +354,8 @@ fn a_head_too_large_is_refused_and_takes_no_memory() {
             let mut client = attacked.client();
             client.send(HEADERS, END | END_HEADERS, 1, &block[..block.len().min(16_384)]);
             let answer = client.next(&[HEADERS, RST_STREAM, GOAWAY]);
-            // A status, and no request: 431 by the library's own word, or the stream's or the connection's end.
+            // A status, and no request: 431 by the library's own word, or the stream's or the
+            // connection's end.
             if answer.kind == HEADERS {
                 assert!(answer.ends(), "{answer:?}");
                 assert_eq!(client.get(3, "/").body(3), (b"fine".to_vec(), None));

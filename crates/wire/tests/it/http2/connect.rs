@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::support::h2::{H2, collect, request, run, whole};
 use crate::support::{Answer, Running, assert_same, noise, serve_h2, text};
 
-/// Agrees to `CONNECT` for all but `refused`, and says on the stream what it was asked for, then all that comes in upper
-/// case, then that it is over.
+/// Agrees to `CONNECT` for all but `refused`, and says on the stream what it was asked for, then
+/// all that comes in upper case, then that it is over.
 async fn shout(mut request: Request<RequestBody>) -> Answer {
     let asked = format!(
         "{} {} {:?} {:?}\n",

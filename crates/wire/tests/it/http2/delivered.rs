@@ -1,5 +1,5 @@
-//! Deliveries over HTTP/2 alone: each stream has its own numbers, and the answer to a PING confirms. What holds over every
-//! protocol is in `every_protocol::delivered`.
+//! Deliveries over HTTP/2 alone: each stream has its own numbers, and the answer to a PING
+//! confirms. What holds over every protocol is in `every_protocol::delivered`.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use outflow_wire::{ServerOptions, TlsOptions};
 
 use crate::support::frames::{CANCEL, DATA, Framed, GOAWAY, HEADERS, PING};
 use crate::support::{
-    Client, Event, Events, Identity, Running, locked, noise, respond, serve_h2, serve_tls, watcher,
+    Event, Events, HttpClient, Identity, Running, locked, noise, respond, serve_h2, serve_tls, watcher,
 };
 
 /// Small enough to be in the kernel's hands at once, far more than a narrow client's buffer takes.
@@ -92,8 +92,9 @@ fn nothing_is_complete_before_the_client_has_said_so() {
     assert!(told.ends_with(&[Event::Completed(MEDIUM as u64), Event::Cleanup]), "{told:?}");
 }
 
-/// A server within TLS, or not, that gives each delivery the next of so many watchers; and clients of it.
-fn both_ways(n: usize, test: impl Fn(&dyn Fn() -> Client, Vec<Events>, usize)) {
+/// A server within TLS, or not, that gives each delivery the next of so many watchers; and clients
+/// of it.
+fn both_ways(n: usize, test: impl Fn(&dyn Fn() -> HttpClient, Vec<Events>, usize)) {
     for total in [10_000, MEDIUM, 5 * MEDIUM] {
         let (server, events) = watched(n, patient(), total);
         test(&|| server.client(), events, total);
@@ -114,7 +115,8 @@ fn both_ways(n: usize, test: impl Fn(&dyn Fn() -> Client, Vec<Events>, usize)) {
     }
 }
 
-/// As curl does: a question that comes behind the last byte would be unread then, and its kernel would answer by RST.
+/// As curl does: a question that comes behind the last byte would be unread then, and its kernel
+/// would answer by RST.
 #[test]
 fn a_client_that_closes_at_once_behind_the_last_byte_confirms() {
     both_ways(10, |connect, events, total| {
@@ -159,8 +161,8 @@ fn a_stream_that_is_reset_has_acknowledged_what_its_client_got_and_no_more() {
     assert_arrived(events.next().expect("two").end(MEDIUM as u64), MEDIUM, Evidence::Confirmed);
 }
 
-/// Whoever cancels a download while its last bytes are on their way has not got it, though all of it has left and the
-/// connection acknowledges and answers on.
+/// A client that cancels a download while its last bytes are on their way has not got it, though
+/// all of it has left and the connection acknowledges and answers on.
 #[test]
 fn a_stream_that_is_reset_behind_its_last_byte_is_not_complete() {
     for total in [20_000, 300_000] {

@@ -14,8 +14,9 @@ use crate::support::{PATIENCE, alone, memory};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Sends `piece` again and again until the server has ended the connection, `most` bytes at the most; what came back, if
-/// somebody reads it meanwhile. The server takes no more of it than it can.
+/// Sends `piece` again and again until the server has ended the connection, `most` bytes at the
+/// most; what came back, if somebody reads it meanwhile. The server takes no more of it than it
+/// can.
 fn flood(client: &mut Framed, piece: &[u8], most: usize, reads: bool) -> usize {
     let piece = piece.repeat((64 * 1024 / piece.len()).max(1));
     let mut room = vec![0; 64 * 1024];
@@ -25,7 +26,8 @@ fn flood(client: &mut Framed, piece: &[u8], most: usize, reads: bool) -> usize {
     while sent < most {
         match client.client.stream.write(&piece[sent % piece.len()..]) {
             Ok(n) => sent += n,
-            // It has ended the connection, or it does not read any more, since nobody reads what it answers.
+            // It has ended the connection, or it does not read any more, since nobody reads what it
+            // answers.
             Err(_) => break,
         }
         if reads && client.client.stream.read(&mut room).is_ok_and(|n| n == 0) {
@@ -54,7 +56,8 @@ fn continuations_without_an_end_end_the_connection() {
     });
 }
 
-/// Whoever asks more than it listens is not read any more; whoever listens costs no more than the answers.
+/// A client that reads no answers is no longer read; one that reads them costs no more than the
+/// answers.
 #[test]
 fn floods_of_questions_take_no_memory() {
     alone("http2::floods::floods_of_questions_take_no_memory", || {
@@ -170,7 +173,8 @@ fn streams_that_are_opened_to_be_refused_end_the_connection() {
     });
 }
 
-/// Every stream's answer is refused by its client as it comes, for ever: no one else has less of the server for it.
+/// Every stream's answer is refused by its client as it comes, for ever: no one else has less of
+/// the server for it.
 #[test]
 fn a_client_that_takes_nothing_holds_no_more_than_its_share() {
     alone("http2::floods::a_client_that_takes_nothing_holds_no_more_than_its_share", || {

@@ -172,7 +172,8 @@ fn a_hundred_streams_at_the_same_time_get_their_own_bytes() {
     });
 }
 
-/// A big download takes all that its client reads; what is asked for meanwhile comes within a few megabytes of it.
+/// A big download takes all that its client reads; what is asked for meanwhile comes within a few
+/// megabytes of it.
 #[test]
 fn one_big_download_does_not_starve_small_ones() {
     const WITHIN: u64 = 24 * 1024 * 1024;
@@ -403,7 +404,7 @@ fn a_stream_that_is_handed_over_carries_what_the_service_writes_until_it_ends() 
             got.extend_from_slice(&data);
         }
         assert_same(&got, &large, "what was written");
-        // Whoever lets go of it has said all.
+        // Dropping it ends the stream.
         drop(writing.await.expect("written"));
         assert_eq!(collect(body).await.expect("an end"), b"");
 
@@ -427,8 +428,8 @@ fn a_stream_that_is_handed_over_carries_what_the_service_writes_until_it_ends() 
     });
 }
 
-/// A client that reads slowly and says much while the server ends its connection: closed at once, the RST for what it says
-/// would destroy what is on its way.
+/// A client that reads slowly and says much while the server ends its connection: closed at once,
+/// the RST for what it says would destroy what is on its way.
 #[test]
 fn what_is_on_its_way_when_a_connection_ends_arrives() {
     const LEN: usize = 1_000_000;
@@ -461,7 +462,8 @@ fn what_is_on_its_way_when_a_connection_ends_arrives() {
     server.join();
 }
 
-/// What a client is told that does not answer any more, over a connection that has been closed on it.
+/// What a client is told that does not answer any more, over a connection that has been closed on
+/// it.
 #[test]
 fn a_connection_that_is_closed_says_goodbye() {
     let options = ServerOptions { keep_alive_timeout: SHORT, ..ServerOptions::default() };

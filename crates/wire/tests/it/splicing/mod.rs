@@ -54,7 +54,8 @@ fn serve(options: ServerOptions, spans: impl Fn(&Maker) -> Vec<Span> + Send + Sy
 }
 
 impl Served {
-    /// GETs everything, and how many of the bytes were spliced and how many copied. Nothing follows them.
+    /// GETs everything, and how many of the bytes were spliced and how many copied. Nothing follows
+    /// them.
     #[track_caller]
     fn get(self, want: &[u8]) -> (u64, u64) {
         let mut client = self.server.client();
@@ -119,7 +120,8 @@ fn spliced_and_copied_bytes_take_turns_within_a_span() {
 
 #[test]
 fn an_archive_of_far_bodies_arrives_as_it_is() {
-    // Headers between bodies of all sizes, each from a socket of its own, gathered with the head or not.
+    // Headers between bodies of all sizes, each from a socket of its own, gathered with the head or
+    // not.
     let sizes = [10, 70_000, 1, 40 * KIB, 3 * MIB, 0, 48 * KIB, 500, 2 * MIB + 1, 17];
     let entries: Vec<(Bytes, Bytes)> = (0..)
         .zip(sizes)
@@ -194,13 +196,15 @@ fn a_client_that_takes_nothing_more_is_cut_off_as_stalled() {
     client.expect_cut(LARGE);
 }
 
-/// GETs what such a span yields, the first `sent` of `bytes`, and wants the connection cut behind them.
+/// GETs what such a span yields, the first `sent` of `bytes`, and wants the connection cut behind
+/// them.
 #[track_caller]
 fn assert_fails(bytes: &[u8], sent: usize, why: &str, span: impl Fn(&Maker) -> Span + Send + Sync + 'static) {
     let served = serve(ServerOptions::default(), move |maker| vec![span(maker), maker.far(b"behind it")]);
     let mut client = served.server.client();
     let received = client.request("GET", "/", "").expect_cut(usize::MAX);
-    // What waited for more when the connection was cut has not even left, the head perhaps included.
+    // What waited for more when the connection was cut has not even left, the head perhaps
+    // included.
     let head = received.windows(4).position(|window| window == b"\r\n\r\n");
     let body = head.map_or(&[][..], |end| &received[end + 4..]);
     assert_same(body, &bytes[..body.len().min(sent)], "what came before the cut");

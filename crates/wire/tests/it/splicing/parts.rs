@@ -48,13 +48,15 @@ pub(super) struct Parts {
     parts: VecDeque<Part>,
     asked: Arc<Asked>,
     behind: Behind,
-    /// Taken away from the process when the bytes could be spliced, and given back when they are copied.
+    /// Taken away from the process when the bytes could be spliced, and given back when they are
+    /// copied.
     descriptors: Option<Rlimit>,
 }
 
 /// What a feed does that falls behind.
 pub(super) enum Behind {
-    /// Tells the test, and can be spliced as before: how fast the test's machine is makes no difference.
+    /// Tells the test, and can be spliced as before: how fast the test's machine is makes no
+    /// difference.
     Tell(Sender<()>),
     /// The same, and from then on nothing can be spliced any more.
     Copy(Sender<()>),
@@ -66,7 +68,7 @@ fn failed(why: &str) -> SpanError {
 }
 
 impl Parts {
-    /// So many bytes of the first part are gone.
+    /// Drops `n` bytes of the first part.
     fn passed(&mut self, n: usize) {
         if let Some(Part::Far(left)) = self.parts.front_mut() {
             *left -= n;

@@ -23,8 +23,8 @@ struct Opened {
     identity: (i64, i64, u64),
 }
 
-/// A folder of the test's own, with `bytes` in the file `name`. Its modified time is long ago, so that any
-/// later one is another, however coarse the clock of the file system.
+/// A folder of the test's own, with `bytes` in the file `name`. Its modified time is long ago, so
+/// that any later one is another, however coarse the clock of the file system.
 pub(crate) fn temp(name: &str, bytes: &[u8]) -> (TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);

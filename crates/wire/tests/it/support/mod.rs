@@ -26,7 +26,7 @@ use tower_service::Service;
 
 pub(crate) use file::{TestFile, temp};
 pub(crate) use observer::{Event, Events, Watcher, watcher};
-pub(crate) use outflow_testkit::http::{Client, frames};
+pub(crate) use outflow_testkit::http::{HttpClient, frames};
 pub(crate) use outflow_testkit::process::{alone, memory, open_files};
 pub(crate) use outflow_testkit::{assert_same, noise, until};
 pub(crate) use tls::Identity;
@@ -58,13 +58,13 @@ pub(crate) struct Running {
 
 impl Running {
     /// A connection to it.
-    pub(crate) fn client(&self) -> Client {
-        Client::connect(self.addr).with_timeout(PATIENCE)
+    pub(crate) fn client(&self) -> HttpClient {
+        HttpClient::connect(self.addr).with_timeout(PATIENCE)
     }
 
     /// A connection with a receive buffer of `bytes`.
-    pub(crate) fn narrow_client(&self, bytes: usize) -> Client {
-        Client::connect_narrow(self.addr, bytes).with_timeout(PATIENCE)
+    pub(crate) fn narrow_client(&self, bytes: usize) -> HttpClient {
+        HttpClient::connect_narrow(self.addr, bytes).with_timeout(PATIENCE)
     }
 
     /// Lets the connections end, and counts when nothing can be added any more.

@@ -108,8 +108,9 @@ impl Events {
         (map.expect("a map"), ending.expect("an ending"))
     }
 
-    /// How a delivery of `total` bytes ended: waits for the watcher's end, checks that everything was told in
-    /// order and that the sums add up, and gives back what came between the pieces and `cleanup`.
+    /// How a delivery of `total` bytes ended: waits for the watcher's end, checks that everything
+    /// was told in order and that the sums add up, and gives back what came between the pieces and
+    /// `cleanup`.
     #[track_caller]
     pub(crate) fn ending(self, total: u64) -> Event {
         self.end(total).0

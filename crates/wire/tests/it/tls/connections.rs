@@ -12,7 +12,7 @@ use outflow_wire::rustls::{ALL_VERSIONS, ProtocolVersion};
 use outflow_wire::{Secure, ServerOptions, TlsOptions, upgrade};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{SHORT, connect, paths};
+use super::server::{SHORT, connect, paths};
 use crate::sending::Fed;
 use crate::support::*;
 
@@ -56,7 +56,8 @@ fn ends_that_are_meant_are_announced() {
     });
     for version in [&TLS12, &TLS13] {
         let config = identity.client(&[version], &[]);
-        // An end that is asked for, one of a version that has no other, one behind an error, one of a bad request.
+        // An end that is asked for, one of a version that has no other, one behind an error, one of
+        // a bad request.
         for request in [
             "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
@@ -219,7 +220,7 @@ fn upgraded_connections_carry_bytes_both_ways() {
                         break;
                     }
                     piece[..n].make_ascii_uppercase();
-                    // Nobody flushes: bytes in the clear leave without, too.
+                    // Without a flush: bytes in the clear leave without one, too.
                     raw.write_all(&piece[..n]).await.expect("written");
                 }
                 raw.write_all(&sent).await.expect("written");

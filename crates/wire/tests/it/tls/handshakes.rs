@@ -10,7 +10,7 @@ use outflow_wire::rustls::{ALL_VERSIONS, HandshakeKind};
 use outflow_wire::{ACME_TLS, ServerOptions, TlsOptions};
 
 use super::hello::{Offer, Said};
-use super::{SHORT, connect, paths};
+use super::server::{SHORT, connect, paths};
 use crate::support::*;
 
 const HANDSHAKE_FAILURE: Said = Said::Alert(40);
@@ -60,8 +60,8 @@ fn versions_and_suites_are_those_of_today() {
 #[test]
 fn what_made_tls_insecure_is_off() {
     let (server, _) = paths(&TlsOptions::default());
-    // Compression (CRIME) is not chosen, heartbeats and shortened codes are not agreed on; an old renegotiation is not
-    // possible (RFC 5746), and the keys belong to this handshake (RFC 7627).
+    // Compression (CRIME) is not chosen, heartbeats and shortened codes are not agreed on; an old
+    // renegotiation is not possible (RFC 5746), and the keys belong to this handshake (RFC 7627).
     let mut offer = Offer::of(&[0xc02b, 0x00ff]);
     offer.compression = vec![1, 0];
     offer.extensions.extend([(15, vec![1]), (4, vec![]), (23, vec![]), (35, vec![])]);
@@ -256,7 +256,8 @@ fn broken_silent_and_slow_handshakes_by_the_hundred_hold_up_no_download() {
         let hello = Offer::newer(&[0x1301]).bytes();
         let garbage = noise(7, 2_000);
         let beginnings: Vec<Vec<u8>> = vec![
-            // Silence, a hello that stops, at its first byte, in its record's head, in its middle, before its end.
+            // Silence, a hello that stops, at its first byte, in its record's head, in its middle,
+            // before its end.
             vec![],
             hello[..1].to_vec(),
             hello[..4].to_vec(),
@@ -347,7 +348,7 @@ fn handshakes_beyond_the_limit_wait_for_their_turn() {
     let (server, identity) = paths(&options);
     let config = identity.client(ALL_VERSIONS, &[]);
     // Silent ones take no place.
-    let _silent: Vec<Client> = (0..10).map(|_| server.client()).collect();
+    let _silent: Vec<HttpClient> = (0..10).map(|_| server.client()).collect();
     assert_eq!(connect(&server, &config).request("GET", "/first", "").reply().text(), "/first");
     // Of those that have begun, the first has it, and gives it back when it goes.
     let mut slow = server.client();
@@ -356,7 +357,7 @@ fn handshakes_beyond_the_limit_wait_for_their_turn() {
     let waiting = {
         let (addr, config) = (server.addr, Arc::clone(&config));
         std::thread::spawn(move || {
-            let mut client = Client::connect(addr)
+            let mut client = HttpClient::connect(addr)
                 .with_timeout(PATIENCE)
                 .secure("localhost", &config)
                 .expect("a handshake");

@@ -33,7 +33,8 @@ impl Offer {
     /// Of TLS 1.2 and what it needs.
     pub(super) fn of(suites: &[u16]) -> Offer {
         let extensions = vec![
-            // Groups: x25519, secp256r1. Points: uncompressed. Signatures: ECDSA and RSA, of all ages.
+            // Groups: x25519, secp256r1. Points: uncompressed. Signatures: ECDSA and RSA, of all
+            // ages.
             (10, vec![0, 4, 0, 29, 0, 23]),
             (11, vec![1, 0]),
             (13, vec![0, 10, 4, 3, 5, 3, 4, 1, 2, 1, 2, 3]),

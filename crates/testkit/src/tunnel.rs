@@ -1,17 +1,16 @@
-//! Targets, and clients of each protocol, whose legs are framed by hand.
-
-#![allow(dead_code, reason = "two crates' tests use it, neither of them all of it")]
+//! Targets of tunnels, and clients of each tunnel protocol, which frame their legs by hand.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
-/// How long anything may take. Machines are shared.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+use crate::PATIENCE;
 
-pub(crate) const TOKEN: &str = "0123456789abcdef0123";
+/// The token of the only user.
+pub const TOKEN: &str = "0123456789abcdef0123";
 
-pub(crate) fn patient(stream: TcpStream) -> TcpStream {
+/// A socket whose reads and writes fail after [`PATIENCE`].
+#[must_use]
+pub fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -19,23 +18,34 @@ pub(crate) fn patient(stream: TcpStream) -> TcpStream {
 }
 
 /// A target that accepts one connection and hands it out.
-pub(crate) struct Target {
+pub struct TestTarget {
     listener: TcpListener,
-    pub(crate) addr: SocketAddr,
+    /// Where it listens.
+    pub addr: SocketAddr,
 }
 
-impl Target {
-    pub(crate) fn new() -> Target {
+impl Default for TestTarget {
+    fn default() -> TestTarget {
+        TestTarget::new()
+    }
+}
+
+impl TestTarget {
+    /// Listens on a port that the kernel chooses.
+    #[must_use]
+    pub fn new() -> TestTarget {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Target { addr: listener.local_addr().unwrap(), listener }
+        TestTarget { addr: listener.local_addr().unwrap(), listener }
     }
 
-    pub(crate) fn accept(&self) -> TcpStream {
+    /// Accepts a connection.
+    pub fn accept(&self) -> TcpStream {
         patient(self.listener.accept().unwrap().0)
     }
 
-    /// No client has connected.
-    pub(crate) fn is_untouched(&self) -> bool {
+    /// Whether no client has connected.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
         self.listener.set_nonblocking(true).unwrap();
         let accepted = self.listener.accept();
         self.listener.set_nonblocking(false).unwrap();
@@ -45,31 +55,39 @@ impl Target {
 
 /// The protocols over HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum TunnelProtocol {
+    /// `connect-tcp` with capsules.
     Capsules,
+    /// `connect-tcp` over WebSocket.
     WebSocket,
+    /// The method `CONNECT`.
     Connect,
+    /// The upgrade `purr`.
     Purr,
 }
 
-impl Protocol {
-    pub(crate) const ALL: [Protocol; 4] =
-        [Protocol::Capsules, Protocol::WebSocket, Protocol::Connect, Protocol::Purr];
+impl TunnelProtocol {
+    /// All of them.
+    pub const ALL: [TunnelProtocol; 4] =
+        [TunnelProtocol::Capsules, TunnelProtocol::WebSocket, TunnelProtocol::Connect, TunnelProtocol::Purr];
 
-    /// What asks for a tunnel to `target`, with further header lines.
-    pub(crate) fn request(self, target: SocketAddr, lines: &str) -> String {
+    /// A request for a tunnel to `target`, with further header lines.
+    #[must_use]
+    pub fn request(self, target: SocketAddr, lines: &str) -> String {
         let path = format!("/.well-known/masque/tcp/{}/{}/", target.ip(), target.port());
         self.request_at(&path, &target.to_string(), lines)
     }
 
-    pub(crate) fn request_at(self, path: &str, authority: &str, lines: &str) -> String {
+    /// A request for a tunnel to a path or authority.
+    #[must_use]
+    pub fn request_at(self, path: &str, authority: &str, lines: &str) -> String {
         let upgrade = match self {
-            Protocol::Capsules => "Upgrade: connect-tcp\r\nCapsule-Protocol: ?1\r\n",
-            Protocol::WebSocket => {
+            TunnelProtocol::Capsules => "Upgrade: connect-tcp\r\nCapsule-TunnelProtocol: ?1\r\n",
+            TunnelProtocol::WebSocket => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             }
-            Protocol::Purr => "Upgrade: purr\r\nPurr-Request: MEOW\r\nPurr-Version: 0.1.2\r\n",
-            Protocol::Connect => {
+            TunnelProtocol::Purr => "Upgrade: purr\r\nPurr-Request: MEOW\r\nPurr-Version: 0.1.2\r\n",
+            TunnelProtocol::Connect => {
                 return format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{lines}\r\n");
             }
         };
@@ -77,15 +95,19 @@ impl Protocol {
     }
 }
 
-/// An HTTP answer's head.
+/// A response's head.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) status: u16,
-    pub(crate) fields: String,
+pub struct ResponseHead {
+    /// The status code.
+    pub status: u16,
+    /// The whole head as text.
+    pub fields: String,
 }
 
-impl Head {
-    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+impl ResponseHead {
+    /// The value of a field.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&str> {
         self.fields.lines().find_map(|line| {
             let (field, value) = line.split_once(": ")?;
             field.eq_ignore_ascii_case(name).then_some(value)
@@ -94,21 +116,25 @@ impl Head {
 }
 
 /// A client's end of a tunnel.
-pub(crate) struct Leg {
-    pub(crate) stream: TcpStream,
-    protocol: Protocol,
+pub struct TestLeg {
+    /// The socket below it.
+    pub stream: TcpStream,
+    protocol: TunnelProtocol,
     /// Read, and not yet taken apart.
     rest: Vec<u8>,
     ended: bool,
 }
 
-impl Leg {
-    /// Asks, and reads the answer's head. What the body of a refusal says is in `Err`.
-    pub(crate) fn ask(
+impl TestLeg {
+    /// Sends a request, and reads the response's head.
+    ///
+    /// # Errors
+    /// The head and body of a refusal.
+    pub fn ask(
         addr: SocketAddr,
-        protocol: Protocol,
+        protocol: TunnelProtocol,
         request: &str,
-    ) -> Result<(Leg, Head), (Head, String)> {
+    ) -> Result<(TestLeg, ResponseHead), (ResponseHead, String)> {
         let mut stream = patient(TcpStream::connect(addr).unwrap());
         stream.write_all(request.as_bytes()).unwrap();
         let mut rest = Vec::new();
@@ -123,9 +149,9 @@ impl Leg {
         };
         let behind = rest.split_off(end);
         let text = String::from_utf8(rest).unwrap();
-        let head = Head { status: text[9..12].parse().unwrap(), fields: text };
+        let head = ResponseHead { status: text[9..12].parse().unwrap(), fields: text };
         if matches!(head.status, 101 | 200) {
-            return Ok((Leg { stream, protocol, rest: behind, ended: false }, head));
+            return Ok((TestLeg { stream, protocol, rest: behind, ended: false }, head));
         }
         let length: usize = head.find("content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = behind;
@@ -137,33 +163,41 @@ impl Leg {
         Err((head, String::from_utf8(body).unwrap()))
     }
 
-    /// Of a tunnel that was granted on `stream`.
-    pub(crate) fn over(stream: TcpStream, protocol: Protocol) -> Leg {
-        Leg { stream, protocol, rest: Vec::new(), ended: false }
+    /// A leg on a stream whose tunnel was granted.
+    #[must_use]
+    pub fn over(stream: TcpStream, protocol: TunnelProtocol) -> TestLeg {
+        TestLeg { stream, protocol, rest: Vec::new(), ended: false }
     }
 
-    pub(crate) fn open(addr: SocketAddr, protocol: Protocol, target: SocketAddr) -> Leg {
+    /// Opens a tunnel, which has to be granted.
+    #[must_use]
+    pub fn open(addr: SocketAddr, protocol: TunnelProtocol, target: SocketAddr) -> TestLeg {
         let request = protocol.request(target, &format!("Authorization: Bearer {TOKEN}\r\n"));
-        match Leg::ask(addr, protocol, &request) {
+        match TestLeg::ask(addr, protocol, &request) {
             Ok((leg, _)) => leg,
             Err(refusal) => panic!("{protocol:?}: {refusal:?}"),
         }
     }
 
-    pub(crate) fn try_clone(&self) -> Leg {
-        Leg::over(self.stream.try_clone().unwrap(), self.protocol)
+    /// Another handle of the same leg.
+    #[must_use]
+    pub fn try_clone(&self) -> TestLeg {
+        TestLeg::over(self.stream.try_clone().unwrap(), self.protocol)
     }
 
     /// Sends payload in frames of odd sizes.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         for (at, piece) in bytes.chunks(70_001).enumerate() {
             match self.protocol {
-                Protocol::Connect | Protocol::Purr => self.stream.write_all(piece)?,
-                Protocol::Capsules => {
+                TunnelProtocol::Connect | TunnelProtocol::Purr => self.stream.write_all(piece)?,
+                TunnelProtocol::Capsules => {
                     let capsule = [&capsule_head(DATA, piece.len())[..], piece].concat();
                     self.stream.write_all(&capsule)?;
                 }
-                Protocol::WebSocket => {
+                TunnelProtocol::WebSocket => {
                     let mask = [at as u8, 1, 2, 0xf3];
                     let masked = piece.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]);
                     let frame: Vec<u8> =
@@ -176,21 +210,24 @@ impl Leg {
     }
 
     /// Ends this direction.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         match self.protocol {
-            Protocol::Connect | Protocol::Purr => self.stream.shutdown(Shutdown::Write).unwrap(),
-            Protocol::Capsules => self.stream.write_all(&capsule_head(FINAL_DATA, 0)).unwrap(),
+            TunnelProtocol::Connect | TunnelProtocol::Purr => self.stream.shutdown(Shutdown::Write).unwrap(),
+            TunnelProtocol::Capsules => self.stream.write_all(&capsule_head(FINAL_DATA, 0)).unwrap(),
             // 1000, masked with zeros.
-            Protocol::WebSocket => {
+            TunnelProtocol::WebSocket => {
                 self.stream.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).unwrap();
             }
         }
     }
 
-    /// All payload up to the end of the other direction.
-    pub(crate) fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+    /// Reads all payload up to the end of the other direction.
+    ///
+    /// # Errors
+    /// Those of reading, or the code that the tunnel was closed with.
+    pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
-        if matches!(self.protocol, Protocol::Connect | Protocol::Purr) {
+        if matches!(self.protocol, TunnelProtocol::Connect | TunnelProtocol::Purr) {
             all.append(&mut self.rest);
             self.stream.read_to_end(&mut all)?;
             return Ok(all);
@@ -201,12 +238,15 @@ impl Leg {
         Ok(all)
     }
 
-    /// Exactly `len` bytes of payload, if frames end there.
-    pub(crate) fn read_exact(&mut self, len: usize) -> io::Result<Vec<u8>> {
+    /// Reads frames until there are `len` bytes of payload.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read_exact(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while all.len() < len {
             match self.protocol {
-                Protocol::Connect | Protocol::Purr => all.append(&mut self.take(len)?),
+                TunnelProtocol::Connect | TunnelProtocol::Purr => all.append(&mut self.take(len)?),
                 _ => self.frame(&mut all)?,
             }
         }
@@ -214,7 +254,7 @@ impl Leg {
     }
 
     fn frame(&mut self, all: &mut Vec<u8>) -> io::Result<()> {
-        if self.protocol == Protocol::Capsules {
+        if self.protocol == TunnelProtocol::Capsules {
             let (kind, len) = (self.varint()?, self.varint()?);
             let mut payload = self.take(len as usize)?;
             match kind {
@@ -265,18 +305,23 @@ impl Leg {
     }
 }
 
-pub(crate) const DATA: u64 = 0x2028_d7f2;
-pub(crate) const FINAL_DATA: u64 = 0x2028_d7f3;
+/// The capsule type of payload.
+pub const DATA: u64 = 0x2028_d7f2;
+/// The capsule type of the last payload.
+pub const FINAL_DATA: u64 = 0x2028_d7f3;
 
-/// Type and length, both in eight or four bytes: lengths need not be written in the shortest form
-/// (RFC 9000, 16).
-pub(crate) fn capsule_head(kind: u64, len: usize) -> Vec<u8> {
+/// A capsule's type and length, in four and eight bytes: lengths need not be written in the
+/// shortest form (RFC 9000, 16).
+#[must_use]
+pub fn capsule_head(kind: u64, len: usize) -> Vec<u8> {
     let kind = (kind as u32 | 0x8000_0000).to_be_bytes();
     let len = (len as u64 | 0xc000_0000_0000_0000).to_be_bytes();
     [&kind[..], &len].concat()
 }
 
-pub(crate) fn frame_head(first: u8, len: usize, mask: [u8; 4]) -> Vec<u8> {
+/// The head of a masked WebSocket frame.
+#[must_use]
+pub fn frame_head(first: u8, len: usize, mask: [u8; 4]) -> Vec<u8> {
     let mut head = vec![first];
     match len {
         0..=125 => head.push(0x80 | len as u8),
