@@ -23,6 +23,12 @@ const FLAGS: AddressFlags = AddressFlags { host: "LISTEN", port: "LISTEN" };
 /// Descriptors that a relay uses besides its clients', in pairs.
 const OWN_DESCRIPTOR_PAIRS: usize = 16;
 
+/// Descriptors that a client of a relay takes: its own, and its target's. So a relay has half as
+/// many clients as a server has connections.
+///
+/// Bound: relay. 3/8 of the limit of open files in clients
+const DESCRIPTORS_PER_CLIENT: usize = 2;
+
 /// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RelayArgs {
@@ -170,7 +176,8 @@ fn serve(options: &RelayArgs) -> anyhow::Result<()> {
 /// The requested number of clients, or as many as there are descriptors for: each needs one, and
 /// its target another.
 fn max_connections(asked: Option<u32>) -> usize {
-    let limit = (limits::max_connections(None) / 2).saturating_sub(OWN_DESCRIPTOR_PAIRS).max(1);
+    let limit =
+        (limits::max_connections(None) / DESCRIPTORS_PER_CLIENT).saturating_sub(OWN_DESCRIPTOR_PAIRS).max(1);
     let asked = asked.map_or(limit, |n| n as usize);
     if asked > limit {
         tracing::warn!(

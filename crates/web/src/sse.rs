@@ -24,10 +24,17 @@ pub struct StreamPolicy {
     /// Time without an event after which a heartbeat is sent: less than the idle timeouts of proxies.
     pub heartbeat: Duration,
     /// Time without progress of a write after which the connection is closed.
+    ///
+    /// Bound: progress. 30 s
     pub stall: Duration,
-    /// TCP_USER_TIMEOUT: time without an acknowledgement after which the kernel closes the connection.
+    /// Time without an acknowledgement after which the kernel closes the connection
+    /// (TCP_USER_TIMEOUT).
+    ///
+    /// Bound: progress. 60 s
     pub unacknowledged: Duration,
-    /// SO_SNDBUF in bytes for a client that does not read; the kernel doubles it.
+    /// Bytes that the kernel keeps for a client that does not read (SO_SNDBUF); it doubles the number.
+    ///
+    /// Bound: progress. 32 KiB, doubled
     pub send_buffer: usize,
     /// Bounds of the reconnection time in milliseconds. A random time spreads the clients that reconnect.
     pub retry: Range<u64>,

@@ -24,6 +24,10 @@ const MAX_PART: usize = 255;
 const MAX_EXTENSION: usize = 32;
 /// Maximum length of a number in a part: ` (4294967295)`.
 const NUMBER: usize = 13;
+/// Maximum length of all names of an archive together, in bytes. The index of an entry has 32 bits for it.
+///
+/// Bound: archives.
+const MAX_ALL_NAMES: u64 = u32::MAX as u64;
 /// The name for a part of which nothing remains.
 const NAMELESS: &str = "_";
 
@@ -118,7 +122,7 @@ impl NameSet {
         };
         self.wished = wished;
         let place = place.ok_or_else(|| LayoutError::name_too_long(name))?;
-        if place == NamePlacement::Free && u32::try_from(self.placed_end()).is_err() {
+        if place == NamePlacement::Free && self.placed_end() > MAX_ALL_NAMES {
             return Err(LayoutError::NamesTooLong);
         }
         Ok(place)

@@ -13,6 +13,12 @@ use crate::args::size::SizeArg;
 use crate::failure::Failure;
 use crate::run::logging::{LogFormat, LogLevel};
 
+/// Largest content that `outflow file` reads into memory, unless the operator sets another size.
+/// Its compressed forms come on top, and for a moment both the old and the new content.
+///
+/// Bound: sending. 1 GiB
+const MAX_SIZE: &str = "1GiB";
+
 /// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FileArgs {
@@ -62,7 +68,7 @@ pub(crate) struct FileArgs {
     pub(crate) watch: bool,
 
     /// Maximum size of the content
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    #[arg(long, value_name = "SIZE", default_value = MAX_SIZE)]
     pub(crate) max_size: SizeArg,
 
     /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open

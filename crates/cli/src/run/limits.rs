@@ -14,10 +14,16 @@ pub(crate) const DEFAULT_DRAIN: u32 = 10;
 /// Bound: connections.
 const MAX_OPEN_FILES: usize = 1 << 20;
 
+/// Connections of a server, unless the operator sets a number; further ones wait in the kernel.
+///
+/// Bound: connections. 3/4 of the limit of open files
+const CONNECTION_SHARE: (usize, usize) = (3, 4);
+
 /// Raises the limit of open files to the maximum of the process and returns how many connections
-/// fit: as many as requested, or 3/4 of the limit.
+/// fit: as many as requested, or [`CONNECTION_SHARE`] of the limit.
 pub(crate) fn max_connections(requested: Option<u32>) -> usize {
-    requested.map_or(open_files() / 4 * 3, |n| n as usize).max(1)
+    let (share, of) = CONNECTION_SHARE;
+    requested.map_or(open_files() / of * share, |n| n as usize).max(1)
 }
 
 /// Raises the limit of open files to the maximum of the process (setrlimit(2)) and returns it.

@@ -142,9 +142,14 @@ impl TunnelArgs {
     }
 }
 
+/// One tunnel for this many open files of the limit, unless the operator sets a number.
+///
+/// Bound: tunnels. 1/8 of the limit of open files, at most 4,096
+const OPEN_FILES_PER_TUNNEL: usize = 8;
+
 /// Each tunnel has a second socket, for which the limit of connections leaves descriptors.
 fn default_max_tunnels() -> usize {
-    (limits::open_files() / 8).min(TunnelLimits::default().tunnels).max(1)
+    (limits::open_files() / OPEN_FILES_PER_TUNNEL).min(TunnelLimits::default().tunnels).max(1)
 }
 
 /// Zero stands for no limit.
