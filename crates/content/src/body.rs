@@ -1,41 +1,43 @@
-//! The slow way: a content's bytes as an ordinary `http_body::Body`, for servers that know no spans.
+//! The slow path: a content's bytes as an ordinary `http_body::Body`, for servers that know no
+//! spans.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 
 use crate::outgoing::OutgoingSlot;
-use crate::{Evidence, FeedSpan, Outgoing, Span, SpanError, Watch};
+use crate::{DeliveryWatch, Evidence, FeedSpan, Outgoing, Span, SpanError};
 
 /// The body of a response that [`crate::Content::respond`] made.
 ///
-/// Under an engine that knows [`Outgoing`] it is never polled. Elsewhere it copies: files are read in
-/// chunks, on threads that may block, and an error in the middle ends the body with that error, which
-/// every HTTP server answers by cutting the connection.
+/// An engine that knows [`Outgoing`] never polls it. Elsewhere it copies: files are read in chunks,
+/// on threads that may block, and an error in the middle ends the body with that error, on which
+/// every HTTP server aborts the connection.
 ///
-/// What an [`crate::Observer`] is told under such a server:
-/// - `sent` and `completed` mean handed to that server, which has buffers of its own: the evidence is
-///   [`crate::Evidence::Sent`], and of acknowledged bytes nothing is known. With the last chunk both are told
-///   at once, since nobody asks a body for more after that.
+/// Calls to an [`crate::Observer`] under such a server:
+/// - `sent` and `completed` mean handed to that server, which has buffers of its own: the evidence
+///   is [`crate::Evidence::Sent`], and acknowledged bytes are unknown. Both come with the last
+///   chunk, because servers do not poll a body after that.
 /// - An empty content is `started`, `completed`, `cleanup` when the body is polled or dropped,
 ///   whichever comes first.
-/// - A body dropped before its first poll has delivered nothing: nothing is told. One dropped later is
-///   `aborted` with [`crate::AbortReason::Dropped`].
+/// - A body dropped before its first poll has delivered nothing: there is no call. One dropped
+///   later is `aborted` with [`crate::AbortReason::Dropped`].
 pub struct ContentBody {
     slot: Option<Arc<Mutex<Option<Outgoing>>>>,
     /// Apart, because an engine that takes the [`Outgoing`] never needs it.
-    sending: Option<Box<Sending>>,
+    sending: Option<Box<CopiedDelivery>>,
     left: u64,
 }
 
-struct Sending {
+struct CopiedDelivery {
     outgoing: Outgoing,
     current: Option<FeedSpan>,
-    watch: Watch,
+    watch: DeliveryWatch,
 }
 
 impl ContentBody {
@@ -54,14 +56,15 @@ impl ContentBody {
         (ContentBody { slot: Some(outgoing), sending: None, left }, slot)
     }
 
-    /// Takes what is to be sent out of the slot, unless an engine was faster, and begins the delivery.
+    /// Takes the bytes to send out of the slot, unless an engine has taken them, and begins the
+    /// delivery.
     fn begin(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = slot.lock().take();
         self.sending = taken.map(|mut outgoing| {
             let mut watch = outgoing.watch();
             watch.started();
-            Box::new(Sending { outgoing, current: None, watch })
+            Box::new(CopiedDelivery { outgoing, current: None, watch })
         });
     }
 
@@ -74,8 +77,8 @@ impl ContentBody {
 }
 
 impl Drop for ContentBody {
-    /// Servers need not poll a body that says it is at its end, hyper among them. So the delivery of an
-    /// empty content takes place here, unless it has before.
+    /// Some servers, hyper among them, do not poll a body that reports its end. So the delivery of
+    /// an empty content takes place here, unless it has before.
     fn drop(&mut self) {
         if self.left == 0 {
             self.begin();
@@ -84,7 +87,7 @@ impl Drop for ContentBody {
     }
 }
 
-impl Sending {
+impl CopiedDelivery {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>> {
         loop {
             if let Some(current) = &mut self.current {

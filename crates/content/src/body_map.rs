@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 /// Which bytes of the content a body carries, and where in the body they are.
 ///
-/// The body of a 200 is the content, that of a 206 a range of it; that of `multipart/byteranges` has frames
-/// between its ranges, which belong to no content. So what is known of the body (so many of its first bytes
-/// have arrived) can be said of the content. Cheap to clone.
+/// The body of a 200 is the content, that of a 206 a range of it; that of `multipart/byteranges`
+/// has frames between its ranges, which belong to no content. It translates a count of acknowledged
+/// bytes of the body into ranges of the content. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyMap {
     len: u64,
@@ -17,7 +17,7 @@ pub struct BodyMap {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum BodyRuns {
-    /// What most bodies have: needs no allocation.
+    /// The usual case, without an allocation.
     One(BodyRun),
     Several(Arc<[BodyRun]>),
 }
@@ -44,7 +44,8 @@ impl BodyMap {
         BodyMap { len, content_len, runs: BodyRuns::One(BodyRun { at: 0, content: range }) }
     }
 
-    /// The body of `len` bytes carries these ranges, each from so far into the body on, in the body's order.
+    /// The body of `len` bytes carries these ranges, each with its position in the body, in the
+    /// body's order.
     #[must_use]
     pub fn parts(len: u64, content_len: u64, parts: impl IntoIterator<Item = (u64, Range<u64>)>) -> BodyMap {
         let mut runs = parts
@@ -77,14 +78,14 @@ impl BodyMap {
         self.content_len
     }
 
-    /// The ranges of the content that the body carries, in the body's order; none is empty. They may overlap
-    /// or come in any order, if the client asked for them so.
+    /// The ranges of the content that the body carries, in the body's order; none is empty. They
+    /// may overlap or come in any order, as the client requested them.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.acked(self.len)
     }
 
-    /// The ranges of the content that lie within the first `n` bytes of the body, in the body's order; none
-    /// is empty. What is between them in the body is not counted.
+    /// The ranges of the content that lie within the first `n` bytes of the body, in the body's
+    /// order; none is empty. The frames between them are not counted.
     pub fn acked(&self, n: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         self.runs().iter().filter_map(move |run| {
             let covered = n.saturating_sub(run.at).min(run.content.end.saturating_sub(run.content.start));

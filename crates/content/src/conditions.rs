@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use crate::EntityTag;
 use crate::etag::{TagRef, is_star, listed};
 
-/// What conditions are compared with.
+/// The validators that conditions are compared with.
 #[derive(Clone, Copy)]
 pub(crate) struct Validators<'a> {
     pub(crate) etag: Option<&'a EntityTag>,
@@ -16,43 +16,45 @@ pub(crate) struct Validators<'a> {
     pub(crate) last_modified: Option<u64>,
 }
 
-/// What the preconditions of a GET or HEAD request come to.
+/// The result of a GET or HEAD request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum PreconditionResult {
     Proceed,
     NotModified,
     Failed,
 }
 
-/// Steps 1 to 4 of RFC 9110, 13.2.2, for GET and HEAD. The representation exists, so `*` matches it.
-pub(crate) fn evaluate(headers: &HeaderMap, validators: Validators<'_>) -> Verdict {
+/// Steps 1 to 4 of RFC 9110, 13.2.2, for GET and HEAD. The representation exists, so `*` matches
+/// it.
+pub(crate) fn evaluate(headers: &HeaderMap, validators: Validators<'_>) -> PreconditionResult {
     if headers.contains_key(IF_MATCH) {
         if !is_star(headers, &IF_MATCH) && !matches_strongly(headers, validators.etag) {
-            return Verdict::Failed;
+            return PreconditionResult::Failed;
         }
     } else if let Some(modified) = validators.last_modified
         && let Some(date) = date(headers, &IF_UNMODIFIED_SINCE)
         && modified > date
     {
-        return Verdict::Failed;
+        return PreconditionResult::Failed;
     }
     if headers.contains_key(IF_NONE_MATCH) {
         if is_star(headers, &IF_NONE_MATCH) || matches_weakly(headers, validators.etag) {
-            return Verdict::NotModified;
+            return PreconditionResult::NotModified;
         }
     } else if let Some(modified) = validators.last_modified
         && let Some(date) = date(headers, &IF_MODIFIED_SINCE)
         && modified <= date
     {
-        return Verdict::NotModified;
+        return PreconditionResult::NotModified;
     }
-    Verdict::Proceed
+    PreconditionResult::Proceed
 }
 
-/// Step 5: whether `Range` is to be honoured, as far as `If-Range` (13.1.5) is concerned.
-/// `now`: the time of the answer in seconds since 1970.
+/// Step 5: whether `If-Range` (13.1.5) lets `Range` apply. `now` is the time of the answer in
+/// seconds since 1970.
 ///
-/// What cannot be read counts as another representation: the whole content is always a right answer.
+/// A value that cannot be parsed counts as another representation: the whole content is always a
+/// correct answer.
 pub(crate) fn range_applies(headers: &HeaderMap, validators: Validators<'_>, now: u64) -> bool {
     let mut lines = headers.get_all(IF_RANGE).iter();
     let Some(line) = lines.next() else { return true };
@@ -63,8 +65,8 @@ pub(crate) fn range_applies(headers: &HeaderMap, validators: Validators<'_>, now
         return validators.etag.is_some_and(|etag| etag.as_ref().strong_eq(asked));
     }
     match (date(headers, &IF_RANGE), validators.last_modified) {
-        // A date is a strong validator only if the content cannot have changed again within the same
-        // second (8.8.2.2).
+        // A date is a strong validator only if the content cannot have changed again within the
+        // same second (8.8.2.2).
         (Some(date), Some(modified)) => date == modified && modified < now,
         _ => false,
     }
@@ -72,8 +74,8 @@ pub(crate) fn range_applies(headers: &HeaderMap, validators: Validators<'_>, now
 
 /// True if `If-Range` or `If-Match` names this tag (strong comparison; `*` names none).
 ///
-/// A client that names a tag has begun a download of exactly that representation. So whoever can
-/// produce one content in several layouts learns here which one to continue.
+/// A client that names a tag has begun a download of exactly that representation. A service that
+/// can produce one content in several layouts finds out here which one to continue.
 #[must_use]
 pub fn mentions_etag(headers: &HeaderMap, etag: &EntityTag) -> bool {
     let if_range = headers.get(IF_RANGE).and_then(|line| TagRef::parse(line.as_bytes()));
@@ -88,8 +90,8 @@ fn matches_weakly(headers: &HeaderMap, etag: Option<&EntityTag>) -> bool {
     etag.is_some_and(|etag| listed(headers, &IF_NONE_MATCH).any(|asked| etag.as_ref().weak_eq(asked)))
 }
 
-/// The date in a field, in seconds since 1970; `None` if there is none, if it is not an HTTP date, or if
-/// there are several: such a field is ignored (13.1.3, 13.1.4).
+/// The date in a field, in seconds since 1970; `None` if there is none, if it is not an HTTP date,
+/// or if there are several: such a field is ignored (13.1.3, 13.1.4).
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next()?;

@@ -38,8 +38,8 @@ pub struct Content {
     pub(crate) etag: Option<EntityTag>,
     /// Seconds since 1970, below [`END_OF_HTTP_DATES`].
     pub(crate) last_modified: Option<u64>,
-    /// All fields of the answer to a plain GET, the caller's own among them. So that answer needs no
-    /// further work, and any other one begins with it.
+    /// All fields of the answer to a plain GET, the caller's custom ones among them: that answer
+    /// needs no further work, and any other begins with it.
     pub(crate) headers: HeaderMap,
     pub(crate) observer: Option<Box<dyn Observer>>,
 }
@@ -48,7 +48,7 @@ impl Content {
     /// A content of these spans, `application/octet-stream`, without validators.
     #[must_use]
     pub fn new(spans: Arc<dyn Spans>) -> Content {
-        // Room for what a usual answer has, so that the map is allocated once.
+        // Capacity for the usual fields, so that the map is allocated once.
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(spans.len()));
@@ -80,9 +80,9 @@ impl Content {
         self
     }
 
-    /// When the content was last modified; parts of a second are cut off. A time that an HTTP date cannot
-    /// say (before 1970, after 9999) is left out. One in the future is compared as it is, but told as
-    /// the time of the answer (RFC 9110, 8.8.2.1).
+    /// When the content was last modified, in whole seconds. A time that an HTTP date cannot
+    /// express (before 1970, after 9999) is left out. One in the future is compared as it is, but
+    /// sent as the time of the answer (RFC 9110, 8.8.2.1).
     #[must_use]
     pub fn last_modified(mut self, time: SystemTime) -> Content {
         let since = time.duration_since(UNIX_EPOCH).ok();
@@ -102,26 +102,26 @@ impl Content {
         self
     }
 
-    /// To be saved under `name` (`Content-Disposition: attachment`, RFC 6266). Any text will do as a
-    /// name; what does not belong in one is replaced.
+    /// To be saved under `name` (`Content-Disposition: attachment`, RFC 6266). Any text is
+    /// accepted; characters that do not belong in a name are replaced.
     #[must_use]
     pub fn attachment(mut self, name: &str) -> Content {
         self.headers.insert(CONTENT_DISPOSITION, disposition("attachment", name));
         self
     }
 
-    /// To be shown, and saved under `name` if the user wants that (`Content-Disposition: inline`).
+    /// To be displayed, or saved under `name` on request (`Content-Disposition: inline`).
     #[must_use]
     pub fn inline(mut self, name: &str) -> Content {
         self.headers.insert(CONTENT_DISPOSITION, disposition("inline", name));
         self
     }
 
-    /// One more header field of the answer, `Cache-Control` or `Vary`, say; a second one of the same name
-    /// is added to the first, except for `Content-Type` and `Content-Disposition`.
+    /// One more header field of the answer, `Cache-Control` or `Vary`, say; a second one of the
+    /// same name is added to the first, except for `Content-Type` and `Content-Disposition`.
     ///
-    /// Fields that follow from the content itself are ignored here: `Content-Length`, `Content-Range`,
-    /// `Accept-Ranges`, `ETag`, `Last-Modified`, `Transfer-Encoding`.
+    /// Fields that follow from the content itself are ignored here: `Content-Length`,
+    /// `Content-Range`, `Accept-Ranges`, `ETag`, `Last-Modified`, `Transfer-Encoding`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Content {
         match name {
@@ -136,16 +136,16 @@ impl Content {
         self
     }
 
-    /// Who is told what becomes of the delivery. Called only if there is one: an answer without a body of
-    /// its own (HEAD, 304, 405, 412, 416) drops it without a call.
+    /// Notifies `observer` of the delivery. An answer without the content's bytes (HEAD, 304, 405,
+    /// 412, 416) is none, and drops it without a call.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Content {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// The same content once more, without an observer: for a content that is asked for again and again,
-    /// whose description need not be made anew each time.
+    /// The same content without an observer: for a content that is requested often and need not be
+    /// described anew each time.
     #[must_use]
     pub fn clone_unobserved(&self) -> Content {
         Content {

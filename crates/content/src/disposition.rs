@@ -20,12 +20,12 @@ const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// `kind; filename="…"`, and `filename*=UTF-8''…` where the former cannot say the name.
+/// `kind; filename="…"`, and `filename*=UTF-8''…` where the former cannot express the name.
 ///
-/// Path separators, control characters and characters that turn the direction of writing around become
-/// `_` in both: none belongs in the name of one file, and each has been used to disguise one. In the
-/// plain form so do quotes (browsers disagree about escapes), `%` (some decode it; RFC 6266, appendix D)
-/// and all that is not ASCII. A name without characters becomes `download`.
+/// Path separators, control characters and characters that change the direction of writing become
+/// `_` in both: none belongs in the name of one file, and each has been used to disguise one. In
+/// the plain form, so do quotes (browsers disagree about escapes), `%` (some decode it; RFC 6266,
+/// appendix D) and everything that is not ASCII. An empty name becomes `download`.
 pub(crate) fn disposition(kind: &str, name: &str) -> HeaderValue {
     let name = if name.is_empty() { "download" } else { name };
     let name = replace(name, is_unfit_for_a_name);
@@ -36,7 +36,7 @@ pub(crate) fn disposition(kind: &str, name: &str) -> HeaderValue {
         value.push_str("; filename*=UTF-8''");
         value.extend(utf8_percent_encode(&name, NOT_ATTR_CHAR));
     }
-    // Nothing but visible ASCII and spaces is left: this cannot fail, and there is a sane answer if it did.
+    // Only visible ASCII and spaces are left, so that this cannot fail.
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
 }
 

@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// An entity tag, the validator that tells one representation from another (RFC 9110, 8.8.3).
 ///
-/// `==` compares the whole tag, mark included. What a condition asks for is [`EntityTag::strong_eq`] or
+/// `==` compares the whole tag, mark included. Conditions compare by [`EntityTag::strong_eq`] or
 /// [`EntityTag::weak_eq`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EntityTag {
-    /// As it stands in the field: `"opaque"` or `W/"opaque"`. So answering with it copies nothing.
+    /// As in the field: `"opaque"` or `W/"opaque"`, so that answering with it copies nothing.
     value: HeaderValue,
 }
 
@@ -48,7 +48,7 @@ impl EntityTag {
         self.value.as_bytes().starts_with(b"W/")
     }
 
-    /// What stands between the quotes.
+    /// The text between the quotes.
     #[must_use]
     pub fn opaque(&self) -> &[u8] {
         let value = self.value.as_bytes();
@@ -110,8 +110,8 @@ impl<'a> TagRef<'a> {
         rest.is_empty().then_some(tag)
     }
 
-    /// The tag that `value` begins with, and what follows it. What stands between the quotes is not
-    /// looked at: a tag with characters that no tag may have equals none of ours.
+    /// The tag that `value` begins with, and what follows it. The text between the quotes is not
+    /// checked: a tag with invalid characters equals none of ours.
     fn split(value: &'a [u8]) -> Option<(TagRef<'a>, &'a [u8])> {
         let (weak, quoted) = match value.strip_prefix(b"W/") {
             Some(quoted) => (true, quoted),
@@ -131,12 +131,12 @@ impl<'a> TagRef<'a> {
     }
 }
 
-/// All tags that the lines of a field list. What is not a tag is passed over up to the next comma.
+/// All tags that the lines of a field list. Anything else is skipped up to the next comma.
 pub(crate) fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = TagRef<'a>> {
     headers.get_all(name).iter().flat_map(|line| TagList { rest: line.as_bytes() })
 }
 
-/// True if the field is `*` and nothing else: a list beside it makes neither valid.
+/// True if the field is `*` and nothing else: with a list beside it, neither is valid.
 pub(crate) fn is_star(headers: &HeaderMap, name: &HeaderName) -> bool {
     let mut lines = headers.get_all(name).iter();
     lines.next().is_some_and(|line| line.as_bytes().trim_ascii() == b"*") && lines.next().is_none()

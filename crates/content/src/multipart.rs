@@ -1,4 +1,5 @@
-//! Several ranges in one answer: `multipart/byteranges` (RFC 9110, 14.6), of a known length, streamed.
+//! Several ranges in one answer: `multipart/byteranges` (RFC 9110, 14.6), of a known length,
+//! streamed.
 //!
 //! ```text
 //! --boundary CRLF
@@ -55,13 +56,13 @@ pub(crate) fn byteranges(
     (content_type, pieces)
 }
 
-/// The boundary is a hash (FNV-1a) of what the answer depends on, so that the same request yields the
-/// same bytes on every node and after a restart.
+/// The boundary is a hash (FNV-1a) of everything the answer depends on, so that the same request
+/// yields the same bytes on every node and after a restart.
 ///
-/// It need not be secret or random. A reader knows from `Content-Range` where each part ends, so a
-/// content that has the boundary in it misleads only readers that look for it all the same, and only
-/// about that content itself: whoever wrote those bytes could have written any others. By chance it
-/// happens once in 2^64 positions.
+/// It need not be secret or random. A reader knows from `Content-Range` where each part ends. A
+/// content that contains the boundary misleads only readers that search for it, and only about that
+/// content itself, whose author could have written anything. By chance it happens once in 2^64
+/// positions.
 fn boundary(etag: Option<&EntityTag>, len: u64, ranges: &[Range<u64>]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |bytes: &[u8]| {

@@ -1,43 +1,45 @@
-//! Watching one delivery from its first byte to its end.
+//! Observing one delivery from its first byte to its end.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::{BodyMap, SpanError};
 
-/// Is told what becomes of one delivery, in this order, each line at most as often as it says:
+/// Follows one delivery. The calls come in this order, each as often as its line says:
 ///
 /// ```text
 /// started             once, before the first byte
-/// sent*  acked*       as bytes are handed to the kernel, and as the recipient's TCP acknowledges them
-/// completed           once: everything arrived, as far as the engine can tell
+/// sent*  acked*       as the kernel takes bytes, and as the recipient's TCP acknowledges them
+/// completed           once: everything arrived, as far as the engine knows
 ///   or aborted        once: the client went away, stalled, or the server stopped
-///   or failed         once: the bytes could not be had, or must not be sent
+///   or failed         once: the bytes could not be read, or must not be sent
 /// cleanup             once, always last
 /// ```
 ///
-/// The body's bytes are counted, as they leave: parts and boundaries of a multipart answer included, the head
-/// not. [`BodyMap`] says which bytes of the content they are. An end may come after all bytes have been
-/// sent, and long after: [`Ending::evidence`] says what is known.
+/// Counts are of the body's bytes as they leave: with the parts and boundaries of a multipart
+/// answer, without the head. [`BodyMap`] translates them to bytes of the content. An end may come
+/// long after all bytes have been sent: [`Ending::evidence`] says what is known.
 pub trait Observer: Send + Sync + 'static {
-    /// The delivery begins; `body` says what is to leave.
+    /// The delivery of `body` begins.
     fn started(&mut self, body: &BodyMap) {
         let _ = body;
     }
-    /// `now` more bytes were handed to the kernel, `sum` in all. None of them is delivered by that.
+    /// `now` more bytes were handed to the kernel, `sum` in all. None of them is delivered yet.
     fn sent(&mut self, now: u64, sum: u64) {
         let _ = (now, sum);
     }
-    /// The first `sum` bytes of the body are acknowledged by the recipient's TCP. Only grows; told at most
-    /// about four times a second, so only in longer deliveries: [`Ending::acked`] has the last word.
+    /// The first `sum` bytes of the body are acknowledged by the recipient's TCP. Grows with each
+    /// call, at most about four times a second, so that short deliveries have none:
+    /// [`Ending::acked`] is final.
     fn acked(&mut self, sum: u64) {
         let _ = sum;
     }
-    /// Everything arrived as far as the engine can tell: see [`Ending::evidence`].
+    /// Everything arrived as far as the engine knows: see [`Ending::evidence`].
     fn completed(&mut self, ending: &Ending) {
         let _ = ending;
     }
-    /// The delivery ended early and the content is not to blame. All bytes may have been sent by then.
+    /// The delivery ended early and the content is not to blame. All bytes may have been sent by
+    /// then.
     fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
         let _ = (ending, reason);
     }
@@ -49,39 +51,39 @@ pub trait Observer: Send + Sync + 'static {
     fn cleanup(&mut self) {}
 }
 
-/// What is known of a delivery when it has ended, well or not.
+/// What is known of a delivery when it has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ending {
     /// Bytes of the body that were handed to the kernel.
     pub sent: u64,
-    /// So many first bytes of the body were acknowledged by the recipient's TCP; `None` under an engine that
-    /// cannot tell.
+    /// Number of the body's first bytes that the recipient's TCP has acknowledged; `None` under an
+    /// engine that does not know.
     pub acked: Option<u64>,
     /// How far the whole body got.
     pub evidence: Evidence,
-    /// How the connection did; `None` under an engine that cannot tell, and for deliveries that were too small
-    /// to be worth the question.
-    pub transport: Option<Transport>,
+    /// The connection's statistics; `None` under an engine that does not know, and for deliveries
+    /// that are too small to be worth a system call.
+    pub transport: Option<TransportStats>,
 }
 
 /// How far up the ladder the whole body of a delivery got. For one that was aborted or failed,
 /// [`Ending::acked`] says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Evidence {
-    /// Handed to the kernel at the most. Nothing better is known under engines that cannot tell: a content
-    /// that is sent as an `http_body::Body`, by hyper or `axum::serve`, is never more.
+    /// Handed to the kernel. A content that is sent as an `http_body::Body`, by hyper or
+    /// `axum::serve`, never gets further.
     Sent,
     /// Acknowledged by the recipient's TCP to the last byte.
     Acked,
-    /// Acknowledged, and followed by an orderly close or a next request on that connection: the recipient's
-    /// program was there to read it.
+    /// Acknowledged, and followed by an orderly close or a next request on that connection: the
+    /// recipient's program was there to read it.
     Confirmed,
 }
 
-/// How the connection did, from its beginning to the delivery's end (`TCP_INFO`, tcp(7)). On a connection
-/// with several deliveries, times and bytes include the earlier ones.
+/// Statistics of a connection from its beginning to the delivery's end (`TCP_INFO`, tcp(7)). On a
+/// connection with several deliveries, times and bytes include the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transport {
+pub struct TransportStats {
     /// The smoothed round trip time.
     pub rtt: Duration,
     /// How long there was something to send or to be acknowledged.
@@ -90,22 +92,22 @@ pub struct Transport {
     pub receiver_limited: Duration,
     /// Of this, how long our send buffer was full and too small: we were.
     pub sender_limited: Duration,
-    /// Bytes that were sent again.
+    /// Bytes that were retransmitted.
     pub retransmitted: u64,
     /// The latest delivery rate in bytes a second.
     pub rate: u64,
 }
 
-/// Why a delivery ended before its last byte, the content not being to blame.
+/// Why a delivery ended before its last byte, through no fault of the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AbortReason {
-    /// The client closed or reset the connection; the text is the system's.
+    /// The client closed or reset the connection, with the system's message.
     Disconnected(String),
     /// The client took no bytes for longer than the stall timeout.
     Stalled,
     /// The server is stopping.
     Shutdown,
-    /// The body was dropped by the server that carried it (it does not say why).
+    /// The server that carried the body dropped it, for an unknown reason.
     Dropped,
 }
 
@@ -120,15 +122,15 @@ impl fmt::Display for AbortReason {
     }
 }
 
-/// Keeps an [`Observer`]'s order, whoever sends and however it ends: dropping it before the end is an
-/// abort, and `cleanup` always comes last.
-pub struct Watch {
+/// Keeps the order of an [`Observer`]'s calls under any engine and at any end: dropping it before
+/// the end is an abort, and `cleanup` always comes last.
+pub struct DeliveryWatch {
     observer: Option<Box<dyn Observer>>,
     body: BodyMap,
     sent: u64,
     acked: Option<u64>,
     /// Apart, because few have it.
-    transport: Option<Box<Transport>>,
+    transport: Option<Box<TransportStats>>,
     state: WatchState,
 }
 
@@ -139,16 +141,16 @@ enum WatchState {
     Ended,
 }
 
-impl Watch {
+impl DeliveryWatch {
     /// A watch over the delivery of `body`.
     #[must_use]
-    pub fn new(body: BodyMap, observer: Option<Box<dyn Observer>>) -> Watch {
-        Watch { observer, body, sent: 0, acked: None, transport: None, state: WatchState::Waiting }
+    pub fn new(body: BodyMap, observer: Option<Box<dyn Observer>>) -> DeliveryWatch {
+        DeliveryWatch { observer, body, sent: 0, acked: None, transport: None, state: WatchState::Waiting }
     }
 
-    /// True when somebody is told: otherwise nothing need be found out.
+    /// True when there is an observer: otherwise the engine need not find anything out.
     #[must_use]
-    pub fn is_watched(&self) -> bool {
+    pub fn is_observed(&self) -> bool {
         self.observer.is_some()
     }
 
@@ -191,8 +193,8 @@ impl Watch {
         }
     }
 
-    /// The first `sum` bytes of the body are acknowledged, which is told if it is news. The engine bounds how
-    /// often it finds that out.
+    /// The first `sum` bytes of the body are acknowledged. Notifies the observer if they are more
+    /// than before. The engine limits how often it finds out.
     pub fn acked(&mut self, sum: u64) {
         self.started();
         let before = self.acked.unwrap_or(0);
@@ -204,9 +206,9 @@ impl Watch {
         }
     }
 
-    /// What was found out for the [`Ending`], which tells it. `None` leaves what is known as it is; bytes that
-    /// are acknowledged never become fewer, nor more than were sent.
-    pub fn measured(&mut self, acked: Option<u64>, transport: Option<Transport>) {
+    /// Records measurements for the [`Ending`]. `None` changes nothing; acknowledged bytes never
+    /// become fewer, nor more than were sent.
+    pub fn measured(&mut self, acked: Option<u64>, transport: Option<TransportStats>) {
         if let Some(acked) = acked {
             self.acked = Some(acked.min(self.sent).max(self.acked.unwrap_or(0)));
         }
@@ -215,7 +217,7 @@ impl Watch {
         }
     }
 
-    /// The delivery arrived, as far as `evidence` says.
+    /// The delivery arrived, with this evidence.
     pub fn completed(mut self, evidence: Evidence) {
         if evidence >= Evidence::Acked {
             self.measured(Some(self.body.len()), None);
@@ -233,7 +235,7 @@ impl Watch {
         self.end(Evidence::Sent, |observer, ending| observer.failed(ending, error));
     }
 
-    fn end(&mut self, evidence: Evidence, tell: impl FnOnce(&mut dyn Observer, &Ending)) {
+    fn end(&mut self, evidence: Evidence, report: impl FnOnce(&mut dyn Observer, &Ending)) {
         if self.state == WatchState::Ended {
             return;
         }
@@ -243,13 +245,13 @@ impl Watch {
             let all_acked = self.acked == Some(self.body.len());
             let evidence = if all_acked { evidence.max(Evidence::Acked) } else { evidence };
             let (sent, acked, transport) = (self.sent, self.acked, self.transport.as_deref().copied());
-            tell(observer.as_mut(), &Ending { sent, acked, evidence, transport });
+            report(observer.as_mut(), &Ending { sent, acked, evidence, transport });
             observer.cleanup();
         }
     }
 }
 
-impl Drop for Watch {
+impl Drop for DeliveryWatch {
     fn drop(&mut self) {
         self.end(Evidence::Sent, |observer, ending| observer.aborted(ending, &AbortReason::Dropped));
     }

@@ -3,20 +3,21 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
+use parking_lot::Mutex;
 
-use crate::{BodyMap, Observer, Span, SpanError, Spans, Watch};
+use crate::{BodyMap, DeliveryWatch, Observer, Span, SpanError, Spans};
 
-/// The bytes that one response has to send, and who watches them leave.
+/// The bytes that one response has to send, and their observer.
 ///
-/// Made by [`crate::Content::respond`]; taken out of the response by an engine that sends span by span.
-/// Dropped before [`Outgoing::watch`] it was no delivery: the observer is told nothing.
+/// [`crate::Content::respond`] makes it; an engine that sends span by span takes it out of the
+/// response. Dropped before [`Outgoing::watch`], it was no delivery: the observer is not called.
 pub struct Outgoing {
-    /// The piece that is leaving. Apart from the rest, because most answers have but this one, which
-    /// then needs no list.
+    /// The piece that is leaving. Apart from the rest, because most answers have only this one and
+    /// need no list then.
     current: Option<OutgoingPiece>,
     rest: VecDeque<OutgoingPiece>,
     len: u64,
@@ -58,9 +59,10 @@ impl Outgoing {
         Outgoing { current: None, rest: VecDeque::new(), len: 0, content_len: 0, observer: None }
     }
 
-    /// Takes what is to be sent out of a response that [`crate::Content::respond`] made. `None` for any other
-    /// response, for one whose body has been polled, and for one whose framing a middleware changed
-    /// (another `Content-Length`, another `Content-Encoding`): that one has to be sent by its body.
+    /// Takes the bytes to send out of a response that [`crate::Content::respond`] made. `None` for
+    /// any other response, for one whose body has been polled, and for one whose framing a
+    /// middleware changed (another `Content-Length` or `Content-Encoding`): that one has to be sent
+    /// by its body.
     pub fn take<B>(response: &mut Response<B>) -> Option<Outgoing> {
         let slot = response.extensions_mut().remove::<OutgoingSlot>()?;
         let headers = response.headers();
@@ -68,7 +70,7 @@ impl Outgoing {
             return None;
         }
         let announced = headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
-        let mut outgoing = slot.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outgoing = slot.outgoing.lock();
         outgoing.take_if(|outgoing| outgoing.len == announced)
     }
 
@@ -87,7 +89,7 @@ impl Outgoing {
     /// The next run of bytes, never empty; `None` at the end. Does not wait.
     ///
     /// # Errors
-    /// [`SpanError`] when its bytes cannot be had. The delivery has to be cut then.
+    /// [`SpanError`] when its bytes cannot be read. The delivery has to be aborted then.
     pub fn next_span(&mut self) -> Option<Result<Span, SpanError>> {
         let piece = self.current.as_mut()?;
         let span = match piece {
@@ -116,16 +118,16 @@ impl Outgoing {
         Some(Ok(span))
     }
 
-    /// All that is left, if that is one run of memory or of a file ([`Spans::is_at_hand`]). Hands nothing out:
-    /// [`Outgoing::advance`] does.
+    /// All that is left, if it is one run of memory or of a file ([`Spans::is_single_run`]). It
+    /// stays there until [`Outgoing::advance`].
     #[must_use]
-    pub fn at_hand(&self) -> Option<Span> {
+    pub fn single_run(&self) -> Option<Span> {
         if !self.rest.is_empty() {
             return None;
         }
         match self.current.as_ref()? {
             OutgoingPiece::Memory(bytes) => Some(Span::Memory(bytes.clone())),
-            OutgoingPiece::Content(spans, range) if spans.is_at_hand() => {
+            OutgoingPiece::Content(spans, range) if spans.is_single_run() => {
                 let mut span = spans.span_at(range.start).ok()?;
                 span.truncate(self.len);
                 (span.len() == self.len).then_some(span)
@@ -134,7 +136,7 @@ impl Outgoing {
         }
     }
 
-    /// The first `n` bytes of [`Outgoing::at_hand`] have been handed out.
+    /// The first `n` bytes of [`Outgoing::single_run`] have been handed out.
     pub fn advance(&mut self, n: u64) {
         let n = n.min(self.len);
         match &mut self.current {
@@ -149,18 +151,18 @@ impl Outgoing {
         }
     }
 
-    /// True when somebody is to be told what becomes of it.
+    /// True when it has an observer.
     #[must_use]
-    pub fn is_watched(&self) -> bool {
+    pub fn is_observed(&self) -> bool {
         self.observer.is_some()
     }
 
     /// The watch to keep while sending. Call it once, before the first byte leaves.
-    pub fn watch(&mut self) -> Watch {
-        Watch::new(self.body_map(), self.observer.take())
+    pub fn watch(&mut self) -> DeliveryWatch {
+        DeliveryWatch::new(self.body_map(), self.observer.take())
     }
 
-    /// Where in what is left the content's bytes are.
+    /// Where the content's bytes are in what is left.
     fn body_map(&self) -> BodyMap {
         let mut at = 0;
         let parts = self.current.iter().chain(&self.rest).filter_map(|piece| {

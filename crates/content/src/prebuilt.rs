@@ -10,17 +10,18 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use crate::outgoing::OutgoingPiece;
 use crate::{Content, Observer, Outgoing};
 
-/// A content that is requested often, with the header fields of its 200 encoded as they are sent. Clones share it.
+/// A content that is requested often, with the header fields of its 200 encoded as they are sent.
+/// Clones share it.
 ///
-/// For engines that answer plain requests with it. All other requests are answered with [`Prebuilt::content`]:
-/// `prebuilt.content().clone_unobserved().respond(method, headers)`.
+/// For engines that answer plain requests with it. All other requests are answered with
+/// [`Prebuilt::content`]: `prebuilt.content().clone_unobserved().respond(method, headers)`.
 #[derive(Clone)]
 pub struct Prebuilt(Arc<PrebuiltContent>);
 
 struct PrebuiltContent {
     content: Content,
-    /// The fields, a line each, without `Content-Length`, which the engine writes. `None`: they depend on the time, or
-    /// some of them are the engine's as well.
+    /// The fields, a line each, without `Content-Length`, which the engine writes. `None`: they
+    /// depend on the time, or some of them are the engine's as well.
     header_lines: Option<Bytes>,
 }
 
@@ -66,14 +67,16 @@ impl Prebuilt {
 }
 
 impl PrebuiltAnswer {
-    /// Notifies `observer` of the delivery. The answer to HEAD is none, and drops it without a call.
+    /// Notifies `observer` of the delivery. The answer to HEAD is none, and drops it without a
+    /// call.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> PrebuiltAnswer {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// Names and values, each line with its end, without `Content-Length`: see [`PrebuiltAnswer::len`].
+    /// Names and values, each line with its end, without `Content-Length`: see
+    /// [`PrebuiltAnswer::len`].
     #[must_use]
     pub fn header_lines(&self) -> &[u8] {
         self.prebuilt.header_lines.as_deref().unwrap_or_default()

@@ -5,34 +5,37 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::header::RANGE;
 
-/// A request for more ranges than this, empty list elements not counted, gets the whole content. RFC
-/// 9110, 14.2 lets a server ignore `Range`, and 17.15 advises it to where many small ranges would cost it
-/// more than they are worth. 200 is also the default of Apache httpd's `MaxRanges`.
+/// Maximum number of ranges in one request, empty list elements not counted; beyond it, the answer
+/// is the whole content. RFC 9110, 14.2 lets a server ignore `Range`, and 17.15 advises it where
+/// many small ranges would cost more than they are worth. 200 is also the default of Apache httpd's
+/// `MaxRanges`.
+///
+/// Bound: requests.
 const MAX_RANGES: usize = 200;
 
-/// Ranges with a smaller gap than this, in bytes, are sent as one: about what the head of one more part
-/// takes (RFC 9110, 15.3.7.2). What remains are disjoint runs at least that far apart, so an answer can
-/// exceed the whole content by about the frame of one part, whatever is asked.
+/// Ranges with a smaller gap than this, in bytes, are sent as one: about the size of one more
+/// part's head (RFC 9110, 15.3.7.2). The remaining runs are disjoint and at least that far apart,
+/// so that no answer exceeds the whole content by more than about the frame of one part.
 const COALESCE_GAP: u64 = 128;
 
-/// What of the content to send. Ranges are never empty.
+/// The part of the content to send. Ranges are never empty.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Selection {
+pub(crate) enum RangeSelection {
     /// All of it, status 200: `Range` is missing, malformed, in another unit, or abusive.
     Whole,
     /// One range, status 206.
     One(Range<u64>),
-    /// Two or more disjoint ranges in the order asked, status 206 with `multipart/byteranges`.
+    /// Two or more disjoint ranges in the order requested, status 206 with `multipart/byteranges`.
     Several(Vec<Range<u64>>),
     /// Status 416.
     Unsatisfiable,
 }
 
-/// What `Range` asks for, out of `len` bytes.
-pub(crate) fn select(headers: &HeaderMap, len: u64) -> Selection {
+/// The part of `len` bytes that `Range` selects.
+pub(crate) fn select(headers: &HeaderMap, len: u64) -> RangeSelection {
     let mut lines = headers.get_all(RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Selection::Whole };
-    let Some(set) = range_set(line.as_bytes()) else { return Selection::Whole };
+    let (Some(line), None) = (lines.next(), lines.next()) else { return RangeSelection::Whole };
+    let Some(set) = range_set(line.as_bytes()) else { return RangeSelection::Whole };
 
     let mut asked = 0;
     let mut ranges = Vec::new();
@@ -42,60 +45,60 @@ pub(crate) fn select(headers: &HeaderMap, len: u64) -> Selection {
             continue;
         }
         asked += 1;
-        let Some(spec) = Spec::parse(element).filter(|_| asked <= MAX_RANGES) else {
-            return Selection::Whole;
+        let Some(spec) = RangeSpec::parse(element).filter(|_| asked <= MAX_RANGES) else {
+            return RangeSelection::Whole;
         };
         ranges.extend(spec.resolve(len));
     }
     if asked == 0 {
-        return Selection::Whole;
+        return RangeSelection::Whole;
     }
     if ranges.len() > 1 {
         ranges = coalesce(ranges);
     }
     match ranges.len() {
-        0 => Selection::Unsatisfiable,
-        1 => Selection::One(ranges.remove(0)),
-        _ => Selection::Several(ranges),
+        0 => RangeSelection::Unsatisfiable,
+        1 => RangeSelection::One(ranges.remove(0)),
+        _ => RangeSelection::Several(ranges),
     }
 }
 
-/// What follows `bytes=`.
+/// The text behind `bytes=`.
 fn range_set(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii();
     let (unit, set) = value.split_at_checked(b"bytes=".len())?;
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
 }
 
-/// One `range-spec` (RFC 9110, 14.1.1). Positions beyond `u64` become `u64::MAX`: no content is that
-/// long, so they mean the same.
-enum Spec {
+/// One `range-spec` (RFC 9110, 14.1.1). Positions beyond `u64` become `u64::MAX`: no content is
+/// that long, so they mean the same.
+enum RangeSpec {
     /// `first-last`, or `first-` with `u64::MAX`.
     FromTo(u64, u64),
     /// `-length`.
     Suffix(u64),
 }
 
-impl Spec {
-    fn parse(element: &[u8]) -> Option<Spec> {
+impl RangeSpec {
+    fn parse(element: &[u8]) -> Option<RangeSpec> {
         let dash = element.iter().position(|byte| *byte == b'-')?;
         let (first, last) = (&element[..dash], &element[dash + 1..]);
         match (first.is_empty(), last.is_empty()) {
-            (true, _) => Some(Spec::Suffix(number(last)?)),
-            (false, true) => Some(Spec::FromTo(number(first)?, u64::MAX)),
+            (true, _) => Some(RangeSpec::Suffix(number(last)?)),
+            (false, true) => Some(RangeSpec::FromTo(number(first)?, u64::MAX)),
             (false, false) => {
                 let (first, last) = (number(first)?, number(last)?);
-                (first <= last).then_some(Spec::FromTo(first, last))
+                (first <= last).then_some(RangeSpec::FromTo(first, last))
             }
         }
     }
 
-    /// The bytes it means, `None` if it is unsatisfiable. On an empty content every range is: there is no
-    /// `Content-Range` that names no byte.
+    /// The bytes it selects, `None` if it is unsatisfiable. On an empty content every range is,
+    /// because no `Content-Range` can name zero bytes.
     fn resolve(&self, len: u64) -> Option<Range<u64>> {
         let range = match *self {
-            Spec::FromTo(first, last) => first..last.saturating_add(1).min(len),
-            Spec::Suffix(suffix) => len.saturating_sub(suffix)..len,
+            RangeSpec::FromTo(first, last) => first..last.saturating_add(1).min(len),
+            RangeSpec::Suffix(suffix) => len.saturating_sub(suffix)..len,
         };
         (range.start < range.end).then_some(range)
     }
@@ -111,7 +114,8 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Merges ranges that overlap or nearly touch. A merged range takes the place of the earliest one in it.
+/// Merges ranges that overlap or nearly touch. A merged range takes the place of the earliest one
+/// in it.
 fn coalesce(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut by_start: Vec<(usize, Range<u64>)> = ranges.into_iter().enumerate().collect();
     by_start.sort_unstable_by_key(|(_, range)| range.start);
@@ -135,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(range: &str, len: u64) -> Selection {
+    fn asked(range: &str, len: u64) -> RangeSelection {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_str(range).unwrap());
         select(&headers, len)
@@ -144,28 +148,28 @@ mod tests {
     #[test]
     fn one_range_is_read_as_the_rfc_says() {
         for (range, selection) in [
-            ("bytes=0-0", Selection::One(0..1)),
-            ("bytes=0-499", Selection::One(0..500)),
-            ("bytes=500-", Selection::One(500..1000)),
-            ("bytes=0-", Selection::One(0..1000)),
-            ("bytes=-1", Selection::One(999..1000)),
-            ("bytes=-1000", Selection::One(0..1000)),
-            ("bytes=-1001", Selection::One(0..1000)),
-            ("bytes=999-999", Selection::One(999..1000)),
-            ("bytes=999-2000", Selection::One(999..1000)),
-            ("BYTES=0-0", Selection::One(0..1)),
-            ("  Bytes= 0-0 ", Selection::One(0..1)),
-            ("bytes=,, 0-0 ,\t,", Selection::One(0..1)),
-            ("bytes=000000000000000000000000000000-0", Selection::One(0..1)),
-            ("bytes=0-99999999999999999999999999", Selection::One(0..1000)),
-            ("bytes=0-18446744073709551615", Selection::One(0..1000)),
-            ("bytes=-99999999999999999999999999", Selection::One(0..1000)),
-            ("bytes=1000-", Selection::Unsatisfiable),
-            ("bytes=1000-1000", Selection::Unsatisfiable),
-            ("bytes=99999999999999999999999999-", Selection::Unsatisfiable),
-            ("bytes=-0", Selection::Unsatisfiable),
-            ("bytes=-0, 1000-, 5000-6000", Selection::Unsatisfiable),
-            ("bytes=1000-, 3-4", Selection::One(3..5)),
+            ("bytes=0-0", RangeSelection::One(0..1)),
+            ("bytes=0-499", RangeSelection::One(0..500)),
+            ("bytes=500-", RangeSelection::One(500..1000)),
+            ("bytes=0-", RangeSelection::One(0..1000)),
+            ("bytes=-1", RangeSelection::One(999..1000)),
+            ("bytes=-1000", RangeSelection::One(0..1000)),
+            ("bytes=-1001", RangeSelection::One(0..1000)),
+            ("bytes=999-999", RangeSelection::One(999..1000)),
+            ("bytes=999-2000", RangeSelection::One(999..1000)),
+            ("BYTES=0-0", RangeSelection::One(0..1)),
+            ("  Bytes= 0-0 ", RangeSelection::One(0..1)),
+            ("bytes=,, 0-0 ,\t,", RangeSelection::One(0..1)),
+            ("bytes=000000000000000000000000000000-0", RangeSelection::One(0..1)),
+            ("bytes=0-99999999999999999999999999", RangeSelection::One(0..1000)),
+            ("bytes=0-18446744073709551615", RangeSelection::One(0..1000)),
+            ("bytes=-99999999999999999999999999", RangeSelection::One(0..1000)),
+            ("bytes=1000-", RangeSelection::Unsatisfiable),
+            ("bytes=1000-1000", RangeSelection::Unsatisfiable),
+            ("bytes=99999999999999999999999999-", RangeSelection::Unsatisfiable),
+            ("bytes=-0", RangeSelection::Unsatisfiable),
+            ("bytes=-0, 1000-, 5000-6000", RangeSelection::Unsatisfiable),
+            ("bytes=1000-, 3-4", RangeSelection::One(3..5)),
         ] {
             assert_eq!(asked(range, 1000), selection, "{range}");
         }
@@ -205,30 +209,30 @@ mod tests {
             "bytes=1.5-2",
             "bytes=0-0,bytes=1-1",
         ] {
-            assert_eq!(asked(range, 1000), Selection::Whole, "{range:?}");
+            assert_eq!(asked(range, 1000), RangeSelection::Whole, "{range:?}");
         }
     }
 
     #[test]
     fn no_range_of_an_empty_content_is_satisfiable() {
         for range in ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0", "bytes=0-0,-5"] {
-            assert_eq!(asked(range, 0), Selection::Unsatisfiable, "{range}");
+            assert_eq!(asked(range, 0), RangeSelection::Unsatisfiable, "{range}");
         }
     }
 
     #[test]
     fn several_ranges_keep_their_order_and_merge_into_the_earliest() {
         for (range, selection) in [
-            ("bytes=0-9, 500-509", Selection::Several(vec![0..10, 500..510])),
-            ("bytes=500-509, 0-9", Selection::Several(vec![500..510, 0..10])),
-            ("bytes=0-9, 500-509, 5-20", Selection::Several(vec![0..21, 500..510])),
-            ("bytes=500-509, 5-20, 0-9", Selection::Several(vec![500..510, 0..21])),
-            ("bytes=0-9, 10-19", Selection::One(0..20)),
-            ("bytes=0-9, 137-139", Selection::One(0..140)),
-            ("bytes=0-9, 138-139", Selection::Several(vec![0..10, 138..140])),
-            ("bytes=0-0,-1", Selection::Several(vec![0..1, 999..1000])),
-            ("bytes=0-, 5-6, -1", Selection::One(0..1000)),
-            ("bytes=0-9, 900-, 100-110, 200-799, 805-", Selection::One(0..1000)),
+            ("bytes=0-9, 500-509", RangeSelection::Several(vec![0..10, 500..510])),
+            ("bytes=500-509, 0-9", RangeSelection::Several(vec![500..510, 0..10])),
+            ("bytes=0-9, 500-509, 5-20", RangeSelection::Several(vec![0..21, 500..510])),
+            ("bytes=500-509, 5-20, 0-9", RangeSelection::Several(vec![500..510, 0..21])),
+            ("bytes=0-9, 10-19", RangeSelection::One(0..20)),
+            ("bytes=0-9, 137-139", RangeSelection::One(0..140)),
+            ("bytes=0-9, 138-139", RangeSelection::Several(vec![0..10, 138..140])),
+            ("bytes=0-0,-1", RangeSelection::Several(vec![0..1, 999..1000])),
+            ("bytes=0-, 5-6, -1", RangeSelection::One(0..1000)),
+            ("bytes=0-9, 900-, 100-110, 200-799, 805-", RangeSelection::One(0..1000)),
         ] {
             assert_eq!(asked(range, 1000), selection, "{range}");
         }
@@ -240,7 +244,7 @@ mod tests {
             let specs: Vec<String> = (0..n).map(|i| format!("{}-{}", i * 1000, i * 1000)).collect();
             asked(&format!("bytes={}", specs.join(",")), 1_000_000)
         };
-        assert!(matches!(ranges(200), Selection::Several(list) if list.len() == 200));
-        assert_eq!(ranges(201), Selection::Whole);
+        assert!(matches!(ranges(200), RangeSelection::Several(list) if list.len() == 200));
+        assert_eq!(ranges(201), RangeSelection::Whole);
     }
 }

@@ -1,4 +1,5 @@
-//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one content.
+//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one
+//! content.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,11 +13,11 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use crate::conditions::{self, Validators, Verdict};
+use crate::conditions::{self, PreconditionResult, Validators};
 use crate::content::http_date;
 use crate::multipart::byteranges;
 use crate::outgoing::OutgoingPiece;
-use crate::range::{self, Selection};
+use crate::range::{self, RangeSelection};
 use crate::{Content, ContentBody, Outgoing};
 
 /// The methods that a content answers.
@@ -32,26 +33,26 @@ static ABOUT_THE_BODY: [HeaderName; 6] = [
     HeaderName::from_static("repr-digest"),
 ];
 
-/// Fields that speak of the representation to caches; an error has to leave these out as well, or it
-/// would be kept in the representation's place.
+/// Fields about the representation for caches. An error leaves these out as well, or caches would
+/// keep it in the representation's place.
 static ABOUT_CACHING: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, CONTENT_LOCATION];
 
 impl Content {
     /// Answers a request: evaluates its preconditions and ranges by RFC 9110, sections 13 and 14.
     ///
-    /// | status | when | fields of its own |
+    /// | status | when | own fields |
     /// |---|---|---|
-    /// | 200 | no `Range`, or one to be ignored; always for HEAD | `Content-Length`, `Accept-Ranges`, `ETag`, `Last-Modified` |
+    /// | 200 | no `Range`, or one ignored; HEAD | `Content-Length`, `Accept-Ranges`, validators |
     /// | 206 | one range, or several as `multipart/byteranges` | the same and `Content-Range` |
     /// | 204 | OPTIONS | `Allow` |
-    /// | 304 | `If-None-Match`, `If-Modified-Since` | `ETag`, `Last-Modified` |
+    /// | 304 | `If-None-Match`, `If-Modified-Since` | validators (`ETag`, `Last-Modified`) |
     /// | 405 | another method | `Allow` |
     /// | 412 | `If-Match`, `If-Unmodified-Since` | |
     /// | 416 | no range is satisfiable | `Content-Range: bytes */length` |
     ///
-    /// The caller's own fields ([`Content::header`]) go with every answer, without those that describe a
-    /// body where there is none, and on errors without those for caches. `Date` is the server's to add.
-    /// The answer to GET has its [`Outgoing`] within it, see [`Outgoing::take`].
+    /// The caller's custom fields ([`Content::header`]) go with every answer, without those that
+    /// describe a body where there is none, and on errors without those for caches. The server adds
+    /// `Date`. The answer to GET carries its [`Outgoing`], see [`Outgoing::take`].
     #[must_use]
     pub fn respond(self, method: &Method, headers: &HeaderMap) -> Response<ContentBody> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -72,36 +73,36 @@ impl Content {
         }
         let validators = Validators { etag: self.etag.as_ref(), last_modified: self.last_modified };
         match conditions::evaluate(headers, validators) {
-            Verdict::Proceed => {}
-            Verdict::NotModified => return self.not_modified(now),
-            Verdict::Failed => return self.refuse(StatusCode::PRECONDITION_FAILED),
+            PreconditionResult::Proceed => {}
+            PreconditionResult::NotModified => return self.not_modified(now),
+            PreconditionResult::Failed => return self.refuse(StatusCode::PRECONDITION_FAILED),
         }
-        // Range is defined for GET only (14.2), so HEAD tells of the whole content.
+        // Range is defined for GET only (14.2), so that HEAD describes the whole content.
         let selection =
             if is_get && headers.contains_key(RANGE) && conditions::range_applies(headers, validators, now) {
                 range::select(headers, self.len())
             } else {
-                Selection::Whole
+                RangeSelection::Whole
             };
         self.not_in_the_future(now);
         match selection {
-            Selection::Whole if is_get => {
+            RangeSelection::Whole if is_get => {
                 let all = OutgoingPiece::Content(Arc::clone(&self.spans), 0..self.len());
                 self.deliver(StatusCode::OK, [all])
             }
-            Selection::Whole => self.without_body(StatusCode::OK),
-            Selection::One(range) => {
+            RangeSelection::Whole => self.without_body(StatusCode::OK),
+            RangeSelection::One(range) => {
                 self.headers.insert(CONTENT_RANGE, content_range(Some(&range), self.len()));
                 let piece = OutgoingPiece::Content(Arc::clone(&self.spans), range);
                 self.deliver(StatusCode::PARTIAL_CONTENT, [piece])
             }
-            Selection::Several(ranges) => {
+            RangeSelection::Several(ranges) => {
                 let media_type = self.headers.get(CONTENT_TYPE);
                 let (content_type, pieces) = byteranges(&self.spans, self.etag.as_ref(), media_type, &ranges);
                 self.headers.insert(CONTENT_TYPE, content_type);
                 self.deliver(StatusCode::PARTIAL_CONTENT, pieces)
             }
-            Selection::Unsatisfiable => {
+            RangeSelection::Unsatisfiable => {
                 self.headers.insert(CONTENT_RANGE, content_range(None, self.len()));
                 self.refuse(StatusCode::RANGE_NOT_SATISFIABLE)
             }
@@ -138,12 +139,12 @@ impl Content {
         self.without_body(StatusCode::NOT_MODIFIED)
     }
 
-    /// Answers with something else than the content, and without a body.
+    /// Answers with another status than the content's, and without a body.
     fn refuse(mut self, status: StatusCode) -> Response<ContentBody> {
         remove(&mut self.headers, &ABOUT_THE_BODY);
         remove(&mut self.headers, &ABOUT_CACHING);
         remove(&mut self.headers, &[ETAG, LAST_MODIFIED, CONTENT_LENGTH]);
-        // 204 must not have a length (8.6).
+        // 204 must not have a Content-Length (8.6).
         if status != StatusCode::NO_CONTENT {
             self.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
@@ -175,7 +176,7 @@ fn content_range(range: Option<&Range<u64>>, len: u64) -> HeaderValue {
     }
 }
 
-/// A field value of a few words and numbers, written on the stack so that it is allocated once.
+/// A field value of a few words and numbers, formatted on the stack so that it is allocated once.
 fn short_field(text: fmt::Arguments<'_>) -> HeaderValue {
     // The longest is a Content-Range of three numbers with 20 digits each.
     let mut buffer = io::Cursor::new([0; 68]);

@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 /// A run of a content's bytes that comes from one place.
 pub enum Span {
-    /// Bytes that are at hand.
+    /// Bytes in memory.
     Memory(Bytes),
     /// A run of a file: the kernel can move it without the program seeing it.
     File(FileSpan),
-    /// Bytes that something has to produce or fetch while they leave.
+    /// Bytes that are produced or fetched while they leave.
     Feed(FeedSpan),
 }
 
@@ -35,7 +35,7 @@ impl Span {
         self.len() == 0
     }
 
-    /// Keeps the first `len` bytes at the most.
+    /// Keeps at most the first `len` bytes.
     pub fn truncate(&mut self, len: u64) {
         match self {
             Span::Memory(bytes) => bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX)),
@@ -70,29 +70,29 @@ pub struct FileSpan {
 pub struct FeedSpan {
     /// Produces the bytes. It may produce more than `len`; the reader stops there.
     pub feed: Box<dyn Feed>,
-    /// How many of the feed's bytes belong to the span.
+    /// Number of the feed's bytes that belong to the span.
     pub len: u64,
 }
 
 /// Whether a call may wait for a disk or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Answer at once, with an [`SpanError::is_would_block`] error where that is impossible.
-    /// For calls on a thread that serves others, too.
+    /// Answer at once, with a [`SpanError::is_would_block`] error where that is impossible. For
+    /// calls on a thread that serves other connections, too.
     No,
-    /// Take the time it takes. For calls on a thread that may block.
+    /// Block if need be. For calls on a thread that may block.
     Yes,
 }
 
-/// A file that spans point into. It is opened when its bytes are about to leave, so that an archive of
-/// a million files holds one descriptor, not a million.
+/// A file that spans point into. It is opened when its bytes are about to leave, so that an archive
+/// of a million files holds one descriptor, not a million.
 pub trait FileSource: fmt::Debug + Send + Sync + 'static {
-    /// Opens the file, or hands out what is open already, and checks that it is still the file that the
-    /// content was made from.
+    /// Opens the file, or gives one that is open already, and checks that it is still the file that
+    /// the content was made from.
     ///
     /// # Errors
-    /// [`SpanError`] says which file and why; see [`Wait`] for the one that means "ask again on a
-    /// thread that may block".
+    /// [`SpanError`] names the file and the cause; see [`Wait`] for the one that means "call again
+    /// on a thread that may block".
     fn open(&self, wait: Wait) -> Result<Arc<dyn OpenFile>, SpanError>;
 
     /// The same bytes through memory, for servers that cannot send from a descriptor.
@@ -100,7 +100,7 @@ pub trait FileSource: fmt::Debug + Send + Sync + 'static {
     fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed>;
 }
 
-/// An open file that keeps watch over what it was opened for.
+/// An open file that detects changes since it was opened.
 pub trait OpenFile: Send + Sync + 'static {
     /// The descriptor to send from. The file's own position is never used.
     fn fd(&self) -> BorrowedFd<'_>;
@@ -111,61 +111,61 @@ pub trait OpenFile: Send + Sync + 'static {
     /// [`SpanError::Changed`] if it has been.
     fn verify(&self) -> Result<(), SpanError>;
 
-    /// What to call the file in messages.
+    /// The file's name in messages.
     fn name(&self) -> String;
 
-    /// True if the bytes are in memory and nobody can change them any more (memfd_create(2), with its seals): they need
-    /// neither be waited for nor looked at again.
+    /// True if the bytes are in memory and cannot change any more (memfd_create(2), with its
+    /// seals): the engine need neither wait for them nor check them again.
     fn is_sealed(&self) -> bool {
         false
     }
 }
 
-/// A place that an object's bytes come from: a local file, an object in a store.
+/// The source of an object's bytes: a local file, an object in a store.
 pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// The run of `len` bytes from `offset`, as a span of exactly that length. Must not wait.
     fn span(self: Arc<Self>, offset: u64, len: u64) -> Span;
 
-    /// Says that the span of `len` bytes from `offset` will be asked for soon. What comes from far away can be
-    /// fetched meanwhile; it is given up when the source is dropped.
+    /// Announces that the span of `len` bytes from `offset` will be requested soon. A remote source
+    /// can fetch it meanwhile, until it is dropped.
     fn fetch_ahead(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }
 }
 
-/// Yields bytes one chunk after the other. Dropping it gives up what is under way.
+/// Yields bytes one chunk after the other. Dropping it cancels what is under way.
 ///
-/// Whoever can may let the kernel move some of them: as long as [`Feed::poll_spliceable`] says that it is
-/// possible, [`Feed::splice`] does it. All bytes come in order, whichever way each of them takes.
+/// An engine can let the kernel move some of them: as long as [`Feed::poll_spliceable`] gives true,
+/// [`Feed::splice`] does it. All bytes come in order, whichever way each of them takes.
 pub trait Feed: Send {
-    /// The next chunk (never empty), `None` at the end. Whoever never asks [`Feed::poll_spliceable`] gets all
-    /// bytes here.
+    /// The next chunk (never empty), `None` at the end. A caller that never uses
+    /// [`Feed::poll_spliceable`] gets all bytes here.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>>;
 
-    /// Whether the next bytes lie in a descriptor, from which [`Feed::splice`] moves them without the program
-    /// seeing them. False: [`Feed::poll_next`] has them, or will have. Whoever cannot splice at the moment may
-    /// ask that for them after a true, too.
+    /// Whether the next bytes lie in a descriptor, from which [`Feed::splice`] moves them without
+    /// copying. False: [`Feed::poll_next`] has them, or will have. A caller that cannot splice at
+    /// the moment may poll that after a true, too.
     ///
     /// # Errors
-    /// [`SpanError`] when the bytes cannot be had.
+    /// [`SpanError`] when the bytes cannot be read.
     fn poll_spliceable(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SpanError>> {
         let _ = cx;
         Poll::Ready(Ok(false))
     }
 
-    /// Moves up to `most` of the next bytes into the empty pipe `into`, and says how many (splice(2)). 0:
-    /// none can be moved now, [`Feed::poll_spliceable`] has to be asked again. Never waits. It may move
-    /// fewer bytes than there are, but never more than belong to the feed.
+    /// Moves up to `limit` of the next bytes into the empty pipe `into`, and gives their number
+    /// (splice(2)). 0: none can be moved now, poll [`Feed::poll_spliceable`] again. Never waits. It
+    /// may move fewer bytes than there are, but never more than belong to the feed.
     ///
     /// # Errors
-    /// [`SpanError`] when the bytes cannot be had.
-    fn splice(&mut self, into: BorrowedFd<'_>, most: usize) -> Result<usize, SpanError> {
-        let _ = (into, most);
+    /// [`SpanError`] when the bytes cannot be read.
+    fn splice(&mut self, into: BorrowedFd<'_>, limit: usize) -> Result<usize, SpanError> {
+        let _ = (into, limit);
         Ok(0)
     }
 
-    /// The recipient takes nothing at the moment. What lies in a descriptor should be fetched into memory, so
-    /// that whoever holds the other end does not have to wait, too.
+    /// The recipient takes nothing at the moment. The feed should fetch bytes from a descriptor
+    /// into memory, so that the sender at its other end does not have to wait, too.
     fn fall_behind(&mut self) {}
 }
 
@@ -179,20 +179,20 @@ pub trait Spans: Send + Sync + 'static {
         self.len() == 0
     }
 
-    /// The span that begins exactly at `offset` and reaches to the end of its run. Never empty for an
-    /// `offset` below [`Spans::len`]. Must not wait: bytes that take time come from a [`Feed`].
+    /// The span that begins exactly at `offset` and reaches to the end of its run. Never empty for
+    /// an `offset` below [`Spans::len`]. Must not wait: bytes that take time come from a [`Feed`].
     ///
     /// # Errors
-    /// [`SpanError`] when the bytes cannot be had.
+    /// [`SpanError`] when the bytes cannot be read.
     fn span_at(&self, offset: u64) -> Result<Span, SpanError>;
 
-    /// True if all of it is one run of memory or of a file: to ask for its span begins nothing and costs next to nothing.
-    fn is_at_hand(&self) -> bool {
+    /// True if all of it is one run of memory or of a file, whose span costs next to nothing.
+    fn is_single_run(&self) -> bool {
         false
     }
 }
 
-/// Why a span's bytes cannot be had. Names the file, so that the message says what to look at.
+/// Why a span's bytes cannot be read. Names the file, so that the message says what to check.
 #[derive(Debug, thiserror::Error)]
 pub enum SpanError {
     /// The file could not be opened.
@@ -200,7 +200,7 @@ pub enum SpanError {
     Open {
         /// Which file.
         name: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Reading failed.
@@ -210,7 +210,7 @@ pub enum SpanError {
         name: String,
         /// Where, in bytes from its start.
         offset: u64,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file ended before the span did.
@@ -228,21 +228,21 @@ pub enum SpanError {
     Changed {
         /// Which file.
         name: String,
-        /// What is different.
+        /// The difference.
         how: String,
     },
     /// Anything else.
     #[error("{name}: {source}")]
     Other {
-        /// What the bytes belong to.
+        /// The name of the bytes' origin.
         name: String,
-        /// What went wrong.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl SpanError {
-    /// True when [`Wait::No`] was asked for and the answer takes time.
+    /// True for a call with [`Wait::No`] that would have to block.
     #[must_use]
     pub fn is_would_block(&self) -> bool {
         matches!(self, SpanError::Open { source, .. } | SpanError::Read { source, .. }
@@ -304,7 +304,7 @@ impl Spans for SpanList {
         self.len
     }
 
-    fn is_at_hand(&self) -> bool {
+    fn is_single_run(&self) -> bool {
         matches!(self.runs.as_slice(), [(_, SpanRun::Memory(_) | SpanRun::File(_))])
     }
 

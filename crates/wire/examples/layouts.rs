@@ -1,8 +1,8 @@
 //! The same service on three layouts of threads, for `bench/layouts` to compare.
 //!
 //! ```text
-//! layouts dealt        THREADS   a runtime for each thread, connections dealt out by count (Server::run)
-//! layouts reuseport    THREADS   a runtime and a listener for each thread, the kernel deals (SO_REUSEPORT)
+//! layouts dealt        THREADS   a runtime per thread, connections dealt by count (Server::run)
+//! layouts reuseport    THREADS   a runtime and a listener per thread (SO_REUSEPORT)
 //! layouts stealing     THREADS   one work-stealing runtime
 //! ```
 //!

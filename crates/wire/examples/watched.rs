@@ -1,4 +1,5 @@
-//! What an observer costs: a server whose deliveries are watched, or not, to be measured from outside.
+//! What an observer costs: a server whose deliveries are watched, or not, to be measured from
+//! outside.
 //!
 //! ```text
 //! watched [--unwatched] [FILE]     /KIB gives so many KiB from memory, /file the file

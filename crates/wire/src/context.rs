@@ -21,8 +21,8 @@ pub(crate) struct ThreadContext<S> {
     pub(crate) service: S,
     pub(crate) options: ServerOptions,
     pub(crate) counters: Arc<ServerCounters>,
-    /// Wakes idle connections, so that each checks its deadline: a few times within the keep-alive timeout,
-    /// and when the server drains. Cheaper than a timer for each.
+    /// Wakes idle connections, so that each checks its deadline: a few times within the keep-alive
+    /// timeout, and when the server drains. Cheaper than a timer for each.
     pub(crate) swept: Notify,
     /// Wakes recently busy connections, once a [`TICK`] and when the server drains.
     pub(crate) ticked: Notify,

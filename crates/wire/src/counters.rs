@@ -1,8 +1,8 @@
-//! What the engine has done so far, in numbers.
+//! Counts of the engine's work.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Running totals since the server was made. They say which path the bytes took.
+/// Running totals since the server was made: among them, which path the bytes took.
 #[derive(Debug, Default)]
 pub struct ServerCounters {
     sendfile_bytes: AtomicU64,
@@ -19,7 +19,8 @@ impl ServerCounters {
         self.sendfile_bytes.load(Relaxed)
     }
 
-    /// Body bytes that the kernel moved to a socket from wherever a feed has them: another socket, for instance.
+    /// Body bytes that the kernel moved to a socket from a feed's descriptor, such as another
+    /// socket.
     pub fn spliced_bytes(&self) -> u64 {
         self.spliced_bytes.load(Relaxed)
     }
@@ -39,7 +40,7 @@ impl ServerCounters {
         self.connections.load(Relaxed)
     }
 
-    /// Requests that were refused by the engine itself: malformed, too large, too slow.
+    /// Requests that the engine refused: malformed, too large, too slow.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }

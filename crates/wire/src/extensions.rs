@@ -1,26 +1,29 @@
-//! What travels in the extensions of requests and responses: the whole contract between the engine and its
-//! services beyond HTTP itself.
+//! What travels in the extensions of requests and responses: the whole contract between the engine
+//! and its services beyond HTTP itself.
 //!
-//! In requests, set by the engine before it calls the service:
+//! In a request, the engine sets (in `http1::exchange` and `http2::stream`), and services read:
 //!
-//! | type | when it is there | set in | read by |
-//! |---|---|---|---|
-//! | [`PeerAddr`] | always | `http1::exchange`, `http2::stream` | services that log, limit or record clients |
-//! | [`ViaProxy`] | a PROXY header named the client | the same | services that must not trust a proxy's acknowledgements |
-//! | [`Secure`] | within TLS | the same | redirects to TLS, HSTS, services by host name |
-//! | [`ConnectProtocol`] | extended `CONNECT` on HTTP/2 (RFC 8441) | `http2::stream` | WebSocket and tunnels |
-//! | [`OnUpgrade`] | the request asks to leave HTTP (`Upgrade`, `CONNECT`); take it by [`crate::upgrade::on`] | `http1::exchange`, `http2::stream` | services that take the connection over |
+//! - [`PeerAddr`], always: the client's address. Read by services that log, limit or record
+//!   clients.
+//! - [`ViaProxy`], if a PROXY header named the client: the proxy's address. Read by services that
+//!   must not take a proxy's acknowledgements for the client's.
+//! - [`Secure`], within TLS: the host name of the handshake. Read by redirects to TLS and HSTS.
+//! - [`ConnectProtocol`], for an extended `CONNECT` on HTTP/2 (RFC 8441): the protocol. Read by
+//!   WebSocket endpoints and tunnels.
+//! - [`OnUpgrade`], for `Upgrade` and `CONNECT`: the promise of the raw connection. Taken by
+//!   [`crate::upgrade::on`] in services that leave HTTP.
 //!
-//! In responses, set by services, taken by the engine before it sends:
+//! In a response, services set, and the engine takes (in the same places):
 //!
-//! | type | what it does | set by | read in |
-//! |---|---|---|---|
-//! | [`Outgoing`] | the body's spans: the kernel moves them, the `http_body::Body` is not polled | [`outflow_content::Content::respond`] | `http1::exchange`, `http2::stream` |
-//! | [`Handoff`] | the service gets the connection behind the head and writes the body itself | server-sent events | the same |
+//! - [`Outgoing`], set by [`outflow_content::Content::respond`]: the body's spans. The kernel moves
+//!   them, and the `http_body::Body` is not polled.
+//! - [`Handoff`], set for server-sent events and the like: the service gets the connection behind
+//!   the head, and writes the body itself.
 //!
-//! A service that knows none of these works, too: the engine sends any `http_body::Body`. And so does a service under
-//! another engine, as long as it treats each of the first table as optional. Responses to plain requests may be built
-//! beforehand; these travel in no extension, but come from [`crate::HttpService::prebuilt`].
+//! All of it is optional. The engine sends any `http_body::Body` of a service that sets none of
+//! these, and a service also works under another engine as long as it does without. Header fields
+//! that are encoded beforehand travel in no extension: they come from
+//! [`crate::HttpService::prebuilt`].
 
 use std::net::SocketAddr;
 

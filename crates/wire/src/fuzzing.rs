@@ -1,12 +1,12 @@
-//! Doors for the fuzz targets; not part of the crate otherwise.
+//! Entry points for the fuzz targets; compiled for these only.
 
 use outflow_net::proxy_header;
 
 use crate::http1::head;
-use crate::message::chunked::{Chunked, Step};
+use crate::message::chunked::{ChunkStep, Chunked};
 
-/// Reads `bytes` as a request's head. A head that is accepted is complete at its last byte and at none
-/// before.
+/// Reads `bytes` as a request's head. A head that is accepted is complete at its last byte and at
+/// none before.
 pub fn head(bytes: &[u8]) {
     let Ok(Some(head)) = head::parse(bytes) else { return };
     assert!(head.len <= bytes.len());
@@ -17,7 +17,8 @@ pub fn head(bytes: &[u8]) {
     assert_eq!(again, Some(head.len), "what follows a head changes it");
 }
 
-/// Reads `bytes` as a PROXY header. One that is accepted is complete at its last byte and at none before.
+/// Reads `bytes` as a PROXY header. One that is accepted is complete at its last byte and at none
+/// before.
 pub fn proxy(bytes: &[u8]) {
     let Ok(Some(header)) = proxy_header::parse(bytes) else { return };
     assert!(header.len <= bytes.len());
@@ -42,12 +43,12 @@ fn decode(bytes: &[u8], piece: usize) -> Result<(Vec<u8>, Option<usize>), &'stat
     while at < bytes.len() {
         let shown = &bytes[at..(at + piece).min(bytes.len())];
         match decoder.step(shown)? {
-            Step::Skip(n) => at += n,
-            Step::Data(n) => {
+            ChunkStep::Skip(n) => at += n,
+            ChunkStep::Data(n) => {
                 data.extend_from_slice(&shown[..n]);
                 at += n;
             }
-            Step::End(n) => return Ok((data, Some(at + n))),
+            ChunkStep::End(n) => return Ok((data, Some(at + n))),
         }
     }
     Ok((data, None))

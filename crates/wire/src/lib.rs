@@ -16,15 +16,45 @@
 //! options      limits; context: what the connections of one thread share
 //! ```
 //!
-//! The interface is a tower `Service<http::Request<RequestBody>>`. Responses that
-//! `outflow_content::Content::respond` made leave by the kernel; all others by copying their
-//! `http_body::Body`. So axum routers run on it unchanged:
+//! The interface is a tower `Service<http::Request<RequestBody>>`, or [`HttpService`]. Responses
+//! that `outflow_content::Content::respond` made leave by the kernel; all others by copying their
+//! `http_body::Body`. So axum routers run on it unchanged: [`serve`] is the counterpart of
+//! `axum::serve`.
 //!
-//! ```no_run
-//! # async fn run<R: outflow_wire::HttpService>(router: R) -> std::io::Result<()> {
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! outflow_wire::serve(listener, router).await
-//! # }
+//! ```
+//! use std::io::{Read as _, Write as _};
+//! use std::net::{TcpListener, TcpStream};
+//!
+//! use http::{Request, Response};
+//! use outflow_content::{Content, ContentBody};
+//! use outflow_wire::{HttpService, RequestBody, Server, ServerOptions};
+//!
+//! #[derive(Clone)]
+//! struct Hello;
+//!
+//! impl HttpService for Hello {
+//!     type Body = ContentBody;
+//!
+//!     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Self::Body>, String> {
+//!         Ok(Content::bytes("Hello, world").respond(request.method(), request.headers()))
+//!     }
+//! }
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! let address = listener.local_addr()?;
+//! let server = Server::new(ServerOptions::default());
+//! let handle = server.handle();
+//! let running = std::thread::spawn(move || server.run([listener], 1, Hello));
+//!
+//! let mut client = TcpStream::connect(address)?;
+//! client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer)?;
+//! assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("Hello, world"));
+//!
+//! handle.stop();
+//! running.join().expect("the server ends")?;
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod connection;

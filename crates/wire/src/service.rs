@@ -12,8 +12,8 @@ use crate::message::request_body::RequestBody;
 
 /// What the engine asks of a service: a [`tower_service::Service`] of requests, cheap to clone.
 ///
-/// Implemented for every service that fits, axum's `Router` among them. Implement it by hand only for
-/// [`HttpService::prebuilt`].
+/// Implemented for every service that fits, axum's `Router` among them. Implement it by hand only
+/// for [`HttpService::prebuilt`].
 pub trait HttpService: Clone + Send + Sync + 'static {
     /// Carries the bytes of a response that has no [`outflow_content::Outgoing`].
     type Body: Body<Data: Send, Error: std::fmt::Display + Send> + Send + 'static;
@@ -27,9 +27,9 @@ pub trait HttpService: Clone + Send + Sync + 'static {
     /// Whether the engine calls [`HttpService::prebuilt`].
     const HAS_PREBUILT: bool = false;
 
-    /// The answer to a request that asks for nothing but an address, if it is at hand. It must be the one that
-    /// [`HttpService::answer`] would give. Such a request takes no memory but what it was read into, and no
-    /// extensions. Called on the thread that serves, so it must not block.
+    /// The answer to a request that asks for nothing but an address, if it is at hand. It must be
+    /// the one that [`HttpService::answer`] would give. Such a request takes no memory but what it
+    /// was read into, and no extensions. Called on the thread that serves, so it must not block.
     ///
     /// `None`: the engine calls [`HttpService::answer`].
     fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
@@ -38,8 +38,8 @@ pub trait HttpService: Clone + Send + Sync + 'static {
     }
 }
 
-/// A request that asks for nothing but an address: GET or HEAD on HTTP/1.1 in the clear, without a body,
-/// conditions or ranges.
+/// A request that asks for nothing but an address: GET or HEAD on HTTP/1.1 in the clear, without a
+/// body, conditions or ranges.
 pub struct PlainRequest<'a> {
     pub(crate) is_head: bool,
     pub(crate) target: &'a str,

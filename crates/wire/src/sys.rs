@@ -1,28 +1,29 @@
-//! System calls that rustix does not have: what a socket's peer has acknowledged, and how the connection did.
+//! System calls that rustix does not have: unacknowledged bytes, `TCP_NOTSENT_LOWAT`, `TCP_INFO`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use outflow_content::Transport;
+use outflow_content::TransportStats;
 
-/// Bytes written to a TCP socket that its peer has not acknowledged yet, sent or not (`SIOCOUTQ`, tcp(7)); our
-/// own FIN counts as one. Still true when the peer has reset the connection, and no more when we have
+/// Bytes written to a TCP socket that its peer has not acknowledged yet, sent or not (`SIOCOUTQ`,
+/// tcp(7)); our own FIN counts as one. Valid after a reset by the peer, but not after one by us
 /// (`connect` to `AF_UNSPEC`).
 pub(crate) fn unacked(socket: impl AsFd) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open for as long as it is borrowed, and this request writes one int through
-    // the pointer, which is to a local one.
+    // SAFETY: the descriptor is open for as long as it is borrowed, and this request writes one int
+    // through the pointer, which is to a local one.
     let result = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { Ok(u64::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets the socket count as full while more than `bytes` of what it holds have not been sent (`TCP_NOTSENT_LOWAT`, tcp(7)).
+/// Makes the socket count as full while it holds more than `bytes` unsent bytes
+/// (`TCP_NOTSENT_LOWAT`, tcp(7)).
 pub(crate) fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads four bytes through the
-    // pointer, which is to a local number of as many.
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads four bytes
+    // through the pointer, which is to a local number of as many.
     let result = unsafe {
         libc::setsockopt(
             fd,
@@ -35,24 +36,25 @@ pub(crate) fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()>
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Bytes of `struct tcp_info` (linux/tcp.h) up to `tcpi_bytes_retrans`. An older kernel fills in fewer.
+/// Bytes of `struct tcp_info` (linux/tcp.h) up to `tcpi_bytes_retrans`. An older kernel fills in
+/// fewer.
 const TCP_INFO_BYTES: usize = 216;
 
-/// How the connection did so far (`TCP_INFO`).
-pub(crate) fn transport(socket: impl AsFd) -> io::Result<Transport> {
+/// The connection's statistics so far (`TCP_INFO`).
+pub(crate) fn transport(socket: impl AsFd) -> io::Result<TransportStats> {
     let mut info = [0_u8; TCP_INFO_BYTES];
     let mut len = TCP_INFO_BYTES as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel writes at most `len` bytes
-    // through the pointer, which is to as many.
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel writes at most
+    // `len` bytes through the pointer, which is to as many.
     let result = unsafe {
         libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
     };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // The places of these fields never change: new ones are added behind them.
-    Ok(Transport {
+    // The offsets of these fields never change: new ones are added behind them.
+    Ok(TransportStats {
         rtt: Duration::from_micros(u32_at(&info, 68).into()),
         busy: Duration::from_micros(u64_at(&info, 168)),
         receiver_limited: Duration::from_micros(u64_at(&info, 176)),
@@ -93,7 +95,7 @@ mod tests {
         server.write_all(&[1; 100_000]).expect("written");
         client.read_exact(&mut [0; 100_000]).expect("read");
         client.write_all(b"x").expect("written");
-        // Whoever has read this has the acknowledgement that came with it.
+        // The acknowledgement came with this byte.
         server.read_exact(&mut [0]).expect("read");
         assert_eq!(unacked(&server).expect("a TCP socket"), 0);
         let transport = transport(&server).expect("a TCP socket");

@@ -88,7 +88,7 @@ impl Observer for DeliveryObserver {
 }
 
 /// Whose fault slowness was: shares of the time in which there was something to send.
-fn transport(seen: &outflow_content::Transport) -> Transport {
+fn transport(seen: &outflow_content::TransportStats) -> Transport {
     let busy = seen.busy.as_secs_f64();
     let share = |part: f64| if busy > 0.0 { (part / busy).clamp(0.0, 1.0) } else { 0.0 };
     let client = share(seen.receiver_limited.as_secs_f64());

@@ -1,7 +1,7 @@
 //! Buffers that are borrowed from a pool while there is something in them.
 //!
-//! A waiting connection owns none. Each thread keeps a few spare ones. At any time there are as many as
-//! connections in the middle of a head or of a small answer.
+//! A waiting connection owns none. Each thread keeps a few spare ones. At any time there are as
+//! many as connections in the middle of a head or of a small answer.
 
 use std::cell::RefCell;
 
@@ -18,24 +18,24 @@ thread_local! {
 }
 
 /// A pooled block of bytes, filled at the end and consumed from the front.
-pub(crate) struct Buffer {
+pub(crate) struct PooledBuffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
-impl Buffer {
+impl PooledBuffer {
     /// Borrows an empty buffer of [`BUFFER_BYTES`].
-    pub(crate) fn borrow() -> Buffer {
+    pub(crate) fn borrow() -> PooledBuffer {
         let bytes = SPARE_BUFFERS
             .with_borrow_mut(Vec::pop)
             .unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
-        Buffer { bytes, start: 0, end: 0 }
+        PooledBuffer { bytes, start: 0, end: 0 }
     }
 
     /// A buffer without memory.
-    pub(crate) fn none() -> Buffer {
-        Buffer { bytes: Box::default(), start: 0, end: 0 }
+    pub(crate) fn none() -> PooledBuffer {
+        PooledBuffer { bytes: Box::default(), start: 0, end: 0 }
     }
 
     pub(crate) fn filled(&self) -> &[u8] {
@@ -55,7 +55,7 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// `n` bytes of [`Buffer::spare`] have been filled.
+    /// `n` bytes of [`PooledBuffer::spare`] have been filled.
     pub(crate) fn fill(&mut self, n: usize) {
         self.end = (self.end + n).min(self.bytes.len());
     }
@@ -69,7 +69,8 @@ impl Buffer {
         }
     }
 
-    /// Appends, growing if need be: callers that append what a client chose check [`Buffer::capacity_left`].
+    /// Appends, growing if need be: callers that append what a client chose check
+    /// [`PooledBuffer::capacity_left`].
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.capacity_left() < bytes.len() {
             self.grow_by(bytes.len());
@@ -78,7 +79,8 @@ impl Buffer {
         self.fill(bytes.len());
     }
 
-    /// Makes spare space behind the filled bytes, up to `limit` bytes in all. False if that is impossible.
+    /// Makes spare space behind the filled bytes, up to `limit` bytes in all. False if that is
+    /// impossible.
     pub(crate) fn grow(&mut self, limit: usize) -> bool {
         self.compact();
         if self.capacity_left() == 0 && self.bytes.len() < limit {
@@ -106,7 +108,7 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         if self.bytes.len() == BUFFER_BYTES {
             let bytes = std::mem::take(&mut self.bytes);
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_pushed_comes_out_in_order_and_the_rest_moves_to_the_front() {
-        let mut buffer = Buffer::borrow();
+        let mut buffer = PooledBuffer::borrow();
         buffer.push(b"hello world");
         buffer.consume(6);
         assert_eq!(buffer.filled(), b"world");
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_buffer_grows_to_its_limit_and_no_further() {
-        let mut buffer = Buffer::borrow();
+        let mut buffer = PooledBuffer::borrow();
         buffer.push(&[7; BUFFER_BYTES]);
         assert!(buffer.grow(64 * 1024));
         assert_eq!(buffer.capacity_left(), 64 * 1024 - BUFFER_BYTES);
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_thread_keeps_a_bounded_number_of_spares() {
-        let many: Vec<Buffer> = (0..SPARES + 5).map(|_| Buffer::borrow()).collect();
+        let many: Vec<PooledBuffer> = (0..SPARES + 5).map(|_| PooledBuffer::borrow()).collect();
         drop(many);
         assert_eq!(SPARE_BUFFERS.with_borrow(Vec::len), SPARES);
     }

@@ -43,11 +43,12 @@ enum LingerEvent {
 }
 
 impl Connection {
-    /// Ends the connection so that the client sees an error, whatever it has received so far: the kernel throws
-    /// away what is queued and sends an RST. So a body that was cut can never pass for a complete one.
+    /// Ends the connection so that the client sees an error, whatever it has received so far: the
+    /// kernel throws away what is queued and sends an RST. So a body that was cut can never pass
+    /// for a complete one.
     ///
-    /// Disconnecting does that at once (connect(2), `AF_UNSPEC`), whoever else still holds a part of the
-    /// connection, such as a request's body. Pending deliveries end for `reason`.
+    /// Disconnecting does that at once (connect(2), `AF_UNSPEC`), whoever else still holds a part
+    /// of the connection, such as a request's body. Pending deliveries end for `reason`.
     pub(crate) fn reset(&mut self, reason: &AbortReason) {
         let pending = self.take_measured();
         if let Err(error) = rustix::net::connect_unspec(self.stream()) {
@@ -56,9 +57,9 @@ impl Connection {
         abort_all(pending, reason);
     }
 
-    /// Ends the connection in an orderly way although the client may still be sending: half-closes, then
-    /// reads and discards for a while. Closing at once would make the kernel send RST, which can destroy
-    /// the answer on its way (RFC 9112 section 9.6). Pending deliveries are waited for.
+    /// Ends the connection in an orderly way although the client may still be sending: half-closes,
+    /// then reads and discards for a while. Closing at once would make the kernel send RST, which
+    /// can destroy the answer on its way (RFC 9112 section 9.6). Pending deliveries are waited for.
     pub(crate) async fn finish(&mut self, options: &ServerOptions, state: ClosingState) {
         if let Some(session) = self.session.clone() {
             session.close();

@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, sockopt};
 use super::Connection;
 use crate::delivery::{MAX_PENDING, PendingDeliveries, PendingDelivery, abort_all, disconnected};
 use crate::options::ServerOptions;
-use crate::tls::Session;
+use crate::tls::TlsSession;
 
 impl Connection {
     /// True while some delivery has been sent and it is not known whether it arrived.
@@ -42,8 +42,8 @@ impl Connection {
         }
     }
 
-    /// All bytes of `delivery` have been handed over. `no_input`: nothing was read from the client beyond its
-    /// request.
+    /// All bytes of `delivery` have been handed over. `no_input`: nothing was read from the client
+    /// beyond its request.
     pub(crate) async fn add_pending(
         &mut self,
         delivery: PendingDelivery,
@@ -58,7 +58,7 @@ impl Connection {
 
     /// True if the kernel has nothing to read from the client, not even its end.
     pub(crate) fn no_input_pending(&self) -> bool {
-        if self.session().is_some_and(Session::has_plaintext) {
+        if self.session().is_some_and(TlsSession::has_plaintext) {
             return false;
         }
         let mut byte = [0_u8; 1];
@@ -89,8 +89,8 @@ impl Connection {
         self.with_pending(Ok(()), |pending, stream| pending.check_acks(stream, options))
     }
 
-    /// The same, after asking whether the connection still stands: for callers that do not read, which would
-    /// tell.
+    /// The same, after asking whether the connection still stands: for callers that do not read,
+    /// which would tell.
     pub(crate) fn check_socket_and_acks(&mut self, options: &ServerOptions) -> Result<(), AbortReason> {
         match sockopt::socket_error(self.stream()) {
             Ok(Ok(())) => self.check_acks(options),
@@ -98,8 +98,8 @@ impl Connection {
         }
     }
 
-    /// Ready when it is time to check for acknowledgements. Only large bodies have that time, unless somebody
-    /// is `waiting` for any.
+    /// Ready when it is time to check for acknowledgements. Only large bodies have that time,
+    /// unless somebody is `waiting` for any.
     pub(crate) fn poll_ack_timer(&mut self, cx: &mut Context<'_>, waiting: bool) -> Poll<()> {
         match &mut self.pending {
             Some(pending) => pending.poll_timer(cx, waiting),
@@ -129,8 +129,8 @@ impl Connection {
         abort_all(self.take_measured(), reason);
     }
 
-    /// Takes all pending deliveries, each with what is known of it. Call it before a reset, because the kernel
-    /// forgets, and end them after it, so that nothing arrives once it is reported lost.
+    /// Takes all pending deliveries, each with what is known of it. Call it before a reset, because
+    /// the kernel forgets, and end them after it, so that nothing arrives once it is reported lost.
     pub(crate) fn take_measured(&mut self) -> VecDeque<PendingDelivery> {
         match self.pending.take() {
             Some(pending) => pending.into_measured(self.stream()),
@@ -151,7 +151,8 @@ impl Connection {
         self.pending.take_if(|pending| pending.is_empty());
     }
 
-    /// Calls `work` with the pending deliveries and the socket, if there is any delivery; else gives `none`.
+    /// Calls `work` with the pending deliveries and the socket, if there is any delivery; else
+    /// gives `none`.
     fn with_pending<R>(
         &mut self,
         none: R,

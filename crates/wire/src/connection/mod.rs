@@ -30,8 +30,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::delivery::PendingDeliveries;
 use crate::options::ServerOptions;
-use crate::tls::{Session, TransportReader};
-use buffer::Buffer;
+use crate::tls::{TlsSession, TransportReader};
+use buffer::PooledBuffer;
 pub(crate) use closing::ClosingState;
 use permit::ConnectionPermit;
 use timer::DeadlineTimer;
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
     /// `None` when the connection has stopped being HTTP.
     write: Option<OwnedWriteHalf>,
     /// `None` in the clear.
-    session: Option<Session>,
+    session: Option<TlsSession>,
     pub(crate) peer: SocketAddr,
     /// The proxy that named `peer`. Boxed, because most connections have none.
     via: Option<Box<SocketAddr>>,
@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// From here on what is read and sent is within TLS.
-    pub(crate) fn secure(&mut self, session: Session) {
+    pub(crate) fn secure(&mut self, session: TlsSession) {
         if let Some(read) = &mut self.read {
             read.secure(session.clone());
         }
@@ -94,7 +94,7 @@ impl Connection {
     }
 
     /// The connection's TLS, if it has one.
-    pub(crate) fn session(&self) -> Option<&Session> {
+    pub(crate) fn session(&self) -> Option<&TlsSession> {
         self.session.as_ref()
     }
 
@@ -129,10 +129,10 @@ impl Connection {
         &mut self.timer
     }
 
-    /// Reads into the buffer's spare space; 0 is the end of the stream. `TimedOut` when the deadline passes
-    /// first; `WouldBlock` when there is nothing to read and nothing in the buffer, which should be returned to
-    /// its pool then.
-    pub(crate) async fn read_some(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+    /// Reads into the buffer's spare space; 0 is the end of the stream. `TimedOut` when the
+    /// deadline passes first; `WouldBlock` when there is nothing to read and nothing in the buffer,
+    /// which should be returned to its pool then.
+    pub(crate) async fn read_some(&mut self, buffer: &mut PooledBuffer) -> io::Result<usize> {
         poll_fn(|cx| {
             let mut space = ReadBuf::new(buffer.spare());
             let Some(read) = &mut self.read else { return Poll::Ready(Ok(0)) };
@@ -166,14 +166,14 @@ impl Connection {
 
     /// Ready when there is something to read. Takes no memory, and ignores the deadline.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.session.as_ref().is_some_and(Session::has_plaintext) {
+        if self.session.as_ref().is_some_and(TlsSession::has_plaintext) {
             return Poll::Ready(Ok(()));
         }
         self.stream().poll_read_ready(cx)
     }
 
-    /// Runs a system call that writes whenever the socket is writable, until it answers something other than
-    /// `WouldBlock`. `TimedOut` when the client takes nothing until the deadline.
+    /// Runs a system call that writes whenever the socket is writable, until it answers something
+    /// other than `WouldBlock`. `TimedOut` when the client takes nothing until the deadline.
     pub(crate) async fn write_with<R>(
         &mut self,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
@@ -198,9 +198,9 @@ impl Connection {
         .await
     }
 
-    /// Waits for `work`, which the client is waiting for, too: an error when the client breaks the connection
-    /// first. A client that has ended its own side in an orderly way goes on receiving; one that has closed
-    /// both sides looks the same until it answers the next bytes with RST.
+    /// Waits for `work`, which the client is waiting for, too: an error when the client breaks the
+    /// connection first. A client that has ended its own side in an orderly way goes on receiving;
+    /// one that has closed both sides looks the same until it answers the next bytes with RST.
     pub(crate) async fn unless_broken<T>(
         &mut self,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -222,8 +222,8 @@ impl Connection {
         }
     }
 
-    /// Sends some of `bytes`. With `more`, the kernel waits for the bytes that follow before it sends a
-    /// packet that is not full (`MSG_MORE`).
+    /// Sends some of `bytes`. With `more`, the kernel waits for the bytes that follow before it
+    /// sends a packet that is not full (`MSG_MORE`).
     pub(crate) async fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         if self.session.is_some() {
             return self.send_sealed(&[IoSlice::new(bytes)]).await;
@@ -249,13 +249,14 @@ impl Connection {
         Ok(n)
     }
 
-    /// True if bytes may be written to the socket directly: there is no TLS, and written bytes are not counted.
+    /// True if bytes may be written to the socket directly: there is no TLS, and written bytes are
+    /// not counted.
     pub(crate) fn is_fast_path(&self) -> bool {
         self.session.is_none() && self.pending.is_none()
     }
 
-    /// Sends some of two runs of bytes, if the socket is writable now; ignores the deadline. Only on the
-    /// [fast path](Connection::is_fast_path).
+    /// Sends some of two runs of bytes, if the socket is writable now; ignores the deadline. Only
+    /// on the [fast path](Connection::is_fast_path).
     pub(crate) fn poll_send_both(
         &self,
         cx: &mut Context<'_>,
@@ -297,7 +298,7 @@ impl Connection {
         Ok(sealed)
     }
 
-    pub(crate) async fn flush_sealed(&mut self, session: &Session) -> io::Result<()> {
+    pub(crate) async fn flush_sealed(&mut self, session: &TlsSession) -> io::Result<()> {
         while session.wants_write() {
             let n = self.write_with(|socket| session.write_out(socket)).await?;
             self.wrote(n as u64);
@@ -306,8 +307,8 @@ impl Connection {
         Ok(())
     }
 
-    /// While corked, the kernel holds back packets that are not full (`TCP_CORK`): for bodies whose parts leave
-    /// by calls without `MSG_MORE`.
+    /// While corked, the kernel holds back packets that are not full (`TCP_CORK`): for bodies whose
+    /// parts leave by calls without `MSG_MORE`.
     pub(crate) fn cork(&self, corked: bool) {
         // Only packet sizes depend on it.
         let _ = sockopt::set_tcp_cork(self.stream(), corked);
@@ -331,7 +332,8 @@ impl Connection {
         self.read = Some(read);
     }
 
-    /// The two halves and the permit of a connection that stops being HTTP. Drop the connection then.
+    /// The two halves and the permit of a connection that stops being HTTP. Drop the connection
+    /// then.
     pub(crate) fn take_raw(&mut self) -> Option<(TransportReader, OwnedWriteHalf, ConnectionPermit)> {
         Some((self.read.take()?, self.write.take()?, self.permit.take()?))
     }

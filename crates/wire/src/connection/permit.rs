@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Counts one connection against `ServerOptions::max_connections` until it is dropped. It goes along with the
-/// connection when a service takes that over.
+/// Counts one connection against `ServerOptions::max_connections` until it is dropped. It goes
+/// along with the connection when a service takes that over.
 #[must_use = "the connection stops counting when this is dropped"]
 pub struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,

@@ -1,9 +1,10 @@
 //! One deadline per connection, and a runtime timer only while the connection waits for it.
 //!
-//! A busy connection changes its deadline with every request. Moving a runtime timer each time would cost
-//! more than the request; so a later deadline is only recorded, and the timer checks the record when it
-//! fires. Only an earlier deadline moves it. A connection that never waits has no timer, and neither has
-//! an idle one: these are checked from time to time, all together (`ThreadContext::swept`).
+//! A busy connection changes its deadline with every request. Moving a runtime timer each time
+//! would cost more than the request; so a later deadline is only recorded, and the timer checks the
+//! record when it fires. Only an earlier deadline moves it. A connection that never waits has no
+//! timer, and neither has an idle one: these are checked from time to time, all together
+//! (`ThreadContext::swept`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,8 +21,8 @@ pub(crate) struct DeadlineTimer {
     deadline: Instant,
     /// Seconds that a byte buys.
     worth: f32,
-    /// How far from now progress can move the deadline, in milliseconds: four bytes, because every connection has
-    /// a timer.
+    /// How far from now progress can move the deadline, in milliseconds: four bytes, because every
+    /// connection has a timer.
     cap: u32,
 }
 
@@ -30,7 +31,8 @@ impl DeadlineTimer {
         DeadlineTimer { sleep: None, deadline: Instant::now() + after, worth: 0.0, cap: millis(after) }
     }
 
-    /// For a connection: the first deadline is that of an idle one, and progress buys time by `min_rate`.
+    /// For a connection: the first deadline is that of an idle one, and progress buys time by
+    /// `min_rate`.
     pub(crate) fn paced(options: &ServerOptions) -> DeadlineTimer {
         let worth = 1.0 / options.min_rate.max(1) as f32;
         DeadlineTimer {

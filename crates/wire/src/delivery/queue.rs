@@ -13,8 +13,8 @@ use super::pending::PendingDelivery;
 use crate::options::ServerOptions;
 use crate::sys;
 
-/// Maximum number of pending deliveries on one HTTP/1 connection. Only a client that pipelines without reading
-/// reaches it; its next request then waits.
+/// Maximum number of pending deliveries on one HTTP/1 connection. Only a client that pipelines
+/// without reading reaches it; its next request then waits.
 ///
 /// Bound: connections.
 pub(crate) const MAX_PENDING: usize = 16;
@@ -22,18 +22,20 @@ pub(crate) const MAX_PENDING: usize = 16;
 /// Shortest time between two reports of acknowledged bytes for one delivery.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The acknowledgement timer of large deliveries starts with the first pause, and doubles it up to the last.
+/// The acknowledgement timer of large deliveries starts with the first pause, and doubles it up to
+/// the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The pending deliveries of one connection, in the order of their bytes, and the count of bytes written.
+/// The pending deliveries of one connection, in the order of their bytes, and the count of bytes
+/// written.
 pub(crate) struct PendingDeliveries {
     queue: VecDeque<PendingDelivery>,
-    /// Bytes handed to the kernel since this was made, our own FIN as one more. Bytes written before only delay
-    /// the news.
+    /// Bytes handed to the kernel since this was made, our own FIN as one more. Bytes written
+    /// before only delay the news.
     written: u64,
-    /// The client had sent nothing unread before the last bytes of the newest delivery left: what it sends
-    /// later answers them, and confirms what is acknowledged by then.
+    /// The client had sent nothing unread before the last bytes of the newest delivery left: what
+    /// it sends later answers them, and confirms what is acknowledged by then.
     input_was_empty: bool,
     /// All bytes up to here are acknowledged.
     acked: u64,
@@ -83,8 +85,8 @@ impl PendingDeliveries {
         sys::unacked(stream).ok().map(|unacked| self.written.saturating_sub(unacked))
     }
 
-    /// All bytes of `delivery` have been handed over. `no_input`: nothing was read from the client beyond its
-    /// request.
+    /// All bytes of `delivery` have been handed over. `no_input`: nothing was read from the client
+    /// beyond its request.
     pub(crate) fn push(&mut self, delivery: PendingDelivery, no_input: bool, options: &ServerOptions) {
         if self.queue.is_empty() {
             let now = Instant::now();
@@ -99,8 +101,8 @@ impl PendingDeliveries {
         self.queue.push_back(delivery);
     }
 
-    /// Asks the kernel how much has arrived, reports it, and completes what was not confirmed in time. The
-    /// reason if the client makes no progress any more.
+    /// Asks the kernel how much has arrived, reports it, and completes what was not confirmed in
+    /// time. The reason if the client makes no progress any more.
     pub(crate) fn check_acks(
         &mut self,
         stream: &TcpStream,
@@ -132,8 +134,8 @@ impl PendingDeliveries {
         if waits && now >= self.stall_deadline { Err(AbortReason::Stalled) } else { Ok(()) }
     }
 
-    /// Ready when the acknowledgement timer fires. Only large bodies run it, unless somebody is `waiting` for
-    /// any of them.
+    /// Ready when the acknowledgement timer fires. Only large bodies run it, unless somebody is
+    /// `waiting` for any of them.
     pub(crate) fn poll_timer(&mut self, cx: &mut Context<'_>, waiting: bool) -> Poll<()> {
         if !waiting && !self.queue.iter().any(|delivery| delivery.acked_at.is_none() && delivery.is_large()) {
             return Poll::Pending;
@@ -146,8 +148,8 @@ impl PendingDeliveries {
         Poll::Ready(())
     }
 
-    /// A next request has come. It confirms what is acknowledged, if the client sent it after the newest
-    /// delivery's last bytes.
+    /// A next request has come. It confirms what is acknowledged, if the client sent it after the
+    /// newest delivery's last bytes.
     pub(crate) fn on_request(&mut self, stream: &TcpStream, options: &ServerOptions) {
         // A client that sends a request has not stalled.
         let _ = self.check_acks(stream, options);
@@ -156,8 +158,8 @@ impl PendingDeliveries {
         }
     }
 
-    /// The client has ended its side in an orderly way, which confirms what it has acknowledged, unless it had
-    /// ended before the last bytes left. It proves nothing about the rest.
+    /// The client has ended its side in an orderly way, which confirms what it has acknowledged,
+    /// unless it had ended before the last bytes left. It proves nothing about the rest.
     pub(crate) fn on_client_fin(&mut self, stream: &TcpStream, options: &ServerOptions) {
         let _ = self.check_acks(stream, options);
         self.complete_acked(if self.input_was_empty { Evidence::Confirmed } else { Evidence::Acked });
@@ -171,8 +173,8 @@ impl PendingDeliveries {
         }
     }
 
-    /// All deliveries, each with what is known of it: for a connection that is about to end, because the kernel
-    /// forgets then.
+    /// All deliveries, each with what is known of it: for a connection that is about to end,
+    /// because the kernel forgets then.
     pub(crate) fn into_measured(mut self, stream: &TcpStream) -> VecDeque<PendingDelivery> {
         if let Some(acked) = (!self.queue.is_empty()).then(|| self.acked(stream)).flatten() {
             let now = Instant::now();

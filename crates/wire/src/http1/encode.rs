@@ -3,21 +3,21 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Version};
 
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::message::date;
 use crate::message::framing::ResponseFraming;
 
 /// What becomes of the connection after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Persistence {
-    /// It persists, and a client of this version expects to be told so or not.
+    /// It persists, for a client of this version: HTTP/1.0 needs a field that says so.
     Keep(Version),
     Close,
 }
 
 /// Appends the head of a response to `out`.
 pub(crate) fn head(
-    out: &mut Buffer,
+    out: &mut PooledBuffer,
     status: StatusCode,
     headers: &HeaderMap,
     framing: ResponseFraming,
@@ -26,10 +26,10 @@ pub(crate) fn head(
     head_with(out, status, &[], headers, framing, persistence);
 }
 
-/// The same with further fields, which are written already: whole lines, none of them about framing, persistence or the
-/// time.
+/// The same with further fields that are encoded already: whole lines, none of them about framing,
+/// persistence or the time.
 pub(crate) fn head_with(
-    out: &mut Buffer,
+    out: &mut PooledBuffer,
     status: StatusCode,
     lines: &[u8],
     headers: &HeaderMap,
@@ -51,7 +51,7 @@ pub(crate) fn head_with(
     let mut has_date = false;
     for (name, value) in headers {
         match *name {
-            // Framing and persistence are the engine's: what it does and what it says cannot differ.
+            // The engine writes framing and persistence itself, so that they match what it does.
             CONTENT_LENGTH | TRANSFER_ENCODING => continue,
             CONNECTION if !switches => continue,
             DATE => has_date = true,

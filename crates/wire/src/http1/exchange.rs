@@ -22,7 +22,7 @@ use super::encode::{self, Persistence};
 use super::head::RequestHead;
 use super::plain::PlainHead;
 use super::refusal::send_text;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::connection::{ClosingState, Connection};
 use crate::context::ThreadContext;
 use crate::delivery::{PendingDelivery, disconnected};
@@ -41,7 +41,7 @@ type SendResult = Result<Option<PendingDelivery>, SendFailure>;
 struct Exchange<'a, S> {
     connection: &'a mut Connection,
     /// What was read beyond the request.
-    input: &'a mut Buffer,
+    input: &'a mut PooledBuffer,
     context: &'a ThreadContext<S>,
     version: Version,
     is_head: bool,
@@ -60,10 +60,11 @@ enum ResponseStep {
     Fail,
 }
 
-/// Answers one request. Breaks when the connection has ended; else `input` is what was read beyond the request.
+/// Answers one request. Breaks when the connection has ended; else `input` is what was read beyond
+/// the request.
 pub(super) async fn exchange<S: HttpService>(
     connection: &mut Connection,
-    input: &mut Buffer,
+    input: &mut PooledBuffer,
     head: RequestHead,
     context: &ThreadContext<S>,
 ) -> ControlFlow<()> {
@@ -96,13 +97,18 @@ pub(super) async fn exchange<S: HttpService>(
 /// Answers a plain request with what was built beforehand. Breaks when the connection has ended.
 pub(super) async fn answer_prebuilt<S>(
     connection: &mut Connection,
-    input: &mut Buffer,
+    input: &mut PooledBuffer,
     PlainHead { is_head, answer, .. }: PlainHead<PrebuiltAnswer>,
     context: &ThreadContext<S>,
 ) -> ControlFlow<()> {
     let (version, keep) = (Version::HTTP_11, !context.is_draining());
-    // What was read beyond the request stays. Most often that is nothing, and the answer takes the buffer.
-    let mut out = if input.is_empty() { std::mem::replace(input, Buffer::none()) } else { Buffer::borrow() };
+    // What was read beyond the request stays. Most often that is nothing, and the answer takes the
+    // buffer.
+    let mut out = if input.is_empty() {
+        std::mem::replace(input, PooledBuffer::none())
+    } else {
+        PooledBuffer::borrow()
+    };
     let framing = ResponseFraming::Length(answer.len());
     let (lines, none) = (answer.header_lines(), HeaderMap::new());
     encode::head_with(&mut out, StatusCode::OK, lines, &none, framing, persistence(keep, version));
@@ -119,7 +125,7 @@ impl<'a, S: HttpService> Exchange<'a, S> {
     /// Makes of a head the request that the service gets.
     fn prepare(
         connection: &'a mut Connection,
-        input: &'a mut Buffer,
+        input: &'a mut PooledBuffer,
         head: RequestHead,
         context: &'a ThreadContext<S>,
     ) -> ControlFlow<(), (Self, Request<RequestBody>, Option<UpgradePromise>)> {
@@ -129,7 +135,7 @@ impl<'a, S: HttpService> Exchange<'a, S> {
             RequestFraming::Length(0) => (RequestBody::empty(), None),
             _ => {
                 let Some(read) = connection.take_read() else { return Break(()) };
-                let rest = std::mem::replace(input, Buffer::none());
+                let rest = std::mem::replace(input, PooledBuffer::none());
                 let stall = context.options.stall_timeout;
                 let (body, handle) = RequestBody::new(read, rest, framing, expect_continue, stall);
                 (body, Some(handle))
@@ -137,7 +143,7 @@ impl<'a, S: HttpService> Exchange<'a, S> {
         };
         if input.is_empty() {
             // Back to the pool while the service works and the response leaves.
-            *input = Buffer::none();
+            *input = PooledBuffer::none();
         }
         let exchange = Exchange {
             version: request.version(),
@@ -192,7 +198,7 @@ impl<'a, S: HttpService> Exchange<'a, S> {
         if let Some(body) = &self.body {
             self.connection.wrote(body.response_begins());
         }
-        // Nobody can take over a connection with a request's body still in it.
+        // A connection with a request's body still in it cannot be given away.
         if self.take_back_input()
             && let Some(raw) = self.release(&head, ResponseFraming::UntilClose, Persistence::Close).await
         {
@@ -214,7 +220,7 @@ impl<'a, S: HttpService> Exchange<'a, S> {
             && framing != ResponseFraming::UntilClose
             && !has_close(response.headers());
         let (status, persistence) = (response.status(), persistence(self.keep, self.version));
-        let mut out = Buffer::borrow();
+        let mut out = PooledBuffer::borrow();
         encode::head(&mut out, status, response.headers(), framing, persistence);
         if let Some(body) = &self.body {
             self.connection.wrote(body.response_begins());
@@ -274,8 +280,9 @@ impl<S> Exchange<'_, S> {
         Break(())
     }
 
-    /// Ends the connection behind a response: in an orderly way, and without an RST if the client may still be
-    /// sending a body that nobody wanted. The delivery that the response was, if any, is waited for.
+    /// Ends the connection behind a response: in an orderly way, and without an RST if the client
+    /// may still be sending a body that nobody wanted. The delivery that the response was, if any,
+    /// is waited for.
     async fn end(mut self, was_sent: bool, pending: Option<PendingDelivery>) -> ControlFlow<()> {
         if let Some((read, _)) = self.body.take().and_then(BodyHandle::finish) {
             self.connection.put_read(read);
@@ -292,8 +299,8 @@ impl<S> Exchange<'_, S> {
         Break(())
     }
 
-    /// Takes back what the request's body borrowed. False when the service has not read it to its end, or still
-    /// holds it.
+    /// Takes back what the request's body borrowed. False when the service has not read it to its
+    /// end, or still holds it.
     fn take_back_input(&mut self) -> bool {
         let Some(body) = self.body.take() else { return true };
         match body.finish() {
@@ -318,14 +325,14 @@ impl<S> Exchange<'_, S> {
             self.connection.reset(&reason);
             return None;
         }
-        let mut out = Buffer::borrow();
+        let mut out = PooledBuffer::borrow();
         encode::head(&mut out, head.status, &head.headers, framing, persistence);
         self.connection.timer().set(self.context.options.stall_timeout);
         while !out.is_empty() {
             let n = self.connection.send(out.filled(), false).await.ok()?;
             out.consume(n);
         }
-        let input = std::mem::replace(self.input, Buffer::none());
+        let input = std::mem::replace(self.input, PooledBuffer::none());
         Some(Upgraded::new(self.connection.take_raw()?, input, self.context.ending.subscribe()))
     }
 }
@@ -337,7 +344,7 @@ fn persistence(keep: bool, version: Version) -> Persistence {
 /// Sends an encoded head and the spans behind it: most often at once.
 async fn deliver<S>(
     connection: &mut Connection,
-    mut out: Buffer,
+    mut out: PooledBuffer,
     mut outgoing: Outgoing,
     keep: bool,
     context: &ThreadContext<S>,
@@ -355,17 +362,18 @@ async fn deliver<S>(
             return Ok(None);
         }
         // A connection that waits for its client holds no buffer.
-        out = Buffer::none();
+        out = PooledBuffer::none();
     }
     let (options, counters) = (&context.options, &context.counters);
-    // Boxed, like all that is rare or takes its time: each request would carry this future's size along.
+    // Boxed, like all that is rare or takes its time: each request would carry this future's size
+    // along.
     Box::pin(send::outgoing(connection, options, counters, out, outgoing, unsent, !keep)).await
 }
 
 /// Sends an encoded head and any body behind it, by copying.
 async fn copy_body<S, B>(
     connection: &mut Connection,
-    out: Buffer,
+    out: PooledBuffer,
     body: B,
     framing: ResponseFraming,
     context: &ThreadContext<S>,
@@ -383,9 +391,9 @@ where
     })
 }
 
-/// Stands while a response leaves. Dropped before [`ResetOnDrop::disarm`], because the server stops or the
-/// service's body panics, it resets the connection: closed in an orderly way, half a body up to the close would
-/// look whole.
+/// Stands while a response leaves. Dropped before [`ResetOnDrop::disarm`], because the server stops
+/// or the service's body panics, it resets the connection: closed in an orderly way, half a body up
+/// to the close would look whole.
 struct ResetOnDrop<'a> {
     connection: &'a mut Connection,
     is_armed: bool,

@@ -1,9 +1,9 @@
 //! Reading a request's head: from bytes to `http::request::Parts`, or to the reason why not.
 //!
 //! Stricter than it has to be wherever two readers of the same bytes could disagree about where a
-//! message ends (RFC 9112 section 11.2, request smuggling): a bare CR or LF, `Transfer-Encoding` beside
-//! `Content-Length`, a list of lengths, a missing or second `Host`, white space before a colon and
-//! folded lines are all refused, and the connection is closed.
+//! message ends (RFC 9112 section 11.2, request smuggling): a bare CR or LF, `Transfer-Encoding`
+//! beside `Content-Length`, a list of lengths, a missing or second `Host`, white space before a
+//! colon and folded lines are all refused, and the connection is closed.
 
 use std::mem::MaybeUninit;
 
@@ -14,7 +14,9 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use super::refusal::RequestRefusal;
 use crate::message::framing::RequestFraming;
 
-/// Header fields that a request may have.
+/// Maximum number of header fields in a request.
+///
+/// Bound: requests.
 const MAX_FIELDS: usize = 100;
 
 /// A request's head and what follows from it for the connection.
@@ -69,13 +71,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<RequestHead>, RequestRefusal>
     check_target(&method, &uri)?;
 
     let mut request = Request::new(());
-    let mut meaning = Meaning::default();
+    let mut meaning = ConnectionFields::default();
     let headers = request.headers_mut();
     headers.reserve(parsed.headers.len());
     for field in parsed.headers.iter() {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad("malformed header field name"))?;
-        meaning.note(&name, field.value)?;
+        meaning.record(&name, field.value)?;
         let value = HeaderValue::from_maybe_shared(slice(field.value))
             .map_err(|_| bad("malformed header field value"))?;
         headers.append(name, value);
@@ -115,13 +117,13 @@ pub(super) const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
     table
 }
 
-/// httparse hands out slices of its input; this says where they lie in it.
+/// The position of `part`, which httparse gives as a slice of `whole`.
 fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
-/// Every line ends in CR LF; neither stands alone (RFC 9112 section 2.2 lets us refuse, and a proxy
-/// in front of us may see another message otherwise).
+/// Checks that every line ends in CR LF and neither stands alone. RFC 9112 section 2.2 permits to
+/// refuse the rest, in which a proxy in front may see another message.
 pub(super) fn check_line_ends(bytes: &[u8]) -> Result<(), RequestRefusal> {
     let mut previous = 0;
     for &byte in bytes {
@@ -151,9 +153,9 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), RequestRefusal> {
     }
 }
 
-/// What the fields say that concern the connection itself, noted in one pass over them.
+/// What the fields say about the connection itself, collected in one pass over them.
 #[derive(Default)]
-struct Meaning<'a> {
+struct ConnectionFields<'a> {
     hosts: u32,
     length: Option<&'a [u8]>,
     coding: Option<&'a [u8]>,
@@ -164,8 +166,8 @@ struct Meaning<'a> {
     upgrade: bool,
 }
 
-impl<'a> Meaning<'a> {
-    fn note(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), RequestRefusal> {
+impl<'a> ConnectionFields<'a> {
+    fn record(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<(), RequestRefusal> {
         if *name == HOST {
             self.hosts += 1;
             if !value.iter().all(in_host) {

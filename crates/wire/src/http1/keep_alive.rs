@@ -10,7 +10,7 @@ use tokio::sync::futures::Notified;
 use super::exchange::{answer_prebuilt, exchange};
 use super::reading::{HeadEvent, read_head};
 use super::refusal::refuse;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::connection::{ClosingState, Connection};
 use crate::context::ThreadContext;
 use crate::delivery::disconnected;
@@ -18,13 +18,13 @@ use crate::service::HttpService;
 
 /// Serves a connection to its end. `input` has been read from it.
 ///
-/// While the connection is idle, this future is a place in the list of those that are woken now and then,
-/// and nothing else: what a request needs lives in a boxed future of its own. Not an `async fn`, which would
-/// keep its arguments twice. Measured: `bench/README.md`.
+/// While the connection is idle, this future is a place in the list of those that are woken now and
+/// then, and nothing else: what a request needs lives in a boxed future of its own. Not an `async
+/// fn`, which would keep its arguments twice. Measured: `bench/README.md`.
 #[allow(clippy::manual_async_fn)]
 pub(crate) fn serve<'a, S: HttpService>(
     connection: &'a mut Connection,
-    input: Option<Buffer>,
+    input: Option<PooledBuffer>,
     context: &'a ThreadContext<S>,
 ) -> impl Future<Output = ()> + Send + use<'a, S> {
     async move {
@@ -50,7 +50,8 @@ pub(crate) fn serve<'a, S: HttpService>(
                     continue;
                 }
                 _ if connection.timer().is_past() => {
-                    // Within TLS, an end without an alert would look like an attacker's (RFC 8446, 6.1).
+                    // Within TLS, an end without an alert would look like an attacker's (RFC 8446,
+                    // 6.1).
                     if connection.session().is_some() {
                         Box::pin(connection.finish(&context.options, ClosingState::Idle)).await;
                     }
@@ -58,7 +59,7 @@ pub(crate) fn serve<'a, S: HttpService>(
                 }
                 _ => continue,
             }
-            if Box::pin(serve_requests(connection, Buffer::borrow(), context)).await.is_break() {
+            if Box::pin(serve_requests(connection, PooledBuffer::borrow(), context)).await.is_break() {
                 return;
             }
         }
@@ -102,16 +103,16 @@ async fn wait<S>(
 
 /// Serves requests as long as they come. Breaks when the connection has ended, else it is idle.
 ///
-/// The next request of a busy connection follows within milliseconds: to allocate this future for each would
-/// cost more than to keep it until the clock has ticked twice. Most connections make one request or two and
-/// then rest: these free it at once.
+/// The next request of a busy connection follows within milliseconds: to allocate this future for
+/// each would cost more than to keep it until the clock has ticked twice. Most connections make one
+/// request or two and then rest: these free it at once.
 async fn serve_requests<S: HttpService>(
     connection: &mut Connection,
-    mut input: Buffer,
+    mut input: PooledBuffer,
     context: &ThreadContext<S>,
 ) -> ControlFlow<()> {
-    // One place among those that wait for the clock, from one request to the next: taking a new one each time
-    // touches the memory of two other connections.
+    // One place among those that wait for the clock, from one request to the next: taking a new one
+    // each time touches the memory of two other connections.
     let mut ticked = pin!(context.ticked.notified());
     loop {
         answer_input(connection, &mut input, context).await?;
@@ -120,14 +121,14 @@ async fn serve_requests<S: HttpService>(
         if !next_request_follows(connection, context, ticked.as_mut()).await? {
             return Continue(());
         }
-        input = Buffer::borrow();
+        input = PooledBuffer::borrow();
     }
 }
 
 /// Reads and answers requests until there is nothing left to read.
 async fn answer_input<S: HttpService>(
     connection: &mut Connection,
-    input: &mut Buffer,
+    input: &mut PooledBuffer,
     context: &ThreadContext<S>,
 ) -> ControlFlow<()> {
     loop {
@@ -153,7 +154,7 @@ async fn answer_input<S: HttpService>(
 }
 
 /// A request begins, whose head is the first `len` bytes of `input`.
-fn begin<S>(connection: &mut Connection, input: &mut Buffer, len: usize, context: &ThreadContext<S>) {
+fn begin<S>(connection: &mut Connection, input: &mut PooledBuffer, len: usize, context: &ThreadContext<S>) {
     input.consume(len);
     context.counters.add_request();
     connection.count_request();
@@ -174,8 +175,8 @@ async fn close<S>(connection: &mut Connection, end: HeadEvent, context: &ThreadC
     }
 }
 
-/// Waits up to two ticks for the next request of a busy connection. True when it has come; breaks when the
-/// connection has ended.
+/// Waits up to two ticks for the next request of a busy connection. True when it has come; breaks
+/// when the connection has ended.
 async fn next_request_follows<'a, S>(
     connection: &mut Connection,
     context: &'a ThreadContext<S>,

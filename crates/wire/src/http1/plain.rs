@@ -18,10 +18,10 @@ pub(super) struct PlainHead<T> {
     pub(super) answer: T,
 }
 
-/// Passes the head at the front of `bytes` to `answer`, if it is complete and plain: GET or HEAD in HTTP/1.1,
-/// without a body, on a connection that persists, and without any field that decides what is answered, other
-/// than `Accept-Encoding`. It is held to the same rules as any head: `None` only says that [`super::head::parse`]
-/// has to read it.
+/// Passes the head at the front of `bytes` to `answer`, if it is complete and plain: GET or HEAD in
+/// HTTP/1.1, without a body, on a connection that persists, and without any field that decides what
+/// is answered, other than `Accept-Encoding`. It is held to the same rules as any head: `None` only
+/// says that [`super::head::parse`] has to read it.
 pub(super) fn parse<T>(
     bytes: &[u8],
     (peer, via): (SocketAddr, Option<SocketAddr>),

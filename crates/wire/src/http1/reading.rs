@@ -9,7 +9,7 @@ use super::head::{self, RequestHead};
 use super::plain::{self, PlainHead};
 use super::refusal::RequestRefusal;
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::context::ThreadContext;
 use crate::service::{HttpService, PlainRequest};
 
@@ -31,7 +31,7 @@ pub(super) enum HeadEvent {
 /// Reads until `input` begins with a whole head, or reading ends.
 pub(super) async fn read_head<S: HttpService>(
     connection: &mut Connection,
-    input: &mut Buffer,
+    input: &mut PooledBuffer,
     context: &ThreadContext<S>,
 ) -> HeadEvent {
     let limit = context.options.max_head_bytes;

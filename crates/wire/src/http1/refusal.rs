@@ -5,7 +5,7 @@ use std::io;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::encode::{self, Persistence};
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::connection::{ClosingState, Connection};
 use crate::context::ThreadContext;
 use crate::message::framing::ResponseFraming;
@@ -48,7 +48,7 @@ pub(super) async fn send_text<S>(
 ) -> io::Result<()> {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    let mut out = Buffer::borrow();
+    let mut out = PooledBuffer::borrow();
     let framing = ResponseFraming::Length(text.len() as u64);
     encode::head(&mut out, status, &headers, framing, Persistence::Close);
     if with_text {

@@ -1,18 +1,21 @@
-//! The bodies that leave on a connection's streams, until the client's program is known to have read them.
+//! The bodies that leave on a connection's streams, until the client's program is known to have
+//! read them.
 //!
 //! ```text
-//! handed over  ->  left (the scanner has seen it)  ->  acknowledged by TCP  ->  a PING behind it answered: confirmed
+//! handed over -> left (the scanner has seen it) -> acknowledged by TCP
+//!             -> a PING behind it answered: confirmed
 //! ```
 //!
-//! The streams' bytes leave in turns. Marks record for each stream how many of its bytes are among the connection's
-//! first ones; so the kernel's one number (`SIOCOUTQ`) says for each stream how much has arrived. The client's
-//! program answers a PING after it has read all that came before (RFC 9113, 6.7).
+//! The streams' bytes leave in turns. Marks record for each stream how many of its bytes are among
+//! the connection's first ones; so the kernel's one number (`SIOCOUTQ`) says for each stream how
+//! much has arrived. The client's program answers a PING after it has read all that came before
+//! (RFC 9113, 6.7).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outflow_content::{AbortReason, Evidence, Transport, Watch};
+use outflow_content::{AbortReason, DeliveryWatch, Evidence, TransportStats};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -20,12 +23,14 @@ use super::frames::DataPart;
 use crate::delivery::{PROGRESS_INTERVAL, is_worth_measuring};
 use crate::options::ServerOptions;
 
-/// Maximum number of bytes, of all streams' bodies on one connection, that are handed over and have not left.
+/// Maximum number of bytes, of all streams' bodies on one connection, that are handed over and have
+/// not left.
 ///
 /// Bound: HTTP/2.
 pub(crate) const QUEUED: usize = 256 * 1024;
 
-/// Maximum number of observed bodies on one connection that are not known to have arrived. Further ones wait.
+/// Maximum number of observed bodies on one connection that are not known to have arrived. Further
+/// ones wait.
 ///
 /// Bound: HTTP/2.
 pub(crate) const PENDING: usize = 256;
@@ -55,7 +60,7 @@ pub(crate) struct StreamDeliveries {
 }
 
 struct StreamDelivery {
-    watch: Option<Watch>,
+    watch: Option<DeliveryWatch>,
     _permit: DeliveryPermit,
     begun: Instant,
     /// Bytes that were handed over and have not left.
@@ -73,7 +78,7 @@ struct StreamDelivery {
 }
 
 impl StreamDelivery {
-    fn measure(&mut self, acked: Option<u64>, transport: impl FnOnce() -> Option<Transport>) {
+    fn measure(&mut self, acked: Option<u64>, transport: impl FnOnce() -> Option<TransportStats>) {
         let sum = acked.map(|acked| self.sum_at(acked));
         if let Some(watch) = &mut self.watch {
             let transport = is_worth_measuring(watch, self.begun.elapsed()).then(transport).flatten();
@@ -111,7 +116,7 @@ impl StreamDeliveries {
     pub(crate) fn begin(
         &mut self,
         stream: u32,
-        watched: Option<(Watch, DeliveryPermit)>,
+        watched: Option<(DeliveryWatch, DeliveryPermit)>,
     ) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let (watch, permit) = watched.unzip();
@@ -141,7 +146,7 @@ impl StreamDeliveries {
     }
 
     /// The body does not go on. Gives its watch, with what was acknowledged.
-    pub(crate) fn give_up(&mut self, stream: u32, acked: Option<u64>) -> Option<Watch> {
+    pub(crate) fn give_up(&mut self, stream: u32, acked: Option<u64>) -> Option<DeliveryWatch> {
         let mut delivery = self.streams.remove(&stream)?;
         self.capacity.add_permits(delivery.queued);
         delivery.measure(acked, || None);
@@ -163,7 +168,8 @@ impl StreamDeliveries {
         self.leaving.push(part);
     }
 
-    /// All parts on their way are in the kernel's hands, with the connection's first `position` bytes.
+    /// All parts on their way are in the kernel's hands, with the connection's first `position`
+    /// bytes.
     pub(crate) fn on_left(&mut self, position: u64) {
         for part in self.leaving.drain(..) {
             let Some(delivery) = self.streams.get_mut(&part.stream) else { continue };
@@ -186,7 +192,7 @@ impl StreamDeliveries {
                 let _ = left.send(());
             }
             match &delivery.watch {
-                Some(watch) if watch.is_watched() => {}
+                Some(watch) if watch.is_observed() => {}
                 _ => {
                     if let Some(watch) = self.streams.remove(&part.stream).and_then(|gone| gone.watch) {
                         watch.completed(Evidence::Sent);
@@ -206,9 +212,9 @@ impl StreamDeliveries {
         self.streams.values().any(|delivery| delivery.end.is_some())
     }
 
-    /// Whether to send a PING now. Many clients close as soon as they have what they wanted, and an unread PING then makes
-    /// their kernel send RST: so it is sent only for bodies acknowledged for a while, and such an RST says nothing
-    /// about these.
+    /// Whether to send a PING now. Many clients close as soon as they have what they wanted, and an
+    /// unread PING then makes their kernel send RST: so it is sent only for bodies acknowledged for
+    /// a while, and such an RST says nothing about these.
     pub(crate) fn wants_ping(&mut self, after: Duration) -> bool {
         let now = Instant::now();
         let rested = |delivery: &StreamDelivery| delivery.acked_at.is_some_and(|at| now - at >= after);
@@ -221,13 +227,13 @@ impl StreamDeliveries {
         true
     }
 
-    /// The connection's first `acked` bytes are acknowledged (`None`: the kernel does not say). The reason if the client
-    /// stops acknowledging a body that has left.
+    /// The connection's first `acked` bytes are acknowledged (`None`: the kernel does not say). The
+    /// reason if the client stops acknowledging a body that has left.
     pub(crate) fn on_acked(
         &mut self,
         acked: Option<u64>,
         options: &ServerOptions,
-        transport: impl Fn() -> Option<Transport>,
+        transport: impl Fn() -> Option<TransportStats>,
     ) -> Result<(), AbortReason> {
         let now = Instant::now();
         let report = now - self.reported >= PROGRESS_INTERVAL;
@@ -265,8 +271,13 @@ impl StreamDeliveries {
         Ok(())
     }
 
-    /// Completes the bodies that end among the connection's first `acked` bytes, without waiting for confirmation.
-    pub(crate) fn complete_arrived(&mut self, acked: Option<u64>, transport: impl Fn() -> Option<Transport>) {
+    /// Completes the bodies that end among the connection's first `acked` bytes, without waiting
+    /// for confirmation.
+    pub(crate) fn complete_arrived(
+        &mut self,
+        acked: Option<u64>,
+        transport: impl Fn() -> Option<TransportStats>,
+    ) {
         let Some(acked) = acked else { return };
         for delivery in self.streams.values_mut().filter(|delivery| delivery.acked_at.is_none()) {
             if delivery.end.is_some_and(|end| acked >= end) {
@@ -278,7 +289,7 @@ impl StreamDeliveries {
     }
 
     /// The client's program has read the connection's first `position` bytes.
-    pub(crate) fn confirm(&mut self, position: u64, transport: impl Fn() -> Option<Transport>) {
+    pub(crate) fn confirm(&mut self, position: u64, transport: impl Fn() -> Option<TransportStats>) {
         for delivery in self.streams.values_mut() {
             if delivery.acked_at.is_none() && delivery.end.is_some_and(|end| position >= end) {
                 delivery.acked_at = Some(Instant::now());
@@ -301,13 +312,14 @@ impl StreamDeliveries {
         }
     }
 
-    /// The connection is lost: takes all bodies, with what is known of each. Call it before the connection ends, because
-    /// the kernel forgets, and [`LostDeliveries::abort`] after it, so that nothing arrives once it is reported lost.
+    /// The connection is lost: takes all bodies, with what is known of each. Call it before the
+    /// connection ends, because the kernel forgets, and [`LostDeliveries::abort`] after it, so that
+    /// nothing arrives once it is reported lost.
     #[must_use]
     pub(crate) fn take_lost(
         &mut self,
         acked: Option<u64>,
-        transport: impl Fn() -> Option<Transport>,
+        transport: impl Fn() -> Option<TransportStats>,
     ) -> LostDeliveries {
         let lost = self.streams.drain().filter_map(|(_, mut delivery)| {
             let arrived = delivery.acked_at.is_some();
@@ -327,7 +339,7 @@ impl StreamDeliveries {
 }
 
 /// The bodies of a lost connection, and whether the client has them whole.
-pub(crate) struct LostDeliveries(Vec<(Watch, ReceivedWhole)>);
+pub(crate) struct LostDeliveries(Vec<(DeliveryWatch, ReceivedWhole)>);
 
 /// Whether the client has a body whole.
 enum ReceivedWhole {

@@ -1,5 +1,5 @@
-//! Follows the frames on a connection (RFC 9113, 4.1): which bytes of which stream leave, and which streams the client
-//! resets.
+//! Follows the frames on a connection (RFC 9113, 4.1): which bytes of which stream leave, and which
+//! streams the client resets.
 
 /// What a client that speaks HTTP/2 begins with (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -58,8 +58,8 @@ impl FrameScanner {
 
 const RST_STREAM: u8 = 3;
 
-/// Follows the frames that arrive, to know which streams the client has reset: h2 does not report that for streams that
-/// have ended on our side.
+/// Follows the frames that arrive, to know which streams the client has reset: h2 does not report
+/// that for streams that have ended on our side.
 pub(crate) struct ResetScanner {
     /// Bytes before the next frame.
     skip: usize,
@@ -74,7 +74,8 @@ impl ResetScanner {
         ResetScanner { skip: PREFACE.len(), head: [0; HEAD + 4], have: 0 }
     }
 
-    /// Calls `report` for each stream that the next `bytes` reset, with the error code (RFC 9113, 7).
+    /// Calls `report` for each stream that the next `bytes` reset, with the error code (RFC 9113,
+    /// 7).
     pub(crate) fn scan(&mut self, mut bytes: &[u8], mut report: impl FnMut(u32, u32)) {
         while !bytes.is_empty() {
             let n = bytes.len().min(self.skip);

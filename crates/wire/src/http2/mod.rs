@@ -11,8 +11,8 @@
 //! sniff        whether a connection in the clear begins as HTTP/2 does
 //! ```
 //!
-//! The `h2` crate speaks the protocol. hyper, which is made of it, does not say which stream a request came on, so
-//! that bytes that leave could not be assigned to their requests.
+//! The `h2` crate speaks the protocol. hyper, which is made of it, does not say which stream a
+//! request came on, so that bytes that leave could not be assigned to their requests.
 
 mod deliveries;
 mod frames;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outflow_content::{OpenFile, Outgoing, Span, SpanError};
 
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::send::feeding::{Feeding, NextBytes};
 use crate::send::file;
 
@@ -33,7 +33,7 @@ enum CurrentSpan {
 }
 
 /// A filled buffer, returned to its pool when its last bytes have left.
-struct FilledBuffer(Buffer);
+struct FilledBuffer(PooledBuffer);
 
 impl AsRef<[u8]> for FilledBuffer {
     fn as_ref(&self) -> &[u8] {
@@ -46,8 +46,8 @@ impl BodyPieces {
         BodyPieces { outgoing, current: CurrentSpan::None }
     }
 
-    /// The next bytes, at most `limit` and never none; `None` at the end. The last bytes of a file come after it has been
-    /// checked again.
+    /// The next bytes, at most `limit` and never none; `None` at the end. The last bytes of a file
+    /// come after it has been checked again.
     pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, SpanError> {
         loop {
             match &mut self.current {
@@ -75,7 +75,7 @@ impl BodyPieces {
                     }
                 }
                 CurrentSpan::File { file, at, left } => {
-                    let mut buffer = Buffer::borrow();
+                    let mut buffer = PooledBuffer::borrow();
                     let len =
                         buffer.capacity_left().min(limit).min(usize::try_from(*left).unwrap_or(usize::MAX));
                     let n = file::read(file, *at, &mut buffer.spare()[..len]).await?;

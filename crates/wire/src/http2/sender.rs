@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::{Buf as _, Bytes};
 use h2::{Reason, SendStream};
 use http_body::Body;
-use outflow_content::{AbortReason, Watch};
+use outflow_content::{AbortReason, DeliveryWatch};
 
 use super::deliveries::DeliveryPermit;
 use super::pieces::BodyPieces;
@@ -62,7 +62,7 @@ impl<'a> StreamSender<'a> {
         context: &ThreadContext<S>,
         transport: &'a Http2Transport,
         body: SendStream<Bytes>,
-        watch: Option<(Watch, DeliveryPermit)>,
+        watch: Option<(DeliveryWatch, DeliveryPermit)>,
     ) -> StreamSender<'a> {
         let stream = body.stream_id().as_u32();
         let left = Some(transport.begin(stream, watch));
@@ -110,7 +110,8 @@ impl<'a> StreamSender<'a> {
             tracing::warn!(client = %peer, error = %why, "response cut: its body failed");
             StreamFailure::Content(None)
         };
-        // One piece is held back, so that the last one ends the stream. A body that fails behind it must not look whole.
+        // One piece is held back, so that the last one ends the stream. A body that fails behind it
+        // must not look whole.
         let mut held = Bytes::new();
         loop {
             let next = {
@@ -251,7 +252,7 @@ impl<'a> StreamSender<'a> {
         self.has_ended = true;
         let Err(failure) = sent else { return StreamOutcome::Done };
         let watch = self.transport.give_up(self.stream);
-        let abort = |watch: Option<Watch>, reason: &AbortReason| {
+        let abort = |watch: Option<DeliveryWatch>, reason: &AbortReason| {
             if let Some(watch) = watch {
                 watch.aborted(reason);
             }
@@ -279,8 +280,8 @@ impl<'a> StreamSender<'a> {
     }
 }
 
-/// Dropped before the end: the service's body panics, or the stream is gone. A delivery that waited on the transport for
-/// the rest of its body would keep the connection forever.
+/// Dropped before the end: the service's body panics, or the stream is gone. A delivery that waited
+/// on the transport for the rest of its body would keep the connection forever.
 impl Drop for StreamSender<'_> {
     fn drop(&mut self) {
         if self.has_ended {

@@ -20,7 +20,7 @@ use super::stream::{self, StreamClient};
 use super::transport::{CLOSE_TIME, Http2Transport};
 
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::context::ThreadContext;
 use crate::service::HttpService;
 
@@ -29,28 +29,32 @@ use crate::service::HttpService;
 /// Bound: HTTP/2.
 const STREAMS: u32 = 128;
 
-/// Maximum number of bytes of one request's body that a client may send before the service reads them.
+/// Maximum number of bytes of one request's body that a client may send before the service reads
+/// them.
 ///
 /// Bound: HTTP/2.
 const WINDOW: u32 = 256 * 1024;
 
-/// Maximum number of bytes of all requests' bodies that a client may send before the services read them.
+/// Maximum number of bytes of all requests' bodies that a client may send before the services read
+/// them.
 ///
 /// Bound: HTTP/2.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Maximum number of bytes that h2 keeps of one stream's body; `deliveries::QUEUED` limits all streams together.
+/// Maximum number of bytes that h2 keeps of one stream's body; `deliveries::QUEUED` limits all
+/// streams together.
 ///
 /// Bound: HTTP/2.
 const STREAM_BUFFER: usize = 128 * 1024;
 
-/// Maximum number of bytes that the kernel keeps unsent (`TCP_NOTSENT_LOWAT`): the next small answer waits behind no more
-/// than this.
+/// Maximum number of bytes that the kernel keeps unsent (`TCP_NOTSENT_LOWAT`): the next small
+/// answer waits behind no more than this.
 ///
 /// Bound: HTTP/2.
 const UNSENT: u32 = 1024 * 1024;
 
-/// Maximum number of streams that a client resets beyond those it lets finish, before its connection is closed.
+/// Maximum number of streams that a client resets beyond those it lets finish, before its
+/// connection is closed.
 ///
 /// Bound: HTTP/2.
 const RESETS: i32 = 200;
@@ -76,7 +80,7 @@ enum Http2Event {
 /// Serves one connection to its end. `input` was read from it.
 pub(crate) async fn serve<S: HttpService>(
     connection: Connection,
-    input: Buffer,
+    input: PooledBuffer,
     context: &Arc<ThreadContext<S>>,
 ) {
     let peer = connection.peer;

@@ -6,15 +6,15 @@ use std::task::Poll;
 
 use super::frames::PREFACE;
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::context::ThreadContext;
 
-/// Whether a connection in the clear begins as HTTP/2 does, and what has been read to find out. `None` if it ended, or
-/// the client sent nothing before the deadline.
+/// Whether a connection in the clear begins as HTTP/2 does, and what has been read to find out.
+/// `None` if it ended, or the client sent nothing before the deadline.
 pub(crate) async fn sniff<S>(
     connection: &mut Connection,
     context: &ThreadContext<S>,
-) -> Option<(bool, Buffer)> {
+) -> Option<(bool, PooledBuffer)> {
     let mut ending = context.ending.subscribe();
     let mut buffer = loop {
         let readable = poll_fn(|cx| {
@@ -28,7 +28,7 @@ pub(crate) async fn sniff<S>(
             readable = readable => if !readable { return None },
             _ = ending.wait_for(|ending| *ending) => return None,
         }
-        let mut buffer = Buffer::borrow();
+        let mut buffer = PooledBuffer::borrow();
         match connection.read_some(&mut buffer).await {
             // The socket was reported readable and was not.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -12,7 +12,7 @@ use h2::{RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use outflow_content::{Evidence, Outgoing, Watch};
+use outflow_content::{DeliveryWatch, Evidence, Outgoing};
 
 use super::pieces::BodyPieces;
 use super::sender::{PIECE, StreamOutcome, StreamSender, gone};
@@ -23,7 +23,7 @@ use crate::message::date;
 use crate::message::framing::{announced_length, may_have_body};
 use crate::message::request_body::RequestBody;
 use crate::service::HttpService;
-use crate::tls::{Secure, Session};
+use crate::tls::{Secure, TlsSession};
 use crate::upgrade::{ConnectProtocol, Handoff, StreamDuplex, UpgradePromise, Upgraded};
 
 /// The client of a connection, as its requests see it.
@@ -39,7 +39,7 @@ impl StreamClient {
         transport.describe(|connection| StreamClient {
             peer: connection.peer,
             via: connection.via(),
-            secure: connection.session().map(Session::secure),
+            secure: connection.session().map(TlsSession::secure),
         })
     }
 
@@ -108,8 +108,9 @@ type TunnelPromise = Option<(RecvStream, UpgradePromise)>;
 /// Why the engine refuses a request.
 type StreamRefusal = Box<(StatusCode, &'static str)>;
 
-/// The request as services know it from HTTP/1.1: a path in the target, the host in `Host`. The target of a `CONNECT`
-/// without a protocol is an authority (RFC 9113, 8.5); with one (RFC 8441), it has a path.
+/// The request as services know it from HTTP/1.1: a path in the target, the host in `Host`. The
+/// target of a `CONNECT` without a protocol is an authority (RFC 9113, 8.5); with one (RFC 8441),
+/// it has a path.
 fn accepted(
     request: Request<RecvStream>,
     client: &StreamClient,
@@ -238,9 +239,10 @@ async fn send<S: HttpService>(
     let length = outgoing.len();
     let mut watch = outgoing.watch();
     watch.started();
-    let (watched, mut early) = (watch.is_watched(), UnsentDelivery { watch: Some(watch), transport });
+    let (watched, mut early) = (watch.is_observed(), UnsentDelivery { watch: Some(watch), transport });
     let mut pieces = BodyPieces::new(outgoing);
-    // The first bytes are obtained before the head leaves: until they are there, another answer can be given.
+    // The first bytes are obtained before the head leaves: until they are there, another answer can
+    // be given.
     let first = {
         let mut first = pin!(pieces.next(PIECE));
         poll_fn(|cx| match first.as_mut().poll(cx) {
@@ -316,7 +318,8 @@ async fn copy<S: HttpService>(
     let length = announced_length(&response, is_head);
     let (mut head, body) = response.into_parts();
     prepare(&mut head.headers, length);
-    // A body that announces no bytes is polled all the same, unless it is at its end: it may break its word.
+    // A body that announces no bytes is polled all the same, unless it is at its end: it may break
+    // its word.
     let empty = length.is_none_or(|length| length == 0) && body.is_end_stream();
     let without = is_head || !may_have_body(status) || empty;
     let Ok(writer) = respond.send_response(Response::from_parts(head, ()), without) else {
@@ -348,12 +351,12 @@ fn release<S: HttpService>(
 
 /// A delivery before its first byte.
 struct UnsentDelivery<'a> {
-    watch: Option<Watch>,
+    watch: Option<DeliveryWatch>,
     transport: &'a Http2Transport,
 }
 
 impl UnsentDelivery<'_> {
-    fn end(&mut self, report: impl FnOnce(Watch)) {
+    fn end(&mut self, report: impl FnOnce(DeliveryWatch)) {
         if let Some(watch) = self.watch.take() {
             report(watch);
         }

@@ -1,4 +1,5 @@
-//! The connection below the frames: gathers what h2 writes, follows it, seals it if need be, and sends it.
+//! The connection below the frames: gathers what h2 writes, follows it, seals it if need be, and
+//! sends it.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::Reason;
-use outflow_content::{AbortReason, Evidence, Watch};
+use outflow_content::{AbortReason, DeliveryWatch, Evidence};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use super::deliveries::{DeliveryPermit, StreamDeliveries};
 use super::frames::{FrameScanner, ResetScanner};
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::options::ServerOptions;
 use crate::sys;
 
@@ -35,9 +36,10 @@ pub(crate) struct Http2Transport(Arc<Mutex<TransportState>>);
 struct TransportState {
     connection: Connection,
     /// Read before the version of HTTP was known.
-    input: Buffer,
-    /// Gathered: frames' heads are small, and a call or a record for each would cost more than copying.
-    out: Buffer,
+    input: PooledBuffer,
+    /// Gathered: frames' heads are small, and a call or a record for each would cost more than
+    /// copying.
+    out: PooledBuffer,
     scanner: FrameScanner,
     resets: ResetScanner,
     deliveries: StreamDeliveries,
@@ -61,7 +63,7 @@ impl TransportState {
             }
             Poll::Ready(Ok(())) => {
                 self.blocked = None;
-                self.out = Buffer::none();
+                self.out = PooledBuffer::none();
                 let position = self.connection.written();
                 self.deliveries.on_left(position);
             }
@@ -73,8 +75,8 @@ impl TransportState {
         result
     }
 
-    /// A call has failed. If the first one fails by EPIPE, the client had ended its side in an orderly way before it answered
-    /// later bytes by RST; otherwise, Linux gives ECONNRESET.
+    /// A call has failed. If the first one fails by EPIPE, the client had ended its side in an
+    /// orderly way before it answered later bytes by RST; otherwise, Linux gives ECONNRESET.
     fn on_error(&mut self, kind: io::ErrorKind) {
         self.ended |= !self.failed && kind == io::ErrorKind::BrokenPipe;
         self.failed = true;
@@ -124,8 +126,8 @@ impl TransportState {
         let TransportState { resets, deliveries, connection, .. } = self;
         resets.scan(bytes, |stream, code| {
             let code = Reason::from(code);
-            // A client that resets without an error has received all it needs. So has one that considers the stream closed:
-            // curl does once it has counted the body's bytes.
+            // A client that resets without an error has received all it needs. So has one that
+            // considers the stream closed: curl does once it has counted the body's bytes.
             if code != Reason::NO_ERROR && code != Reason::STREAM_CLOSED {
                 let why = AbortReason::Disconnected(format!("stream reset: {code}"));
                 deliveries.reset(stream, connection.acked(), &why);
@@ -146,13 +148,13 @@ impl Drop for TransportState {
 }
 
 impl Http2Transport {
-    pub(crate) fn new(mut connection: Connection, input: Buffer) -> Http2Transport {
+    pub(crate) fn new(mut connection: Connection, input: PooledBuffer) -> Http2Transport {
         // Every byte is counted, because it is not known yet which ones will be observed.
         connection.count_written();
         Http2Transport(Arc::new(Mutex::new(TransportState {
             connection,
             input,
-            out: Buffer::none(),
+            out: PooledBuffer::none(),
             scanner: FrameScanner::default(),
             resets: ResetScanner::new(),
             deliveries: StreamDeliveries::new(),
@@ -176,7 +178,7 @@ impl Http2Transport {
     pub(crate) fn begin(
         &self,
         stream: u32,
-        watched: Option<(Watch, DeliveryPermit)>,
+        watched: Option<(DeliveryWatch, DeliveryPermit)>,
     ) -> oneshot::Receiver<()> {
         self.lock().deliveries.begin(stream, watched)
     }
@@ -186,8 +188,8 @@ impl Http2Transport {
         let permits = {
             let mut state = self.lock();
             if state.deliveries.permits.available_permits() == 0 {
-                // A client that requests so much need not confirm what has arrived. If nothing has, the next PONG or tick
-                // frees a permit.
+                // A client that requests so much need not confirm what has arrived. If nothing has,
+                // the next PONG or tick frees a permit.
                 let acked = state.acked();
                 let TransportState { deliveries, connection, .. } = &mut *state;
                 deliveries.complete_arrived(acked, || sys::transport(connection.stream()).ok());
@@ -228,7 +230,7 @@ impl Http2Transport {
     }
 
     /// The body on `stream` does not go on.
-    pub(crate) fn give_up(&self, stream: u32) -> Option<Watch> {
+    pub(crate) fn give_up(&self, stream: u32) -> Option<DeliveryWatch> {
         let mut state = self.lock();
         let acked = state.acked();
         state.deliveries.give_up(stream, acked)
@@ -249,8 +251,8 @@ impl Http2Transport {
         self.lock().deliveries.is_pending()
     }
 
-    /// The number of bytes that have left, if a PING is to be sent now: for bodies acknowledged at least `after` ago, or for
-    /// any if it is `urgent`.
+    /// The number of bytes that have left, if a PING is to be sent now: for bodies acknowledged at
+    /// least `after` ago, or for any if it is `urgent`.
     pub(crate) fn wants_ping(&self, after: Duration, urgent: bool) -> Option<u64> {
         let mut state = self.lock();
         let wanted = state.deliveries.wants_ping(after) || (urgent && state.deliveries.has_unconfirmed());
@@ -282,9 +284,10 @@ impl Http2Transport {
         deliveries.confirm(position, || sys::transport(connection.stream()).ok());
     }
 
-    /// The connection has ended, in whatever way: settles what is known. If the end was an orderly one of ours, what has
-    /// left is waited for, and then, for a while, the client's own end: closing at once would make the kernel send RST for
-    /// what the client still says, which can destroy what is on its way to it.
+    /// The connection has ended, in whatever way: settles what is known. If the end was an orderly
+    /// one of ours, what has left is waited for, and then, for a while, the client's own end:
+    /// closing at once would make the kernel send RST for what the client still says, which can
+    /// destroy what is on its way to it.
     pub(crate) async fn end(&self, reason: Option<AbortReason>, options: &ServerOptions) {
         let ended = || AbortReason::Disconnected("the connection ended".to_owned());
         self.lock().end_reason = Some(reason.clone().unwrap_or_else(ended));
@@ -343,7 +346,8 @@ impl Http2Transport {
         }
     }
 
-    /// Ends our side in an orderly way, as far as the kernel takes it at once: for clients that do not answer.
+    /// Ends our side in an orderly way, as far as the kernel takes it at once: for clients that do
+    /// not answer.
     pub(crate) fn close(&self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = Pin::new(&mut self.clone()).poll_shutdown(&mut cx);
@@ -375,7 +379,7 @@ impl AsyncRead for Http2Transport {
             state.on_input(&space.filled()[before..]);
             state.input.consume(n);
             if state.input.is_empty() {
-                state.input = Buffer::none();
+                state.input = PooledBuffer::none();
             }
             return Poll::Ready(Ok(()));
         }
@@ -396,7 +400,7 @@ impl AsyncWrite for Http2Transport {
         let state = &mut *state;
         if state.out.capacity_left() == 0 {
             ready!(state.poll_out(cx))?;
-            state.out = Buffer::borrow();
+            state.out = PooledBuffer::borrow();
         }
         let n = bytes.len().min(state.out.capacity_left());
         state.out.push(&bytes[..n]);

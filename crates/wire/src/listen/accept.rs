@@ -14,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::tls::Tls;
 
-/// How long the accepting thread waits when the system has no descriptor or memory for a connection.
+/// How long the accepting thread waits when the system has no descriptor or memory for a
+/// connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket to listen on, with or without TLS.

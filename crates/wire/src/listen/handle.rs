@@ -19,8 +19,8 @@ pub(super) enum ServerPhase {
 }
 
 impl ServerHandle {
-    /// Accepts no more connections, closes idle ones, lets responses under way finish for up to `limit`,
-    /// then stops.
+    /// Accepts no more connections, closes idle ones, lets responses under way finish for up to
+    /// `limit`, then stops.
     pub fn drain(&self, limit: Duration) {
         self.phase.send_if_modified(|phase| {
             let running = *phase == ServerPhase::Running;

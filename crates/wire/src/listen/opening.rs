@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::proxy;
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::context::ThreadContext;
 use crate::http1::{self, RequestRefusal};
 use crate::http2;
@@ -15,8 +15,8 @@ use crate::tls::{NegotiatedProtocol, Tls};
 
 /// What a connection turns out to be, and what was read from it to find out.
 enum ConnectionKind {
-    Http1(Option<Buffer>),
-    Http2(Buffer),
+    Http1(Option<PooledBuffer>),
+    Http2(PooledBuffer),
     Over,
 }
 
@@ -42,8 +42,8 @@ pub(super) fn serve<S: HttpService>(
     }
 }
 
-/// Reads the PROXY header, negotiates TLS, and finds out which HTTP the client speaks: as far as each is asked
-/// for.
+/// Reads the PROXY header, negotiates TLS, and finds out which HTTP the client speaks: as far as
+/// each is asked for.
 async fn open<S: HttpService>(
     connection: &mut Connection,
     tls: Option<Arc<Tls>>,
@@ -69,7 +69,7 @@ async fn open<S: HttpService>(
         }
         Ok(NegotiatedProtocol::Http2(session)) => {
             connection.secure(session);
-            ConnectionKind::Http2(Buffer::none())
+            ConnectionKind::Http2(PooledBuffer::none())
         }
         Ok(NegotiatedProtocol::Clear) => {
             let reason = "this port speaks TLS: use https://";

@@ -1,7 +1,9 @@
-//! The PROXY protocol on a new connection: reads the header from the socket, and not one byte beyond it.
+//! The PROXY protocol on a new connection: reads the header from the socket, and not one byte
+//! beyond it.
 //!
-//! A connection of a trusted proxy (`ServerOptions::proxy_protocol`) without a header is closed: a proxy that may leave it out
-//! could hide its clients, and a peer that may send one without being trusted could claim any address.
+//! A connection of a trusted proxy (`ServerOptions::proxy_protocol`) without a header is closed: a
+//! proxy that may leave it out could hide its clients, and a peer that may send one without being
+//! trusted could claim any address.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,11 +15,11 @@ use rustix::net::RecvFlags;
 use tokio::io::Interest;
 
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::options::ServerOptions;
 
-/// Reads the header that a new connection begins with, not one byte beyond it, and takes the client's address
-/// from it. False when the connection is to be closed; the log says why.
+/// Reads the header that a new connection begins with, not one byte beyond it, and takes the
+/// client's address from it. False when the connection is to be closed; the log says why.
 pub(crate) async fn accept(connection: &mut Connection, options: &ServerOptions) -> bool {
     connection.timer().set(options.head_timeout);
     let refused: &dyn std::fmt::Display = match read_header(connection).await {
@@ -38,9 +40,10 @@ pub(crate) async fn accept(connection: &mut Connection, options: &ServerOptions)
     false
 }
 
-/// The client's address, or what is wrong with the header: an empty reason for a connection without a byte.
+/// The client's address, or what is wrong with the header: an empty reason for a connection without
+/// a byte.
 async fn read_header(connection: &mut Connection) -> io::Result<Result<Option<SocketAddr>, &'static str>> {
-    let mut buffer = Buffer::borrow();
+    let mut buffer = PooledBuffer::borrow();
     loop {
         let before = buffer.filled().len();
         let peeked = peek(connection, &mut buffer).await?;
@@ -60,7 +63,7 @@ async fn read_header(connection: &mut Connection) -> io::Result<Result<Option<So
 }
 
 /// Waits for more bytes and appends them to `buffer`. They stay in the socket.
-async fn peek(connection: &mut Connection, buffer: &mut Buffer) -> io::Result<usize> {
+async fn peek(connection: &mut Connection, buffer: &mut PooledBuffer) -> io::Result<usize> {
     let n = poll_fn(|cx| {
         loop {
             if connection.poll_readable(cx)?.is_pending() {

@@ -1,8 +1,8 @@
 //! The server as its user sees it.
 //!
-//! [`Server::run`] gives each thread a runtime of its own. The first thread accepts and hands each new
-//! connection to the thread that has the fewest, so that two large downloads never share a core while
-//! another one sleeps; from then on a connection stays where it is. Measured against tokio's
+//! [`Server::run`] gives each thread a runtime of its own. The first thread accepts and hands each
+//! new connection to the thread that has the fewest, so that two large downloads never share a core
+//! while another one sleeps; from then on a connection stays where it is. Measured against tokio's
 //! work-stealing runtime and against SO_REUSEPORT: `bench/README.md`.
 
 use std::io;
@@ -13,13 +13,14 @@ use tokio::sync::{Semaphore, watch};
 
 use super::accept::{ListenSocket, OpenListener, accept_next};
 use super::handle::{ServerHandle, ServerPhase};
-use super::worker::{Worker, hand_over, runtime, serve_handed_over, spawn};
+use super::worker::{ServingThread, hand_over, runtime, serve_handed_over, spawn};
 use crate::context::ThreadContext;
 use crate::counters::ServerCounters;
 use crate::options::ServerOptions;
 use crate::service::HttpService;
 
-/// Serves `service` on `listener`, on the runtime that it is called from, until accepting fails for good.
+/// Serves `service` on `listener`, on the runtime that it is called from, until accepting fails for
+/// good.
 ///
 /// The counterpart of `axum::serve`: one changed line puts an axum app on this engine.
 ///
@@ -81,9 +82,9 @@ impl Server {
         let context =
             || ThreadContext::new(service.clone(), self.options.clone(), Arc::clone(&self.counters));
         std::thread::scope(|scope| {
-            let mut workers = vec![Worker::default()];
+            let mut workers = vec![ServingThread::default()];
             for index in 1..threads.max(1) {
-                let (worker, receiver) = Worker::channel();
+                let (worker, receiver) = ServingThread::channel();
                 workers.push(worker);
                 let (context, phase, runtime) = (context(), self.phase.subscribe(), runtime()?);
                 let serve = move || {
@@ -122,7 +123,7 @@ impl Server {
 async fn accept_all<S: HttpService>(
     listeners: Vec<OpenListener>,
     context: &Arc<ThreadContext<S>>,
-    workers: &[Worker],
+    workers: &[ServingThread],
     permits: &Arc<Semaphore>,
     mut phase: watch::Receiver<ServerPhase>,
 ) {

@@ -17,8 +17,8 @@ use crate::context::ThreadContext;
 use crate::service::HttpService;
 use crate::tls::Tls;
 
-/// Maximum number of threads on which each serving thread may block: for files that are not in the page cache,
-/// and for services.
+/// Maximum number of threads on which each serving thread may block: for files that are not in the
+/// page cache, and for services.
 ///
 /// Bound: local files.
 const BLOCKING_THREADS: usize = 32;
@@ -28,7 +28,7 @@ const BLOCKING_NICE: i32 = 5;
 
 /// A thread that serves connections, as the accepting thread sees it.
 #[derive(Default)]
-pub(super) struct Worker {
+pub(super) struct ServingThread {
     /// `None` for the accepting thread itself.
     sender: Option<mpsc::UnboundedSender<NewConnection>>,
     load: Arc<AtomicUsize>,
@@ -43,11 +43,11 @@ pub(super) struct NewConnection {
     load: ThreadLoad,
 }
 
-impl Worker {
+impl ServingThread {
     /// A thread of its own, and what it receives.
-    pub(super) fn channel() -> (Worker, mpsc::UnboundedReceiver<NewConnection>) {
+    pub(super) fn channel() -> (ServingThread, mpsc::UnboundedReceiver<NewConnection>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Worker { sender: Some(sender), load: Arc::default() }, receiver)
+        (ServingThread { sender: Some(sender), load: Arc::default() }, receiver)
     }
 }
 
@@ -59,8 +59,8 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Called on threads that may block: each of them works for one client that waits for a disk anyway, while the
-/// serving thread works for all the others.
+/// Called on threads that may block: each of them works for one client that waits for a disk
+/// anyway, while the serving thread works for all the others.
 fn lower_priority() {
     let this = rustix::thread::gettid();
     // Not being allowed to does no harm (getpriority(2): on Linux it concerns one thread).
@@ -70,7 +70,7 @@ fn lower_priority() {
 /// Gives a new connection to the worker that has the fewest.
 pub(super) fn hand_over<S: HttpService>(
     context: &Arc<ThreadContext<S>>,
-    workers: &[Worker],
+    workers: &[ServingThread],
     accepted: AcceptedSocket,
     permit: OwnedSemaphorePermit,
 ) {

@@ -1,27 +1,32 @@
 //! The chunked transfer coding of a request's body (RFC 9112 section 7.1), decoded strictly.
 
-/// Longest chunk-size line and longest trailer line, extensions included.
+/// Maximum length of a chunk-size line and of a trailer line, in bytes, extensions included.
+///
+/// Bound: requests.
 const MAX_LINE: usize = 1024;
-/// All trailer fields together. They are checked for their form and dropped.
+/// Maximum size of all trailer fields together, in bytes. They are checked for their form and
+/// dropped.
+///
+/// Bound: requests.
 const MAX_TRAILERS: usize = 8 * 1024;
 
-/// Where the decoder stands in the stream.
+/// A decoder, and its position in the stream.
 #[derive(Debug)]
 pub(crate) struct Chunked {
-    state: State,
+    state: ChunkState,
     line: usize,
     trailers: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// In the digits of a chunk's size: its value so far, and how many digits.
     Size(u64, u8),
     /// In a chunk extension; skipped.
     Extension(u64),
     /// After the CR of the size line.
     SizeLf(u64),
-    /// In the data; so many bytes are left.
+    /// In the data, with this many bytes left.
     Data(u64),
     DataCr,
     DataLf,
@@ -33,83 +38,87 @@ enum State {
     End,
 }
 
-/// What the decoder made of the bytes it was shown.
+/// One step of decoding.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// So many bytes were framing: drop them and call again.
+pub(crate) enum ChunkStep {
+    /// This many bytes were framing: drop them and call again.
     Skip(usize),
-    /// The next so many bytes are data.
+    /// The next bytes are data, this many.
     Data(usize),
-    /// So many bytes were framing, and the body is complete behind them.
+    /// This many bytes were framing, and the body is complete behind them.
     End(usize),
 }
 
 impl Chunked {
     pub(crate) fn new() -> Chunked {
-        Chunked { state: State::Size(0, 0), line: 0, trailers: 0 }
+        Chunked { state: ChunkState::Size(0, 0), line: 0, trailers: 0 }
     }
 
-    /// Looks at the next bytes of the stream (not none). `Err`: malformed, the connection has to close.
-    pub(crate) fn step(&mut self, bytes: &[u8]) -> Result<Step, &'static str> {
-        if let State::Data(left) = self.state {
+    /// Decodes the next bytes of the stream (at least one). `Err`: malformed, the connection has to
+    /// close.
+    pub(crate) fn step(&mut self, bytes: &[u8]) -> Result<ChunkStep, &'static str> {
+        if let ChunkState::Data(left) = self.state {
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            self.state = if n as u64 == left { State::DataCr } else { State::Data(left - n as u64) };
-            return Ok(Step::Data(n));
+            self.state =
+                if n as u64 == left { ChunkState::DataCr } else { ChunkState::Data(left - n as u64) };
+            return Ok(ChunkStep::Data(n));
         }
         for (i, &byte) in bytes.iter().enumerate() {
             self.state = self.next(byte)?;
             match self.state {
-                State::End => return Ok(Step::End(i + 1)),
-                State::Data(_) => return Ok(Step::Skip(i + 1)),
+                ChunkState::End => return Ok(ChunkStep::End(i + 1)),
+                ChunkState::Data(_) => return Ok(ChunkStep::Skip(i + 1)),
                 _ => {}
             }
         }
-        Ok(Step::Skip(bytes.len()))
+        Ok(ChunkStep::Skip(bytes.len()))
     }
 
-    fn next(&mut self, byte: u8) -> Result<State, &'static str> {
+    fn next(&mut self, byte: u8) -> Result<ChunkState, &'static str> {
         self.line += 1;
         if self.line > MAX_LINE {
             return Err("chunk-size or trailer line too long");
         }
         Ok(match (self.state, byte) {
-            (State::Size(size, digits), _) if byte.is_ascii_hexdigit() => {
+            (ChunkState::Size(size, digits), _) if byte.is_ascii_hexdigit() => {
                 if digits == 16 {
                     return Err("chunk size too large");
                 }
                 let digit = (byte as char).to_digit(16).unwrap_or(0);
-                State::Size(size << 4 | u64::from(digit), digits + 1)
+                ChunkState::Size(size << 4 | u64::from(digit), digits + 1)
             }
-            (State::Size(_, 0), _) => return Err("chunk without a size"),
-            (State::Size(size, _), b'\r') => State::SizeLf(size),
-            (State::Size(size, _), b';') => State::Extension(size),
-            (State::Size(..), _) => return Err("malformed chunk size"),
-            (State::Extension(size), b'\r') => State::SizeLf(size),
-            (State::Extension(_), b'\n' | 0) => return Err("malformed chunk extension"),
-            (State::Extension(size), _) => State::Extension(size),
-            (State::SizeLf(0), b'\n') => self.new_line(State::TrailerStart),
-            (State::SizeLf(size), b'\n') => self.new_line(State::Data(size)),
-            (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => self.new_line(State::Size(0, 0)),
-            (State::DataCr | State::DataLf, _) => return Err("chunk longer than its size"),
-            (State::TrailerStart, b'\r') => State::EndLf,
-            (State::Trailer, b'\r') => State::TrailerLf,
-            (State::TrailerStart | State::Trailer, b'\n' | 0) => return Err("malformed trailer"),
-            (State::TrailerStart | State::Trailer, _) => {
+            (ChunkState::Size(_, 0), _) => return Err("chunk without a size"),
+            (ChunkState::Size(size, _), b'\r') => ChunkState::SizeLf(size),
+            (ChunkState::Size(size, _), b';') => ChunkState::Extension(size),
+            (ChunkState::Size(..), _) => return Err("malformed chunk size"),
+            (ChunkState::Extension(size), b'\r') => ChunkState::SizeLf(size),
+            (ChunkState::Extension(_), b'\n' | 0) => return Err("malformed chunk extension"),
+            (ChunkState::Extension(size), _) => ChunkState::Extension(size),
+            (ChunkState::SizeLf(0), b'\n') => self.new_line(ChunkState::TrailerStart),
+            (ChunkState::SizeLf(size), b'\n') => self.new_line(ChunkState::Data(size)),
+            (ChunkState::DataCr, b'\r') => ChunkState::DataLf,
+            (ChunkState::DataLf, b'\n') => self.new_line(ChunkState::Size(0, 0)),
+            (ChunkState::DataCr | ChunkState::DataLf, _) => return Err("chunk longer than its size"),
+            (ChunkState::TrailerStart, b'\r') => ChunkState::EndLf,
+            (ChunkState::Trailer, b'\r') => ChunkState::TrailerLf,
+            (ChunkState::TrailerStart | ChunkState::Trailer, b'\n' | 0) => return Err("malformed trailer"),
+            (ChunkState::TrailerStart | ChunkState::Trailer, _) => {
                 self.trailers += 1;
                 if self.trailers > MAX_TRAILERS {
                     return Err("trailers too long");
                 }
-                State::Trailer
+                ChunkState::Trailer
             }
-            (State::TrailerLf, b'\n') => self.new_line(State::TrailerStart),
-            (State::EndLf, b'\n') => State::End,
-            (State::SizeLf(_) | State::TrailerLf | State::EndLf, _) => return Err("CR without LF"),
-            (State::Data(_) | State::End, _) => return Err("decoder used beyond its end"),
+            (ChunkState::TrailerLf, b'\n') => self.new_line(ChunkState::TrailerStart),
+            (ChunkState::EndLf, b'\n') => ChunkState::End,
+            (ChunkState::SizeLf(_) | ChunkState::TrailerLf | ChunkState::EndLf, _) => {
+                return Err("CR without LF");
+            }
+            (ChunkState::Data(_) | ChunkState::End, _) => return Err("decoder used beyond its end"),
         })
     }
 
-    fn new_line(&mut self, state: State) -> State {
+    fn new_line(&mut self, state: ChunkState) -> ChunkState {
         self.line = 0;
         state
     }
@@ -125,12 +134,12 @@ mod tests {
         while at < wire.len() {
             let shown = &wire[at..(at + piece).min(wire.len())];
             match decoder.step(shown)? {
-                Step::Skip(n) => at += n,
-                Step::Data(n) => {
+                ChunkStep::Skip(n) => at += n,
+                ChunkStep::Data(n) => {
                     data.extend_from_slice(&shown[..n]);
                     at += n;
                 }
-                Step::End(n) => return Ok((data, wire[at + n..].to_vec())),
+                ChunkStep::End(n) => return Ok((data, wire[at + n..].to_vec())),
             }
         }
         Err("incomplete")

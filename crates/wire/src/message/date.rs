@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The end of the year 9999, where IMF-fixdate ends. A clock beyond it is wrong, and must not panic.
+/// The end of the year 9999, where IMF-fixdate ends. A clock beyond it is wrong, and must not
+/// panic.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 struct Cached {

@@ -1,4 +1,5 @@
-//! How the bodies of requests and responses are delimited (RFC 9112 section 6, RFC 9110 section 6.4).
+//! How the bodies of requests and responses are delimited (RFC 9112 section 6, RFC 9110 section
+//! 6.4).
 
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode, Version};
@@ -56,7 +57,8 @@ pub(crate) fn announced_length<B: Body>(response: &Response<B>, is_head: bool) -
     }
 }
 
-/// Whether a response with `status` to a request other than HEAD may have a body (RFC 9110 section 6.4.1).
+/// Whether a response with `status` to a request other than HEAD may have a body (RFC 9110 section
+/// 6.4.1).
 pub(crate) fn may_have_body(status: StatusCode) -> bool {
     !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }

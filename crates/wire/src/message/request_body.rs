@@ -15,13 +15,13 @@ use rustix::net::SendFlags;
 use tokio::io::{Interest, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::connection::buffer::Buffer;
-use crate::message::chunked::{Chunked, Step};
+use crate::connection::buffer::PooledBuffer;
+use crate::message::chunked::{ChunkStep, Chunked};
 use crate::message::framing::RequestFraming;
 use crate::tls::TransportReader;
 
-/// The body of a request. The engine reads nothing of it before the service polls; a client that sent
-/// `Expect: 100-continue` gets its `100 Continue` at that moment.
+/// The body of a request. The engine reads nothing of it before the service polls; a client that
+/// sent `Expect: 100-continue` gets its `100 Continue` at that moment.
 ///
 /// If the body has not been read to its end when the response has left, the connection is closed.
 #[derive(Default)]
@@ -37,11 +37,11 @@ enum BodySource {
     #[default]
     Empty,
     Connection(Arc<Mutex<BodyReader>>),
-    Stream(Box<BodyStream>),
+    Stream(Box<RequestStream>),
 }
 
 /// A stream's reading side (RFC 9113).
-struct BodyStream {
+struct RequestStream {
     read: RecvStream,
     stall_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,
@@ -67,7 +67,7 @@ pub enum BodyError {
 /// The socket's reading side while a request's body is on its way.
 pub(crate) struct BodyReader {
     read: TransportReader,
-    buffer: Buffer,
+    buffer: PooledBuffer,
     progress: BodyProgress,
     expect_continue: bool,
     /// Bytes written to the connection from here: `100 Continue`.
@@ -100,14 +100,14 @@ impl RequestBody {
             return RequestBody::empty();
         }
         RequestBody {
-            source: BodySource::Stream(Box::new(BodyStream { read, stall_timeout, stall: None })),
+            source: BodySource::Stream(Box::new(RequestStream { read, stall_timeout, stall: None })),
             length,
         }
     }
 
     pub(crate) fn new(
         read: TransportReader,
-        buffer: Buffer,
+        buffer: PooledBuffer,
         framing: RequestFraming,
         expect_continue: bool,
         stall_timeout: Duration,
@@ -130,17 +130,17 @@ impl BodyHandle {
         matches!(self.0.lock().progress, BodyProgress::Done)
     }
 
-    /// The final response begins: from now on no `100 Continue` is sent, which would end up in the middle of it.
-    /// Gives the number of bytes written to the connection until now.
+    /// The final response begins: from now on no `100 Continue` is sent, which would end up in the
+    /// middle of it. Gives the number of bytes written to the connection until now.
     pub(crate) fn response_begins(&self) -> u64 {
         let mut incoming = self.0.lock();
         incoming.expect_continue = false;
         incoming.written
     }
 
-    /// The reading side and what was read beyond the body, `None` for the second if the body was not read to its
-    /// end. `None` altogether if the service still holds the body.
-    pub(crate) fn finish(self) -> Option<(TransportReader, Option<Buffer>)> {
+    /// The reading side and what was read beyond the body, `None` for the second if the body was
+    /// not read to its end. `None` altogether if the service still holds the body.
+    pub(crate) fn finish(self) -> Option<(TransportReader, Option<PooledBuffer>)> {
         let incoming = Arc::into_inner(self.0)?.into_inner();
         let rest = matches!(incoming.progress, BodyProgress::Done).then_some(incoming.buffer);
         Some((incoming.read, rest))
@@ -184,12 +184,12 @@ impl BodyReader {
                 n
             }
             BodyProgress::Chunked(decoder) => match decoder.step(filled)? {
-                Step::Data(n) => n,
-                Step::Skip(n) => {
+                ChunkStep::Data(n) => n,
+                ChunkStep::Skip(n) => {
                     self.buffer.consume(n);
                     return Ok(None);
                 }
-                Step::End(n) => {
+                ChunkStep::End(n) => {
                     self.buffer.consume(n);
                     self.progress = BodyProgress::Done;
                     return Ok(None);
@@ -210,7 +210,7 @@ impl BodyReader {
             self.expect_continue = false;
         }
         if self.buffer.capacity_left() == 0 {
-            self.buffer = Buffer::borrow();
+            self.buffer = PooledBuffer::borrow();
         }
         let mut room = ReadBuf::new(self.buffer.spare());
         match self.read.poll_read(cx, &mut room)? {
@@ -232,8 +232,8 @@ impl BodyReader {
         }
     }
 
-    /// Sends 25 bytes to a socket to which nothing has been written for this request: the kernel takes them whole
-    /// or, while an earlier response fills the queue, not at all.
+    /// Sends 25 bytes to a socket to which nothing has been written for this request: the kernel
+    /// takes them whole or, while an earlier response fills the queue, not at all.
     fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
         let stream = self.read.stream();
@@ -261,7 +261,7 @@ impl BodyReader {
     }
 }
 
-impl BodyStream {
+impl RequestStream {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let failed = |error: h2::Error| BodyError::Stream(error.to_string());
         match self.read.poll_data(cx) {

@@ -7,23 +7,23 @@ use outflow_content::{Outgoing, Span, Wait};
 
 use super::spans::TURN;
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::counters::ServerCounters;
 
-/// Sends what the socket takes at once, if there is no observer and all bytes are in memory: most often that is all of
-/// them, and the state that [`super::outgoing`] needs to wait and to observe is not made. Bytes that have left are
-/// taken from `head` and `outgoing`.
+/// Sends what the socket takes at once, if there is no observer and all bytes are in memory: most
+/// often that is all of them, and the state that [`super::outgoing`] needs to wait and to observe
+/// is not made. Bytes that have left are taken from `head` and `outgoing`.
 pub(crate) fn poll_at_once(
     connection: &Connection,
     counters: &ServerCounters,
-    head: &mut Buffer,
+    head: &mut PooledBuffer,
     outgoing: &mut Outgoing,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
-    if outgoing.is_watched() || !connection.is_fast_path() {
+    if outgoing.is_observed() || !connection.is_fast_path() {
         return Ok(());
     }
-    match outgoing.at_hand() {
+    match outgoing.single_run() {
         Some(Span::Memory(body)) => {
             let Poll::Ready(n) = connection.poll_send_both(cx, head.filled(), &body, false)? else {
                 return Ok(());

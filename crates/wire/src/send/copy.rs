@@ -1,5 +1,5 @@
-//! Sending any `http_body::Body` by copying: for bodies that are not made of spans. They have no observer, so that
-//! nothing is followed beyond the kernel.
+//! Sending any `http_body::Body` by copying: for bodies that are not made of spans. They have no
+//! observer, so that nothing is followed beyond the kernel.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -9,7 +9,7 @@ use bytes::Buf;
 use http_body::Body;
 
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::counters::ServerCounters;
 use crate::message::framing::ResponseFraming;
 use crate::options::ServerOptions;
@@ -34,7 +34,7 @@ pub(crate) async fn body<B>(
     connection: &mut Connection,
     options: &ServerOptions,
     counters: &ServerCounters,
-    head: Buffer,
+    head: PooledBuffer,
     body: B,
     framing: ResponseFraming,
 ) -> Result<(), CopyFailure>
@@ -63,7 +63,7 @@ where
             None => {
                 // The bytes gathered so far leave while the body makes more.
                 writer.flush(false).await?;
-                writer.out = Buffer::none();
+                writer.out = PooledBuffer::none();
                 let frame = writer.connection.unless_broken(|cx| body.as_mut().poll_frame(cx)).await?;
                 writer.connection.timer().set(options.stall_timeout);
                 frame
@@ -108,8 +108,9 @@ where
     writer.flush(false).await
 }
 
-/// Checks, before the last announced byte leaves, that the body ends there: one that is longer than announced,
-/// or fails at its end, must not look whole. Does not wait for the body, so that the client need not, either.
+/// Checks, before the last announced byte leaves, that the body ends there: one that is longer than
+/// announced, or fails at its end, must not look whole. Does not wait for the body, so that the
+/// client need not, either.
 async fn check_end<B>(mut body: Pin<&mut B>) -> Result<(), CopyFailure>
 where
     B: Body,
@@ -139,7 +140,7 @@ where
 /// Gathers small runs of bytes and sends large ones.
 struct CopyWriter<'a> {
     connection: &'a mut Connection,
-    out: Buffer,
+    out: PooledBuffer,
     /// A line end follows each run of data.
     chunked: bool,
 }
@@ -150,7 +151,7 @@ impl CopyWriter<'_> {
         if bytes.len() > self.out.capacity_left() {
             self.flush(true).await?;
             if self.out.capacity_left() == 0 {
-                self.out = Buffer::borrow();
+                self.out = PooledBuffer::borrow();
             }
         }
         if bytes.len() <= self.out.capacity_left() {

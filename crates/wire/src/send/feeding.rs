@@ -11,8 +11,8 @@ use outflow_net::pipe::Pipe;
 
 use crate::connection::timer::DeadlineTimer;
 
-/// A client that takes nothing for this long is slower than its feed. Far more than a round trip on most paths,
-/// far less than what a store at the feed's other end would notice.
+/// A client that takes nothing for this long is slower than its feed. Far more than a round trip on
+/// most paths, far less than what a store at the feed's other end would notice.
 const FALLS_BEHIND: Duration = Duration::from_millis(50);
 
 /// A response's feed, if there is one at the moment.

@@ -1,8 +1,9 @@
 //! Reading and sending files without waiting for a disk on a thread that serves others.
 //!
-//! `sendfile` and `pread` wait when a page is not in the page cache, and all connections of the thread wait
-//! with them. So each run is probed first with `preadv2(RWF_NOWAIT)`, which never waits (preadv2(2)); a
-//! run that is not cached is read in on a thread that may block, and sent from here afterwards.
+//! `sendfile` and `pread` wait when a page is not in the page cache, and all connections of the
+//! thread wait with them. So each run is probed first with `preadv2(RWF_NOWAIT)`, which never waits
+//! (preadv2(2)); a run that is not cached is read in on a thread that may block, and sent from here
+//! afterwards.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use outflow_content::{FileSpan, OpenFile, SpanError, Wait};
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// Distance between two probes. The kernel reads ahead in windows of about this size, so that a page between
-/// two cached ones is cached, too, but for rare evictions.
+/// Distance between two probes. The kernel reads ahead in windows of about this size, so that a
+/// page between two cached ones is cached, too, but for rare evictions.
 const PROBE_STRIDE: u64 = 256 * 1024;
 
 /// Longest run that is read in at once, in bytes.
@@ -34,8 +35,8 @@ pub(crate) async fn open(span: &FileSpan) -> Result<Arc<dyn OpenFile>, SpanError
     }
 }
 
-/// Reads some of `into` from `offset`: as much as is in the page cache, or else on a thread that may block. 0 is
-/// the end of the file.
+/// Reads some of `into` from `offset`: as much as is in the page cache, or else on a thread that
+/// may block. 0 is the end of the file.
 pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8]) -> Result<usize, SpanError> {
     if file.is_sealed() {
         return pread(file.fd(), into, offset).map_err(|source| read_error(file, offset, source));
@@ -43,7 +44,8 @@ pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8])
     let result = rustix::io::preadv2(file.fd(), &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT);
     match result {
         Ok(n) if n > 0 => Ok(n),
-        // Linux 5.9 and 5.10 answer 0 where they should say EAGAIN (preadv2(2), BUGS): a plain read decides.
+        // Linux 5.9 and 5.10 answer 0 where they should say EAGAIN (preadv2(2), BUGS): a plain read
+        // decides.
         Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
             let (clone, len) = (Arc::clone(file), into.len());
             let bytes = blocking(move || {
@@ -61,9 +63,9 @@ pub(crate) async fn read(file: &Arc<dyn OpenFile>, offset: u64, into: &mut [u8])
     }
 }
 
-/// Makes a run from `offset`, of at most `len` bytes, sendable without waiting for a disk. Gives its length, and
-/// whether that took time. What has to be read in comes in shorter runs than what is cached, so that no
-/// connection waits long behind several of them.
+/// Makes a run from `offset`, of at most `len` bytes, sendable without waiting for a disk. Gives
+/// its length, and whether that took time. What has to be read in comes in shorter runs than what
+/// is cached, so that no connection waits long behind several of them.
 pub(crate) async fn make_resident(
     file: &Arc<dyn OpenFile>,
     offset: u64,
@@ -78,7 +80,8 @@ pub(crate) async fn make_resident(
         // The disk reads all of this run while we wait, and the next one while this one leaves.
         let ahead = std::num::NonZeroU64::new(len.saturating_mul(2));
         let _ = rustix::fs::fadvise(file.fd(), offset, ahead, rustix::fs::Advice::WillNeed);
-        // Reading a byte waits for its page. Reading all bytes would take the core from the serving thread.
+        // Reading a byte waits for its page. Reading all bytes would take the core from the serving
+        // thread.
         for at in (offset..offset + len).step_by(TOUCH_STRIDE).chain([offset + len.saturating_sub(1)]) {
             pread(file.fd(), &mut [0], at).map_err(|source| read_error(&file, at, source))?;
         }
@@ -94,8 +97,8 @@ fn is_resident(file: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
     loop {
         let mut byte = [0];
         match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
-            // The end of the file, or a kernel that answers 0 instead of EAGAIN: a thread that may block finds
-            // out which.
+            // The end of the file, or a kernel that answers 0 instead of EAGAIN: a thread that may
+            // block finds out which.
             Ok(0) => return false,
             Ok(_) => {}
             // A file system without RWF_NOWAIT counts as cold: it may well be a slow one.

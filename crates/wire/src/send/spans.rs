@@ -6,19 +6,20 @@
 //! feeds that can be spliced   ->  splice into a pipe, and from it into the socket
 //! ```
 //!
-//! Before the last bytes of a file leave, the file is checked again (`OpenFile::verify`). A file that was changed
-//! or truncated is cut there, so that nobody holds a wrong file that looks complete.
+//! Before the last bytes of a file leave, the file is checked again (`OpenFile::verify`). A file
+//! that was changed or truncated is cut there, so that nobody holds a wrong file that looks
+//! complete.
 
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
-use outflow_content::{AbortReason, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError, Watch};
+use outflow_content::{AbortReason, DeliveryWatch, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError};
 use outflow_net::pipe::{PIPE_BYTES, Pipe};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::counters::ServerCounters;
 use crate::delivery::{PROGRESS_INTERVAL, PendingDelivery, disconnected, is_large, is_worth_measuring};
 use crate::options::ServerOptions;
@@ -28,12 +29,12 @@ use super::feeding::{Feeding, NextBytes};
 use super::file;
 use crate::sys;
 
-/// Runs of a file shorter than this are read into the buffer if something follows them, and leave with
-/// whatever else is in it; longer ones leave by `sendfile`.
+/// Runs of a file shorter than this are read into the buffer if something follows them, and leave
+/// with whatever else is in it; longer ones leave by `sendfile`.
 const SENDFILE_FROM: u64 = 32 * 1024;
 
-/// The same for a run that nothing follows: there is nothing to gather it with, and copying costs more
-/// than a second system call from here on. Measured: `bench/README.md`.
+/// The same for a run that nothing follows: there is nothing to gather it with, and copying costs
+/// more than a second system call from here on. Measured: `bench/README.md`.
 const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 
 /// Maximum number of bytes that one connection sends before it yields to the others of its thread.
@@ -41,25 +42,26 @@ const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 /// Bound: sending.
 pub(super) const TURN: u64 = 2 * 1024 * 1024;
 
-/// What it costs of a turn when a feed announces bytes and moves none: one that does so forever takes no more
-/// time from others than one that moves them.
+/// What it costs of a turn when a feed announces bytes and moves none: one that does so forever
+/// takes no more time from others than one that moves them.
 const EMPTY_SPLICE_COST: u64 = TURN / 16;
 
 /// The end of a file that is held back until the file has been checked again.
 const GUARDED: u64 = 64 * 1024;
 
-/// Once so little of a body is left, each piece is preceded by a check whether the client has sent something, which
-/// cannot be about the body then. As much as a send buffer takes by default.
+/// Once so little of a body is left, each piece is preceded by a check whether the client has sent
+/// something, which cannot be about the body then. As much as a send buffer takes by default.
 const LAST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Sends `head` (already encoded) and then all of `outgoing`. Gives back the delivery for the connection to follow,
-/// because it is not known yet whether the bytes arrived; `None` when nobody observes it. `unsent`: nothing of the
-/// response has left yet; `last`: nothing follows on the connection.
+/// Sends `head` (already encoded) and then all of `outgoing`. Gives back the delivery for the
+/// connection to follow, because it is not known yet whether the bytes arrived; `None` when nobody
+/// observes it. `unsent`: nothing of the response has left yet; `last`: nothing follows on the
+/// connection.
 pub(crate) async fn outgoing(
     connection: &mut Connection,
     options: &ServerOptions,
     counters: &ServerCounters,
-    head: Buffer,
+    head: PooledBuffer,
     mut outgoing: Outgoing,
     unsent: bool,
     last: bool,
@@ -68,13 +70,13 @@ pub(crate) async fn outgoing(
     watch.started();
     connection.timer().set(options.stall_timeout);
     let overhead = head.filled().len();
-    if watch.is_watched() {
+    if watch.is_observed() {
         connection.count_written();
     }
     let begun = Instant::now();
-    // What the client has sent already does not answer this body. Asking the kernel costs a call, which a busy
-    // connection with small answers is spared.
-    let asks = watch.is_watched() && (last || !connection.is_busy() || is_large(&watch));
+    // What the client has sent already does not answer this body. Asking the kernel costs a call,
+    // which a busy connection with small answers is spared.
+    let asks = watch.is_observed() && (last || !connection.is_busy() || is_large(&watch));
     let no_input = !asks || connection.no_input_pending();
     let connection_is_clear = connection.session().is_none();
     let mut sender = SpanSender {
@@ -147,14 +149,15 @@ struct SpanSender<'a> {
     by_kernel: bool,
     counters: &'a ServerCounters,
     /// Gathers what is small.
-    out: Buffer,
+    out: PooledBuffer,
     /// How many bytes at the front of `out` belong to the head.
     overhead: usize,
     feeding: Feeding,
     /// `None` when the end has been reported or is left to the connection.
-    watch: Option<Watch>,
+    watch: Option<DeliveryWatch>,
     begun: Instant,
-    /// The client had sent nothing unread at the last check: what it sends later may answer this body.
+    /// The client had sent nothing unread at the last check: what it sends later may answer this
+    /// body.
     no_input: bool,
     /// When acknowledgements were last checked.
     checked: Instant,
@@ -192,7 +195,8 @@ impl SpanSender<'_> {
         let mut left = bytes;
         while !left.is_empty() {
             let gathered = self.out.filled().len();
-            // No more than a turn in one call, which might move all of it while a fast client reads.
+            // No more than a turn in one call, which might move all of it while a fast client
+            // reads.
             let run = &left[..left.len().min(TURN as usize)];
             let more = more || run.len() < left.len();
             let n = if gathered == 0 {
@@ -208,8 +212,8 @@ impl SpanSender<'_> {
         Ok(())
     }
 
-    /// A run of a file that goes through the buffer, piece by piece. Bytes in the buffer cannot change any more,
-    /// and the last piece stays there until the file has been checked again.
+    /// A run of a file that goes through the buffer, piece by piece. Bytes in the buffer cannot
+    /// change any more, and the last piece stays there until the file has been checked again.
     async fn copied_run(&mut self, span: &FileSpan) -> Result<(), SpanFailure> {
         let file = file::open(span).await?;
         let mut done = 0;
@@ -241,7 +245,7 @@ impl SpanSender<'_> {
         }
         self.flush(true).await?;
         // A delivery that waits for a slow client holds no buffer.
-        self.out = Buffer::none();
+        self.out = PooledBuffer::none();
 
         let (mut offset, end) = (span.offset, span.offset + span.len);
         let sealed = file.is_sealed();
@@ -304,7 +308,7 @@ impl SpanSender<'_> {
                     pipe = None;
                     let head = self.put_aside();
                     self.flush(true).await?;
-                    self.out = Buffer::none();
+                    self.out = PooledBuffer::none();
                     let feeding = &mut self.feeding;
                     let next = self.connection.unless_broken(|cx| feeding.poll_next(cx, splices)).await?;
                     if let Some(head) = head {
@@ -341,19 +345,19 @@ impl SpanSender<'_> {
         Ok(())
     }
 
-    /// The response's head, if nothing else is gathered and nothing has left: until the first byte of the body is
-    /// there, another answer may have to be given.
+    /// The response's head, if nothing else is gathered and nothing has left: until the first byte
+    /// of the body is there, another answer may have to be given.
     fn put_aside(&mut self) -> Option<Box<[u8]>> {
         let only_head = self.unsent && self.overhead > 0 && self.out.filled().len() == self.overhead;
         let head = only_head.then(|| self.out.filled().into());
         if only_head {
-            self.out = Buffer::none();
+            self.out = PooledBuffer::none();
         }
         head
     }
 
-    /// A run of a feed's bytes that the kernel moves, up to `left`; how many they were. Needs no cork, since
-    /// `splice` knows what `MSG_MORE` means.
+    /// A run of a feed's bytes that the kernel moves, up to `left`; how many they were. Needs no
+    /// cork, since `splice` knows what `MSG_MORE` means.
     async fn spliced_run(&mut self, pipe: &mut Pipe, left: u64, more: bool) -> Result<u64, SpanFailure> {
         // A pipe's size fits a usize.
         let n = self.feeding.splice(pipe, left.min(PIPE_BYTES as u64) as usize)? as u64;
@@ -363,7 +367,7 @@ impl SpanSender<'_> {
         }
         // After the call that may fail: until now another answer could be given.
         self.flush(true).await?;
-        self.out = Buffer::none();
+        self.out = PooledBuffer::none();
         let more = more || n < left;
         while !pipe.is_empty() {
             let moved = self.connection.write_with(|socket| pipe.drain(socket, more));
@@ -382,9 +386,9 @@ impl SpanSender<'_> {
         Ok(n)
     }
 
-    fn borrowed(&mut self) -> &mut Buffer {
+    fn borrowed(&mut self) -> &mut PooledBuffer {
         if self.out.capacity_left() == 0 && self.out.is_empty() {
-            self.out = Buffer::borrow();
+            self.out = PooledBuffer::borrow();
         }
         &mut self.out
     }
@@ -413,7 +417,7 @@ impl SpanSender<'_> {
         self.connection.credit(n);
         if let Some(watch) = &mut self.watch {
             watch.sent(n);
-            if watch.is_watched() {
+            if watch.is_observed() {
                 let left = watch.len() - watch.sum();
                 if is_large(watch) && left > 0 && left <= LAST_BYTES && self.no_input {
                     self.no_input = self.connection.no_input_pending();
@@ -439,20 +443,20 @@ impl SpanSender<'_> {
         }
     }
 
-    /// How many first bytes of the body are acknowledged: all but the connection's unacknowledged ones. Within TLS
-    /// these are more than the body's.
+    /// How many first bytes of the body are acknowledged: all but the connection's unacknowledged
+    /// ones. Within TLS these are more than the body's.
     fn acked(&self) -> Option<u64> {
         let unacked = self.connection.written() - self.connection.acked()?;
         Some(self.watch.as_ref()?.sum().saturating_sub(unacked))
     }
 
     /// Ends the delivery with what the kernel still knows of it.
-    fn end(&mut self, report: impl FnOnce(Watch)) {
+    fn end(&mut self, report: impl FnOnce(DeliveryWatch)) {
         let Some(watch) = &self.watch else { return };
         // Asking the kernel costs a call, which a delivery without an observer is spared.
-        let acked = if watch.is_watched() { self.acked() } else { None };
+        let acked = if watch.is_observed() { self.acked() } else { None };
         let Some(mut watch) = self.watch.take() else { return };
-        if watch.is_watched() {
+        if watch.is_observed() {
             let transport = is_worth_measuring(&watch, self.begun.elapsed())
                 .then(|| sys::transport(self.connection.stream()).ok())
                 .flatten();
@@ -464,7 +468,7 @@ impl SpanSender<'_> {
     /// All bytes are in the kernel's hands.
     fn into_pending(mut self) -> Option<PendingDelivery> {
         let watch = self.watch.take()?;
-        if !watch.is_watched() {
+        if !watch.is_observed() {
             watch.completed(Evidence::Sent);
             return None;
         }

@@ -8,14 +8,14 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{ACME_TLS, Session, Tls};
+use super::{ACME_TLS, Tls, TlsSession};
 
 /// What a client speaks on a listener with TLS.
 pub(crate) enum NegotiatedProtocol {
     /// HTTP/1 within TLS.
-    Http1(Session),
+    Http1(TlsSession),
     /// HTTP/2 within TLS.
-    Http2(Session),
+    Http2(TlsSession),
     /// HTTP without TLS, by mistake.
     Clear,
     /// Nothing: the connection is over.
@@ -23,8 +23,8 @@ pub(crate) enum NegotiatedProtocol {
 }
 
 impl Tls {
-    /// Negotiates TLS on a new connection, within the handshake timeout. A server that is `ending` does not wait
-    /// for a client that sends nothing.
+    /// Negotiates TLS on a new connection, within the handshake timeout. A server that is `ending`
+    /// does not wait for a client that sends nothing.
     ///
     /// # Errors
     /// Whatever ended the handshake.
@@ -56,7 +56,7 @@ impl Tls {
         }
         // The semaphore is never closed.
         let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
-        let session = Session::new(self).map_err(io::Error::other)?;
+        let session = TlsSession::new(self).map_err(io::Error::other)?;
         loop {
             poll_fn(|cx| session.poll_write_out(cx, stream, &mut 0)).await?;
             if !session.is_handshaking() {

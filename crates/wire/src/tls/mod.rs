@@ -17,7 +17,7 @@ mod handshake;
 mod session;
 
 pub(crate) use handshake::NegotiatedProtocol;
-pub(crate) use session::{Session, TransportReader};
+pub(crate) use session::{TlsSession, TransportReader};
 
 /// The protocol by which a certificate authority validates a domain (RFC 8737).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -27,14 +27,15 @@ pub const ACME_TLS: &[u8] = b"acme-tls/1";
 pub struct TlsOptions {
     /// Whether HTTP/2 is offered (ALPN `h2`), beside HTTP/1.1.
     pub http2: bool,
-    /// Whether [`ACME_TLS`] is offered, for certificates that prove a domain. Such connections end after their
-    /// handshake.
+    /// Whether [`ACME_TLS`] is offered, for certificates that prove a domain. Such connections end
+    /// after their handshake.
     pub acme: bool,
     /// How long a connection may take from its beginning to the end of its handshake.
     ///
     /// Bound: TLS and certificates. 10 s
     pub handshake_timeout: Duration,
-    /// Maximum number of handshakes under way at the same time. Further ones wait, within their time.
+    /// Maximum number of handshakes under way at the same time. Further ones wait, within their
+    /// time.
     ///
     /// Bound: TLS and certificates. 4,096
     pub max_handshakes: usize,
@@ -66,8 +67,8 @@ pub struct Secure {
 }
 
 impl Tls {
-    /// TLS with the certificates of a resolver, which is called at each full handshake: they may change at any
-    /// time.
+    /// TLS with the certificates of a resolver, which is called at each full handshake: they may
+    /// change at any time.
     ///
     /// # Errors
     /// When the system gives no random numbers for the tickets' keys.

@@ -1,7 +1,7 @@
 //! One connection's TLS: bytes in, bytes out, nothing of HTTP.
 //!
-//! Sealed bytes are handed to the kernel before more are sealed, so that at most one batch waits here for a slow
-//! client.
+//! Sealed bytes are handed to the kernel before more are sealed, so that at most one batch waits
+//! here for a slow client.
 
 use std::io::{self, BufRead as _, IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,28 +17,28 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use super::{Secure, Tls};
 
-/// Maximum number of bytes sealed at a time: whole records (RFC 8446, 5.1), and few enough to be kept for a slow
-/// client.
+/// Maximum number of bytes sealed at a time: whole records (RFC 8446, 5.1), and few enough to be
+/// kept for a slow client.
 ///
 /// Bound: TLS and certificates.
 const BATCH: usize = 3 * 16 * 1024;
 
 /// One TLS connection. Shared, because a request's body reads while its answer may be written.
 #[derive(Clone)]
-pub(crate) struct Session(Arc<Mutex<SessionState>>);
+pub(crate) struct TlsSession(Arc<Mutex<SessionState>>);
 
 struct SessionState {
     tls: ServerConnection,
     secure: Secure,
 }
 
-impl Session {
+impl TlsSession {
     /// A session that has not begun.
-    pub(crate) fn new(tls: &Tls) -> Result<Session, rustls::Error> {
+    pub(crate) fn new(tls: &Tls) -> Result<TlsSession, rustls::Error> {
         let mut tls = ServerConnection::new(Arc::clone(&tls.config))?;
         // Every caller that seals flushes, so that BATCH is the limit.
         tls.set_buffer_limit(None);
-        Ok(Session(Arc::new(Mutex::new(SessionState { tls, secure: Secure { host: None } }))))
+        Ok(TlsSession(Arc::new(Mutex::new(SessionState { tls, secure: Secure { host: None } }))))
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
@@ -63,7 +63,8 @@ impl Session {
         !matches!(self.0.lock().tls.reader().fill_buf(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Reads records from the socket, as many as one call gives, and opens them. `Pending` when there are none.
+    /// Reads records from the socket, as many as one call gives, and opens them. `Pending` when
+    /// there are none.
     pub(crate) fn poll_records(&self, cx: &mut Context<'_>, stream: &TcpStream) -> Poll<io::Result<usize>> {
         loop {
             ready!(stream.poll_read_ready(cx))?;
@@ -76,8 +77,8 @@ impl Session {
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(n) => {
                     let opened = inner.tls.process_new_packets();
-                    // An alert, or the answer to a change of keys. Bytes that the socket does not take leave with
-                    // the next ones.
+                    // An alert, or the answer to a change of keys. Bytes that the socket does not
+                    // take leave with the next ones.
                     let mut written = Ok(0);
                     while inner.tls.wants_write() && written.is_ok() {
                         written = inner.tls.write_tls(&mut RawSocket(stream.as_fd()));
@@ -122,8 +123,8 @@ impl Session {
         }
     }
 
-    /// Seals some of these runs, the first ones first, and gives the number of bytes sealed. They leave by
-    /// [`Session::write_out`].
+    /// Seals some of these runs, the first ones first, and gives the number of bytes sealed. They
+    /// leave by [`TlsSession::write_out`].
     pub(crate) fn seal(&self, runs: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut inner = self.0.lock();
         let mut sealed = 0;
@@ -163,7 +164,8 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Announces that nothing follows (RFC 8446, 6.1); the alert leaves by [`Session::write_out`].
+    /// Announces that nothing follows (RFC 8446, 6.1); the alert leaves by
+    /// [`TlsSession::write_out`].
     pub(crate) fn close(&self) {
         self.0.lock().tls.send_close_notify();
     }
@@ -196,7 +198,7 @@ impl io::Write for RawSocket<'_> {
 /// The reading side of a connection, in the clear or within TLS.
 pub(crate) struct TransportReader {
     half: OwnedReadHalf,
-    session: Option<Session>,
+    session: Option<TlsSession>,
 }
 
 impl TransportReader {
@@ -205,7 +207,7 @@ impl TransportReader {
     }
 
     /// From here on, what is read is within TLS.
-    pub(crate) fn secure(&mut self, session: Session) {
+    pub(crate) fn secure(&mut self, session: TlsSession) {
         self.session = Some(session);
     }
 
@@ -213,7 +215,7 @@ impl TransportReader {
         self.half.as_ref()
     }
 
-    pub(crate) fn session(&self) -> Option<&Session> {
+    pub(crate) fn session(&self) -> Option<&TlsSession> {
         self.session.as_ref()
     }
 

@@ -76,7 +76,8 @@ impl StreamDuplex {
         self.write.send_data(Bytes::new(), true).map_err(io::Error::other)
     }
 
-    /// Ends both sides, so that the client does not take what was sent for the whole (RFC 9113, 8.5).
+    /// Ends both sides, so that the client does not take what was sent for the whole (RFC 9113,
+    /// 8.5).
     pub(crate) fn reset(&mut self) {
         self.write.send_reset(Reason::CONNECT_ERROR);
     }

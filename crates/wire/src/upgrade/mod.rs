@@ -1,5 +1,6 @@
-//! Connections that stop being HTTP: after `101 Switching Protocols`, after a 2xx answer to `CONNECT`, or because the
-//! service takes them over for a body that has no end ([`Handoff`]). On HTTP/2 it is one stream that stops.
+//! Connections that stop being HTTP: after `101 Switching Protocols`, after a 2xx answer to
+//! `CONNECT`, or because the service takes them over for a body that has no end ([`Handoff`]). On
+//! HTTP/2 it is one stream that stops.
 //!
 //! ```text
 //! promise     from the engine to the service

@@ -1,5 +1,5 @@
-//! How a connection gets from the engine to the service: by a promise in the request, or by a handoff in the
-//! response.
+//! How a connection gets from the engine to the service: by a promise in the request, or by a
+//! handoff in the response.
 
 use std::io;
 use std::pin::Pin;
@@ -12,17 +12,19 @@ use tokio::sync::oneshot;
 
 use super::upgraded::Upgraded;
 
-/// Takes the promise of the raw connection out of a request for an upgrade (RFC 9110 section 7.8) or for a tunnel
-/// (`CONNECT`). `None` for any other request.
+/// Takes the promise of the raw connection out of a request for an upgrade (RFC 9110 section 7.8)
+/// or for a tunnel (`CONNECT`). `None` for any other request.
 ///
-/// The engine keeps the promise once the service's response with status 101 (or 2xx to a `CONNECT`) has left.
+/// The engine keeps the promise once the service's response with status 101 (or 2xx to a `CONNECT`)
+/// has left.
 pub fn on<B>(request: &mut Request<B>) -> Option<OnUpgrade> {
     let slot = request.extensions_mut().remove::<UpgradeSlot>()?;
     slot.0.lock().take().map(OnUpgrade)
 }
 
-/// The protocol that a `CONNECT` on HTTP/2 asks for (RFC 8441), in the request's extensions: what the `Upgrade` field
-/// names on HTTP/1.1. The request's target has a path then; the answer that agrees is a 200.
+/// The protocol that a `CONNECT` on HTTP/2 asks for (RFC 8441), in the request's extensions: what
+/// the `Upgrade` field names on HTTP/1.1. The request's target has a path then; the answer that
+/// agrees is a 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectProtocol(pub Box<str>);
 
@@ -40,23 +42,24 @@ impl Future for OnUpgrade {
     }
 }
 
-/// Gives the connection to the service once the head has left, to write the body itself. Put it into the response's
-/// extensions.
+/// Gives the connection to the service once the head has left, to write the body itself. Put it
+/// into the response's extensions.
 ///
-/// For bodies without an end, such as server-sent events: thousands of subscribers need no future and no buffer
-/// each, only their sockets in a list. The head has `Connection: close` and no length, the engine ignores the
-/// response's own body, and no time limit of the engine applies any more. The client may still be sending; read
-/// and ignore it.
+/// For bodies without an end, such as server-sent events: thousands of subscribers need no future
+/// and no buffer each, only their sockets in a list. The head has `Connection: close` and no
+/// length, the engine ignores the response's own body, and no time limit of the engine applies any
+/// more. The client may still be sending; read and ignore it.
 ///
-/// It applies to 2xx answers to anything but `HEAD`. The function given to [`Handoff::new`] is called on the thread
-/// that served the connection, within its runtime. It is dropped without a call if the head cannot be sent, or if
-/// the service has not read the request's body to its end.
+/// It applies to 2xx answers to anything but `HEAD`. The function given to [`Handoff::new`] is
+/// called on the thread that served the connection, within its runtime. It is dropped without a
+/// call if the head cannot be sent, or if the service has not read the request's body to its end.
 ///
 /// ```
 /// # fn listeners_add(_: outflow_wire::upgrade::Upgraded) {}
 /// let handoff = outflow_wire::upgrade::Handoff::new(|connection| listeners_add(connection));
 /// let mut response = http::Response::new(());
-/// response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+/// let media_type = http::HeaderValue::from_static("text/event-stream");
+/// response.headers_mut().insert("content-type", media_type);
 /// response.extensions_mut().insert(handoff);
 /// ```
 #[derive(Clone)]

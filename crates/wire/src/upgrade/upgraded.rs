@@ -12,14 +12,14 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::duplex::StreamDuplex;
-use crate::connection::buffer::Buffer;
+use crate::connection::buffer::PooledBuffer;
 use crate::connection::permit::ConnectionPermit;
 use crate::tls::TransportReader;
 
 /// The raw connection, beginning with what the client had sent behind its request.
 ///
-/// It still counts as one of the server's connections (`ServerOptions::max_connections`), and a server that drains waits
-/// for it.
+/// It still counts as one of the server's connections (`ServerOptions::max_connections`), and a
+/// server that drains waits for it.
 pub struct Upgraded {
     transport: UpgradedTransport,
     draining: watch::Receiver<bool>,
@@ -36,11 +36,12 @@ enum UpgradedTransport {
 struct UpgradedSocket {
     read: TransportReader,
     write: OwnedWriteHalf,
-    buffered: Buffer,
+    buffered: PooledBuffer,
     permit: ConnectionPermit,
 }
 
-/// Ready when the server begins to drain: a service that has taken over a connection should end it then.
+/// Ready when the server begins to drain: a service that has taken over a connection should end it
+/// then.
 pub struct Draining(watch::Receiver<bool>);
 
 impl Draining {
@@ -54,11 +55,11 @@ impl Draining {
 impl Upgraded {
     pub(crate) fn new(
         (read, write, permit): (TransportReader, OwnedWriteHalf, ConnectionPermit),
-        mut buffered: Buffer,
+        mut buffered: PooledBuffer,
         draining: watch::Receiver<bool>,
     ) -> Upgraded {
         if buffered.is_empty() {
-            buffered = Buffer::none();
+            buffered = PooledBuffer::none();
         }
         let socket = UpgradedSocket { read, write, buffered, permit };
         Upgraded { transport: UpgradedTransport::Socket(Box::new(socket)), draining }
@@ -80,8 +81,8 @@ impl Upgraded {
         }
     }
 
-    /// Resets the connection instead of ending it, so that the client's program learns that bytes are missing. A stream
-    /// is reset, a socket sends an RST. Drop it then.
+    /// Resets the connection instead of ending it, so that the client's program learns that bytes
+    /// are missing. A stream is reset, a socket sends an RST. Drop it then.
     pub fn reset(&mut self) {
         match &mut self.transport {
             UpgradedTransport::Socket(socket) => {
@@ -100,11 +101,12 @@ impl Upgraded {
         Draining(self.draining.clone())
     }
 
-    /// Takes it apart: the socket, what the client had sent behind its request, and the connection's permit, to be
-    /// kept as long as the socket.
+    /// Takes it apart: the socket, what the client had sent behind its request, and the
+    /// connection's permit, to be kept as long as the socket.
     ///
     /// # Errors
-    /// The connection as it was, if it is within TLS or a stream of HTTP/2: its socket alone is of no use then.
+    /// The connection as it was, if it is within TLS or a stream of HTTP/2: its socket alone is of
+    /// no use then.
     pub fn into_parts(self) -> Result<(TcpStream, Bytes, ConnectionPermit), Upgraded> {
         let Upgraded { transport, draining } = self;
         let socket = match transport {
@@ -119,8 +121,9 @@ impl Upgraded {
 
 impl UpgradedSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Sealed bytes that did not fit leave also while the service only reads, as bytes in the clear would. Without
-        // waiting for the socket: another task may be waiting, and a socket has one waker for writing.
+        // Sealed bytes that did not fit leave also while the service only reads, as bytes in the
+        // clear would. Without waiting for the socket: another task may be waiting, and a socket
+        // has one waker for writing.
         if let Some(session) = self.read.session() {
             let stream: &TcpStream = self.write.as_ref();
             let out = || stream.try_io(Interest::WRITABLE, || session.write_out(stream.as_fd()));
@@ -133,7 +136,7 @@ impl UpgradedSocket {
         space.put_slice(&self.buffered.filled()[..n]);
         self.buffered.consume(n);
         if self.buffered.is_empty() {
-            self.buffered = Buffer::none();
+            self.buffered = PooledBuffer::none();
         }
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,5 @@
-//! WebSocket frames (RFC 6455) for services that take a connection over: the handshake's key, frame heads, masks.
+//! WebSocket frames (RFC 6455) for services that take a connection over: the handshake's key, frame
+//! heads, masks.
 //!
 //! No messages and no state: assembling fragments, closing and pinging are the caller's.
 
@@ -106,8 +107,9 @@ impl FrameHead {
     /// Reads the head that `bytes` begin with; `None` if there is not all of it yet.
     ///
     /// # Errors
-    /// A head that RFC 6455 forbids `sender`: reserved bits and opcodes, a missing or needless mask, a control frame in parts
-    /// or with more than 125 bytes, a length that is not written in the shortest form, one of 2^63 or more.
+    /// A head that RFC 6455 forbids `sender`: reserved bits and opcodes, a missing or needless
+    /// mask, a control frame in parts or with more than 125 bytes, a length that is not written in
+    /// the shortest form, one of 2^63 or more.
     pub fn parse(bytes: &[u8], sender: FrameSender) -> Result<Option<FrameHead>, WebSocketError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -202,7 +204,8 @@ pub fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(hash.finish())
 }
 
-/// Whether a request asks for WebSocket by HTTP/1.1's upgrade. On HTTP/2, [`super::ConnectProtocol`] does (RFC 8441).
+/// Whether a request asks for WebSocket by HTTP/1.1's upgrade. On HTTP/2,
+/// [`super::ConnectProtocol`] does (RFC 8441).
 #[must_use]
 pub fn is_requested(headers: &HeaderMap) -> bool {
     let has = |name, word: &[u8]| {
