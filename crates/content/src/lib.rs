@@ -8,6 +8,7 @@
 //!     multipart    several ranges in one body
 //!   etag         entity tags, disposition: Content-Disposition
 //!   prebuilt     answers whose header fields are encoded beforehand
+//! address      paths of URLs and of files below a folder
 //! outgoing     the exact bytes that one response has to send
 //!   span         runs of bytes, and the traits that open files and fetch bytes
 //!   body         the same bytes as an `http_body::Body`
@@ -45,16 +46,13 @@
 pub mod address;
 mod body;
 mod body_map;
-mod conditions;
 mod content;
 mod disposition;
 mod etag;
-mod multipart;
 mod observer;
 mod outgoing;
 mod prebuilt;
 mod printable;
-mod range;
 mod respond;
 mod span;
 mod time;
@@ -62,13 +60,13 @@ mod time;
 pub use address::{BadPath, BadUrlPath, RelPath, UrlPath, address_of};
 pub use body::ContentBody;
 pub use body_map::BodyMap;
-pub use conditions::mentions_etag;
 pub use content::Content;
 pub use etag::EntityTag;
 pub use observer::{AbortReason, DeliveryWatch, Ending, Evidence, Observer, TransportStats};
 pub use outgoing::Outgoing;
 pub use prebuilt::{Prebuilt, PrebuiltAnswer};
 pub use printable::printable;
+pub use respond::mentions_etag;
 pub use span::{
     Feed, FeedSpan, FileSource, FileSpan, OpenFile, Source, Span, SpanError, SpanList, Spans, Wait,
 };

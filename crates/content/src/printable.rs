@@ -1,7 +1,7 @@
 //! Names of files and objects for messages.
 
-/// Raw bytes as text for a message or a log: replaces what is not UTF-8 and escapes control characters, so that a
-/// name cannot forge a log line.
+/// Raw bytes as text for a message or a log: replaces what is not UTF-8 and escapes control
+/// characters, so that a name cannot forge a log line.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);

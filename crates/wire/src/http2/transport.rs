@@ -284,10 +284,10 @@ impl Http2Transport {
         deliveries.confirm(position, || sys::transport(connection.stream()).ok());
     }
 
-    /// The connection has ended, in whatever way: settles what is known. If the end was an orderly
-    /// one of ours, what has left is waited for, and then, for a while, the client's own end:
-    /// closing at once would make the kernel send RST for what the client still says, which can
-    /// destroy what is on its way to it.
+    /// Settles a connection that has ended, with what is known. After an orderly end of ours, waits
+    /// for what has left to be acknowledged, and then, for a while, for the client's own end:
+    /// closing at once would make the kernel send RST for further bytes of the client, which can
+    /// destroy bytes on their way to it.
     pub(crate) async fn end(&self, reason: Option<AbortReason>, options: &ServerOptions) {
         let ended = || AbortReason::Disconnected("the connection ended".to_owned());
         self.lock().end_reason = Some(reason.clone().unwrap_or_else(ended));

@@ -1,5 +1,15 @@
-//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one
-//! content.
+//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one content.
+//!
+//! ```text
+//! mod         the answer
+//! conditions  If-Match, If-None-Match, If-Modified-Since, If-Range ...
+//! range       which ranges to send
+//! multipart   several ranges in one body
+//! ```
+
+mod conditions;
+mod multipart;
+mod range;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,12 +23,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use crate::conditions::{self, PreconditionResult, Validators};
 use crate::content::http_date;
-use crate::multipart::byteranges;
 use crate::outgoing::OutgoingPiece;
-use crate::range::{self, RangeSelection};
 use crate::{Content, ContentBody, Outgoing};
+pub use conditions::mentions_etag;
+use conditions::{PreconditionResult, Validators};
+use multipart::byteranges;
+use range::RangeSelection;
 
 /// The methods that a content answers.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
