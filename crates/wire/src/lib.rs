@@ -35,8 +35,8 @@
 //! impl HttpService for Hello {
 //!     type Body = ContentBody;
 //!
-//!     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Self::Body>, String> {
-//!         Ok(Content::bytes("Hello, world").respond(request.method(), request.headers()))
+//!     async fn answer(&self, asked: Request<RequestBody>) -> Result<Response<Self::Body>, String> {
+//!         Ok(Content::bytes("Hello, world").respond(asked.method(), asked.headers()))
 //!     }
 //! }
 //!
@@ -82,7 +82,7 @@ pub use extensions::{PeerAddr, ViaProxy};
 pub use listen::{ListenSocket, Server, ServerHandle, serve};
 pub use message::request_body::{BodyError, RequestBody};
 pub use options::ServerOptions;
-pub use service::{HttpService, PlainRequest};
+pub use service::{HttpService, PlainRequest, WithPrebuilt};
 pub use tls::{ACME_TLS, Secure, Tls, TlsOptions};
 pub use upgrade::websocket;
 

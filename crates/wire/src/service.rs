@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use outflow_content::PrebuiltAnswer;
 use tower_service::Service;
 
+use crate::extensions::{PeerAddr, ViaProxy};
 use crate::message::request_body::RequestBody;
 
 /// What the engine asks of a service: a [`tower_service::Service`] of requests, cheap to clone.
@@ -79,9 +80,61 @@ impl<'a> PlainRequest<'a> {
         self.via
     }
 
+    /// The same request with all its fields and extensions, for services that log or record it.
+    /// `None` if it is malformed: [`HttpService::answer`] gets it then, or the engine refuses it.
+    #[must_use]
+    pub fn to_request(&self) -> Option<Request<()>> {
+        let mut request = Request::new(());
+        *request.method_mut() = if self.is_head { Method::HEAD } else { Method::GET };
+        *request.uri_mut() = self.target.parse().ok()?;
+        let fields = request.headers_mut();
+        fields.reserve(self.fields.len());
+        for field in self.fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            fields.append(name, HeaderValue::from_bytes(field.value).ok()?);
+        }
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        if let Some(via) = self.via {
+            request.extensions_mut().insert(ViaProxy(via));
+        }
+        Some(request)
+    }
+
     /// The values of a field, one for each of its lines. `name` in any case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+}
+
+/// A service, and a function for [`HttpService::prebuilt`].
+#[derive(Clone)]
+pub struct WithPrebuilt<S, F> {
+    service: S,
+    prebuilt: F,
+}
+
+impl<S, F> WithPrebuilt<S, F> {
+    /// Asks `prebuilt` for the answers to plain requests first, and `service` for all others.
+    pub fn new(service: S, prebuilt: F) -> WithPrebuilt<S, F> {
+        WithPrebuilt { service, prebuilt }
+    }
+}
+
+impl<S, F> HttpService for WithPrebuilt<S, F>
+where
+    S: HttpService,
+    F: Fn(&PlainRequest<'_>) -> Option<PrebuiltAnswer> + Clone + Send + Sync + 'static,
+{
+    type Body = S::Body;
+
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<S::Body>, String> {
+        self.service.answer(request).await
+    }
+
+    const HAS_PREBUILT: bool = true;
+
+    fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
+        (self.prebuilt)(request)
     }
 }
 

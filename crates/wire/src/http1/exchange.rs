@@ -112,7 +112,9 @@ pub(super) async fn answer_prebuilt<S>(
     let framing = ResponseFraming::Length(answer.len());
     let (lines, none) = (answer.header_lines(), HeaderMap::new());
     encode::head_with(&mut out, StatusCode::OK, lines, &none, framing, persistence(keep, version));
-    let outgoing = if is_head { Outgoing::empty() } else { answer.into_outgoing() };
+    let outgoing = answer.into_outgoing();
+    // The answer to HEAD drops its body's observer before it leaves.
+    let outgoing = if is_head { Outgoing::empty() } else { outgoing };
     let guard = ResetOnDrop::new(connection);
     let sent = deliver(guard.connection, out, outgoing, keep, context).await;
     guard.disarm();
