@@ -1,51 +1,63 @@
-//! The download server: collections, pages, archives, the HTTP interface.
+//! The download server: files, listings of folders, archives and the progress of downloads over
+//! HTTP.
 //!
 //! ```text
-//! service    one collection at the top of all addresses
-//! store_service   all transfers of a store, each at an address of its own
-//!   transfers  their manifests, kept for a while
-//!   expiries   when they end
-//! shared     what collections share; one request's way: method, address, answer
-//!   target     the request's address -> a path below the root, and what is asked of it
-//!   file       a file -> a content
-//!   listing    a folder -> a page for people, JSON for programs
-//!   archive    a folder or a selection -> a content
-//!     plans      which archives are planned already
-//!     plan       a tree and its layouts
-//!     ahead      a delivery that fetches the next files while one leaves
-//!     resume     which layout a client began with
-//!     pick       a selection in a short address
-//!     form       a selection from a page
-//!   visit      one request: who makes it, by which link
-//!     gate       what its link allows
-//!     link       signed addresses: who may have what, until when
-//!   track      what the ledger is told of a delivery before its first byte
-//!   delivery   what becomes of it: for the log and the ledger
-//!   stream     the progress of downloads, to whoever listens
-//!     live       who listens, and what they hear
-//!   room       memory for large pages and forms
-//!   problem    errors of collections, stores and links -> problems
-//!   log        one line for each delivery
+//! service    finds out what a request is for, and who answers it
+//! catalogue  which collection is mounted at the request's address
+//! request    the request, parsed once: client, link, route, query
+//! access     links: which requests are admitted, and what they may begin
+//! files      a mounted collection, and a file in it -> a content
+//! folders    a folder -> a page or JSON; a form -> the address of an archive
+//! archives   a folder or a selection -> a content
+//! progress   ?events: the progress of downloads, live
+//! delivery   what becomes of a response: for the access log and the ledger
+//! problem    errors of collections, stores and links -> problems
+//! limits     memory and walks that requests share
+//! options    how a service serves
 //! ```
 //!
-//! [`FolderService`] and [`StoreService`] are tower `Service`s: they run on `outflow_wire`, and as well, only slower, under any
-//! other HTTP server on tokio.
+//! [`DownloadService`] is a tower `Service`. It runs on `outflow_wire` and, only slower, under any
+//! other HTTP server on tokio:
+//!
+//! ```
+//! use http::Request;
+//! use http_body_util::{BodyExt as _, Empty};
+//! use outflow_catalog::{Root, RootOptions};
+//! use outflow_server::{DownloadOptions, DownloadService};
+//! use tower_service::Service as _;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! std::fs::write(folder.path().join("hello.txt"), "hello")?;
+//!
+//! let root = Root::new(folder.path(), RootOptions::default())?;
+//! let mut service = DownloadService::folder(root, &DownloadOptions::default());
+//!
+//! let request = Request::get("/hello.txt").body(Empty::<bytes::Bytes>::new())?;
+//! let response = service.call(request).await?;
+//! assert_eq!(response.headers()["content-length"], "5");
+//! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
 
 mod access;
-mod app;
 mod archives;
 mod catalogue;
 mod delivery;
 mod files;
 mod folders;
 mod limits;
-pub mod link;
+mod options;
 mod problem;
 mod progress;
 mod request;
 mod service;
 
-pub use app::Settings;
-pub use catalogue::transfers::StoreService;
+pub use access::SelectedCollection;
+pub use options::DownloadOptions;
 pub use outflow_web::ResponseBody;
-pub use service::{Answer, FolderService};
+pub use service::{DownloadService, ResponseFuture};

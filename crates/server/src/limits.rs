@@ -1,31 +1,42 @@
-//! Memory for what has to be held as a whole: large forms and large pages share one bound, whoever asks for
-//! them and however slowly they take them.
+//! Limits that several kinds of requests share: memory for large pages and forms, folders that are
+//! walked.
 
 use std::sync::Arc;
 
 use outflow_web::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// All large forms and pages together, in bytes. A single one that is larger has to be alone.
+/// Maximum memory of all large forms and pages together, in bytes. One that is larger takes all of
+/// it.
+///
+/// Bound: pages and forms.
 const ALL: usize = 64 << 20;
-/// Up to this size, in bytes, a form or page needs no room: each connection may have that much.
+/// Maximum size of a form or page that does not count against the budget, in bytes: each connection
+/// may have one.
+///
+/// Bound: pages and forms.
 pub(crate) const SMALL: usize = 16 << 10;
+/// Maximum number of folders that are walked or listed at the same time.
+///
+/// Bound: pages and forms.
+const WALKS: usize = 4;
 
-/// What is left of the common memory, in KiB.
+/// The memory that large forms and pages share, however slowly their clients read or send. Clones
+/// share it.
 #[derive(Clone)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct MemoryBudget(Arc<Semaphore>);
 
-impl Room {
-    pub(crate) fn new() -> Room {
-        Room(Arc::new(Semaphore::new(ALL >> 10)))
+impl MemoryBudget {
+    pub(crate) fn new() -> MemoryBudget {
+        MemoryBudget(Arc::new(Semaphore::new(ALL >> 10)))
     }
 
-    /// Takes room for `bytes` at once; none is needed if they are few.
+    /// Takes `bytes` from the budget without waiting. `None` if so few bytes need no permit.
     pub(crate) fn take(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         if bytes <= SMALL {
             return Ok(None);
         }
-        // At most 2^16.
+        // At most 2^16 KiB.
         let share = (bytes.min(ALL) >> 10) as u32;
         match Arc::clone(&self.0).try_acquire_many_owned(share) {
             Ok(permit) => Ok(Some(permit)),
@@ -36,20 +47,37 @@ impl Room {
     }
 }
 
+/// Permits to walk or list a folder, which takes much more memory than its result. Clones share
+/// them.
+#[derive(Clone)]
+pub(crate) struct WalkPermits(Arc<Semaphore>);
+
+impl WalkPermits {
+    pub(crate) fn new() -> WalkPermits {
+        WalkPermits(Arc::new(Semaphore::new(WALKS)))
+    }
+
+    /// Waits for a permit.
+    pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        // The semaphore is never closed.
+        Arc::clone(&self.0).acquire_owned().await.map_err(|closed| Problem::internal(closed.to_string()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn large_ones_share_and_small_ones_do_not_count() {
-        let room = Room::new();
-        let huge = room.take(ALL * 10).unwrap();
-        assert!(room.take(SMALL + 1024).is_err());
-        assert!(room.take(SMALL).unwrap().is_none());
+        let budget = MemoryBudget::new();
+        let huge = budget.take(ALL * 10).unwrap();
+        assert!(budget.take(SMALL + 1024).is_err());
+        assert!(budget.take(SMALL).unwrap().is_none());
         drop(huge);
-        let eight: Vec<_> = (0..8).map(|_| room.take(ALL / 8).unwrap()).collect();
-        assert!(room.take(ALL / 8).is_err());
+        let eight: Vec<_> = (0..8).map(|_| budget.take(ALL / 8).unwrap()).collect();
+        assert!(budget.take(ALL / 8).is_err());
         drop(eight);
-        assert!(room.take(ALL).is_ok());
+        assert!(budget.take(ALL).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! A service that serves one collection, a folder above all.
+//! The service: finds out what a request is for, and who answers it.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -8,162 +8,311 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use outflow_catalog::{Collection, FoundFile, OpenError, Opened, Root};
+use ipnet::IpNet;
+use outflow_catalog::{Collection, OpenError, RelPath, Root, Store};
 use outflow_content::Wait;
-use outflow_web::ResponseBody;
+use outflow_web::page::{HTML, POLICY};
+use outflow_web::reply::{options, small};
+use outflow_web::{Problem, RequestClient, ResponseBody};
 
-use crate::app::{Place, Settings, Shared, file_wanted, finish, to_folder};
-use crate::delivery::ledger_entry;
-use crate::files::content;
-use crate::files::open_file_cache::Hot;
-use crate::problem::ToProblem as _;
-use crate::request::context::Visit;
+use crate::access::AccessControl;
+use crate::archives::Archives;
+use crate::catalogue::{Catalogue, Location};
+use crate::delivery::DeliveryResponder;
+use crate::files::{self, Located, Mount};
+use crate::folders::{self, Folders};
+use crate::limits::WalkPermits;
+use crate::options::DownloadOptions;
+use crate::progress::{self, ProgressFeed};
+use crate::request::{AccessLog, FILE_METHODS, Query, RequestContext, Route};
+use outflow_channels::Channels;
 
-/// Serves one collection: its files, its folders' listings, and archives of them. Clones share everything.
+/// Serves collections: their files, the listings of their folders, and archives. Clones share
+/// everything.
 #[derive(Clone)]
-pub struct FolderService(Arc<Inner>);
+pub struct DownloadService(Arc<App>);
 
-struct Inner {
-    shared: Arc<Shared>,
-    place: Place,
-    /// The collection, if it is a folder on disk, and its small files that are kept open.
-    local: Option<(Arc<Root>, Hot)>,
+/// What answers requests. Handlers take the parts that they use.
+struct App {
+    catalogue: Catalogue,
+    access: AccessControl,
+    deliveries: DeliveryResponder,
+    archives: Archives,
+    folders: Folders,
+    progress: Option<ProgressFeed>,
+    channels: Option<Channels>,
+    trusted_proxies: Vec<IpNet>,
 }
 
-impl FolderService {
-    /// A service for `root`. Blocks: it reads what the cache folder remembers.
+impl DownloadService {
+    /// A service for a local folder. Blocks: it reads the cache folder.
     #[must_use]
-    pub fn new(root: Root, settings: &Settings) -> FolderService {
-        let root = Arc::new(root);
-        FolderService::with(Arc::clone(&root) as Arc<dyn Collection>, Some((root, Hot::new())), settings)
+    pub fn folder(root: Root, options: &DownloadOptions) -> DownloadService {
+        DownloadService::new(Catalogue::Collection(Mount::local(root)), options)
     }
 
-    /// A service for any collection. Blocks: it reads what the cache folder remembers.
+    /// A service for any collection. Blocks: it reads the cache folder.
     #[must_use]
-    pub fn of(collection: Arc<dyn Collection>, settings: &Settings) -> FolderService {
-        FolderService::with(collection, None, settings)
+    pub fn collection(collection: Arc<dyn Collection>, options: &DownloadOptions) -> DownloadService {
+        DownloadService::new(Catalogue::Collection(Mount::new(collection, Arc::from(""))), options)
     }
 
-    fn with(
-        collection: Arc<dyn Collection>,
-        local: Option<(Arc<Root>, Hot)>,
-        settings: &Settings,
-    ) -> FolderService {
-        let place = Place { collection, base: Arc::from(""), home: Arc::from(""), hidden: 0 };
-        FolderService(Arc::new(Inner { shared: Arc::new(Shared::new(settings)), place, local }))
+    /// A service for the transfers that were published in `store`, `/t/ID/` each. Blocks: it reads
+    /// the cache folder.
+    #[must_use]
+    pub fn transfers(store: Store, options: &DownloadOptions) -> DownloadService {
+        DownloadService::new(Catalogue::transfers(store, options), options)
     }
 
-    /// How many folders were walked for archives since the start.
+    fn new(catalogue: Catalogue, options: &DownloadOptions) -> DownloadService {
+        let walks = WalkPermits::new();
+        DownloadService(Arc::new(App {
+            catalogue,
+            access: AccessControl::new(options),
+            deliveries: DeliveryResponder::new(options.ledger.clone()),
+            archives: Archives::new(options, walks.clone()),
+            folders: Folders::new(walks),
+            progress: options.ledger.clone().map(ProgressFeed::new),
+            channels: options.channels.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
+        }))
+    }
+
+    /// Number of folders that were walked for archives since the start.
     #[must_use]
     pub fn walks(&self) -> usize {
-        self.0.shared.plans.walked()
+        self.0.archives.walk_count()
     }
 }
 
-impl<B> tower_service::Service<Request<B>> for FolderService
+impl<B> tower_service::Service<Request<B>> for DownloadService
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Display,
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Answer {
-        let channels = self.0.shared.channels(&mut request);
-        let visit = self.0.shared.visit(&request);
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
+        let app = &self.0;
+        // Before anything is logged: it takes the token out of the address.
+        let channels = app.channels.as_ref().filter(|channels| channels.claim(&mut request)).cloned();
+        let client = RequestClient::of(&request, &app.trusted_proxies);
+        let access_log = AccessLog::begin(&request, client.address);
         if let Some(channels) = channels {
-            return Answer::later(async move {
-                finish(channels.answer(request, visit.client.address).await, &visit)
+            return ResponseFuture::later(async move {
+                let response = channels.answer(request, client.address).await;
+                if let Some(log) = access_log {
+                    log.set_status(response.status());
+                }
+                response
             });
         }
-        // Most requests are for files whose place the kernel knows: these are answered on the spot.
-        if self.0.shared.gate.is_open(request.uri().path())
-            && let Some(response) = self.0.answer_now(&request, &visit)
-        {
-            return Answer::now(response);
-        }
-        let inner = Arc::clone(&self.0);
-        Answer::later(async move {
-            let uri = request.uri().clone();
-            let shared = &inner.shared;
-            match shared.gate.enter(&uri, request.headers(), visit).await {
-                Ok(entered) => {
-                    let place = entered.place(&inner.place);
-                    shared.answer(&place, entered.path, request, &entered.visit).await
-                }
-                Err(refused) => refused.respond(&request),
+        let (head, body) = request.into_parts();
+        let request = RequestContext::new(head, client, access_log);
+        match app.respond_at_once(&request) {
+            FastAttempt::Done(response) => ResponseFuture::now(response),
+            FastAttempt::Blocks(route) => {
+                let app = Arc::clone(app);
+                ResponseFuture::later(async move { app.respond(request, body, route).await })
             }
-        })
+        }
     }
 }
 
-/// The answer to one request, at once or when it is ready.
-pub struct Answer(State);
-
-// Boxing the answer would cost the usual case an allocation.
+/// The outcome of an attempt to answer without waiting.
+// Boxing the response would cost most requests an allocation.
 #[allow(clippy::large_enum_variant)]
-enum State {
+enum FastAttempt {
+    Done(Response<ResponseBody>),
+    /// It would wait for a disk, a store or the client. The route, if it was parsed.
+    Blocks(Option<Result<Route, Problem>>),
+}
+
+impl App {
+    /// Answers a request for a file that can be opened without waiting, as most can, on the serving
+    /// thread.
+    fn respond_at_once(&self, request: &RequestContext) -> FastAttempt {
+        if !self.access.is_open(request.path()) {
+            return FastAttempt::Blocks(None);
+        }
+        let Location::Inside(id, path) = self.catalogue.locate(request.path()) else {
+            return FastAttempt::Blocks(None);
+        };
+        let Some(mount) = self.catalogue.mount_at_hand(id) else { return FastAttempt::Blocks(None) };
+        let route = Route::parse(request.method(), path, request.uri());
+        let Ok(Route::File(path, query)) = &route else { return FastAttempt::Blocks(Some(route)) };
+        let found = files::find(&mount, path, query.download, Wait::No);
+        if found.as_ref().is_err_and(OpenError::is_would_block) {
+            return FastAttempt::Blocks(Some(route));
+        }
+        let response = files::respond(&self.deliveries, &mount, path, query, found, request);
+        FastAttempt::Done(finish(request, response))
+    }
+
+    /// Answers any request. `route` is what [`App::respond_at_once`] has parsed.
+    async fn respond<B>(
+        &self,
+        mut request: RequestContext,
+        body: B,
+        route: Option<Result<Route, Problem>>,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        if let Err(refusal) = self.access.admit(&mut request).await {
+            return refusal.respond(&request);
+        }
+        let request = &request;
+        let response = match self.catalogue.locate(request.path()) {
+            Location::Top => top(request.method()),
+            Location::Nowhere => Err(Problem::not_found().without_link_back()),
+            Location::Bare(id) => {
+                let mount = self.mount(id, request).await;
+                mount.map(|mount| mount.redirect_to_folder(&RelPath::root(), request))
+            }
+            Location::Inside(id, path) => match self.mount(id, request).await {
+                Ok(mount) => {
+                    let route = route.unwrap_or_else(|| Route::parse(request.method(), path, request.uri()));
+                    match route {
+                        Ok(route) => self.respond_in(&mount, route, request, body).await,
+                        Err(problem) => Err(problem),
+                    }
+                }
+                Err(problem) => Err(problem),
+            },
+        };
+        finish(request, response)
+    }
+
+    /// The mount `id` as `request` may see it.
+    async fn mount(&self, id: &str, request: &RequestContext) -> Result<Mount, Problem> {
+        self.catalogue.mount(id).await.map(|mount| mount.shown_to(request))
+    }
+
+    /// Answers a request for something in `mount`.
+    async fn respond_in<B>(
+        &self,
+        mount: &Mount,
+        route: Route,
+        request: &RequestContext,
+        body: B,
+    ) -> Result<Response<ResponseBody>, Problem>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let App { access, deliveries, archives, folders, progress, .. } = self;
+        // Only a form has a body of interest; others are dropped before anything is awaited.
+        match route {
+            Route::Form(folder) => folders.select(mount, folder, request, body).await,
+            Route::Options(allow) => Ok(options(allow)),
+            Route::File(path, query) => {
+                drop(body);
+                self.respond_with_file(mount, path, query, request).await
+            }
+            Route::Folder(folder, query) => {
+                drop(body);
+                folders.list(mount, folder, &query, request).await
+            }
+            Route::Archive(folder, query) => {
+                drop(body);
+                archives.respond(access, deliveries, mount, &folder, query, request).await
+            }
+            Route::Events(target, query) => {
+                drop(body);
+                progress::respond(progress.as_ref(), mount, &target, &query, request).await
+            }
+        }
+    }
+
+    /// Answers a request for a file on a thread that may block.
+    async fn respond_with_file(
+        &self,
+        mount: &Mount,
+        path: RelPath,
+        query: Query,
+        request: &RequestContext,
+    ) -> Result<Response<ResponseBody>, Problem> {
+        let (searched, name, download) = (mount.clone(), path.clone(), query.download);
+        let finding = tokio::task::spawn_blocking(move || files::find(&searched, &name, download, Wait::Yes));
+        let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
+        if let Ok(Located::File(file)) = &found
+            && !query.zip
+        {
+            self.access.may_download(request, || file.info(mount).key).await?;
+        }
+        files::respond(&self.deliveries, mount, &path, &query, found, request)
+    }
+}
+
+/// The response or the problem, ready to be sent.
+fn finish(
+    request: &RequestContext,
+    response: Result<Response<ResponseBody>, Problem>,
+) -> Response<ResponseBody> {
+    match response {
+        Ok(response) => request.finish(response),
+        Err(problem) => request.refuse(&problem),
+    }
+}
+
+/// What a server of transfers says of itself. It lists no transfer: their addresses are for those
+/// who were sent them.
+fn top(method: &Method) -> Result<Response<ResponseBody>, Problem> {
+    match *method {
+        Method::OPTIONS => Ok(options(FILE_METHODS)),
+        Method::GET | Method::HEAD => {
+            let mut response = small(method, StatusCode::OK, HTML, folders::top().into_bytes());
+            let fields = response.headers_mut();
+            fields.insert(CONTENT_SECURITY_POLICY, POLICY);
+            fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            Ok(response)
+        }
+        _ => Err(Problem::method_not_allowed(FILE_METHODS).without_link_back()),
+    }
+}
+
+/// The response to one request, at once or when it is ready.
+pub struct ResponseFuture(FutureState);
+
+// Boxing the response would cost most requests an allocation.
+#[allow(clippy::large_enum_variant)]
+enum FutureState {
     Now(Option<Response<ResponseBody>>),
     Later(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
 }
 
-impl Answer {
-    pub(crate) fn now(response: Response<ResponseBody>) -> Answer {
-        Answer(State::Now(Some(response)))
+impl ResponseFuture {
+    fn now(response: Response<ResponseBody>) -> ResponseFuture {
+        ResponseFuture(FutureState::Now(Some(response)))
     }
 
-    pub(crate) fn later(response: impl Future<Output = Response<ResponseBody>> + Send + 'static) -> Answer {
-        Answer(State::Later(Box::pin(response)))
+    fn later(response: impl Future<Output = Response<ResponseBody>> + Send + 'static) -> ResponseFuture {
+        ResponseFuture(FutureState::Later(Box::pin(response)))
     }
 }
 
-impl Future for Answer {
+impl Future for ResponseFuture {
     type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Now(response) => match response.take() {
+            FutureState::Now(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response)),
                 // Polled after the end.
                 None => Poll::Pending,
             },
-            State::Later(later) => later.as_mut().poll(cx).map(Ok),
+            FutureState::Later(later) => later.as_mut().poll(cx).map(Ok),
         }
-    }
-}
-
-impl Inner {
-    /// The answer, if it takes neither a disk nor a body.
-    fn answer_now<B>(&self, request: &Request<B>, visit: &Visit) -> Option<Response<ResponseBody>> {
-        let (path, download) = file_wanted(request.uri().path(), request)?;
-        let Some((root, hot)) = &self.local else {
-            return self.shared.found_now(&self.place, &path, download, request, visit);
-        };
-        let (method, headers) = (request.method(), request.headers());
-        if !download && let Some((content, info)) = hot.get(root, &path) {
-            return Some(self.shared.deliver(content, || info, method, headers, visit));
-        }
-        let opened = root.open(&path, Wait::No);
-        if opened.as_ref().is_err_and(OpenError::is_would_block) {
-            return None;
-        }
-        Some(match opened {
-            Ok(Opened::File(open)) => {
-                let found = FoundFile::from(open.clone());
-                let content = content::content(&found, download);
-                let info = ledger_entry::of_file(&self.place, &found);
-                let content = if download { content } else { hot.keep(open, &found, content, &info) };
-                self.shared.deliver(content, || info, method, headers, visit)
-            }
-            Ok(Opened::Folder(_)) => finish(to_folder(&self.place, &path, request.uri()), visit),
-            Err(error) => finish(error.to_problem().respond(method, headers), visit),
-        })
     }
 }

@@ -10,7 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The body of a response: a content's, or bytes in memory.
 pub enum ResponseBody {
-    /// A content's body. The engine of `outflow_wire` sends the content itself and never polls the body.
+    /// A content's body. The engine of `outflow_wire` sends the content itself and never polls the
+    /// body.
     Content(ContentBody),
     /// Bytes in memory.
     Bytes(BytesBody),

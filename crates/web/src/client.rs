@@ -1,9 +1,9 @@
 //! The client's address, and whether a trusted proxy stands between it and this server.
 //!
-//! Only trusted proxies are trusted to name their clients. The list in `Forwarded` (RFC 7239) or `X-Forwarded-For` is
-//! read from its end, each address vouched for by the one behind it, up to the first that is not a trusted proxy's. A
-//! proxy sets one of the two fields and forwards whatever the client wrote into the other, so if both are there and
-//! disagree, neither counts.
+//! Only trusted proxies are trusted to name their clients. The list in `Forwarded` (RFC 7239) or
+//! `X-Forwarded-For` is read from its end, each address vouched for by the one behind it, up to the
+//! first that is not a trusted proxy's. A proxy sets one of the two fields and forwards whatever
+//! the client wrote into the other, so if both are there and disagree, neither counts.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,22 +21,22 @@ const HOPS: usize = 32;
 
 /// The client that made a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Client {
+pub struct RequestClient {
     /// `None` if the engine does not report it.
     pub address: Option<IpAddr>,
     /// A proxy stands in between, so acknowledgements are the proxy's.
     pub proxied: bool,
 }
 
-impl Client {
+impl RequestClient {
     /// The client behind `request`, which may have come through `trusted` proxies.
     #[must_use]
-    pub fn of<B>(request: &Request<B>, trusted: &[IpNet]) -> Client {
-        let Some(PeerAddr(peer)) = request.extensions().get() else { return Client::default() };
+    pub fn of<B>(request: &Request<B>, trusted: &[IpNet]) -> RequestClient {
+        let Some(PeerAddr(peer)) = request.extensions().get() else { return RequestClient::default() };
         let peer = peer.ip().to_canonical();
         let introduced = request.extensions().get::<ViaProxy>().is_some();
         if !is_trusted(peer, trusted) {
-            return Client { address: Some(peer), proxied: introduced };
+            return RequestClient { address: Some(peer), proxied: introduced };
         }
         let headers = request.headers();
         let named = [addresses(headers, &FORWARDED, forwarded), addresses(headers, &X_FORWARDED_FOR, plain)];
@@ -45,7 +45,7 @@ impl Client {
             [Some(one), None] | [None, Some(one)] => one,
             _ => peer,
         };
-        Client { address: Some(address), proxied: true }
+        RequestClient { address: Some(address), proxied: true }
     }
 }
 
@@ -53,8 +53,8 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The first address, from the end of `list`, that is not a trusted proxy's; the last known one if the list ends or the
-/// next element is no address.
+/// The first address, from the end of `list`, that is not a trusted proxy's; the last known one if
+/// the list ends or the next element is no address.
 fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
     let mut address = peer;
     for named in list.iter().rev().take(HOPS) {
@@ -66,7 +66,8 @@ fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
     address
 }
 
-/// The elements of a field's lines, in order; `None` for one that is no address. `None` if the field is absent.
+/// The elements of a field's lines, in order; `None` for one that is no address. `None` if the
+/// field is absent.
 fn addresses(
     headers: &HeaderMap,
     field: &HeaderName,
@@ -105,14 +106,14 @@ fn forwarded(element: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn client(peer: &str, fields: &[(&'static str, &str)]) -> Client {
+    fn client(peer: &str, fields: &[(&'static str, &str)]) -> RequestClient {
         let mut request = Request::new(());
         request.extensions_mut().insert(PeerAddr(format!("{peer}:80").parse().unwrap()));
         for (name, value) in fields {
             request.headers_mut().append(*name, value.parse().unwrap());
         }
         let trusted = ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"].map(|net| net.parse().unwrap());
-        Client::of(&request, &trusted)
+        RequestClient::of(&request, &trusted)
     }
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
             ("[fd00::1]", &[(xff, "::ffff:1.2.3.4")], "1.2.3.4", true),
             ("[::ffff:10.0.0.1]", &[(xff, "1.2.3.4")], "1.2.3.4", true),
         ] {
-            let expected = Client { address: Some(address.parse().unwrap()), proxied };
+            let expected = RequestClient { address: Some(address.parse().unwrap()), proxied };
             assert_eq!(client(peer, fields), expected, "{peer} {fields:?}");
         }
     }
@@ -151,6 +152,6 @@ mod tests {
 
     #[test]
     fn the_client_is_unknown_if_the_engine_does_not_report_it() {
-        assert_eq!(Client::of(&Request::new(()), &[]), Client::default());
+        assert_eq!(RequestClient::of(&Request::new(()), &[]), RequestClient::default());
     }
 }

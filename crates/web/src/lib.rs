@@ -1,4 +1,5 @@
-//! What every HTTP service of Outflow shares: replies, problems, pages, content negotiation, addresses.
+//! What every HTTP service of Outflow shares: replies, problems, pages, content negotiation,
+//! addresses.
 //!
 //! ```text
 //! reply      small responses: bytes in memory, redirects, the answer to OPTIONS
@@ -44,6 +45,6 @@ pub mod reply;
 pub mod sse;
 
 pub use body::{BytesBody, ResponseBody};
-pub use client::Client;
+pub use client::RequestClient;
 pub use media::{known_media_type, media_type};
 pub use problem::Problem;

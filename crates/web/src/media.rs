@@ -6,7 +6,8 @@ use std::path::Path;
 
 use http::HeaderValue;
 
-/// The media type that a name's extension stands for, or `application/octet-stream`. Text counts as UTF-8.
+/// The media type that a name's extension stands for, or `application/octet-stream`. Text counts as
+/// UTF-8.
 #[must_use]
 pub fn media_type(name: &[u8]) -> HeaderValue {
     known_media_type(Path::new(OsStr::from_bytes(name)))

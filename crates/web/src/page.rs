@@ -6,7 +6,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 /// The media type of a page.
 pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// `Content-Security-Policy` of our own pages: they load nothing and send forms to this server only.
+/// `Content-Security-Policy` of our own pages: they load nothing and send forms to this server
+/// only.
 pub const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'",
 );
@@ -48,7 +49,8 @@ pub fn document(title: &str, body: &Markup) -> String {
     .into_string()
 }
 
-/// A name as pages show it: control characters, and characters that reverse the direction of writing, become visible.
+/// A name as pages show it: control characters, and characters that reverse the direction of
+/// writing, become visible.
 #[must_use]
 pub fn visible(name: &str) -> String {
     name.chars()

@@ -28,7 +28,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem that needs no more than a status and `detail`: sentences that say what happened and what to do.
+    /// A problem that needs no more than a status and `detail`: sentences that say what happened
+    /// and what to do.
     pub fn new(status: StatusCode, detail: impl Into<Box<str>>) -> Problem {
         Problem {
             kind: "about:blank",
@@ -76,7 +77,8 @@ impl Problem {
         Problem { kind, title, ..self }
     }
 
-    /// Adds the first of `count` names that the problem is about, and names the member that lists them.
+    /// Adds the first of `count` names that the problem is about, and names the member that lists
+    /// them.
     #[must_use]
     pub fn with_names(self, member: &'static str, first: impl Into<Box<[String]>>, count: usize) -> Problem {
         Problem { names: Some((member, first.into())), count: Some(count), ..self }
@@ -118,7 +120,8 @@ impl Problem {
         &self.detail
     }
 
-    /// The response to a request with `method` and `headers`: a page if the client prefers HTML, problem details otherwise.
+    /// The response to a request with `method` and `headers`: a page if the client prefers HTML,
+    /// problem details otherwise.
     #[must_use]
     pub fn respond(&self, method: &Method, headers: &HeaderMap) -> Response<ResponseBody> {
         let mut response = if accept::prefers_html(headers) {
@@ -139,17 +142,17 @@ impl Problem {
     }
 
     fn page(&self) -> String {
-        let title = format!("{} {}", self.status.as_u16(), self.title);
         let names: &[String] = self.names.as_ref().map_or(&[], |(_, names)| names);
         let body = html! {
-            h1 { (title) }
+            h1 { (self.title) }
             p { (self.detail) }
             @if !names.is_empty() {
                 ul { @for name in names { li { (name) } } }
             }
             @if self.links_back { p { a href="./" { "To the folder" } } }
+            p.soft { "Error " (self.status.as_u16()) }
         };
-        page::document(&title, &body)
+        page::document(self.title, &body)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Server-sent events (WHATWG HTML, section 9.2): what all streams of them share, from the head of the response to
-//! the last byte on a connection that was taken over from the engine.
+//! Server-sent events (WHATWG HTML, section 9.2): what all streams of them share, from the head of
+//! the response to the last byte on a connection that was taken over from the engine.
 
 use std::fmt::Display;
 use std::io;
@@ -21,7 +21,8 @@ pub const HEARTBEAT: &[u8] = b":\n\n";
 /// How a stream treats its client.
 #[derive(Clone, Debug)]
 pub struct StreamPolicy {
-    /// Time without an event after which a heartbeat is sent: less than the idle timeouts of proxies.
+    /// Time without an event after which a heartbeat is sent: less than the idle timeouts of
+    /// proxies.
     pub heartbeat: Duration,
     /// Time without progress of a write after which the connection is closed.
     ///
@@ -32,11 +33,13 @@ pub struct StreamPolicy {
     ///
     /// Bound: progress. 60 s
     pub unacknowledged: Duration,
-    /// Bytes that the kernel keeps for a client that does not read (SO_SNDBUF); it doubles the number.
+    /// Bytes that the kernel keeps for a client that does not read (SO_SNDBUF); it doubles the
+    /// number.
     ///
     /// Bound: progress. 32 KiB, doubled
     pub send_buffer: usize,
-    /// Bounds of the reconnection time in milliseconds. A random time spreads the clients that reconnect.
+    /// Bounds of the reconnection time in milliseconds. A random time spreads the clients that
+    /// reconnect.
     pub retry: Range<u64>,
 }
 
@@ -50,15 +53,16 @@ impl StreamPolicy {
         retry: 2_000..6_000,
     };
 
-    /// Sets the socket's options, so that a client that is gone or does not read costs little and is noticed. A kernel
-    /// that lacks an option is not an error.
+    /// Sets the socket's options, so that a client that is gone or does not read costs little and
+    /// is noticed. A kernel that lacks an option is not an error.
     pub fn apply(&self, socket: impl AsFd) {
         let _ = sockopt::set_socket_send_buffer_size(&socket, self.send_buffer);
         let timeout = u32::try_from(self.unacknowledged.as_millis()).unwrap_or(0);
         let _ = sockopt::set_tcp_user_timeout(&socket, timeout);
     }
 
-    /// Writes and flushes `bytes`. `TimedOut` if the client does not take them within [`StreamPolicy::stall`].
+    /// Writes and flushes `bytes`. `TimedOut` if the client does not take them within
+    /// [`StreamPolicy::stall`].
     ///
     /// # Errors
     /// When the connection fails or stalls.
@@ -89,7 +93,8 @@ pub fn response() -> Response<ResponseBody> {
     response
 }
 
-/// Appends an event. `name` and `id` have no line ends; each line of `data` becomes a field of its own.
+/// Appends an event. `name` and `id` have no line ends; each line of `data` becomes a field of its
+/// own.
 pub fn write_event(to: &mut String, name: Option<&str>, id: Option<&dyn Display>, data: &str) {
     use std::fmt::Write as _;
     // Writing to a string does not fail.
@@ -117,7 +122,8 @@ pub fn last_event_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get("last-event-id").filter(|id| !id.is_empty())
 }
 
-/// A random number within a range that is not empty; the start of the range if the system has no random numbers.
+/// A random number within a range that is not empty; the start of the range if the system has no
+/// random numbers.
 #[must_use]
 pub fn random_in(range: Range<u64>) -> u64 {
     let mut bytes = [0; 8];
@@ -125,7 +131,8 @@ pub fn random_in(range: Range<u64>) -> u64 {
     range.start + u64::from_le_bytes(bytes) % (range.end - range.start).max(1)
 }
 
-/// The lines of a text, ended by CR LF, LF or CR. A text that ends in a line end has an empty last line.
+/// The lines of a text, ended by CR LF, LF or CR. A text that ends in a line end has an empty last
+/// line.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').enumerate().flat_map({
         let last = text.matches('\n').count();

@@ -10,7 +10,7 @@ use outflow_catalog::{PlainStore, Root, RootOptions, Store, StoreOptions, open_s
 use outflow_certs::HttpsOnly;
 use outflow_ledger::Ledger;
 use outflow_links::LinkChecker;
-use outflow_server::{FolderService, Settings, StoreService};
+use outflow_server::{DownloadOptions, DownloadService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, ListenSocket, Server};
 
@@ -84,14 +84,16 @@ impl Served {
     /// Makes the service, boxed as a function: its type matters to the engine only.
     fn into_service(
         self,
-        settings: &Settings,
+        settings: &DownloadOptions,
         tunnel: Option<tunnel::TunnelSettings>,
         secured: Option<SecuredBy>,
     ) -> Box<Run> {
         match self {
-            Served::Folder(root) => runs(FolderService::new(root, settings), tunnel, secured),
-            Served::Transfers(store) => runs(StoreService::new(store, settings), tunnel, secured),
-            Served::Plain(prefix) => runs(FolderService::of(Arc::new(prefix), settings), tunnel, secured),
+            Served::Folder(root) => runs(DownloadService::folder(root, settings), tunnel, secured),
+            Served::Transfers(store) => runs(DownloadService::transfers(store, settings), tunnel, secured),
+            Served::Plain(prefix) => {
+                runs(DownloadService::collection(Arc::new(prefix), settings), tunnel, secured)
+            }
         }
     }
 
@@ -135,7 +137,8 @@ fn serve(served: Served, tunnel: Option<tunnel::TunnelSettings>, options: ServeA
     let address = listener.local_addr().context("the listening socket has no address")?;
     let Listeners { all: listeners, scheme, secured, hangup } = tls::open(&options.tls(), listener)?;
 
-    let mut settings = Settings { cache: options.cache.or_else(folders::cache), ..Settings::default() };
+    let mut settings =
+        DownloadOptions { cache: options.cache.or_else(folders::cache), ..DownloadOptions::default() };
     settings.crc_background = options.crc_background.unwrap_or(settings.crc_background);
     if settings.cache.is_none() {
         tracing::warn!(

@@ -1,21 +1,22 @@
-//! Which layout of an archive a client began with.
+//! Remembers which layout of an archive a client began with.
 //!
-//! An archive has two layouts: one for the time before all CRC-32s are known, and a better one for the
-//! time after. A client that names the ETag it began with (`If-Range`, `If-Match`) tells by itself which
-//! one to continue. `curl -C -` and `wget -c` do not: they send a bare `Range`, and would append the one
-//! layout's tail to the other's head if the CRC-32s became known in between. So it is remembered, across
-//! restarts, which layout each client address was given last from the start. For an address that is not
-//! known (it may have changed with the network) the layout that was last given to anyone is the best guess.
+//! An archive has two layouts: one until all CRC-32s are known, and a better one from then on. A
+//! client that sends the ETag it began with (`If-Range`, `If-Match`) says itself which one to
+//! resume. `curl -C -` and `wget -c` do not: they send a bare `Range`, and would append one
+//! layout's tail to the other's head if the CRC-32s became known in between. So the server
+//! remembers, across restarts, which layout each client address last received from the start. For
+//! an unknown address (it may have changed with the network) the layout that was last sent to
+//! anyone is the best guess.
 //!
-//! Several people may share one address (a proxy, a NAT). Once both layouts were given to it, nobody knows who
-//! of them has which, and none of its bare ranges can be trusted.
+//! Several people may share one address (a proxy, a NAT). Once it has received both layouts, its
+//! bare ranges are ambiguous, and none of them is answered.
 //!
-//! Sometimes nothing is remembered at all: the cache folder was lost. Then there is nothing to guess from, and
-//! a client that goes on somewhere (see [`presumes`]) is refused.
+//! If nothing is remembered, because the cache folder was lost, there is nothing to guess from, and
+//! a client that resumes (see [`resumes`]) is rejected.
 //!
-//! HEAD hands out no byte, but a length and a tag, and readers of remote archives go by these. So what it told
-//! is remembered for this client, too; but not in place of a layout whose bytes it was given: looking at an
-//! archive must not spoil a download of it that has broken off.
+//! HEAD sends no byte, but a length and a tag, and readers of remote archives rely on these. So
+//! what it sent is remembered for this client, too; but not in place of a layout whose bytes the
+//! client has: a HEAD must not spoil a download that has broken off.
 
 use std::net::IpAddr;
 
@@ -24,94 +25,100 @@ use http::header::RANGE;
 use outflow_catalog::{Fingerprint, Memo};
 use outflow_zip::Form;
 
-/// How many pairs of client and archive are remembered; 20 bytes on disk and about 40 in memory each.
+/// Maximum number of pairs of client and archive that are remembered: 20 bytes on disk and about 40
+/// in memory each.
+///
+/// Bound: archives.
 pub(crate) const CAPACITY: usize = 100_000;
 
-/// Remembers which layout of which archive was handed out to whom.
-pub(crate) struct Resume(Memo);
+/// Remembers which layout of an archive each client received.
+pub(crate) struct LayoutMemory(Memo);
 
-/// What is remembered of a client, or of everybody. The numbers are in files.
+/// What is remembered of a client, or of all clients. The numbers are stored in files.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Past {
-    /// It was given this layout's bytes.
+enum ClientHistory {
+    /// It received bytes of this layout.
     Given(Form),
-    /// It was given bytes of both layouts: perhaps they are several, and the one who goes on need not be the one
-    /// who began last.
+    /// It received bytes of both layouts. There may be several clients, and the one that resumes
+    /// need not be the one that began last.
     Unsure,
-    /// It knows this layout's length and tag.
-    Told(Form),
+    /// It received this layout's length and tag.
+    Described(Form),
 }
 
-impl Past {
+impl ClientHistory {
     fn number(self) -> u32 {
         match self {
-            Past::Given(Form::Stored) => 1,
-            Past::Given(Form::Streamed) => 2,
-            Past::Unsure => 3,
-            Past::Told(Form::Stored) => 4,
-            Past::Told(Form::Streamed) => 5,
+            ClientHistory::Given(Form::Stored) => 1,
+            ClientHistory::Given(Form::Streamed) => 2,
+            ClientHistory::Unsure => 3,
+            ClientHistory::Described(Form::Stored) => 4,
+            ClientHistory::Described(Form::Streamed) => 5,
         }
     }
 
-    fn of(number: u32) -> Option<Past> {
-        let all = [Form::Stored, Form::Streamed].map(|form| [Past::Given(form), Past::Told(form)]);
-        all.into_iter().flatten().chain([Past::Unsure]).find(|past| past.number() == number)
+    fn of(number: u32) -> Option<ClientHistory> {
+        let all = [Form::Stored, Form::Streamed]
+            .map(|form| [ClientHistory::Given(form), ClientHistory::Described(form)]);
+        all.into_iter().flatten().chain([ClientHistory::Unsure]).find(|history| history.number() == number)
     }
 
     fn form(self) -> Option<Form> {
         match self {
-            Past::Given(form) | Past::Told(form) => Some(form),
-            Past::Unsure => None,
+            ClientHistory::Given(form) | ClientHistory::Described(form) => Some(form),
+            ClientHistory::Unsure => None,
         }
     }
 }
 
-impl Resume {
-    pub(crate) fn new(memo: Memo) -> Resume {
-        Resume(memo)
+impl LayoutMemory {
+    pub(crate) fn new(memo: Memo) -> LayoutMemory {
+        LayoutMemory(memo)
     }
 
-    /// `form` of `archive` is being handed out from its start.
-    pub(crate) fn began(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        let past = match self.past(archive, client) {
-            Some(Past::Unsure) => Past::Unsure,
-            Some(Past::Given(before)) if before != form => Past::Unsure,
-            _ => Past::Given(form),
+    /// `client` receives `archive` in `form` from its start.
+    pub(super) fn record_start(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
+        let history = match self.history(archive, client) {
+            Some(ClientHistory::Unsure) => ClientHistory::Unsure,
+            Some(ClientHistory::Given(before)) if before != form => ClientHistory::Unsure,
+            _ => ClientHistory::Given(form),
         };
         if client.is_some() {
-            self.0.insert(of(archive, None), Past::Given(form).number());
+            self.0.insert(key(archive, None), ClientHistory::Given(form).number());
         }
-        self.0.insert(of(archive, client), past.number());
+        self.0.insert(key(archive, client), history.number());
     }
 
-    /// `client` is told length and tag of `archive` in `form`. Nobody else goes by that.
-    pub(crate) fn told(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        if !matches!(self.past(archive, client), Some(Past::Given(_) | Past::Unsure)) {
-            self.0.insert(of(archive, client), Past::Told(form).number());
-        }
-    }
-
-    /// `client` is given a range of `archive` in `form`, and does not say what it has begun with. If that is not
-    /// what it is known to have, it begins with this: the ranges that it asks for next have to fit this one.
-    pub(crate) fn went_on(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
-        if self.past(archive, client).and_then(Past::form) != Some(form) {
-            self.began(archive, client, form);
+    /// `client` receives length and tag of `archive` in `form`, which other clients do not rely on.
+    pub(super) fn record_head(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
+        if !matches!(self.history(archive, client), Some(ClientHistory::Given(_) | ClientHistory::Unsure)) {
+            self.0.insert(key(archive, client), ClientHistory::Described(form).number());
         }
     }
 
-    /// The layout that `client` has to be taken to continue.
-    pub(crate) fn continued(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<Form> {
-        self.past(archive, client).or_else(|| self.past(archive, None))?.form()
+    /// `client` receives a range of `archive` in `form` without having named a tag. If it is not
+    /// known to have this form, it begins with it: the ranges that it requests next have to fit
+    /// this one.
+    pub(super) fn record_range(&self, archive: &[u8; 32], client: Option<IpAddr>, form: Form) {
+        if self.history(archive, client).and_then(ClientHistory::form) != Some(form) {
+            self.record_start(archive, client, form);
+        }
     }
 
-    fn past(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<Past> {
-        self.0.get(of(archive, client)).and_then(Past::of)
+    /// The form that `client` resumes, as far as is known.
+    pub(super) fn resumed_form(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<Form> {
+        self.history(archive, client).or_else(|| self.history(archive, None))?.form()
+    }
+
+    fn history(&self, archive: &[u8; 32], client: Option<IpAddr>) -> Option<ClientHistory> {
+        self.0.get(key(archive, client)).and_then(ClientHistory::of)
     }
 }
 
-/// Whether a bare `Range` goes on somewhere, and so presumes a layout: it names a position other than the
-/// start. A range from the start or a suffix (`-500`) does not: whoever asks for these need not have anything.
-pub(crate) fn presumes(headers: &HeaderMap) -> bool {
+/// Whether a bare `Range` resumes a download and so depends on the layout: it names a position
+/// other than the start. A range from the start or a suffix (`-500`) does not: its client need not
+/// have anything yet.
+pub(super) fn resumes(headers: &HeaderMap) -> bool {
     headers.get_all(RANGE).iter().any(|line| {
         let Some((unit, set)) = line.as_bytes().split_at_checked(b"bytes=".len()) else { return false };
         let from_inside = |spec: &[u8]| {
@@ -122,8 +129,8 @@ pub(crate) fn presumes(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The key of a client, or of anyone.
-fn of(archive: &[u8; 32], client: Option<IpAddr>) -> Fingerprint {
+/// The key of a client, or of all clients.
+fn key(archive: &[u8; 32], client: Option<IpAddr>) -> Fingerprint {
     match client.map(|client| client.to_canonical()) {
         Some(IpAddr::V4(client)) => Fingerprint::of(&[archive, &client.octets()]),
         Some(IpAddr::V6(client)) => Fingerprint::of(&[archive, &client.octets()]),
@@ -144,47 +151,47 @@ mod tests {
     #[test]
     fn each_client_continues_what_it_began() {
         let temp = tempfile::tempdir().unwrap();
-        let open = || Resume::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
-        let resume = open();
+        let open = || LayoutMemory::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
+        let memory = open();
         let (archive, other) = ([1; 32], [2; 32]);
-        assert_eq!(resume.continued(&archive, client(1)), None);
-        resume.began(&archive, client(1), Form::Streamed);
-        resume.began(&archive, client(2), Form::Stored);
+        assert_eq!(memory.resumed_form(&archive, client(1)), None);
+        memory.record_start(&archive, client(1), Form::Streamed);
+        memory.record_start(&archive, client(2), Form::Stored);
         // Going on is no news.
-        resume.went_on(&archive, client(1), Form::Streamed);
+        memory.record_range(&archive, client(1), Form::Streamed);
         let again = open();
-        for resume in [&resume, &again] {
-            assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
-            assert_eq!(resume.continued(&archive, client(2)), Some(Form::Stored));
-            assert_eq!(resume.continued(&archive, client(3)), Some(Form::Stored));
-            assert_eq!(resume.continued(&archive, None), Some(Form::Stored));
-            assert_eq!(resume.continued(&other, client(1)), None);
+        for memory in [&memory, &again] {
+            assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Streamed));
+            assert_eq!(memory.resumed_form(&archive, client(2)), Some(Form::Stored));
+            assert_eq!(memory.resumed_form(&archive, client(3)), Some(Form::Stored));
+            assert_eq!(memory.resumed_form(&archive, None), Some(Form::Stored));
+            assert_eq!(memory.resumed_form(&other, client(1)), None);
         }
-        resume.went_on(&other, client(1), Form::Streamed);
-        assert_eq!(resume.continued(&other, client(1)), Some(Form::Streamed));
+        memory.record_range(&other, client(1), Form::Streamed);
+        assert_eq!(memory.resumed_form(&other, client(1)), Some(Form::Streamed));
     }
 
     #[test]
-    fn what_was_told_is_for_whoever_was_told_and_counts_less_than_bytes() {
-        let resume = Resume::new(Memo::in_memory(CAPACITY));
+    fn a_head_counts_for_its_client_only_and_less_than_bytes() {
+        let memory = LayoutMemory::new(Memo::in_memory(CAPACITY));
         let archive = [1; 32];
-        resume.told(&archive, client(1), Form::Streamed);
-        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
-        assert_eq!(resume.continued(&archive, client(2)), None);
-        resume.went_on(&archive, client(1), Form::Streamed);
-        resume.told(&archive, client(1), Form::Stored);
-        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Stored));
+        memory.record_head(&archive, client(1), Form::Streamed);
+        assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Streamed));
+        assert_eq!(memory.resumed_form(&archive, client(2)), None);
+        memory.record_range(&archive, client(1), Form::Streamed);
+        memory.record_head(&archive, client(1), Form::Stored);
+        assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Stored));
         // What was only told may be left for the other layout.
-        resume.began(&archive, client(1), Form::Streamed);
-        resume.told(&archive, client(1), Form::Stored);
-        assert_eq!(resume.continued(&archive, client(1)), Some(Form::Streamed));
+        memory.record_start(&archive, client(1), Form::Streamed);
+        memory.record_head(&archive, client(1), Form::Stored);
+        assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Streamed));
     }
 
     #[test]
-    fn one_address_that_was_given_both_layouts_cannot_be_known_to_continue_either() {
+    fn an_address_that_received_both_layouts_resumes_neither() {
         let temp = tempfile::tempdir().unwrap();
-        let open = || Resume::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
-        let resume = open();
+        let open = || LayoutMemory::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
+        let memory = open();
         let archive = [1; 32];
         for (this, forms) in [
             (client(1), [Form::Streamed, Form::Stored]),
@@ -193,27 +200,27 @@ mod tests {
         ] {
             let archive = if this.is_none() { [3; 32] } else { archive };
             for form in forms {
-                resume.began(&archive, this, form);
+                memory.record_start(&archive, this, form);
             }
-            assert_eq!(resume.continued(&archive, this), None);
+            assert_eq!(memory.resumed_form(&archive, this), None);
             // Nothing that one of them does says what the others have.
             for form in forms {
-                resume.began(&archive, this, form);
-                resume.told(&archive, this, form);
-                resume.went_on(&archive, this, form);
-                assert_eq!(resume.continued(&archive, this), None, "{this:?}");
+                memory.record_start(&archive, this, form);
+                memory.record_head(&archive, this, form);
+                memory.record_range(&archive, this, form);
+                assert_eq!(memory.resumed_form(&archive, this), None, "{this:?}");
             }
-            assert_eq!(open().continued(&archive, this), None, "{this:?}");
+            assert_eq!(open().resumed_form(&archive, this), None, "{this:?}");
         }
         // Others are not concerned, nor are other archives.
-        assert_eq!(resume.continued(&archive, client(3)), Some(Form::Streamed));
-        assert_eq!(resume.continued(&[2; 32], client(1)), None);
-        resume.began(&[2; 32], client(1), Form::Streamed);
-        assert_eq!(resume.continued(&[2; 32], client(1)), Some(Form::Streamed));
+        assert_eq!(memory.resumed_form(&archive, client(3)), Some(Form::Streamed));
+        assert_eq!(memory.resumed_form(&[2; 32], client(1)), None);
+        memory.record_start(&[2; 32], client(1), Form::Streamed);
+        assert_eq!(memory.resumed_form(&[2; 32], client(1)), Some(Form::Streamed));
     }
 
     #[test]
-    fn a_position_other_than_the_start_presumes_a_layout() {
+    fn a_position_other_than_the_start_resumes() {
         for (range, presuming) in [
             ("bytes=1-", true),
             ("Bytes= 100-199", true),
@@ -229,9 +236,9 @@ mod tests {
             ("", false),
         ] {
             let mut headers = HeaderMap::new();
-            assert!(!presumes(&headers));
+            assert!(!resumes(&headers));
             headers.insert(RANGE, HeaderValue::from_str(range).unwrap());
-            assert_eq!(presumes(&headers), presuming, "{range}");
+            assert_eq!(resumes(&headers), presuming, "{range}");
         }
     }
 }

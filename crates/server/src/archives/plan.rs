@@ -1,4 +1,4 @@
-//! An archive's plan: the files that were found, and the layouts that can be made of them.
+//! The plan of an archive: the files that were found, and the layouts that can be built from them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,39 +7,39 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
-use outflow_catalog::{CrcCache, EntryKind, Tree, TreeDigest};
+use outflow_catalog::{CrcCache, EntryKind, Tree};
 use outflow_content::{EntityTag, Source, Span, SpanError, UnixTime, mentions_etag};
 use outflow_zip::{ArchiveFile, Bodies, Form, Layout, LayoutBuilder, LayoutError};
 
-use crate::delivery::ledger_entry::LayoutFiles;
+use super::layout_files::LayoutFiles;
+use super::spec::{ArchiveIdentity, LayoutOptions};
+use crate::delivery::DeliverySource;
 
-/// What an archive is made of. It has up to two layouts, each made when first needed:
+/// The files of an archive. It has up to two layouts, each built when first needed:
 ///
 /// - [`Form::Stored`] once the CRC-32 of every file is known: the kernel sends the files unread.
-/// - [`Form::Streamed`] until then. It stays possible afterwards, for those who began with it.
+/// - [`Form::Streamed`] until then, and afterwards for clients that began with it.
 ///
-/// All or nothing, so that both can be made again from the files alone: a layout that depended on which
-/// CRC-32s happened to be known could never be continued.
-pub(crate) struct Plan {
+/// All or nothing, so that both can be built again from the files alone: a download could not
+/// resume a layout that depended on which CRC-32s happened to be known.
+pub(crate) struct ArchivePlan {
     tree: Arc<Tree>,
     crcs: Arc<CrcCache>,
-    /// Says which archive this is, whatever is known of its CRC-32s.
-    pub(crate) identity: [u8; 32],
-    /// The same, and which inodes: a plan may be used again only if these are the same, too.
-    pub(crate) exact: [u8; 32],
+    identity: ArchiveIdentity,
+    options: LayoutOptions,
     /// The tree's index for each entry of a layout.
     order: OnceLock<Vec<u32>>,
-    stored: OnceLock<Made>,
-    streamed: OnceLock<Made>,
-    known: Known,
+    stored: OnceLock<BuiltLayout>,
+    streamed: OnceLock<BuiltLayout>,
+    known: CrcKnowledge,
     background: AtomicBool,
-    /// A file turned out to be another one.
+    /// A file was gone or had changed.
     stale: AtomicBool,
 }
 
 /// A layout and its tag.
 #[derive(Clone)]
-pub(crate) struct Made {
+pub(crate) struct BuiltLayout {
     pub(crate) form: Form,
     pub(crate) layout: Arc<Layout>,
     pub(crate) etag: EntityTag,
@@ -47,80 +47,90 @@ pub(crate) struct Made {
     pub(crate) files: Arc<LayoutFiles>,
 }
 
-/// How far it has been seen that the CRC-32s are known. Goes forward only.
-struct Known {
+/// How many CRC-32s were known when last checked. Only grows.
+struct CrcKnowledge {
     /// The first file, in the tree's order, that was not known.
     upto: AtomicUsize,
-    /// The cache's version when that was seen.
+    /// The cache's version then.
     version: AtomicU64,
 }
 
-impl Plan {
-    /// Looks at every file once. Blocks.
-    pub(crate) fn new(tree: Tree, crcs: Arc<CrcCache>) -> Plan {
-        let TreeDigest { content, exact } = tree.digest();
-        Plan {
+impl ArchivePlan {
+    /// Visits every file once. Blocks.
+    pub(super) fn new(tree: Tree, crcs: Arc<CrcCache>, options: LayoutOptions) -> ArchivePlan {
+        ArchivePlan {
+            identity: ArchiveIdentity::new(&tree, options),
+            options,
             tree: Arc::new(tree),
             crcs,
-            identity: content,
-            exact,
             order: OnceLock::new(),
             stored: OnceLock::new(),
             streamed: OnceLock::new(),
-            known: Known { upto: AtomicUsize::new(0), version: AtomicU64::new(u64::MAX) },
+            known: CrcKnowledge { upto: AtomicUsize::new(0), version: AtomicU64::new(u64::MAX) },
             background: AtomicBool::new(false),
             stale: AtomicBool::new(false),
         }
+    }
+
+    /// The key of a download of this archive that resumes.
+    pub(super) fn identity(&self) -> &[u8; 32] {
+        &self.identity.archive
+    }
+
+    /// Differs between plans of other inodes.
+    pub(super) fn inodes(&self) -> &[u8; 32] {
+        &self.identity.inodes
     }
 
     pub(crate) fn tree(&self) -> &Arc<Tree> {
         &self.tree
     }
 
-    /// True the first time it is asked.
+    /// True on the first call.
     pub(crate) fn wants_background(&self) -> bool {
         !self.background.swap(true, Ordering::Relaxed)
-    }
-
-    /// A delivery failed: the next request has to look at the folder again.
-    pub(crate) fn outdate(&self) {
-        self.stale.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
     }
 
-    /// Where the bytes of an entry's file come from.
+    /// The source of an entry's file.
     pub(crate) fn source(&self, entry: usize) -> Result<Arc<dyn Source>, SpanError> {
         Ok(self.tree.source(self.must_index(entry)?))
     }
 
     /// Heap memory in bytes, as far as it goes with the number of files.
     pub(crate) fn memory(&self) -> usize {
-        let layout = |made: Option<&Made>| made.map_or(0, |made| made.layout.memory() + made.files.memory());
+        let layout = |built: Option<&BuiltLayout>| {
+            built.map_or(0, |built| built.layout.memory() + built.files.memory())
+        };
         self.tree.memory()
             + self.order.get().map_or(0, |order| order.len() * size_of::<u32>())
             + layout(self.stored.get())
             + layout(self.streamed.get())
     }
 
-    /// The layout that a condition of the request names, among those that are made already.
-    pub(crate) fn named(&self, headers: &HeaderMap) -> Option<&Made> {
-        [self.stored.get(), self.streamed.get()].into_iter().flatten().find(|made| names(headers, &made.etag))
+    /// The built layout whose tag a condition of the request names.
+    pub(crate) fn named(&self, headers: &HeaderMap) -> Option<&BuiltLayout> {
+        [self.stored.get(), self.streamed.get()]
+            .into_iter()
+            .flatten()
+            .find(|built| names(headers, &built.etag))
     }
 
-    /// The layout of `form` if it is made already.
-    pub(crate) fn made(&self, form: Form) -> Option<&Made> {
+    /// The layout of `form` if it is built.
+    pub(crate) fn built(&self, form: Form) -> Option<&BuiltLayout> {
         self.slot(form).get()
     }
 
-    /// True if nothing was learned since [`Plan::best`] looked.
+    /// Whether no CRC-32 was learned since the last call of [`ArchivePlan::best`].
     pub(crate) fn is_settled(&self) -> bool {
         self.stored.get().is_some() || self.known.version.load(Ordering::Acquire) == self.crcs.version()
     }
 
-    /// The best form for what is known now. Blocks for some microseconds for each thousand files.
+    /// The best form for the CRC-32s that are known. Blocks for some microseconds for each thousand
+    /// files.
     pub(crate) fn best(&self) -> Form {
         if self.stored.get().is_some() || self.all_known() { Form::Stored } else { Form::Streamed }
     }
@@ -145,34 +155,35 @@ impl Plan {
         unknown.is_ok()
     }
 
-    /// Makes the layout of `form`, or returns the one that was made. [`Form::Streamed`] instead if a CRC-32
-    /// was forgotten meanwhile. Blocks for up to a second for each million files.
-    pub(crate) fn layout(&self, form: Form) -> Result<Made, LayoutError> {
-        if let Some(made) = self.slot(form).get() {
-            return Ok(made.clone());
+    /// Builds the layout of `form`, unless it is built. [`Form::Streamed`] instead if a CRC-32 was
+    /// evicted meanwhile. Blocks for up to a second for each million files.
+    pub(crate) fn layout(&self, form: Form) -> Result<BuiltLayout, LayoutError> {
+        if let Some(built) = self.slot(form).get() {
+            return Ok(built.clone());
         }
         let Some(layout) = self.build(form)? else { return self.layout(Form::Streamed) };
-        // Digits and letters can be in a tag.
+        // Digits and letters are always a tag.
         let etag = EntityTag::strong(&layout.etag()).ok_or(LayoutError::TooLarge)?;
         let layout = Arc::new(layout);
         let files = Arc::new(LayoutFiles::new(Arc::clone(&layout)));
-        let made = Made { form, layout, etag, files };
-        Ok(self.slot(form).get_or_init(|| made).clone())
+        let built = BuiltLayout { form, layout, etag, files };
+        Ok(self.slot(form).get_or_init(|| built).clone())
     }
 
-    fn slot(&self, form: Form) -> &OnceLock<Made> {
+    fn slot(&self, form: Form) -> &OnceLock<BuiltLayout> {
         match form {
             Form::Stored => &self.stored,
             Form::Streamed => &self.streamed,
         }
     }
 
-    /// `None` if a CRC-32 is not known after all.
+    /// `None` if a CRC-32 is unknown after all.
     fn build(&self, form: Form) -> Result<Option<Layout>, LayoutError> {
-        enum Stop {
+        enum BuildStop {
             Unknown,
             Layout(LayoutError),
         }
+        let LayoutOptions {} = self.options;
         let tree = &self.tree;
         let mut builder = LayoutBuilder::with_capacity(tree.len(), tree.name_bytes());
         let mut order = Vec::with_capacity(tree.files());
@@ -182,13 +193,13 @@ impl Plan {
             let modified = entry.modified.map(UnixTime::seconds);
             let name = String::from_utf8_lossy(entry.path);
             let index = match entry.kind {
-                // A folder that is not empty comes into being with its files.
+                // Unpacking its files creates a folder that is not empty.
                 EntryKind::Folder if entry.size > 0 => return Ok(()),
                 EntryKind::Folder => builder.directory(&name, modified),
                 EntryKind::File => {
                     let crc32 = match form {
                         _ if entry.size == 0 => Some(0),
-                        Form::Stored => Some(tree.crc32(entry.index, &self.crcs).ok_or(Stop::Unknown)?),
+                        Form::Stored => Some(tree.crc32(entry.index, &self.crcs).ok_or(BuildStop::Unknown)?),
                         Form::Streamed => None,
                     };
                     builder.file(ArchiveFile {
@@ -201,15 +212,15 @@ impl Plan {
                     })
                 }
             };
-            if index.map_err(Stop::Layout)? == order.len() {
+            if index.map_err(BuildStop::Layout)? == order.len() {
                 order.push(number);
             }
             Ok(())
         });
         match done {
             Ok(()) => {}
-            Err(Stop::Unknown) => return Ok(None),
-            Err(Stop::Layout(error)) => return Err(error),
+            Err(BuildStop::Unknown) => return Ok(None),
+            Err(BuildStop::Layout(error)) => return Err(error),
         }
         // The same for both forms: it depends on the names only.
         self.order.get_or_init(|| order);
@@ -230,21 +241,29 @@ impl Plan {
     }
 }
 
-/// Whether a condition of the request names `etag`: the client has this layout, whole or in part.
+/// Whether a condition of the request names `etag`, so that the client has this layout, whole or in
+/// part.
 fn names(headers: &HeaderMap, etag: &EntityTag) -> bool {
     mentions_etag(headers, etag)
         || headers.get_all(IF_NONE_MATCH).iter().any(|line| {
-            // Only to choose between layouts; the condition itself is judged elsewhere.
+            // Only to choose between layouts; content evaluates the condition itself.
             line.as_bytes().windows(etag.opaque().len().max(1)).any(|window| window == etag.opaque())
         })
 }
 
-/// Whether a request names any tag at all.
+/// Whether a request names any tag.
 pub(crate) fn has_tags(headers: &HeaderMap) -> bool {
     [IF_RANGE, IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name))
 }
 
-impl Bodies for Plan {
+impl DeliverySource for ArchivePlan {
+    /// The next request has to walk the folder again.
+    fn delivery_failed(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Bodies for ArchivePlan {
     fn body(&self, entry: usize, offset: u64, len: u64) -> Result<Span, SpanError> {
         Ok(self.source(entry)?.span(offset, len))
     }

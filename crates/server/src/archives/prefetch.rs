@@ -1,57 +1,63 @@
-//! One delivery of an archive, which fetches the next files while one leaves.
+//! The files of an archive for one delivery, fetched ahead of the one that is sent.
 //!
-//! A store takes its time to answer. Fetched one after the other, many small files would leave no faster than
-//! that; so up to [`FILES`] of them are on their way. Deliveries of a few files, a short range say, begin with few.
+//! A store takes its time to answer. Many small files, fetched one after the other, would be sent
+//! no faster than that, so up to [`FILES`] of them are requested ahead. A delivery begins with few,
+//! since it may be a short range.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use outflow_content::{Source, Span, SpanError};
 use outflow_zip::{Bodies, Layout};
+use parking_lot::Mutex;
 
-use crate::archives::plan::Plan;
+use super::plan::ArchivePlan;
 
-/// Most files on their way ahead of the one that leaves.
+/// Maximum number of files that are fetched ahead of the one that is sent.
+///
+/// Bound: archives.
 const FILES: usize = 48;
-/// So many at first.
+/// Number of files fetched ahead at first.
 const FIRST: usize = 2;
-/// Most bytes of them, together; of a large one only the beginning is fetched.
+/// Maximum number of bytes that are fetched ahead; only the beginning of a large file is.
+///
+/// Bound: archives.
 const BYTES: u64 = 4 << 20;
-/// What is fetched of a large one, about.
+/// About what is fetched ahead of a large file, in bytes.
 const BEGINNING: u64 = 1 << 20;
 
 /// A plan's bodies for one delivery.
-pub(crate) struct Ahead {
-    plan: Arc<Plan>,
+pub(crate) struct PrefetchingBodies {
+    plan: Arc<ArchivePlan>,
     layout: Arc<Layout>,
-    state: Mutex<State>,
+    queue: Mutex<PrefetchQueue>,
 }
 
 #[derive(Default)]
-struct State {
-    /// What is on its way, by entry, in the archive's order.
-    coming: VecDeque<(usize, Arc<dyn Source>)>,
-    /// The entry that was wanted last.
+struct PrefetchQueue {
+    /// The files that are fetched, by entry, in the archive's order.
+    fetching: VecDeque<(usize, Arc<dyn Source>)>,
+    /// The entry that was requested last.
     last: Option<usize>,
-    /// How many files may be on their way: twice as many with each that was wanted.
+    /// Number of files to fetch ahead; doubles with each file that was.
     depth: usize,
 }
 
-impl Ahead {
-    pub(crate) fn new(plan: Arc<Plan>, layout: Arc<Layout>) -> Ahead {
-        Ahead { plan, layout, state: Mutex::default() }
+impl PrefetchingBodies {
+    pub(crate) fn new(plan: Arc<ArchivePlan>, layout: Arc<Layout>) -> PrefetchingBodies {
+        PrefetchingBodies { plan, layout, queue: Mutex::default() }
     }
 
-    /// The source of `entry`, and the next ones asked for.
+    /// The source of `entry`; requests the next ones.
     fn source(&self, entry: usize) -> Result<Arc<dyn Source>, SpanError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.coming.front().is_some_and(|(first, _)| *first < entry) {
-            state.coming.pop_front();
+        let mut state = self.queue.lock();
+        while state.fetching.front().is_some_and(|(first, _)| *first < entry) {
+            state.fetching.pop_front();
         }
-        let came = if state.coming.front().is_some_and(|(first, _)| *first == entry) {
-            state.coming.pop_front()
+        let came = if state.fetching.front().is_some_and(|(first, _)| *first == entry) {
+            state.fetching.pop_front()
         } else {
             None
         };
@@ -63,36 +69,36 @@ impl Ahead {
             None => {
                 if state.last != Some(entry) {
                     // Somewhere else in the archive.
-                    state.coming.clear();
+                    state.fetching.clear();
                     state.depth = FIRST;
                 }
                 self.plan.source(entry)?
             }
         };
         state.last = Some(entry);
-        self.ask_ahead(&mut state, entry);
+        self.fetch_ahead(&mut state, entry);
         Ok(source)
     }
 
-    fn ask_ahead(&self, state: &mut State, entry: usize) {
-        let mut next = state.coming.back().map_or(entry, |(last, _)| *last) + 1;
+    fn fetch_ahead(&self, state: &mut PrefetchQueue, entry: usize) {
+        let mut next = state.fetching.back().map_or(entry, |(last, _)| *last) + 1;
         let weight = |entry: usize| self.layout.size(entry).min(BEGINNING);
-        let mut bytes: u64 = state.coming.iter().map(|(entry, _)| weight(*entry)).sum();
-        while state.coming.len() < state.depth && bytes < BYTES && next < self.layout.entries() {
+        let mut bytes: u64 = state.fetching.iter().map(|(entry, _)| weight(*entry)).sum();
+        while state.fetching.len() < state.depth && bytes < BYTES && next < self.layout.entries() {
             let size = self.layout.size(next);
             if size > 0 {
-                // What is wrong with it will be told when it is wanted.
+                // The error is reported when the file is sent.
                 let Ok(source) = self.plan.source(next) else { return };
                 source.fetch_ahead(0, size);
                 bytes += weight(next);
-                state.coming.push_back((next, source));
+                state.fetching.push_back((next, source));
             }
             next += 1;
         }
     }
 }
 
-impl Bodies for Ahead {
+impl Bodies for PrefetchingBodies {
     fn body(&self, entry: usize, offset: u64, len: u64) -> Result<Span, SpanError> {
         if !self.plan.tree().is_remote() {
             return self.plan.body(entry, offset, len);

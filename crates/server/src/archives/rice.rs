@@ -1,14 +1,15 @@
-//! Golomb-Rice coding of a sorted set of numbers: each gap as its upper part in unary and its lower bits.
+//! Golomb-Rice coding of a sorted set of numbers: each gap as its upper part in unary and its lower
+//! bits.
 //!
-//! For numbers that are spread evenly, `count` of them below `count << bits`, it takes about `bits + 1.5`
-//! bits for each: next to nothing more than the best possible.
+//! For numbers that are spread evenly, `count` of them below `count << bits`, it takes about `bits
+//! + 1.5` bits for each: hardly more than the best possible.
 
-/// Most lower bits that a set may have; with 2^24 numbers this stays far below 64 bits.
-pub(crate) const MAX_BITS: u32 = 36;
+/// Maximum number of lower bits of a set; with 2^24 numbers this stays far below 64 bits.
+pub(super) const MAX_BITS: u32 = 36;
 
-/// Codes `numbers`, which are sorted and none of them twice.
-pub(crate) fn encode(numbers: &[u64], bits: u32) -> Vec<u8> {
-    let mut out = Writer::default();
+/// Encodes `numbers`, which are sorted and distinct.
+pub(super) fn encode(numbers: &[u64], bits: u32) -> Vec<u8> {
+    let mut out = BitWriter::default();
     let mut next = 0;
     for number in numbers {
         let gap = number - next;
@@ -24,15 +25,15 @@ pub(crate) fn encode(numbers: &[u64], bits: u32) -> Vec<u8> {
     out.bytes
 }
 
-/// Reads `count` numbers below `count << bits`. `None` for bytes that [`encode`] would not have written.
-/// Takes no more memory than 8 bytes for each number that `bytes` has room for.
-pub(crate) fn decode(bytes: &[u8], count: usize, bits: u32) -> Option<Vec<u64>> {
+/// Decodes `count` numbers below `count << bits`. `None` for bytes that [`encode`] would not have
+/// written. Takes no more memory than 8 bytes for each number that `bytes` has room for.
+pub(super) fn decode(bytes: &[u8], count: usize, bits: u32) -> Option<Vec<u64>> {
     let limit = (count as u64).checked_shl(bits)?;
     if bits > MAX_BITS || (count as u64).checked_mul(u64::from(bits) + 1)? > bytes.len() as u64 * 8 {
         return None;
     }
     let mut numbers = Vec::with_capacity(count);
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = BitReader { bytes, at: 0 };
     let mut next = 0_u64;
     for _ in 0..count {
         let mut gap = 0_u64;
@@ -49,7 +50,7 @@ pub(crate) fn decode(bytes: &[u8], count: usize, bits: u32) -> Option<Vec<u64>> 
         numbers.push(number);
         next = number + 1;
     }
-    // Nothing but the last byte's filling may follow.
+    // Only the padding of the last byte may follow.
     if bytes.len() * 8 - reader.at >= 8 {
         return None;
     }
@@ -62,12 +63,12 @@ pub(crate) fn decode(bytes: &[u8], count: usize, bits: u32) -> Option<Vec<u64>> 
 }
 
 #[derive(Default)]
-struct Writer {
+struct BitWriter {
     bytes: Vec<u8>,
     used: u32,
 }
 
-impl Writer {
+impl BitWriter {
     fn bit(&mut self, bit: bool) {
         if self.used.is_multiple_of(8) {
             self.bytes.push(0);
@@ -79,12 +80,12 @@ impl Writer {
     }
 }
 
-struct Reader<'a> {
+struct BitReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl BitReader<'_> {
     fn bit(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.at / 8)?;
         let bit = byte >> (7 - self.at % 8) & 1;
@@ -107,7 +108,8 @@ mod tests {
             let limit = (set.len() as u64) << bits;
             let set: BTreeSet<u64> = set.iter().map(|number| ((u128::from(*number) * u128::from(limit)) >> 64) as u64).collect();
             let numbers: Vec<u64> = set.into_iter().collect();
-            // Fewer numbers after scaling: their limit is lower, so only sets without a collision count.
+            // Fewer numbers after scaling: their limit is lower, so only sets without a collision
+            // count.
             prop_assume!(numbers.len() as u64 == limit >> bits);
             prop_assert_eq!(decode(&encode(&numbers, bits), numbers.len(), bits), Some(numbers));
         }

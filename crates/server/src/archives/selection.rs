@@ -1,20 +1,20 @@
-//! A selection in a short address: a token that stands for a set of a folder's files, without a memory of
-//! it in the server.
+//! A selection in a short address: a token that stands for a set of a folder's files. The server
+//! stores nothing.
 //!
 //! The token holds a short hash of each selected path, so its length does not depend on the names:
-//! 10,000 files are about 36,000 characters. Files that appear later do not disturb it; the chance that
-//! one of them is taken for a selected one is below one in a million for each. For the files that are
-//! there when the token is made there is no such chance: it is salted until none collides.
+//! 10,000 files are about 36,000 characters. Each file that appears later is taken for a selected
+//! one with a chance below one in a million; files that are there when the token is made never are,
+//! since it is salted until none collides.
 //!
 //! ```text
 //! 1   version, 1
 //! 1   salt
-//! 1   bits: lower bits of the Rice code, 20 or more
+//! 1   bits: lower bits of the Rice code, at least 20
 //! n   levels: components of the deepest selected path, LEB128
 //! n   count, LEB128
 //! …   the hashes, scaled to 0 .. count << bits, sorted, Rice-coded
 //! ```
-//! in base64url without filling.
+//! in base64url without padding.
 
 use std::collections::HashSet;
 
@@ -22,47 +22,50 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outflow_catalog::{Entry, EntryKind, RelPath, Tree};
 
-use crate::archives::rice;
+use super::rice;
 
 const VERSION: u8 = 1;
-/// One in 2^20 is the chance that a later file is taken for a selected one.
+/// A later file is taken for a selected one with a chance of one in 2^20.
 const BITS: u32 = 20;
-/// A token for as many files as a request's head has room for, and no more.
+/// Maximum number of files in a token, more than fit into the head of a request.
+///
+/// Bound: archives.
 const COUNT: usize = 1 << 20;
 
 /// A decoded token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pick {
+pub(crate) struct SelectionToken {
     salt: u8,
     bits: u32,
-    /// How deep the folder has to be looked through.
-    pub(crate) levels: usize,
+    /// Levels of the folder that have to be walked.
+    pub(super) levels: usize,
     numbers: Vec<u64>,
 }
 
-/// What a token stands for in a folder as it is now.
+/// What a token stands for in a folder in its current state.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Picked {
-    /// All of it is there.
+pub(super) enum ResolvedSelection {
+    /// All files are there.
     All(Vec<RelPath>),
-    /// Some of it is not.
+    /// Some files are not.
     Gone { gone: usize, selected: usize },
 }
 
 /// Why there is no token.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NoPick {
+pub(crate) enum NoToken {
     /// Selected paths that the tree does not have.
     Missing(Vec<RelPath>),
-    /// More than a token can hold.
+    /// More paths than a token can hold.
     TooMany,
 }
 
-impl Pick {
-    /// The token for the `selected` paths of `tree`, which was walked as deep as the deepest of them.
-    pub(crate) fn of(tree: &Tree, selected: &[RelPath], levels: usize) -> Result<Pick, NoPick> {
+impl SelectionToken {
+    /// The token for the `selected` paths of `tree`, which was walked as deep as the deepest of
+    /// them.
+    pub(crate) fn new(tree: &Tree, selected: &[RelPath], levels: usize) -> Result<SelectionToken, NoToken> {
         if selected.len() > COUNT {
-            return Err(NoPick::TooMany);
+            return Err(NoToken::TooMany);
         }
         let mut wanted: HashSet<&[u8]> = selected.iter().map(RelPath::as_bytes).collect();
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
@@ -72,55 +75,57 @@ impl Pick {
         });
         if !wanted.is_empty() {
             let missing = selected.iter().filter(|path| wanted.contains(path.as_bytes()));
-            return Err(NoPick::Missing(missing.cloned().collect()));
+            return Err(NoToken::Missing(missing.cloned().collect()));
         }
-        // So many bits that a salt without a collision is found at once, however many files there are.
+        // With this many bits a salt without a collision is found at once, however many files there
+        // are.
         let crowd = usize::BITS - (outside.len() * 16).leading_zeros();
         for bits in BITS.max(crowd)..=rice::MAX_BITS {
             for salt in 0..=u8::MAX {
-                let pick = Pick::salted(&inside, salt, bits, levels);
-                if pick.numbers.len() == inside.len() && !outside.iter().any(|hash| pick.has(*hash).is_some())
+                let pick = SelectionToken::salted(&inside, salt, bits, levels);
+                if pick.numbers.len() == inside.len()
+                    && !outside.iter().any(|hash| pick.position(*hash).is_some())
                 {
                     return Ok(pick);
                 }
             }
         }
-        Err(NoPick::TooMany)
+        Err(NoToken::TooMany)
     }
 
-    fn salted(hashes: &[u64], salt: u8, bits: u32, levels: usize) -> Pick {
+    fn salted(hashes: &[u64], salt: u8, bits: u32, levels: usize) -> SelectionToken {
         let mut numbers: Vec<u64> =
             hashes.iter().map(|hash| scale(*hash, salt, hashes.len(), bits)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        Pick { salt, bits, levels, numbers }
+        SelectionToken { salt, bits, levels, numbers }
     }
 
-    /// The place of a hash among the numbers, if it is one of them.
-    fn has(&self, hash: u64) -> Option<usize> {
+    /// The index of a hash among the numbers, if it is one of them.
+    fn position(&self, hash: u64) -> Option<usize> {
         self.numbers.binary_search(&scale(hash, self.salt, self.numbers.len(), self.bits)).ok()
     }
 
-    /// Finds the selected paths in a tree that was walked [`Pick::levels`] deep.
-    pub(crate) fn find(&self, tree: &Tree) -> Picked {
+    /// Finds the selected paths in a tree that was walked [`SelectionToken::levels`] deep.
+    pub(super) fn resolve(&self, tree: &Tree) -> ResolvedSelection {
         let mut found = vec![false; self.numbers.len()];
         let mut paths = Vec::new();
         each(tree, |entry| {
-            if let Some(at) = self.has(hash(entry)) {
+            if let Some(at) = self.position(hash(entry)) {
                 found[at] = true;
                 paths.extend(RelPath::new(entry.path));
             }
         });
         let gone = found.iter().filter(|found| !**found).count();
         if gone > 0 {
-            return Picked::Gone { gone, selected: found.len() };
+            return ResolvedSelection::Gone { gone, selected: found.len() };
         }
         paths.sort_unstable();
-        Picked::All(paths)
+        ResolvedSelection::All(paths)
     }
 
     /// The token as it stands in an address.
-    pub(crate) fn to_token(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         // The bits are at most 36.
         let mut bytes = vec![VERSION, self.salt, self.bits as u8];
         leb128(&mut bytes, self.levels as u64);
@@ -129,8 +134,8 @@ impl Pick {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a token. `None` for what is none.
-    pub(crate) fn parse(token: &str) -> Option<Pick> {
+    /// Parses a token. `None` if this server cannot have made it.
+    pub(super) fn parse(token: &str) -> Option<SelectionToken> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let [VERSION, salt, bits, rest @ ..] = bytes.as_slice() else { return None };
         let (levels, rest) = read_leb128(rest)?;
@@ -140,7 +145,7 @@ impl Pick {
             return None;
         }
         let numbers = rice::decode(rest, count, u32::from(*bits))?;
-        Some(Pick { salt: *salt, bits: u32::from(*bits), levels, numbers })
+        Some(SelectionToken { salt: *salt, bits: u32::from(*bits), levels, numbers })
     }
 }
 
@@ -165,7 +170,8 @@ fn hash(entry: Entry<'_>) -> u64 {
 
 /// A hash under a salt, as a number below `count << bits`.
 fn scale(hash: u64, salt: u8, count: usize, bits: u32) -> u64 {
-    // The finaliser of SplitMix64: other salts give numbers that have nothing to do with each other.
+    // The finaliser of SplitMix64: other salts give numbers that have nothing to do with each
+    // other.
     let mut mixed = hash ^ u64::from(salt).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_survives_files_that_come_and_tells_of_files_that_go() {
+    fn a_token_survives_new_files_and_reports_removed_ones() {
         let temp = tempfile::tempdir().unwrap();
         for number in 0..300 {
             std::fs::write(temp.path().join(format!("{number}")), "").unwrap();
@@ -221,20 +227,20 @@ mod tests {
         std::fs::create_dir_all(temp.path().join("sub/deep")).unwrap();
         std::fs::write(temp.path().join("sub/deep/x"), "").unwrap();
         let selected = paths(&["17", "255", "sub/deep"]);
-        let pick = Pick::of(&tree(temp.path(), 2), &selected, 2).unwrap();
-        let token = pick.to_token();
-        let again = Pick::parse(&token).unwrap();
+        let pick = SelectionToken::new(&tree(temp.path(), 2), &selected, 2).unwrap();
+        let token = pick.encode();
+        let again = SelectionToken::parse(&token).unwrap();
         assert_eq!(again, pick);
         for number in 300..3000 {
             std::fs::write(temp.path().join(format!("{number}")), "").unwrap();
         }
-        assert_eq!(again.find(&tree(temp.path(), 2)), Picked::All(selected));
+        assert_eq!(again.resolve(&tree(temp.path(), 2)), ResolvedSelection::All(selected));
         std::fs::remove_file(temp.path().join("255")).unwrap();
-        assert_eq!(again.find(&tree(temp.path(), 2)), Picked::Gone { gone: 1, selected: 3 });
+        assert_eq!(again.resolve(&tree(temp.path(), 2)), ResolvedSelection::Gone { gone: 1, selected: 3 });
         // A file in the place of a folder is another thing.
         std::fs::remove_dir_all(temp.path().join("sub/deep")).unwrap();
         std::fs::write(temp.path().join("sub/deep"), "").unwrap();
-        assert_eq!(again.find(&tree(temp.path(), 2)), Picked::Gone { gone: 2, selected: 3 });
+        assert_eq!(again.resolve(&tree(temp.path(), 2)), ResolvedSelection::Gone { gone: 2, selected: 3 });
     }
 
     #[test]
@@ -242,12 +248,15 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("a"), "").unwrap();
         let selected = paths(&["a", "b"]);
-        assert_eq!(Pick::of(&tree(temp.path(), 1), &selected, 1), Err(NoPick::Missing(paths(&["b"]))));
+        assert_eq!(
+            SelectionToken::new(&tree(temp.path(), 1), &selected, 1),
+            Err(NoToken::Missing(paths(&["b"])))
+        );
     }
 
     proptest! {
         #[test]
-        fn no_token_makes_trouble(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_parse_without_panic_and_within_memory(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = VERSION;
@@ -256,16 +265,16 @@ mod tests {
                 *bits = 20 + *bits % 20;
             }
             let token = URL_SAFE_NO_PAD.encode(&bytes);
-            if let Some(pick) = Pick::parse(&token) {
+            if let Some(pick) = SelectionToken::parse(&token) {
                 prop_assert!(pick.numbers.len() <= bytes.len());
             }
         }
     }
 
     #[test]
-    fn nonsense_is_no_token() {
+    fn other_text_is_no_token() {
         for token in ["", "A", "AAAA", "!", "AQAUAQEA=", "AgAUAQEAAAA"] {
-            assert_eq!(Pick::parse(token), None, "{token}");
+            assert_eq!(SelectionToken::parse(token), None, "{token}");
         }
     }
 }

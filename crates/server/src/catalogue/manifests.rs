@@ -1,160 +1,169 @@
-//! The transfers of a store: manifests are read when they are asked for, kept for a while, and looked at again.
+//! The manifests of a store's transfers: read on the first request, kept, and revalidated.
 //!
 //! ```text
-//! fresh    the store was asked a moment ago: what it said is used again, be it that there is nothing
-//! older    one request asks it again (If-None-Match); others use what is there, or wait if there is nothing
-//! no answer    a manifest that was confirmed not long ago goes on being used
+//! fresh      the store answered a moment ago: reused, even that there is no such transfer
+//! stale      one request revalidates it (If-None-Match); others use it, or wait if there is none
+//! no answer  a manifest that was confirmed recently stays in use
 //! ```
 //!
-//! A transfer never changes: a download goes on with the one that it began with, whatever is found later.
+//! A transfer never changes: a download continues with the manifest that it began with.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, Transfer};
 use outflow_web::Problem;
+use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use crate::app::Settings;
+use crate::options::DownloadOptions;
 use crate::problem::ToProblem as _;
 
-/// How much memory manifests may hold that nobody uses at the moment, in bytes; one alone may hold more.
+/// Maximum memory of manifests that no download uses, in bytes; one alone may take more.
+///
+/// Bound: object stores.
 const MEMORY: u64 = 64 << 20;
-/// The weight of one that is larger than all of that. The cache takes nothing that is nearer to its bound.
+/// Weight of a manifest that is larger than all of that. The cache takes nothing that is closer to
+/// its limit.
 const LARGEST: u64 = MEMORY / 10 * 9;
-/// What is remembered of an id takes about this much besides the manifest, in bytes.
-const SLOT: u64 = 512;
-/// Manifests that the store is asked for at the same time: whoever tries out ids keeps it no busier than that.
-const ASKED: usize = 32;
-/// Up to this size, in bytes, manifests are read side by side. Larger ones are read one after the other: reading takes
-/// several times their size.
+/// About what an id takes besides its manifest, in bytes.
+const ENTRY: u64 = 512;
+/// Maximum number of manifests that are requested from the store at the same time, even by a client
+/// that guesses ids.
+///
+/// Bound: object stores.
+const REQUESTS: usize = 32;
+/// Maximum size of manifests that are read in parallel, in bytes. Larger ones are read one at a
+/// time: parsing takes several times their size.
+///
+/// Bound: object stores.
 const SMALL: usize = 1 << 20;
-/// How often it is read before what came counts as all that there is.
+/// Attempts to read a manifest that is invalid or denied.
 const READS: u32 = 3;
-/// For how long a request waits for the store that could be answered by what is known.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits for the store if it could be answered from a stale manifest.
+const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The transfers of a store.
-pub(crate) struct Transfers(Arc<Inner>);
+/// The transfers of a store, by id.
+pub(super) struct ManifestCache(Arc<Manifests>);
 
-struct Inner {
+struct Manifests {
     store: Store,
     fresh: Duration,
     stale: Duration,
-    slots: Cache<Arc<str>, Slot, Weigh>,
-    asked: Semaphore,
+    slots: Cache<Arc<str>, CachedTransfer, TransferWeight>,
+    requests: Semaphore,
     large: Semaphore,
 }
 
-pub(crate) type Outcome = Result<Arc<Transfer>, Arc<Problem>>;
+pub(super) type TransferOutcome = Result<Arc<Transfer>, Arc<Problem>>;
 
-/// What is known of one id, and how much memory that takes.
+/// What is known of an id, and the memory that it takes.
 #[derive(Clone)]
-struct Slot {
+struct CachedTransfer {
     weight: u64,
-    known: Arc<Known>,
+    known: Arc<KnownTransfer>,
 }
 
 #[derive(Clone)]
-struct Weigh;
+struct TransferWeight;
 
-impl Weighter<Arc<str>, Slot> for Weigh {
-    fn weight(&self, _: &Arc<str>, slot: &Slot) -> u64 {
+impl Weighter<Arc<str>, CachedTransfer> for TransferWeight {
+    fn weight(&self, _: &Arc<str>, slot: &CachedTransfer) -> u64 {
         slot.weight
     }
 }
 
-/// What a store sent for an id.
-struct Found {
+/// What a store has for an id.
+struct ReadManifest {
     outcome: Result<Arc<Transfer>, Problem>,
     etag: Option<String>,
     hash: Option<[u8; 32]>,
 }
 
 #[derive(Default)]
-struct Known {
-    state: Mutex<State>,
-    /// Whoever holds it asks the store.
+struct KnownTransfer {
+    state: Mutex<ManifestState>,
+    /// Held by the request that reads from the store.
     gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
-struct State {
-    outcome: Option<Outcome>,
-    /// The manifest's tag in the store, and a hash of its bytes.
+struct ManifestState {
+    outcome: Option<TransferOutcome>,
+    /// The manifest's ETag in the store, and a hash of its bytes.
     etag: Option<String>,
     hash: Option<[u8; 32]>,
-    /// When the store was asked last.
+    /// When the store last answered.
     checked: Option<Instant>,
-    /// When it last confirmed what is known.
-    seen: Option<Instant>,
+    /// When the store last confirmed the outcome.
+    confirmed: Option<Instant>,
 }
 
-impl Transfers {
-    pub(crate) fn new(store: Store, settings: &Settings) -> Transfers {
+impl ManifestCache {
+    pub(super) fn new(store: Store, options: &DownloadOptions) -> ManifestCache {
         // One shard: a large manifest has to find all of the memory in one place.
-        let options =
+        let capacity =
             OptionsBuilder::new().estimated_items_capacity(1_000).weight_capacity(MEMORY).shards(1).build();
-        let slots = match options {
-            Ok(options) => Cache::with_options(
-                options,
-                Weigh,
+        let slots = match capacity {
+            Ok(capacity) => Cache::with_options(
+                capacity,
+                TransferWeight,
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
             ),
             // Both capacities are given.
-            Err(_) => Cache::with_weighter(1_000, MEMORY, Weigh),
+            Err(_) => Cache::with_weighter(1_000, MEMORY, TransferWeight),
         };
-        Transfers(Arc::new(Inner {
+        ManifestCache(Arc::new(Manifests {
             store,
-            fresh: settings.manifest_fresh,
-            stale: settings.manifest_stale,
+            fresh: options.manifest_fresh,
+            stale: options.manifest_stale,
             slots,
-            asked: Semaphore::new(ASKED),
+            requests: Semaphore::new(REQUESTS),
             large: Semaphore::new(1),
         }))
     }
 
-    /// The transfer `id`, if that is known without asking the store.
-    pub(crate) fn at_hand(&self, id: &str) -> Option<Outcome> {
-        self.0.slots.get(id)?.known.lock().fresh(self.0.fresh)
+    /// The transfer `id`, if it is fresh.
+    pub(super) fn cached(&self, id: &str) -> Option<TransferOutcome> {
+        self.0.slots.get(id)?.known.state.lock().fresh(self.0.fresh)
     }
 
     /// The transfer `id`.
-    pub(crate) async fn get(&self, id: &str) -> Outcome {
+    pub(super) async fn get(&self, id: &str) -> TransferOutcome {
         let inner = &self.0;
         let id: Arc<str> = Arc::from(id);
         let slot = inner.slots.get_or_insert_with(&id, || {
-            Ok::<_, std::convert::Infallible>(Slot { weight: SLOT, known: Arc::default() })
+            Ok::<_, std::convert::Infallible>(CachedTransfer { weight: ENTRY, known: Arc::default() })
         });
-        let Ok(Slot { known, .. }) = slot;
-        if let Some(outcome) = known.lock().fresh(inner.fresh) {
+        let Ok(CachedTransfer { known, .. }) = slot;
+        if let Some(outcome) = known.state.lock().fresh(inner.fresh) {
             return outcome;
         }
         let began = Instant::now();
         let turn = match Arc::clone(&known.gate).try_lock_owned() {
             Ok(turn) => turn,
             Err(_) => {
-                if let Some(transfer) = known.lock().usable(inner.stale) {
+                if let Some(transfer) = known.state.lock().usable(inner.stale) {
                     return Ok(transfer);
                 }
                 Arc::clone(&known.gate).lock_owned().await
             }
         };
         let usable = {
-            let state = known.lock();
+            let state = known.state.lock();
             if let Some(outcome) = state.since(began) {
                 return outcome;
             }
             state.usable(inner.stale)
         };
-        // In a task of its own: if this client goes away, the next one finds the answer.
-        let asking = tokio::spawn(Arc::clone(inner).ask(id, known, turn));
+        // In its own task, so that the next client finds the answer if this one goes away.
+        let asking = tokio::spawn(Arc::clone(inner).refresh(id, known, turn));
         let answer = match usable {
-            Some(usable) => match tokio::time::timeout(PATIENCE, asking).await {
+            Some(usable) => match tokio::time::timeout(REVALIDATION_TIMEOUT, asking).await {
                 Ok(answer) => answer,
                 Err(_) => return Ok(usable),
             },
@@ -164,29 +173,35 @@ impl Transfers {
     }
 }
 
-impl Inner {
-    /// Asks the store, and keeps what it says.
-    async fn ask(self: Arc<Self>, id: Arc<str>, known: Arc<Known>, turn: OwnedMutexGuard<()>) -> Outcome {
+impl Manifests {
+    /// Reads from the store, and keeps the result.
+    async fn refresh(
+        self: Arc<Self>,
+        id: Arc<str>,
+        known: Arc<KnownTransfer>,
+        turn: OwnedMutexGuard<()>,
+    ) -> TransferOutcome {
         // The semaphores are never closed.
-        let _asked = self.asked.acquire().await;
+        let _permit = self.requests.acquire().await;
         let (etag, hash) = {
-            let state = known.lock();
+            let state = known.state.lock();
             (state.etag.clone(), state.hash)
         };
         let next = match self.read(&id, etag.as_deref(), hash).await {
             Ok(next) => next,
             Err(error) => {
-                if let Some(transfer) = self.in_spite_of(&id, &error, &known) {
+                if let Some(transfer) = self.stale_on_error(&id, &error, &known) {
                     return Ok(transfer);
                 }
-                Some(Found { outcome: Err(refusal(&id, &error)), etag: None, hash: None })
+                Some(ReadManifest { outcome: Err(refusal(&id, &error)), etag: None, hash: None })
             }
         };
-        let mut state = known.lock();
+        let mut state = known.state.lock();
         let now = Instant::now();
-        (state.checked, state.seen) = (Some(now), Some(now));
-        if let Some(Found { outcome, etag, hash }) = next {
-            // A store that says "still the same" of bytes that cannot be used may not have sent what it has.
+        (state.checked, state.confirmed) = (Some(now), Some(now));
+        if let Some(ReadManifest { outcome, etag, hash }) = next {
+            // A store that answers 304 for an invalid manifest may have sent other bytes than it
+            // has.
             state.etag = etag.filter(|_| outcome.is_ok());
             state.hash = hash;
             state.outcome = Some(outcome.map_err(Arc::new));
@@ -194,25 +209,25 @@ impl Inner {
         let outcome = state.outcome.clone();
         drop(state);
         let manifest = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
-        let weight = SLOT + manifest.map_or(0, |transfer| transfer.memory() as u64);
-        // A larger one would not be kept at all, and read for each request: it is kept alone.
-        self.slots.insert(id, Slot { weight: weight.min(LARGEST), known: Arc::clone(&known) });
+        let weight = ENTRY + manifest.map_or(0, |transfer| transfer.memory() as u64);
+        // The cache would not keep a larger one, and each request would read it again.
+        self.slots.insert(id, CachedTransfer { weight: weight.min(LARGEST), known: Arc::clone(&known) });
         drop(turn);
         outcome.unwrap_or_else(|| Err(Arc::new(Problem::not_found().without_link_back())))
     }
 
-    /// Reads the manifest from the store; nothing if it still has the bytes of `hash`, which it says `etag` for.
+    /// Reads the manifest from the store; `None` if it still has the bytes with `hash` and `etag`.
     ///
-    /// What cannot be used is read again: a store that fails may refuse once, or send other bytes than it has. Bytes
-    /// that come twice are the manifest.
+    /// An invalid manifest is read again: a failing store may deny once, or send other bytes than
+    /// it has. Bytes that come twice are the manifest.
     async fn read(
         &self,
         id: &Arc<str>,
         etag: Option<&str>,
         hash: Option<[u8; 32]>,
-    ) -> Result<Option<Found>, StoreError> {
+    ) -> Result<Option<ReadManifest>, StoreError> {
         let key = Manifest::key_of(id);
-        let mut broken: Option<Found> = None;
+        let mut broken: Option<ReadManifest> = None;
         for tried in 1.. {
             // Kept until it has been parsed.
             let mut _alone = None;
@@ -238,7 +253,7 @@ impl Inner {
             let (store, name) = (self.store.clone(), Arc::clone(id));
             let parsing = tokio::task::spawn_blocking(move || parse(&store, &name, &bytes));
             let outcome = parsing.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())));
-            let found = Found { outcome, etag, hash: next };
+            let found = ReadManifest { outcome, etag, hash: next };
             if found.outcome.is_ok() || tried >= READS {
                 return Ok(Some(found));
             }
@@ -247,21 +262,23 @@ impl Inner {
         Ok(broken)
     }
 
-    /// The manifest that was confirmed not long ago, if the store cannot be asked now.
-    fn in_spite_of(&self, id: &str, error: &StoreError, known: &Known) -> Option<Arc<Transfer>> {
+    /// The stale manifest, if the store failed with an `error` that does not say that the transfer
+    /// is gone.
+    fn stale_on_error(&self, id: &str, error: &StoreError, known: &KnownTransfer) -> Option<Arc<Transfer>> {
         if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::TooBig { .. }) {
             return None;
         }
-        let mut state = known.lock();
+        let mut state = known.state.lock();
         let transfer = state.usable(self.stale)?;
         state.checked = Some(Instant::now());
-        let age = state.seen.map_or(0, |seen| seen.elapsed().as_secs());
-        tracing::warn!(id, %error, age, "the store cannot be asked for a manifest: the one from before is used");
+        let age = state.confirmed.map_or(0, |seen| seen.elapsed().as_secs());
+        tracing::warn!(id, %error, age, "cannot revalidate a manifest: the previous one stays in use");
         Some(transfer)
     }
 }
 
-/// Reads a manifest. Blocks. Clients are told that it is broken, the log how.
+/// Parses a manifest. Blocks. The log says what is wrong with an invalid one, the client that it is
+/// invalid.
 fn parse(store: &Store, id: &str, bytes: &[u8]) -> Result<Arc<Transfer>, Problem> {
     let manifest = Manifest::parse(bytes, id).map_err(|error| broken(id, &error))?;
     Transfer::new(store, manifest, blake3::hash(bytes).as_bytes())
@@ -270,8 +287,8 @@ fn parse(store: &Store, id: &str, bytes: &[u8]) -> Result<Arc<Transfer>, Problem
 }
 
 fn broken(id: &str, error: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(id, %error, "the manifest of a transfer cannot be used");
-    let detail = "This transfer's manifest cannot be read. Tell whoever sent you its address.";
+    tracing::warn!(id, %error, "the manifest of a transfer is invalid");
+    let detail = "This transfer's manifest is damaged. Tell the sender of the link.";
     Problem::new(StatusCode::BAD_GATEWAY, detail).without_link_back()
 }
 
@@ -287,26 +304,20 @@ fn refusal(id: &str, error: &StoreError) -> Problem {
     }
 }
 
-impl Known {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// What the store said less than `fresh` ago.
-    fn fresh(&self, fresh: Duration) -> Option<Outcome> {
+impl ManifestState {
+    /// The outcome, if the store answered less than `fresh` ago.
+    fn fresh(&self, fresh: Duration) -> Option<TransferOutcome> {
         if self.checked?.elapsed() < fresh { self.outcome.clone() } else { None }
     }
 
-    /// What the store said after `began`.
-    fn since(&self, began: Instant) -> Option<Outcome> {
+    /// The outcome, if the store answered after `began`.
+    fn since(&self, began: Instant) -> Option<TransferOutcome> {
         if self.checked? >= began { self.outcome.clone() } else { None }
     }
 
     /// The transfer, if the store confirmed it less than `stale` ago.
     fn usable(&self, stale: Duration) -> Option<Arc<Transfer>> {
         let transfer = self.outcome.as_ref()?.as_ref().ok()?;
-        if self.seen?.elapsed() < stale { Some(Arc::clone(transfer)) } else { None }
+        if self.confirmed?.elapsed() < stale { Some(Arc::clone(transfer)) } else { None }
     }
 }

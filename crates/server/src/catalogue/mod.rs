@@ -1,5 +1,71 @@
-//! catalogue
+//! Which collection is mounted at an address.
+//!
+//! ```text
+//! transfers    the transfers of a store, `/t/ID/` each
+//!   manifests    their manifests, kept for a while
+//!   expiries     when they expire
+//! ```
 
-pub(crate) mod expiries;
-pub(crate) mod manifests;
-pub(crate) mod transfers;
+mod expiries;
+mod manifests;
+mod transfers;
+
+use std::borrow::Cow;
+
+use outflow_catalog::Store;
+use outflow_web::Problem;
+
+use crate::files::Mount;
+use crate::options::DownloadOptions;
+use transfers::TransferCatalogue;
+
+/// What a service serves.
+pub(crate) enum Catalogue {
+    /// One collection at the top of all addresses.
+    Collection(Mount),
+    /// All transfers of a store.
+    Transfers(TransferCatalogue),
+}
+
+/// What a path without its link stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Location<'a> {
+    /// The server itself.
+    Top,
+    /// A mount, without the slash at the end.
+    Bare(&'a str),
+    /// A mount, and the path below it from the slash on.
+    Inside(&'a str, &'a str),
+    /// Nothing can be there.
+    Nowhere,
+}
+
+impl Catalogue {
+    pub(crate) fn transfers(store: Store, options: &DownloadOptions) -> Catalogue {
+        Catalogue::Transfers(TransferCatalogue::new(store, options))
+    }
+
+    /// What `path` stands for.
+    pub(crate) fn locate<'a>(&self, path: &'a str) -> Location<'a> {
+        match self {
+            Catalogue::Collection(_) => Location::Inside("", path),
+            Catalogue::Transfers(_) => transfers::locate(path),
+        }
+    }
+
+    /// The mount `id` of a [`Location`], if that is known without waiting.
+    pub(crate) fn mount_at_hand(&self, id: &str) -> Option<Cow<'_, Mount>> {
+        match self {
+            Catalogue::Collection(mount) => Some(Cow::Borrowed(mount)),
+            Catalogue::Transfers(transfers) => transfers.mount_at_hand(id).map(Cow::Owned),
+        }
+    }
+
+    /// The mount `id` of a [`Location`]. Called on a runtime.
+    pub(crate) async fn mount(&self, id: &str) -> Result<Mount, Problem> {
+        match self {
+            Catalogue::Collection(mount) => Ok(mount.clone()),
+            Catalogue::Transfers(transfers) => transfers.mount(id).await,
+        }
+    }
+}

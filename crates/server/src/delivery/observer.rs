@@ -1,61 +1,60 @@
-//! Watching one delivery: its line in the log, its place in the ledger, its archive's plan.
+//! Watches one delivery for the access log, the ledger, and what its content was made from.
 
 use std::sync::Arc;
 
 use outflow_content::{AbortReason, BodyMap, Ending, Evidence, Observer, SpanError};
 use outflow_ledger::{Closing, Outcome, Tracked, Transport};
 
-use crate::archives::plan::Plan;
-use crate::request::access_log::Line;
+use super::DeliverySource;
+use crate::request::AccessLog;
 
-/// Told by the engine what becomes of a delivery, tells whoever wants to know.
-pub(crate) struct DeliveryObserver {
-    pub(crate) line: Option<Arc<Line>>,
+/// Notified by the engine of what becomes of a delivery.
+pub(super) struct DeliveryObserver {
+    log: Option<Arc<AccessLog>>,
     /// Taken when the delivery has ended.
-    pub(crate) tracked: Option<Tracked>,
-    /// The archive's: a file that cannot be sent outdates it.
-    pub(crate) plan: Option<Arc<Plan>>,
+    recorded: Option<Tracked>,
+    source: Option<Arc<dyn DeliverySource>>,
     body: BodyMap,
     sent: u64,
 }
 
 impl DeliveryObserver {
-    pub(crate) fn new(
-        line: Option<Arc<Line>>,
-        tracked: Option<Tracked>,
-        plan: Option<Arc<Plan>>,
+    pub(super) fn new(
+        log: Option<Arc<AccessLog>>,
+        recorded: Option<Tracked>,
+        source: Option<Arc<dyn DeliverySource>>,
     ) -> DeliveryObserver {
-        DeliveryObserver { line, tracked, plan, body: BodyMap::whole(0), sent: 0 }
+        DeliveryObserver { log, recorded, source, body: BodyMap::whole(0), sent: 0 }
     }
 
-    /// Of a delivery that is not completed, the last byte is not counted even if it was acknowledged: the recipient's kernel has
-    /// it, but whoever leaves unread bytes behind has yet to come back for them. Whoever does comes back for the last
-    /// one, too.
+    /// The acknowledged bytes that count if the delivery is not completed: all but the last one.
+    /// The recipient's kernel has acknowledged it, but a recipient that left unread bytes behind
+    /// has to come back for them, and then fetches the last byte as well.
     fn credit(&self, acked: u64) -> u64 {
         acked.min(self.body.len().saturating_sub(1))
     }
 
     fn end(&mut self, ending: &Ending, outcome: Outcome) {
-        if let Some(line) = &self.line {
-            line.ended(ending, &outcome);
+        if let Some(log) = &self.log {
+            log.delivery_ended(ending, &outcome);
         }
-        if let Some(tracked) = self.tracked.take() {
+        if let Some(recorded) = self.recorded.take() {
             let acked = ending.acked.unwrap_or(0);
             let completed = matches!(outcome, Outcome::Completed { .. });
             let acked = self.body.acked(if completed { acked } else { self.credit(acked) }).collect();
             let transport = ending.transport.as_ref().map(transport);
-            tracked.ended(Closing { acked, sent: ending.sent, outcome, transport });
+            recorded.ended(Closing { acked, sent: ending.sent, outcome, transport });
         }
     }
 }
 
 impl Observer for DeliveryObserver {
     fn started(&mut self, body: &BodyMap) {
-        if let Some(line) = &self.line {
-            line.started(body.len());
+        if let Some(log) = &self.log {
+            log.delivery_started(body.len());
         }
-        if let Some(tracked) = &mut self.tracked {
-            tracked.started(body.ranges().collect());
+        if let Some(recorded) = &mut self.recorded {
+            recorded.started(body.ranges().collect());
             self.body = body.clone();
         }
     }
@@ -66,8 +65,8 @@ impl Observer for DeliveryObserver {
 
     fn acked(&mut self, sum: u64) {
         let credit = self.credit(sum);
-        if let Some(tracked) = &mut self.tracked {
-            tracked.acked(self.body.acked(credit).collect(), self.sent);
+        if let Some(recorded) = &mut self.recorded {
+            recorded.acked(self.body.acked(credit).collect(), self.sent);
         }
     }
 
@@ -80,14 +79,14 @@ impl Observer for DeliveryObserver {
     }
 
     fn failed(&mut self, ending: &Ending, error: &SpanError) {
-        if let Some(plan) = &self.plan {
-            plan.outdate();
+        if let Some(source) = &self.source {
+            source.delivery_failed();
         }
         self.end(ending, Outcome::Failed(error.to_string()));
     }
 }
 
-/// Whose fault slowness was: shares of the time in which there was something to send.
+/// What limited the delivery: shares of the time in which there was something to send.
 fn transport(seen: &outflow_content::TransportStats) -> Transport {
     let busy = seen.busy.as_secs_f64();
     let share = |part: f64| if busy > 0.0 { (part / busy).clamp(0.0, 1.0) } else { 0.0 };
@@ -138,7 +137,7 @@ mod tests {
         Ending { sent: acked, acked: Some(acked), evidence, transport: None }
     }
 
-    /// What the ledger has when it has written all it was told.
+    /// The ledger after it has written everything.
     fn downloads(address: &str, ledger: &Ledger) -> Vec<(State, u64)> {
         ledger.shut_down(std::time::Duration::from_secs(30));
         let ledger = Ledger::open(address, Options::default()).unwrap();
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn who_resets_after_the_last_acknowledgement_has_not_got_it_all() {
+    fn a_reset_after_the_last_acknowledgement_leaves_the_last_byte_unacknowledged() {
         let folder = TempDir::new().unwrap();
         let address = format!("sqlite:{}", folder.path().join("l").display());
         let ledger = Ledger::open(&address, Options::default()).unwrap();

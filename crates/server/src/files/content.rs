@@ -1,4 +1,4 @@
-//! One file as a content.
+//! A file as a content: its type, validators and disposition.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use outflow_catalog::FoundFile;
 use outflow_content::{Content, EntityTag, SpanList};
 use outflow_web::media_type;
 
-/// The content of a file, to be shown or, with `download`, to be saved.
-pub(crate) fn content(file: &FoundFile, download: bool) -> Content {
+/// The content of a file; an attachment with `download`.
+pub(super) fn of(file: &FoundFile, download: bool) -> Content {
     let mut spans = SpanList::new();
     spans.push_source(Arc::clone(&file.source), 0, file.size);
     describe(Content::new(Arc::new(spans)), file, download)
 }
 
-/// The same of a file whose bytes are at hand.
-pub(crate) fn content_in_memory(file: &FoundFile, bytes: Vec<u8>) -> Content {
+/// The content of a file whose bytes are in memory.
+pub(super) fn of_bytes(file: &FoundFile, bytes: Vec<u8>) -> Content {
     describe(Content::bytes(bytes), file, false)
 }
 
@@ -29,7 +29,7 @@ fn describe(content: Content, file: &FoundFile, download: bool) -> Content {
     if let Some(modified) = file.modified {
         content = content.last_modified(modified.into());
     }
-    // Hexadecimal digits and a dash can be in a tag.
+    // Hexadecimal digits and a dash are always a tag.
     if let Some(etag) = file.etag.as_deref().and_then(EntityTag::strong) {
         content = content.etag(etag);
     }

@@ -1,4 +1,111 @@
-//! files
+//! A collection that is mounted at an address, and the files in it.
+//!
+//! ```text
+//! mount            a collection and its address
+//! content          a file -> a content: type, validators, disposition
+//! open_file_cache  small files of a local folder, kept open and described
+//! ```
 
-pub(crate) mod content;
-pub(crate) mod open_file_cache;
+mod content;
+mod mount;
+mod open_file_cache;
+
+use std::sync::Arc;
+
+use http::Response;
+use outflow_catalog::{Found, FoundFile, OpenError, RelPath};
+use outflow_content::{Content, Wait, address_of};
+use outflow_ledger::ContentInfo;
+use outflow_web::{Problem, ResponseBody};
+
+use crate::delivery::{DeliveryResponder, content_key, printable};
+use crate::problem::ToProblem as _;
+use crate::request::{Query, RequestContext};
+pub(crate) use mount::Mount;
+
+/// What is at a path.
+// Boxing the file would cost most requests an allocation.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Located {
+    File(ServedFile),
+    Folder,
+}
+
+/// A file that can be sent, and its description for the ledger.
+pub(crate) struct ServedFile {
+    content: Content,
+    description: Description,
+}
+
+/// Made when needed; ready if the file was kept open.
+enum Description {
+    Ready(Arc<ContentInfo>),
+    Of(FoundFile),
+}
+
+impl ServedFile {
+    /// The description for the ledger.
+    pub(crate) fn info(&self, mount: &Mount) -> Arc<ContentInfo> {
+        self.description.info(mount)
+    }
+}
+
+impl Description {
+    fn info(&self, mount: &Mount) -> Arc<ContentInfo> {
+        match self {
+            Description::Ready(info) => Arc::clone(info),
+            Description::Of(file) => info(mount, file),
+        }
+    }
+}
+
+/// Finds what is at `path`; a file becomes an attachment with `download`. With [`Wait::No`] it
+/// fails rather than block, and may run on a serving thread.
+pub(crate) fn find(mount: &Mount, path: &RelPath, download: bool, wait: Wait) -> Result<Located, OpenError> {
+    if let Some(local) = mount.local_files() {
+        return local.find(mount, path, download, wait);
+    }
+    Ok(match mount.collection.find(path, wait)? {
+        Found::Folder => Located::Folder,
+        Found::File(file) => Located::File(ServedFile {
+            content: content::of(&file, download),
+            description: Description::Of(file),
+        }),
+    })
+}
+
+/// Answers with what [`find`] found at `path`.
+pub(crate) fn respond(
+    deliveries: &DeliveryResponder,
+    mount: &Mount,
+    path: &RelPath,
+    query: &Query,
+    found: Result<Located, OpenError>,
+    request: &RequestContext,
+) -> Result<Response<ResponseBody>, Problem> {
+    match found.map_err(|error| error.to_problem())? {
+        Located::Folder => Ok(mount.redirect_to_folder(path, request)),
+        Located::File(_) if query.zip => {
+            Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
+        }
+        Located::File(ServedFile { content, description }) => {
+            deliveries.respond(request, content, || description.info(mount), None)
+        }
+    }
+}
+
+/// A file as the ledger knows it. Its tag alone would not do: it is made of size and time, which
+/// other files may share.
+fn info(mount: &Mount, file: &FoundFile) -> Arc<ContentInfo> {
+    let path = format!("{}{}", mount.home, address_of(&file.path));
+    let etag = file.etag.clone().unwrap_or_default();
+    Arc::new(ContentInfo {
+        key: content_key("file", &[path.as_bytes(), etag.as_bytes(), &file.size.to_le_bytes()]),
+        etag,
+        length: file.size,
+        name: printable(&String::from_utf8_lossy(file.path.name())),
+        path: printable(&path),
+        transfer: mount.transfer(),
+        parts: None,
+    })
+}

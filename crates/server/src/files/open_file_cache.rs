@@ -1,71 +1,113 @@
-//! Small files that are asked for again and again: kept open, described once, and the smallest in memory.
+//! Small files of a local folder that are requested again and again: kept open and described, the
+//! smallest in memory.
 //!
-//! Opening, describing, reading and closing a file costs as much as sending ten kilobytes. What is kept is looked
-//! at by its path before each use ([`Root::still_names`]), so that a changed, replaced or deleted file is
-//! noticed at once, as if it had been opened anew.
+//! Opening, describing, reading and closing a file costs as much as sending ten kilobytes. A kept
+//! file is compared with what is at its path before each use ([`Root::still_names`]), so that a
+//! changed, replaced or deleted file is noticed as if it had been opened anew.
 
 use std::sync::Arc;
 
-use outflow_catalog::{FoundFile, LocalFile, RelPath, Root};
-use outflow_content::Content;
+use outflow_catalog::{FoundFile, LocalFile, OpenError, Opened, RelPath, Root};
+use outflow_content::{Content, Wait};
 use outflow_ledger::ContentInfo;
 use quick_cache::sync::Cache;
 
-use crate::files::content;
+use super::{Description, Located, Mount, ServedFile, content, info};
 
-/// Files kept open: that many descriptors at the most.
+/// Maximum number of files that are kept open.
+///
+/// Bound: local files.
 const FILES: usize = 512;
 
-/// Largest file whose bytes are kept, too: 16 MiB of them at the most.
+/// Maximum size of a file whose bytes are kept in memory, in bytes: with `FILES`, 16 MiB.
+///
+/// Bound: local files.
 const IN_MEMORY: u64 = 32 * 1024;
 
-/// Largest file that is kept open, in bytes. A larger one takes long enough to send; and a deleted one
-/// would go on filling the disk. So at most 512 MiB of deleted files are kept.
+/// Maximum size of a file that is kept open, in bytes. A larger one takes long enough to send, and
+/// while it is open the disk space of a deleted file is not freed: with `FILES`, 512 MiB.
+///
+/// Bound: local files.
 const LARGEST: u64 = 1024 * 1024;
 
+/// A local folder and its open files.
+pub(crate) struct LocalFiles {
+    root: Arc<Root>,
+    open: OpenFileCache,
+}
+
+impl LocalFiles {
+    pub(crate) fn new(root: Arc<Root>) -> LocalFiles {
+        LocalFiles { root, open: OpenFileCache(Cache::new(FILES)) }
+    }
+
+    /// Finds what is at `path`: among the open files, or in the folder. `download`: as an
+    /// attachment, which is not kept.
+    pub(super) fn find(
+        &self,
+        mount: &Mount,
+        path: &RelPath,
+        download: bool,
+        wait: Wait,
+    ) -> Result<Located, OpenError> {
+        if !download && let Some(kept) = self.open.get(&self.root, path) {
+            return Ok(Located::File(kept));
+        }
+        let file = match self.root.open(path, wait)? {
+            Opened::Folder(_) => return Ok(Located::Folder),
+            Opened::File(file) => file,
+        };
+        let found = FoundFile::from(file.clone());
+        let content = content::of(&found, download);
+        if download || content.len() > LARGEST {
+            return Ok(Located::File(ServedFile { content, description: Description::Of(found) }));
+        }
+        let info = info(mount, &found);
+        Ok(Located::File(self.open.keep(file, &found, content, info)))
+    }
+}
+
 /// Open files and their contents, by path.
-pub(crate) struct Hot(Cache<RelPath, Kept>);
+struct OpenFileCache(Cache<RelPath, KeptFile>);
 
 #[derive(Clone)]
-struct Kept {
+struct KeptFile {
     file: LocalFile,
     content: Arc<Content>,
     info: Arc<ContentInfo>,
 }
 
-impl Hot {
-    pub(crate) fn new() -> Hot {
-        Hot(Cache::new(FILES))
-    }
-
-    /// The content of `path` if it is kept and `root` still has the same file there.
-    pub(crate) fn get(&self, root: &Root, path: &RelPath) -> Option<(Content, Arc<ContentInfo>)> {
-        let Kept { file, content, info } = self.0.get(path)?;
+impl OpenFileCache {
+    /// The file at `path` if it is kept and `root` still has it there.
+    fn get(&self, root: &Root, path: &RelPath) -> Option<ServedFile> {
+        let KeptFile { file, content, info } = self.0.get(path)?;
         if root.still_names(path, &file) {
-            return Some((content.clone_unobserved(), info));
+            return Some(ServedFile {
+                content: content.clone_unobserved(),
+                description: Description::Ready(info),
+            });
         }
         self.0.remove(path);
         None
     }
 
-    /// Keeps an open file and its content, if it is small, and gives the content back.
-    pub(crate) fn keep(
+    /// Keeps a file, and its bytes if they are few and resident.
+    fn keep(
         &self,
         file: LocalFile,
         found: &FoundFile,
         content: Content,
-        info: &Arc<ContentInfo>,
-    ) -> Content {
-        if content.len() > LARGEST {
-            return content;
-        }
+        info: Arc<ContentInfo>,
+    ) -> ServedFile {
         let content = match (content.len() <= IN_MEMORY).then(|| file.read_resident()).flatten() {
-            Some(bytes) => content::content_in_memory(found, bytes),
+            Some(bytes) => content::of_bytes(found, bytes),
             None => content,
         };
-        let again = content.clone_unobserved();
-        let kept = Kept { content: Arc::new(content), info: Arc::clone(info), file };
-        self.0.insert(found.path.clone(), kept);
-        again
+        let served = ServedFile {
+            content: content.clone_unobserved(),
+            description: Description::Ready(Arc::clone(&info)),
+        };
+        self.0.insert(found.path.clone(), KeptFile { content: Arc::new(content), info, file });
+        served
     }
 }

@@ -1,52 +1,55 @@
-//! What is in a folder: a page for people, JSON for programs.
+//! The listing of a folder: a page for people, JSON for programs.
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
 use outflow_catalog::{About, FolderEntry, OpenError, RelPath};
 use outflow_content::UnixTime;
 use outflow_content::address::encode;
+use outflow_content::address_of;
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::small;
 use outflow_web::{Problem, ResponseBody};
 use serde::Serialize;
 
-use crate::app::Place;
-use crate::folders::page;
-use crate::limits::Room;
-use crate::request::target::address;
+use super::page;
+use crate::files::Mount;
+use crate::limits::MemoryBudget;
 
-/// How many entries one page may have. Each takes some hundred bytes while the page is made.
+/// Maximum number of entries of a listing. Each takes some hundred bytes while the page is made.
+///
+/// Bound: pages and forms.
 const ENTRIES: usize = 1_000_000;
 
-pub(crate) struct Listing {
+/// A folder and its entries.
+pub(super) struct Listing {
     /// The folder's name.
-    pub(crate) name: String,
+    pub(super) name: String,
     root_name: String,
     path: RelPath,
     /// Address of the folder.
     address: String,
-    /// So many of the topmost folders are not shown.
+    /// Number of the topmost folders that the page does not show.
     hidden: usize,
-    /// What there is to say of the collection, in its top folder.
-    pub(crate) about: Option<About>,
+    /// The description of the collection, in its top folder.
+    pub(super) about: Option<About>,
     /// Sorted by name.
-    pub(crate) entries: Vec<FolderEntry>,
+    pub(super) entries: Vec<FolderEntry>,
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
+struct ListingJson<'a> {
     name: &'a str,
     /// Address of the folder.
     path: &'a str,
     /// Address of its archive.
     archive: String,
     #[serde(flatten)]
-    about: Option<JsonAbout<'a>>,
-    entries: Vec<JsonEntry>,
+    about: Option<AboutJson<'a>>,
+    entries: Vec<EntryJson>,
 }
 
 #[derive(Serialize)]
-struct JsonAbout<'a> {
+struct AboutJson<'a> {
     id: &'a str,
     title: Option<&'a str>,
     message: Option<&'a str>,
@@ -56,9 +59,9 @@ struct JsonAbout<'a> {
     bytes: u64,
 }
 
-impl JsonAbout<'_> {
-    fn of(about: &About) -> JsonAbout<'_> {
-        JsonAbout {
+impl AboutJson<'_> {
+    fn of(about: &About) -> AboutJson<'_> {
+        AboutJson {
             id: &about.id,
             title: about.title.as_deref(),
             message: about.message.as_deref(),
@@ -71,9 +74,9 @@ impl JsonAbout<'_> {
 }
 
 #[derive(Serialize)]
-struct JsonEntry {
+struct EntryJson {
     name: String,
-    /// Relative to the folder's address; none for a name that no address can have.
+    /// Relative to the folder's address; null for a name that no address can have.
     href: Option<String>,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -87,8 +90,8 @@ struct JsonEntry {
 
 impl Listing {
     /// Reads a folder. Blocks.
-    pub(crate) fn read(place: &Place, folder: &RelPath) -> Result<Listing, OpenError> {
-        let collection = &place.collection;
+    pub(super) fn read(mount: &Mount, folder: &RelPath) -> Result<Listing, OpenError> {
+        let collection = &mount.collection;
         let entries = collection.list(folder, ENTRIES)?;
         let root_name = match String::from_utf8_lossy(collection.name()) {
             name if name.is_empty() => "/".to_owned(),
@@ -99,13 +102,14 @@ impl Listing {
         } else {
             String::from_utf8_lossy(folder.name()).into_owned()
         };
-        let address = format!("{}{}/", place.base, address(folder));
+        let address = format!("{}{}/", mount.base, address_of(folder));
         let about = collection.about().filter(|_| folder.is_root()).cloned();
-        Ok(Listing { name, root_name, path: folder.clone(), address, hidden: place.hidden, about, entries })
+        Ok(Listing { name, root_name, path: folder.clone(), address, hidden: mount.hidden, about, entries })
     }
 
-    /// The folders from the root down to this one, and their addresses; this one's is empty.
-    pub(crate) fn crumbs(&self) -> Vec<(String, String)> {
+    /// The folders from the top down to this one, and their relative addresses; this one's is
+    /// empty.
+    pub(super) fn crumbs(&self) -> Vec<(String, String)> {
         let mut crumbs = Vec::new();
         let names: Vec<&[u8]> = self.path.components().collect();
         let up = |levels: usize| if levels == 0 { String::new() } else { "../".repeat(levels) };
@@ -118,7 +122,7 @@ impl Listing {
     }
 
     fn json(&self) -> Vec<u8> {
-        let entries = self.entries.iter().map(|entry| JsonEntry {
+        let entries = self.entries.iter().map(|entry| EntryJson {
             name: String::from_utf8_lossy(&entry.name).into_owned(),
             href: href(entry),
             kind: if entry.is_folder() { "folder" } else { "file" },
@@ -126,21 +130,21 @@ impl Listing {
             modified: entry.modified.and_then(rfc3339),
             etag: entry.etag().map(|etag| format!("\"{etag}\"")),
         });
-        let json = Json {
+        let json = ListingJson {
             name: &self.name,
             path: &self.address,
             archive: format!("{}?zip", self.address),
-            about: self.about.as_ref().map(JsonAbout::of),
+            about: self.about.as_ref().map(AboutJson::of),
             entries: entries.collect(),
         };
         // Strings and numbers are always JSON.
         serde_json::to_vec(&json).unwrap_or_default()
     }
 
-    /// The answer: JSON or a page. Takes room for a large one.
-    pub(crate) fn respond(
+    /// The response, JSON or a page; a large one takes memory from the budget.
+    pub(super) fn respond(
         &self,
-        room: &Room,
+        budget: &MemoryBudget,
         method: &Method,
         json: bool,
     ) -> Result<Response<ResponseBody>, Problem> {
@@ -149,10 +153,10 @@ impl Listing {
         } else {
             (HTML, page::folder(self).into_bytes())
         };
-        let room = if *method == Method::HEAD { None } else { room.take(bytes.len())? };
+        let memory = if *method == Method::HEAD { None } else { budget.take(bytes.len())? };
         let mut response = small(method, StatusCode::OK, media_type, bytes);
-        if let Some(room) = room {
-            response.body_mut().hold(room);
+        if let Some(memory) = memory {
+            response.body_mut().hold(memory);
         }
         let fields = response.headers_mut();
         if !json {
@@ -164,9 +168,9 @@ impl Listing {
     }
 }
 
-/// The address of an entry relative to its folder. `None` for a name with a backslash, which no address
-/// may have.
-pub(crate) fn href(entry: &FolderEntry) -> Option<String> {
+/// The address of an entry relative to its folder. `None` for a name with a backslash, which no
+/// address may have.
+pub(super) fn href(entry: &FolderEntry) -> Option<String> {
     if entry.name.contains(&b'\\') {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The pages for people: plain, and of use without scripts.
+//! The pages of folders, and the page at the top of a server of transfers. All texts are here.
 
 use maud::{Markup, html};
 use outflow_catalog::{About, FolderEntry};
@@ -6,10 +6,10 @@ use outflow_content::UnixTime;
 use outflow_content::address::encode;
 use outflow_web::page::{document, size, visible};
 
-use crate::folders::listing::Listing;
+use super::listing::{self, Listing};
 
 /// A folder's page.
-pub(crate) fn folder(listing: &Listing) -> String {
+pub(super) fn folder(listing: &Listing) -> String {
     let body = html! {
         h1 {
             @for (at, (name, href)) in listing.crumbs().iter().enumerate() {
@@ -50,9 +50,9 @@ pub(crate) fn folder(listing: &Listing) -> String {
 fn row(entry: &FolderEntry) -> Markup {
     let name = String::from_utf8_lossy(&entry.name);
     let shown = visible(&name);
-    let href = crate::folders::listing::href(entry);
-    // A browser sends a value as text, and line ends in it changed: what would not survive that goes
-    // percent-encoded, in a field of another name.
+    let href = listing::href(entry);
+    // Browsers send values as text and change line ends. A name that would not survive goes
+    // percent-encoded, in another field.
     let survives = std::str::from_utf8(&entry.name).is_ok() && !name.chars().any(char::is_control);
     let slash = if entry.is_folder() { "/" } else { "" };
     html! {
@@ -78,7 +78,7 @@ fn row(entry: &FolderEntry) -> Markup {
     }
 }
 
-/// What is told of a transfer above its files.
+/// The description of a transfer above its files.
 fn introduction(about: &About) -> Markup {
     let message = about.message.as_deref().unwrap_or_default().trim_end();
     let files =
@@ -99,7 +99,7 @@ fn introduction(about: &About) -> Markup {
     }
 }
 
-/// A number with a comma between groups of three digits.
+/// A number with commas between groups of three digits.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
@@ -116,13 +116,13 @@ fn grouped(number: usize) -> String {
 pub(crate) fn top() -> String {
     let body = html! {
         h1 { "Outflow" }
-        p { "This is a download server. What was sent to you is at the address that you were told; there is no list of it." }
+        p { "This is a download server. Open the link that you were sent to reach your files; there is no list of them." }
     };
     document("Outflow", &body)
 }
 
-/// A point in time for people, in UTC; empty if there is none to write.
-pub(crate) fn time(time: Option<UnixTime>) -> String {
+/// A time of the catalogue for people, in UTC; empty if it is unknown.
+fn time(time: Option<UnixTime>) -> String {
     time.map_or_else(String::new, |time| outflow_web::page::time(time.seconds()))
 }
 

@@ -1,146 +1,157 @@
-//! Who listens to the progress of downloads, and what they hear.
+//! Passes the ledger's reports of progress to subscribers.
 //!
-//! Each report of the ledger is written down once, as a server-sent event, for all who hear it; a listener has a place in
-//! the list of its topic, and no more.
+//! Each report is rendered once, as a server-sent event, for all subscribers. A subscriber costs a
+//! receiver of its topic's channel.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_ledger::{DownloadQuery, Error, Ledger, Progress, Report};
+use outflow_web::sse;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, broadcast};
 
-/// Events about one recipient that a listener may be behind; who is further behind is told the whole state anew.
-const BEHIND: usize = 64;
-/// The same for those who listen to everybody's, of whom there are few.
-const ALL_BEHIND: usize = 4096;
-/// How often it is looked whether anybody still listens.
-const LOOK: Duration = Duration::from_secs(30);
-/// Listeners who ask the ledger for the whole state at the same time.
-const ASKING: usize = 8;
+/// Maximum number of events about one recipient that a subscriber may lag behind. Beyond it, it
+/// receives the whole state again.
+///
+/// Bound: progress.
+const LAG: usize = 64;
+/// Maximum number of events that a subscriber to all recipients may lag behind; there are few of
+/// them.
+///
+/// Bound: progress.
+const LAG_OF_ALL: usize = 4096;
+/// How often the task checks whether there are subscribers left.
+const IDLE_CHECK: Duration = Duration::from_secs(30);
+/// Maximum number of subscribers that query the ledger for the whole state at the same time.
+///
+/// Bound: progress.
+const QUERIES: usize = 8;
 
-/// Whose downloads.
+/// The recipients whose downloads a subscriber follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Topic {
-    /// Everybody's.
+pub(super) enum ProgressTopic {
+    /// All.
     All,
-    /// Those of this recipient; `weak`: who came without a link, and is not whoever a link names alike.
+    /// This one. `weak`: it came without a link, and is not the recipient that a link gives the
+    /// same name.
     Of { recipient: String, weak: bool },
 }
 
-impl Topic {
-    fn of(progress: &Progress) -> Topic {
-        Topic::Of { recipient: progress.recipient.clone(), weak: progress.link.is_none() }
+impl ProgressTopic {
+    fn of(progress: &Progress) -> ProgressTopic {
+        ProgressTopic::Of { recipient: progress.recipient.clone(), weak: progress.link.is_none() }
     }
 
-    pub(crate) fn has(&self, progress: &Progress) -> bool {
-        *self == Topic::All || *self == Topic::of(progress)
+    pub(super) fn has(&self, progress: &Progress) -> bool {
+        *self == ProgressTopic::All || *self == ProgressTopic::of(progress)
     }
 }
 
-/// A report, ready to be sent.
-pub(crate) struct Told {
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) event: Bytes,
+/// A report, and the event that it became.
+pub(super) struct RenderedReport {
+    pub(super) progress: Arc<Progress>,
+    pub(super) event: Bytes,
 }
 
-/// What a listener hears.
+/// What a subscriber receives.
 #[derive(Clone)]
-pub(crate) enum Word {
-    Told(Arc<Told>),
-    /// Something was missed: how downloads stand is to be asked anew.
+pub(super) enum ProgressMessage {
+    Report(Arc<RenderedReport>),
+    /// Reports were missed: the subscriber has to query the state again.
     Missed,
-    /// There will be nothing more.
-    Over,
+    /// No report follows.
+    Closed,
 }
 
-/// Passes the ledger's reports on to listeners. Clones share everything.
+/// The ledger's reports for subscribers. Clones share everything.
 #[derive(Clone)]
-pub(crate) struct Live(Arc<Inner>);
+pub(crate) struct ProgressFeed(Arc<FeedShared>);
 
-struct Inner {
+struct FeedShared {
     ledger: Ledger,
-    asking: Semaphore,
-    listeners: Mutex<Listeners>,
+    queries: Semaphore,
+    topics: Mutex<ProgressTopics>,
 }
 
 #[derive(Default)]
-struct Listeners {
-    topics: HashMap<Topic, broadcast::Sender<Word>>,
-    /// Somebody passes reports on.
-    passing: bool,
+struct ProgressTopics {
+    senders: HashMap<ProgressTopic, broadcast::Sender<ProgressMessage>>,
+    /// A task passes reports to the topics.
+    running: bool,
     /// Number of the last event.
     number: u64,
 }
 
-impl Live {
-    pub(crate) fn new(ledger: Ledger) -> Live {
-        let asking = Semaphore::new(ASKING);
-        Live(Arc::new(Inner { ledger, asking, listeners: Mutex::default() }))
+impl ProgressFeed {
+    pub(crate) fn new(ledger: Ledger) -> ProgressFeed {
+        let queries = Semaphore::new(QUERIES);
+        ProgressFeed(Arc::new(FeedShared { ledger, queries, topics: Mutex::default() }))
     }
 
-    pub(crate) fn ledger(&self) -> &Ledger {
+    pub(super) fn ledger(&self) -> &Ledger {
         &self.0.ledger
     }
 
-    /// How downloads stand; not too many ask at once.
-    pub(crate) async fn standing(&self, query: &DownloadQuery) -> Result<Vec<Progress>, Error> {
-        let _permit = self.0.asking.acquire().await;
+    /// The state of downloads.
+    pub(super) async fn query(&self, query: &DownloadQuery) -> Result<Vec<Progress>, Error> {
+        let _permit = self.0.queries.acquire().await;
         self.0.ledger.standing(query).await
     }
 
-    /// Everything about `topic` from now on. Called on a runtime.
-    pub(crate) fn listen(&self, topic: Topic) -> Heard {
-        let mut listeners = self.listeners();
-        let room = if topic == Topic::All { ALL_BEHIND } else { BEHIND };
-        let sender = listeners.topics.entry(topic.clone()).or_insert_with(|| broadcast::channel(room).0);
+    /// Subscribes to all reports about `topic` from now on. Called on a runtime.
+    pub(super) fn subscribe(&self, topic: ProgressTopic) -> ProgressSubscription {
+        let mut topics = self.topics();
+        let room = if topic == ProgressTopic::All { LAG_OF_ALL } else { LAG };
+        let sender = topics.senders.entry(topic.clone()).or_insert_with(|| broadcast::channel(room).0);
         let receiver = Some(sender.subscribe());
-        if !listeners.passing {
-            listeners.passing = true;
-            // Subscribed to before anybody asks for the state: nothing falls between the two.
+        if !topics.running {
+            topics.running = true;
+            // Before the subscriber queries the state, so that no report falls between the two.
             let reports = self.0.ledger.listen();
-            tokio::spawn(self.clone().pass(reports));
+            tokio::spawn(self.clone().run(reports));
         }
-        drop(listeners);
-        Heard { receiver, topic, live: self.clone(), missed: false }
+        drop(topics);
+        ProgressSubscription { receiver, topic, feed: self.clone(), missed: false }
     }
 
-    /// The number of the last event: what a listener that is told the whole state has heard.
-    pub(crate) fn number(&self) -> u64 {
-        self.listeners().number
+    /// The number of the last event, which the whole state includes.
+    pub(super) fn last_number(&self) -> u64 {
+        self.topics().number
     }
 
-    /// How many topics somebody listens to.
+    /// Number of topics that have subscribers.
     #[cfg(test)]
-    pub(crate) fn topics(&self) -> usize {
-        self.listeners().topics.len()
+    pub(super) fn topic_count(&self) -> usize {
+        self.topics().senders.len()
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Listeners> {
-        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn topics(&self) -> MutexGuard<'_, ProgressTopics> {
+        self.0.topics.lock()
     }
 
-    /// Passes reports on for as long as anybody listens.
-    async fn pass(self, mut reports: broadcast::Receiver<Report>) {
-        let mut look = tokio::time::interval(LOOK);
+    /// Passes reports to the topics while there are subscribers.
+    async fn run(self, mut reports: broadcast::Receiver<Report>) {
+        let mut idle_check = tokio::time::interval(IDLE_CHECK);
         loop {
             tokio::select! {
                 report = reports.recv() => match report {
-                    Ok(Report::Progress(progress)) => self.tell(&progress),
+                    Ok(Report::Progress(progress)) => self.send(&progress),
                     Ok(Report::Missed) | Err(RecvError::Lagged(_)) => {
-                        self.listeners().tell_all(&Word::Missed);
+                        self.topics().send_all(&ProgressMessage::Missed);
                     }
                     Err(RecvError::Closed) => {
-                        self.listeners().tell_all(&Word::Over);
+                        self.topics().send_all(&ProgressMessage::Closed);
                         return;
                     }
                 },
-                _ = look.tick() => {
-                    let mut listeners = self.listeners();
-                    if listeners.topics.is_empty() {
-                        listeners.passing = false;
+                _ = idle_check.tick() => {
+                    let mut topics = self.topics();
+                    if topics.senders.is_empty() {
+                        topics.running = false;
                         return;
                     }
                 }
@@ -148,87 +159,91 @@ impl Live {
         }
     }
 
-    fn tell(&self, progress: &Arc<Progress>) {
-        let mut listeners = self.listeners();
-        let topics = [Topic::All, Topic::of(progress)];
-        if !topics.iter().any(|topic| listeners.topics.contains_key(topic)) {
+    fn send(&self, progress: &Arc<Progress>) {
+        let mut topics = self.topics();
+        let names = [ProgressTopic::All, ProgressTopic::of(progress)];
+        if !names.iter().any(|topic| topics.senders.contains_key(topic)) {
             return;
         }
-        listeners.number += 1;
-        let event = event("progress", listeners.number, &**progress);
-        let told = Arc::new(Told { progress: Arc::clone(progress), event });
-        for topic in &topics {
-            if let Some(sender) = listeners.topics.get(topic) {
-                // Nobody may listen at the moment.
-                let _ = sender.send(Word::Told(Arc::clone(&told)));
+        topics.number += 1;
+        let event = event("progress", topics.number, &**progress);
+        let report = Arc::new(RenderedReport { progress: Arc::clone(progress), event });
+        for topic in &names {
+            if let Some(sender) = topics.senders.get(topic) {
+                // The last subscriber may have gone.
+                let _ = sender.send(ProgressMessage::Report(Arc::clone(&report)));
             }
         }
     }
 }
 
-impl Listeners {
-    fn tell_all(&self, word: &Word) {
-        for sender in self.topics.values() {
+impl ProgressTopics {
+    fn send_all(&self, word: &ProgressMessage) {
+        for sender in self.senders.values() {
             let _ = sender.send(word.clone());
         }
     }
 }
 
-/// What one listener hears of its topic, which is gone with its last listener.
-pub(crate) struct Heard {
+/// A subscription to a topic, which ends with its last subscription.
+pub(super) struct ProgressSubscription {
     /// Always there until this is dropped.
-    receiver: Option<broadcast::Receiver<Word>>,
-    topic: Topic,
-    live: Live,
-    /// That something was missed is still to be said.
+    receiver: Option<broadcast::Receiver<ProgressMessage>>,
+    topic: ProgressTopic,
+    feed: ProgressFeed,
+    /// [`ProgressMessage::Missed`] comes next.
     missed: bool,
 }
 
-impl Heard {
-    /// Waits for what is told next. Nothing is lost if nobody waits to the end.
-    pub(crate) async fn next(&mut self) -> Word {
+impl ProgressSubscription {
+    /// Waits for the next message. Cancel-safe.
+    pub(super) async fn next(&mut self) -> ProgressMessage {
         if std::mem::take(&mut self.missed) {
-            return Word::Missed;
+            return ProgressMessage::Missed;
         }
-        let Some(receiver) = &mut self.receiver else { return Word::Over };
+        let Some(receiver) = &mut self.receiver else { return ProgressMessage::Closed };
         match receiver.recv().await {
             Ok(word) => word,
-            Err(RecvError::Lagged(_)) => Word::Missed,
-            Err(RecvError::Closed) => Word::Over,
+            Err(RecvError::Lagged(_)) => ProgressMessage::Missed,
+            Err(RecvError::Closed) => ProgressMessage::Closed,
         }
     }
 
-    /// What was told up to now.
-    pub(crate) fn already(&mut self) -> Option<Arc<Told>> {
+    /// The next report, if one has come.
+    pub(super) fn try_next(&mut self) -> Option<Arc<RenderedReport>> {
         loop {
             match self.receiver.as_mut()?.try_recv() {
-                Ok(Word::Told(told)) => return Some(told),
-                Ok(Word::Missed | Word::Over) | Err(TryRecvError::Lagged(_)) => self.missed = true,
+                Ok(ProgressMessage::Report(report)) => return Some(report),
+                Ok(ProgressMessage::Missed | ProgressMessage::Closed) | Err(TryRecvError::Lagged(_)) => {
+                    self.missed = true
+                }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
             }
         }
     }
 
-    /// Forgets what was told up to now: the state will be asked for.
-    pub(crate) fn anew(&mut self) {
+    /// Skips the messages up to now, before the state is queried again.
+    pub(super) fn skip(&mut self) {
         self.receiver = self.receiver.take().map(|receiver| receiver.resubscribe());
         self.missed = false;
     }
 }
 
-impl Drop for Heard {
+impl Drop for ProgressSubscription {
     fn drop(&mut self) {
-        let mut listeners = self.live.listeners();
+        let mut topics = self.feed.topics();
         drop(self.receiver.take());
-        if listeners.topics.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
-            listeners.topics.remove(&self.topic);
+        if topics.senders.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
+            topics.senders.remove(&self.topic);
         }
     }
 }
 
-/// A server-sent event (WHATWG HTML, 9.2): JSON has no line ends.
-pub(crate) fn event(name: &str, number: u64, data: &impl serde::Serialize) -> Bytes {
+/// A server-sent event with `data` as JSON.
+pub(super) fn event(name: &str, number: u64, data: &impl serde::Serialize) -> Bytes {
     // Numbers and strings are always JSON.
     let data = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {name}\nid: {number}\ndata: {data}\n\n").into()
+    let mut event = String::with_capacity(data.len() + 64);
+    sse::write_event(&mut event, Some(name), Some(&number), &data);
+    event.into()
 }

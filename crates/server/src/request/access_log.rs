@@ -1,33 +1,36 @@
-//! One structured line for each request: when its delivery has ended, or at once if there is none.
+//! The access log: one structured line for each request, written when its delivery has ended.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::{Method, Request, StatusCode, Uri};
 use outflow_content::{Ending, Evidence};
 use outflow_ledger::Outcome;
+use parking_lot::Mutex;
 
-use crate::link::without_token;
+use outflow_links::without_token;
 
-/// As much of an address as is logged, in bytes: a selection's query may have 40,000.
+/// Maximum length of an address in the log, in bytes; the query of a selection may have 40,000.
+///
+/// Bound: logs.
 const ADDRESS: usize = 512;
 
-/// What is known of one request; becomes a line when the last who knows of it lets go.
-pub(crate) struct Line {
+/// What is known of one request. The line is written when the last holder is dropped.
+pub(crate) struct AccessLog {
     method: Method,
     uri: Uri,
     client: Option<IpAddr>,
-    /// Id of the link that it came by.
+    /// Id of the link that admitted the request.
     link: OnceLock<String>,
     begun: Instant,
     status: AtomicU16,
-    delivery: Mutex<Option<Delivery>>,
+    delivery: Mutex<Option<LoggedDelivery>>,
 }
 
 #[derive(Default)]
-struct Delivery {
+struct LoggedDelivery {
     total: u64,
     bytes: u64,
     acked: Option<u64>,
@@ -35,13 +38,13 @@ struct Delivery {
     outcome: Option<Outcome>,
 }
 
-impl Line {
-    /// Begins a line, if anybody wants to read it.
-    pub(crate) fn begin<B>(request: &Request<B>, client: Option<IpAddr>) -> Option<Arc<Line>> {
+impl AccessLog {
+    /// Begins a line; `None` if the log level suppresses it.
+    pub(crate) fn begin<B>(request: &Request<B>, client: Option<IpAddr>) -> Option<Arc<AccessLog>> {
         if !tracing::enabled!(target: "outflow::access", tracing::Level::WARN) {
             return None;
         }
-        Some(Arc::new(Line {
+        Some(Arc::new(AccessLog {
             method: request.method().clone(),
             uri: request.uri().clone(),
             client,
@@ -52,23 +55,23 @@ impl Line {
         }))
     }
 
-    /// The status that the request is answered with.
-    pub(crate) fn answered(&self, status: StatusCode) {
+    /// Sets the status of the response.
+    pub(crate) fn set_status(&self, status: StatusCode) {
         self.status.store(status.as_u16(), Ordering::Relaxed);
     }
 
-    /// The request came by the link of that id.
-    pub(crate) fn by_link(&self, id: &str) {
+    /// Sets the id of the link that admitted the request.
+    pub(crate) fn set_link(&self, id: &str) {
         let _ = self.link.set(id.to_owned());
     }
 
     /// A delivery of `total` bytes has begun.
-    pub(crate) fn started(&self, total: u64) {
+    pub(crate) fn delivery_started(&self, total: u64) {
         self.with(|delivery| delivery.total = total);
     }
 
     /// The delivery has ended.
-    pub(crate) fn ended(&self, ending: &Ending, outcome: &Outcome) {
+    pub(crate) fn delivery_ended(&self, ending: &Ending, outcome: &Outcome) {
         self.with(|delivery| {
             delivery.bytes = ending.sent;
             delivery.acked = ending.acked;
@@ -77,15 +80,15 @@ impl Line {
         });
     }
 
-    fn with(&self, change: impl FnOnce(&mut Delivery)) {
-        change(self.delivery.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default());
+    fn with(&self, change: impl FnOnce(&mut LoggedDelivery)) {
+        change(self.delivery.lock().get_or_insert_default());
     }
 }
 
-impl Drop for Line {
+impl Drop for AccessLog {
     fn drop(&mut self) {
-        let delivery = self.delivery.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let failed = matches!(delivery, Some(Delivery { outcome: Some(Outcome::Failed(_)), .. }));
+        let delivery = self.delivery.get_mut().take();
+        let failed = matches!(delivery, Some(LoggedDelivery { outcome: Some(Outcome::Failed(_)), .. }));
         if !failed && !tracing::enabled!(target: "outflow::access", tracing::Level::INFO) {
             return;
         }
@@ -93,9 +96,9 @@ impl Drop for Line {
         let ms = self.begun.elapsed().as_micros() as f64 / 1000.0;
         let client = self.client.map(tracing::field::display);
         let link = self.link.get().map(String::as_str);
-        let (method, path) = (&self.method, shown(&self.uri));
+        let (method, path) = (&self.method, loggable(&self.uri));
         let path = path.as_str();
-        let Some(Delivery { total, bytes, acked, evidence, outcome }) = delivery else {
+        let Some(LoggedDelivery { total, bytes, acked, evidence, outcome }) = delivery else {
             if status == 0 {
                 tracing::info!(target: "outflow::access", %method, path, ms, outcome = "abandoned", client, link, "request");
             } else {
@@ -131,9 +134,9 @@ impl Drop for Line {
     }
 }
 
-/// Path and query, as they came (so without control characters) but not at any length, and without a link's token: whoever
-/// has that may download.
-fn shown(uri: &Uri) -> String {
+/// Path and query as they came (so without control characters), shortened, and without a link's
+/// token, which would let readers of the log download.
+fn loggable(uri: &Uri) -> String {
     let mut shown = without_token(uri.path()).into_owned();
     if let Some(query) = uri.query() {
         shown.push('?');

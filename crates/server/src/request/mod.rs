@@ -1,6 +1,18 @@
-//! request
+//! A request, parsed once.
+//!
+//! ```text
+//! context      the head, the client, the link that admitted it
+//!   access_log   the line that it becomes in the log
+//! route        what the request is for: a file, a folder, an archive, a form, events
+//!   query        the query -> its fields
+//! ```
 
-pub(crate) mod access_log;
-pub(crate) mod context;
-pub(crate) mod query;
-pub(crate) mod target;
+mod access_log;
+mod context;
+mod query;
+mod route;
+
+pub(crate) use access_log::AccessLog;
+pub(crate) use context::RequestContext;
+pub(crate) use query::{ArchiveQuery, Query};
+pub(crate) use route::{FILE_METHODS, Route};

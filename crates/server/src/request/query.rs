@@ -1,28 +1,38 @@
-//! What a query asks of a folder, and the selections in it.
+//! The query of an address, and the selection in it.
 //!
-//! A query is read as `application/x-www-form-urlencoded`, but into bytes: names need not be UTF-8.
+//! A query is parsed as `application/x-www-form-urlencoded`, but into bytes: names need not be
+//! UTF-8.
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `zip` | an archive is wanted |
+//! | `zip` | an archive |
 //! | `file=a`, `file=sub/` | a selected file or folder, a path below the folder |
-//! | `raw=a%250A` | the same, percent-encoded once more: a form's way for names that a browser would change |
+//! | `raw=a%250A` | the same, encoded twice: for names in forms that browsers would change |
 //! | `pick=…` | a selection as a token |
-//! | `events` | the progress of downloads, as it happens |
-//! | `json` | a listing for programs |
-//! | `download` | a file to be saved, not shown |
+//! | `events` | the progress of downloads, live |
+//! | `json` | a listing as JSON |
+//! | `download` | a file as an attachment |
 
-use outflow_catalog::RelPath;
+use outflow_content::RelPath;
 use outflow_content::address::hex;
 
-/// What a query asks for. Fields of other names are passed over.
+/// The fields of a query. Unknown fields are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) zip: bool,
     pub(crate) events: bool,
     pub(crate) json: bool,
     pub(crate) download: bool,
+    pub(crate) archive: ArchiveQuery,
+}
+
+/// All fields that decide which archive a folder becomes. Code that hashes or writes them names
+/// each, so that a new field is a compile error where it was forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ArchiveQuery {
+    /// The token of a selection.
     pub(crate) pick: Option<String>,
+    /// Selected paths: sorted, none of them in another one.
     pub(crate) files: Vec<RelPath>,
 }
 
@@ -30,9 +40,10 @@ pub(crate) struct Query {
 pub(crate) type BadQuery = &'static str;
 
 impl Query {
-    /// Reads a query, or the body of a form.
+    /// Parses a query, or the body of a form.
     pub(crate) fn parse(query: &[u8]) -> Result<Query, BadQuery> {
         let mut parsed = Query::default();
+        let mut files = Vec::new();
         for field in query.split(|byte| *byte == b'&').filter(|field| !field.is_empty()) {
             let (name, value) = match field.iter().position(|byte| *byte == b'=') {
                 Some(at) => (&field[..at], &field[at + 1..]),
@@ -43,25 +54,26 @@ impl Query {
                 b"events" => parsed.events = true,
                 b"json" => parsed.json = true,
                 b"download" => parsed.download = true,
-                b"file" => parsed.files.push(path(&decode(value, true)?)?),
-                b"raw" => parsed.files.push(path(&decode(&decode(value, true)?, false)?)?),
-                b"pick" if parsed.pick.is_some() => return Err("there is more than one \"pick\""),
+                b"file" => files.push(path(&decode(value, true)?)?),
+                b"raw" => files.push(path(&decode(&decode(value, true)?, false)?)?),
+                b"pick" if parsed.archive.pick.is_some() => return Err("there is more than one \"pick\""),
                 b"pick" => {
                     let token = decode(value, true)?;
-                    parsed.pick = Some(String::from_utf8(token).map_err(|_| "\"pick\" is not a selection")?);
+                    parsed.archive.pick =
+                        Some(String::from_utf8(token).map_err(|_| "\"pick\" is not a selection")?);
                 }
                 _ => {}
             }
         }
-        parsed.files = RelPath::without_overlap(std::mem::take(&mut parsed.files));
-        if parsed.pick.is_some() && !parsed.files.is_empty() {
+        parsed.archive.files = RelPath::without_overlap(files);
+        if parsed.archive.pick.is_some() && !parsed.archive.files.is_empty() {
             return Err("\"pick\" and \"file\" exclude each other");
         }
         Ok(parsed)
     }
 }
 
-/// A selected path: one slash at the end is allowed, and says no more than its absence.
+/// A selected path. One slash at the end is allowed and means nothing.
 fn path(bytes: &[u8]) -> Result<RelPath, BadQuery> {
     let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
     if bytes.is_empty() {
@@ -91,7 +103,8 @@ mod tests {
     use super::*;
 
     fn files(query: &str) -> Result<Vec<String>, BadQuery> {
-        Query::parse(query.as_bytes()).map(|query| query.files.iter().map(RelPath::to_string).collect())
+        Query::parse(query.as_bytes())
+            .map(|query| query.archive.files.iter().map(RelPath::to_string).collect())
     }
 
     #[test]
@@ -109,11 +122,11 @@ mod tests {
             assert_eq!(files(query).unwrap(), selected, "{query}");
         }
         let raw = Query::parse(b"zip&raw=%25FF%250a").unwrap();
-        assert_eq!(raw.files[0].as_bytes(), b"\xff\n");
+        assert_eq!(raw.archive.files[0].as_bytes(), b"\xff\n");
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_queries_are_rejected() {
         for query in [
             "file=",
             "file",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outflow_catalog::RootOptions;
-use outflow_server::Settings;
+use outflow_server::DownloadOptions;
 
 use crate::help::{Reply, Site, settings};
 
@@ -72,7 +72,7 @@ async fn the_better_layout_comes_with_the_crcs_and_the_old_one_can_be_continued(
 #[tokio::test]
 async fn a_bare_range_continues_what_this_client_began_even_after_a_restart() {
     let cache = tempfile::tempdir().unwrap();
-    let settings = Settings { cache: Some(cache.path().join("cache")), ..settings() };
+    let settings = DownloadOptions { cache: Some(cache.path().join("cache")), ..settings() };
     let mut site = Site::with(&FILES, RootOptions::default(), &settings);
     let first = site.get("/?zip").await;
     for restarted in [false, true] {
@@ -112,7 +112,7 @@ async fn a_bare_range_continues_what_this_client_began_even_after_a_restart() {
 #[tokio::test]
 async fn a_bare_range_from_an_address_that_began_with_both_layouts_is_refused() {
     let cache = tempfile::tempdir().unwrap();
-    let settings = Settings { cache: Some(cache.path().to_owned()), ..settings() };
+    let settings = DownloadOptions { cache: Some(cache.path().to_owned()), ..settings() };
     let mut site = Site::with(&FILES, RootOptions::default(), &settings);
     let bare = [("range", "bytes=100-")];
     // Two who share an address: the one began before the CRC-32s were known, the other one after.
@@ -155,14 +155,15 @@ fn from_another(address: &str) -> http::Request<http_body_util::Full<bytes::Byte
 fn assert_unknown(reply: &Reply, when: &str) {
     assert_eq!((reply.status.as_u16(), reply.header("content-range")), (428, ""), "{when}");
     assert_eq!(reply.header("content-type"), "application/problem+json", "{when}");
-    assert!(reply.json()["detail"].as_str().unwrap().contains("Start it again"), "{when}");
+    assert!(reply.json()["detail"].as_str().unwrap().contains("Download it again"), "{when}");
 }
 
 #[tokio::test]
 async fn a_bare_range_that_goes_on_in_an_unknown_layout_is_refused() {
     let mut site = Site::new(&FILES);
     let old = site.get("/?zip").await;
-    // Nothing is known any more. However often it is tried, nothing is joined to what the client has.
+    // Nothing is known any more. However often it is tried, nothing is joined to what the client
+    // has.
     site.restart(&settings());
     for range in ["bytes=100-", "bytes=100-199", "bytes=5-5", "bytes=0-0,100-", "bytes=100000-"] {
         assert_unknown(&site.ask("GET", "/?zip", &[("range", range)]).await, range);
@@ -186,7 +187,7 @@ async fn a_range_that_presumes_nothing_is_a_beginning() {
         let site = Site::new(&FILES);
         let part = site.ask("GET", "/?zip", &[("range", range)]).await;
         assert_eq!(part.status, 206, "{range}");
-        // Whoever comes first makes the CRC-32s known.
+        // The first download makes the CRC-32s known.
         let tag = part.header("etag").to_owned();
         let whole = site.ask("GET", "/?zip", &[("if-match", &tag)]).await;
         assert_ne!(site.ask("HEAD", "/?zip", &[]).await.header("etag"), tag, "{range}");
@@ -216,7 +217,7 @@ async fn a_bare_range_fits_what_head_told() {
 #[tokio::test]
 async fn crcs_survive_a_restart_and_a_lost_cache_folder_is_no_failure() {
     let cache = tempfile::tempdir().unwrap();
-    let mut settings = Settings { cache: Some(cache.path().to_owned()), ..settings() };
+    let mut settings = DownloadOptions { cache: Some(cache.path().to_owned()), ..settings() };
     let mut site = Site::with(&FILES, RootOptions::default(), &settings);
     let streamed = site.get("/?zip").await;
     site.restart(&settings);
@@ -229,7 +230,7 @@ async fn crcs_survive_a_restart_and_a_lost_cache_folder_is_no_failure() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixteen_at_once_walk_once() {
-    let settings = Settings { plan_fresh: std::time::Duration::from_secs(3600), ..settings() };
+    let settings = DownloadOptions { plan_fresh: std::time::Duration::from_secs(3600), ..settings() };
     let site = Arc::new(Site::with(&FILES, RootOptions::default(), &settings));
     let asking: Vec<_> = (0..16)
         .map(|_| {
@@ -280,7 +281,7 @@ async fn a_change_makes_another_archive() {
 async fn a_file_changed_after_planning_cuts_the_archive_and_the_next_one_is_right() {
     use http_body_util::BodyExt as _;
     use tower_service::Service as _;
-    let settings = Settings { plan_fresh: std::time::Duration::from_secs(3600), ..settings() };
+    let settings = DownloadOptions { plan_fresh: std::time::Duration::from_secs(3600), ..settings() };
     let site = Site::with(&FILES, RootOptions::default(), &settings);
     site.ask("HEAD", "/?zip", &[]).await;
     std::fs::write(site.at("z"), "other length").unwrap();

@@ -59,7 +59,7 @@ async fn a_file_that_is_deleted_under_a_reader_is_read_to_its_end() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
 }
 
-/// Small files are kept open between requests; nobody may see that.
+/// Small files are kept open between requests, which must not show.
 #[tokio::test]
 async fn a_file_that_was_served_before_is_served_as_it_is_now() {
     let site = Site::new(&[("a", "first"), ("b", "other"), ("folder/c", "third")]);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use outflow_catalog::{Root, RootOptions};
-use outflow_server::{FolderService, ResponseBody, Settings};
+use outflow_server::{DownloadOptions, DownloadService, ResponseBody};
 use outflow_wire::PeerAddr;
 use tempfile::TempDir;
 use tower_service::Service as _;
@@ -16,7 +16,7 @@ use tower_service::Service as _;
 /// A folder in a folder of its own, so that there is something outside it.
 pub(crate) struct Site {
     temp: TempDir,
-    pub(crate) service: FolderService,
+    pub(crate) service: DownloadService,
 }
 
 pub(crate) struct Reply {
@@ -46,8 +46,12 @@ impl Reply {
 }
 
 /// Nothing is computed behind the test's back, and no plan is used again unasked.
-pub(crate) fn settings() -> Settings {
-    Settings { crc_background: false, plan_fresh: std::time::Duration::ZERO, ..Settings::default() }
+pub(crate) fn settings() -> DownloadOptions {
+    DownloadOptions {
+        crc_background: false,
+        plan_fresh: std::time::Duration::ZERO,
+        ..DownloadOptions::default()
+    }
 }
 
 impl Site {
@@ -55,7 +59,7 @@ impl Site {
         Site::with(files, RootOptions::default(), &settings())
     }
 
-    pub(crate) fn with(files: &[(&str, &str)], options: RootOptions, settings: &Settings) -> Site {
+    pub(crate) fn with(files: &[(&str, &str)], options: RootOptions, settings: &DownloadOptions) -> Site {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir(temp.path().join("served")).unwrap();
         let served = temp.path().join("served");
@@ -64,13 +68,14 @@ impl Site {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let service = FolderService::new(Root::new(&served, options).unwrap(), settings);
+        let service = DownloadService::folder(Root::new(&served, options).unwrap(), settings);
         Site { temp, service }
     }
 
     /// The same folder served anew, as after a restart.
-    pub(crate) fn restart(&mut self, settings: &Settings) {
-        self.service = FolderService::new(Root::new(&self.at(""), RootOptions::default()).unwrap(), settings);
+    pub(crate) fn restart(&mut self, settings: &DownloadOptions) {
+        self.service =
+            DownloadService::folder(Root::new(&self.at(""), RootOptions::default()).unwrap(), settings);
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {

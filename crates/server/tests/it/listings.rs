@@ -72,7 +72,7 @@ async fn problems_are_pages_for_people_and_details_for_programs() {
     let site = Site::new(&[]);
     let page = site.ask("GET", "/missing", &[BROWSER]).await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (404, "text/html; charset=utf-8"));
-    assert!(page.text().contains("404 Not Found"));
+    assert!(page.text().contains("<h1>Not Found</h1>") && page.text().contains("Error 404"));
     let details = site.get("/missing").await;
     assert_eq!(
         details.json(),

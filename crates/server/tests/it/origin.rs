@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outflow_catalog::{StoreOptions, open_store};
-use outflow_server::{Settings, StoreService};
+use outflow_server::{DownloadOptions, DownloadService};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
@@ -75,20 +75,22 @@ impl Origin {
     }
 }
 
-async fn serve(origin: &Arc<Origin>, settings: Settings) -> StoreService {
+async fn serve(origin: &Arc<Origin>, settings: DownloadOptions) -> DownloadService {
     *origin.manifest.lock().unwrap() = manifest("abc", &["a", "b"]).to_json();
     let address = Arc::clone(origin).start().await;
-    let open = move || StoreService::new(open_store(&address, &StoreOptions::default()).unwrap(), &settings);
+    let open = move || {
+        DownloadService::transfers(open_store(&address, &StoreOptions::default()).unwrap(), &settings)
+    };
     tokio::task::spawn_blocking(open).await.unwrap()
 }
 
-async fn head(service: &StoreService, target: &str) -> u16 {
+async fn head(service: &DownloadService, target: &str) -> u16 {
     let asked = request("HEAD", target, &[], Bytes::new());
     Reply::of(service.clone().call(asked).await.unwrap()).await.status.as_u16()
 }
 
 /// Twenty requests at the same time: the origin answers none before all have begun.
-async fn crowd(origin: &Origin, service: &StoreService, target: &'static str) -> Vec<u16> {
+async fn crowd(origin: &Origin, service: &DownloadService, target: &'static str) -> Vec<u16> {
     let closed = origin.open.lock().await;
     let begun = Arc::new(tokio::sync::Semaphore::new(0));
     let asking = (0..20).map(|_| {
@@ -117,7 +119,7 @@ async fn crowd(origin: &Origin, service: &StoreService, target: &'static str) ->
 async fn a_crowd_is_one_request_to_the_store() {
     let origin = Arc::new(Origin::default());
     let fresh = Duration::from_millis(1_500);
-    let service = serve(&origin, Settings { manifest_fresh: fresh, ..settings() }).await;
+    let service = serve(&origin, DownloadOptions { manifest_fresh: fresh, ..settings() }).await;
     assert_eq!(crowd(&origin, &service, "/t/abc/a").await, [200; 20]);
     assert_eq!(crowd(&origin, &service, "/t/abc/?zip").await, [200; 20]);
     assert_eq!(origin.asked(), 1);
@@ -136,7 +138,7 @@ async fn a_crowd_is_one_request_to_the_store() {
 async fn what_was_confirmed_lately_outlives_a_failure_for_a_while() {
     let origin = Arc::new(Origin::default());
     let stale = Duration::from_secs(2);
-    let settings = Settings { manifest_fresh: Duration::ZERO, manifest_stale: stale, ..settings() };
+    let settings = DownloadOptions { manifest_fresh: Duration::ZERO, manifest_stale: stale, ..settings() };
     let service = serve(&origin, settings).await;
     assert_eq!(head(&service, "/t/abc/a").await, 200);
     origin.broken.store(true, Ordering::SeqCst);

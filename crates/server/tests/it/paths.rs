@@ -172,7 +172,7 @@ async fn a_single_file_is_served_alone() {
     let site = Site::new(&[("one.txt", "1"), ("two.txt", "2")]);
     let root = outflow_catalog::Root::new(&site.at("one.txt"), RootOptions::default()).unwrap();
     let mut alone = site;
-    alone.service = outflow_server::FolderService::new(root, &settings());
+    alone.service = outflow_server::DownloadService::folder(root, &settings());
     assert_eq!(alone.get("/one.txt").await.text(), "1");
     assert_eq!(alone.get("/two.txt").await.status, 404);
     assert_eq!(alone.get("/?json").await.json()["entries"].as_array().unwrap().len(), 1);

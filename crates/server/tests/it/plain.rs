@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outflow_catalog::{PlainStore, StoreOptions, open_store};
-use outflow_server::FolderService;
+use outflow_server::DownloadService;
 use tempfile::TempDir;
 use tower_service::Service as _;
 
@@ -12,7 +12,7 @@ use crate::help::{Reply, request, settings};
 
 struct Plain {
     _temp: TempDir,
-    service: FolderService,
+    service: DownloadService,
 }
 
 impl Plain {
@@ -25,7 +25,7 @@ impl Plain {
         }
         let address = format!("file://{}", temp.path().join("bucket").display());
         let store = open_store(&address, &StoreOptions::default()).unwrap();
-        let service = FolderService::of(Arc::new(PlainStore::new(store, hidden)), &settings());
+        let service = DownloadService::collection(Arc::new(PlainStore::new(store, hidden)), &settings());
         Plain { _temp: temp, service }
     }
 
@@ -103,7 +103,7 @@ async fn an_origin_that_cannot_list_serves_files_only() {
     });
     let open = move || open_store(&address, &StoreOptions::default()).unwrap();
     let store = tokio::task::spawn_blocking(open).await.unwrap();
-    let service = FolderService::of(Arc::new(PlainStore::new(store, false)), &settings());
+    let service = DownloadService::collection(Arc::new(PlainStore::new(store, false)), &settings());
     let plain = Plain { _temp: tempfile::tempdir().unwrap(), service };
     let file = plain.ask("HEAD", "/a.txt").await;
     assert_eq!((file.status.as_u16(), file.header("content-length")), (200, "7"));

@@ -8,8 +8,8 @@ use outflow_catalog::{
     Transfer, Tree, WalkError, WalkLimits, WalkScope, open_store,
 };
 use outflow_content::Wait;
-use outflow_server::FolderService;
-use outflow_server::link::Selected;
+use outflow_server::DownloadService;
+use outflow_server::SelectedCollection;
 use tower_service::Service as _;
 
 use crate::help::{Reply, request, settings};
@@ -53,8 +53,8 @@ fn three() -> Three {
     Three { _temp: temp, all }
 }
 
-fn selected(inner: &Arc<dyn Collection>, paths: &[&str]) -> Arc<Selected> {
-    Arc::new(Selected::new(Arc::clone(inner), paths.iter().map(|text| path(text)).collect()))
+fn selected(inner: &Arc<dyn Collection>, paths: &[&str]) -> Arc<SelectedCollection> {
+    Arc::new(SelectedCollection::new(Arc::clone(inner), paths.iter().map(|text| path(text)).collect()))
 }
 
 fn entries(tree: &Tree) -> Vec<(String, u64)> {
@@ -197,7 +197,8 @@ fn it_is_another_collection_that_says_the_same_of_itself() {
 #[tokio::test]
 async fn pages_forms_and_archives_show_nothing_else() {
     for inner in three().all {
-        let mut service = FolderService::of(selected(&inner, &["a.txt", "b/d", "g/h/i"]), &settings());
+        let mut service =
+            DownloadService::collection(selected(&inner, &["a.txt", "b/d", "g/h/i"]), &settings());
         let mut ask = async |method: &str, target: &str, body: &str| {
             let form = [("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")];
             let request = request(method, target, &form, Bytes::copy_from_slice(body.as_bytes()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outflow_catalog::{Manifest, ManifestFile, StoreOptions, open_store};
 use outflow_content::UnixTime;
-use outflow_server::{Settings, StoreService};
+use outflow_server::{DownloadOptions, DownloadService};
 use tempfile::TempDir;
 use tower_service::Service as _;
 
@@ -14,12 +14,12 @@ use crate::help::{Reply, request, settings};
 
 pub(crate) struct Shop {
     pub(crate) temp: TempDir,
-    pub(crate) service: StoreService,
+    pub(crate) service: DownloadService,
 }
 
 /// Nothing is computed behind the test's back, and no manifest is used again unasked.
-fn unrested() -> Settings {
-    Settings { manifest_fresh: Duration::ZERO, ..settings() }
+fn unrested() -> DownloadOptions {
+    DownloadOptions { manifest_fresh: Duration::ZERO, ..settings() }
 }
 
 /// So many seconds from now, in nanoseconds since 1970.
@@ -74,12 +74,12 @@ impl Shop {
         Shop::with(&unrested())
     }
 
-    pub(crate) fn with(settings: &Settings) -> Shop {
+    pub(crate) fn with(settings: &DownloadOptions) -> Shop {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir(temp.path().join("store")).unwrap();
         let address = format!("file://{}", temp.path().join("store").display());
         let store = open_store(&address, &StoreOptions::default()).unwrap();
-        Shop { temp, service: StoreService::new(store, settings) }
+        Shop { temp, service: DownloadService::transfers(store, settings) }
     }
 
     pub(crate) fn at(&self, key: &str) -> PathBuf {

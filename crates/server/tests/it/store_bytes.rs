@@ -48,7 +48,8 @@ async fn every_address_of_a_transfer_has_its_bytes() {
         let some = shop.get(&at("?zip&file=sub/deep/&file=z")).await;
         assert_is_zip_of(&some, &[NAMES[2], NAMES[3], NAMES[4]].map(|name| (name, name)));
 
-        // From every byte on, as whoever goes on does; what comes first is fetched for the CRC-32s alone.
+        // From every byte on, as a client that resumes does; what comes first is fetched for the
+        // CRC-32s alone.
         let tag = whole.header("etag");
         for from in 0..whole.body.len() {
             let range = format!("bytes={from}-");

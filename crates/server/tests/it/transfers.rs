@@ -1,9 +1,10 @@
-//! Transfers: their addresses, what is told of them, and what happens when a manifest is not as it should be.
+//! Transfers: their addresses, what is told of them, and what happens when a manifest is not as it
+//! should be.
 
 use std::time::Duration;
 
 use outflow_catalog::{Manifest, ManifestFile};
-use outflow_server::Settings;
+use outflow_server::DownloadOptions;
 
 use crate::help::settings;
 use crate::shop::{Shop, in_seconds, manifest};
@@ -26,7 +27,7 @@ async fn a_transfer_has_all_addresses_of_a_folder() {
     assert!(json["title"].is_null() && json["message"].is_null() && json["expires"].is_null());
     let names: Vec<_> = json["entries"].as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
     assert_eq!(names, ["a.txt", "sub", "z"]);
-    assert!(json["entries"][1].get("modified").is_none(), "nobody knows when a folder was modified");
+    assert!(json["entries"][1].get("modified").is_none(), "the time of a folder is unknown");
     let below = shop.get("/t/abc/sub/?json").await.json();
     assert_eq!((below["path"].as_str(), below.get("id")), (Some("/t/abc/sub/"), None));
     assert_eq!(below["entries"][1]["href"].as_str(), Some("deep/"));
@@ -121,7 +122,7 @@ async fn what_a_file_is_like_is_told_by_the_manifest() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_know_an_address_finds_nothing() {
+async fn a_client_that_does_not_know_an_address_finds_nothing() {
     let shop = Shop::new();
     shop.publish(&manifest("secret-id", &["a"]));
     shop.put("no-manifest/a", "a");
@@ -166,7 +167,7 @@ async fn a_broken_manifest_is_a_502_that_gives_nothing_away() {
             let reply = shop.get(&target).await;
             assert_eq!(reply.status, 502, "{target}");
             let text = reply.text();
-            assert!(text.contains("manifest cannot be read"), "{text}");
+            assert!(text.contains("manifest is damaged"), "{text}");
             assert!(!text.contains("private") && !text.contains("store"), "{text}");
         }
     }
@@ -235,7 +236,7 @@ async fn names_of_a_manifest_are_names_and_nothing_else() {
 
 #[tokio::test]
 async fn a_hundred_thousand_files_are_listed_and_laid_out() {
-    let shop = Shop::with(&Settings { manifest_fresh: Duration::from_secs(60), ..settings() });
+    let shop = Shop::with(&DownloadOptions { manifest_fresh: Duration::from_secs(60), ..settings() });
     let mut made = manifest("big", &[]);
     made.files = (0..100_000)
         .map(|number| ManifestFile {
@@ -270,7 +271,7 @@ async fn a_hundred_thousand_files_are_listed_and_laid_out() {
 
 #[tokio::test]
 async fn a_manifest_is_looked_at_again_and_nothing_is_known_for_long() {
-    let shop = Shop::with(&Settings { manifest_fresh: Duration::from_secs(1), ..settings() });
+    let shop = Shop::with(&DownloadOptions { manifest_fresh: Duration::from_secs(1), ..settings() });
     assert_eq!(shop.get("/t/abc/").await.status, 404);
     shop.publish(&manifest("abc", &["a"]));
     // That there was nothing is believed for a moment.

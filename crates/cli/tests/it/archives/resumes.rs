@@ -197,7 +197,7 @@ fn a_download_without_a_tag_is_not_continued_when_the_memory_was_lost() {
     for range in ["1000000-", "1-2"] {
         let problem = server.client().get_range(PATH, range).expect(428).json();
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("Start it again, or send the ETag"), "{range}: {problem}");
+        assert!(detail.contains("Download it again, or send its ETag"), "{range}: {problem}");
     }
     std::fs::remove_file(&part).unwrap();
     assert!(curl(&[]).status.success());

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 
 use outflow_catalog::{StoreOptions, open_store};
-use outflow_server::{Settings, StoreService};
+use outflow_server::{DownloadOptions, DownloadService};
 use outflow_testkit::s3::{At, Double, Fault, FaultRule, StoredObject, pattern};
 use serde_json::{Value, json};
 
@@ -225,7 +225,7 @@ fn what_nobody_has_to_see_is_spliced() {
     double.put("p/a/manifest.json", manifest.to_string().into_bytes());
     double.put("p/a/f", StoredObject::pattern(3, LEN));
     let store = open_store(&format!("{}/{}/p", double.endpoint(), Double::BUCKET), &StoreOptions::default());
-    let service = StoreService::new(store.unwrap(), &Settings::default());
+    let service = DownloadService::transfers(store.unwrap(), &DownloadOptions::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let server = outflow_wire::Server::new(outflow_wire::ServerOptions::default());

@@ -10,10 +10,10 @@ use outflow_catalog::{
 use outflow_content::Wait;
 use outflow_links::Link;
 
-/// Shows some files and folders of a collection, and the folders that lead to them. What else there
-/// is in it cannot be told from what is not there.
+/// Shows some files and folders of a collection, and the folders that lead to them. Everything else
+/// looks as if it did not exist.
 #[derive(Debug)]
-pub struct Selected {
+pub struct SelectedCollection {
     inner: Arc<dyn Collection>,
     /// Sorted, without overlap.
     selected: Vec<RelPath>,
@@ -27,13 +27,13 @@ pub struct Selected {
 /// slash at its end), as `link` shows.
 pub(crate) fn narrow(link: &Link, collection: Arc<dyn Collection>, base: &str) -> Arc<dyn Collection> {
     match link.selected_below(base) {
-        Some(selected) => Arc::new(Selected::new(collection, selected)),
+        Some(selected) => Arc::new(SelectedCollection::new(collection, selected)),
         None => collection,
     }
 }
 
-/// How a path lies to what is selected.
-enum Lies {
+/// How a path relates to the selected ones.
+enum Visibility {
     /// It is selected, or in a folder that is.
     Inside,
     /// Something selected lies below it.
@@ -41,11 +41,11 @@ enum Lies {
     Outside,
 }
 
-impl Selected {
+impl SelectedCollection {
     /// The files and folders `selected` of `inner`: paths below its top, sorted, none of them in
     /// another one.
     #[must_use]
-    pub fn new(inner: Arc<dyn Collection>, selected: Vec<RelPath>) -> Selected {
+    pub fn new(inner: Arc<dyn Collection>, selected: Vec<RelPath>) -> SelectedCollection {
         let mut identity = blake3::Hasher::new();
         identity.update(b"selected");
         identity.update(&inner.identity());
@@ -54,30 +54,40 @@ impl Selected {
             identity.update(path.as_bytes());
         }
         let set = selected.iter().cloned().collect();
-        Selected { inner, selected, set, identity: identity.finalize().into(), about: OnceLock::new() }
+        SelectedCollection {
+            inner,
+            selected,
+            set,
+            identity: identity.finalize().into(),
+            about: OnceLock::new(),
+        }
     }
 
-    fn lies(&self, path: &RelPath) -> Lies {
+    fn visibility(&self, path: &RelPath) -> Visibility {
         let bytes = path.as_bytes();
         let ends = (0..bytes.len()).filter(|at| bytes[*at] == b'/').chain([bytes.len()]);
         for end in ends {
             if RelPath::new(&bytes[..end]).is_ok_and(|above| self.set.contains(&above)) {
-                return Lies::Inside;
+                return Visibility::Inside;
             }
         }
-        if path.is_root() || self.below(path).next().is_some() { Lies::Above } else { Lies::Outside }
-    }
-
-    /// Whether the file or folder at `path` is to be seen.
-    fn shows(&self, path: &RelPath, is_folder: bool) -> bool {
-        match self.lies(path) {
-            Lies::Inside => true,
-            Lies::Above => is_folder,
-            Lies::Outside => false,
+        if path.is_root() || self.below(path).next().is_some() {
+            Visibility::Above
+        } else {
+            Visibility::Outside
         }
     }
 
-    /// What is selected below `folder`, relative to it.
+    /// Whether the collection shows the file or folder at `path`.
+    fn shows(&self, path: &RelPath, is_folder: bool) -> bool {
+        match self.visibility(path) {
+            Visibility::Inside => true,
+            Visibility::Above => is_folder,
+            Visibility::Outside => false,
+        }
+    }
+
+    /// The selected paths below `folder`, relative to it.
     fn below(&self, folder: &RelPath) -> impl Iterator<Item = RelPath> {
         let folder = folder.as_bytes();
         self.selected.iter().filter_map(move |path| {
@@ -87,17 +97,17 @@ impl Selected {
         })
     }
 
-    /// What of `wanted`, paths below `folder`, is selected.
-    fn both(&self, folder: &RelPath, wanted: &[RelPath]) -> Result<Vec<RelPath>, WalkError> {
+    /// The selected ones of the `wanted` paths below `folder`.
+    fn intersection(&self, folder: &RelPath, wanted: &[RelPath]) -> Result<Vec<RelPath>, WalkError> {
         let (mut both, mut missing, mut first) = (Vec::new(), 0, Vec::new());
         for path in wanted {
             let whole = folder.join(path.as_bytes()).unwrap_or_else(|_| RelPath::root());
-            match self.lies(&whole) {
-                Lies::Inside => both.push(path.clone()),
-                Lies::Above => {
+            match self.visibility(&whole) {
+                Visibility::Inside => both.push(path.clone()),
+                Visibility::Above => {
                     both.extend(self.below(&whole).filter_map(|rest| path.join(rest.as_bytes()).ok()));
                 }
-                Lies::Outside => {
+                Visibility::Outside => {
                     missing += 1;
                     if first.len() < Unreadable::NAMED {
                         first.push(path.to_string());
@@ -113,7 +123,7 @@ impl Selected {
     }
 }
 
-impl Collection for Selected {
+impl Collection for SelectedCollection {
     fn name(&self) -> &[u8] {
         self.inner.name()
     }
@@ -126,8 +136,7 @@ impl Collection for Selected {
         self.inner.is_immutable()
     }
 
-    /// With the number and size of the selected files, those that are there. Blocks, the first
-    /// time.
+    /// With the number and size of the selected files that exist. Blocks on the first call.
     fn about(&self) -> Option<&About> {
         let about = self.about.get_or_init(|| {
             let mut about = self.inner.about()?.clone();
@@ -147,22 +156,22 @@ impl Collection for Selected {
 
     fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
         let not_found = || OpenError::new(path, OpenErrorKind::NotFound);
-        match self.lies(path) {
-            Lies::Inside => self.inner.find(path, wait),
-            Lies::Above if path.is_root() => Ok(Found::Folder),
-            Lies::Above => match self.inner.find(path, wait)? {
+        match self.visibility(path) {
+            Visibility::Inside => self.inner.find(path, wait),
+            Visibility::Above if path.is_root() => Ok(Found::Folder),
+            Visibility::Above => match self.inner.find(path, wait)? {
                 Found::Folder => Ok(Found::Folder),
                 Found::File(_) => Err(not_found()),
             },
-            Lies::Outside => Err(not_found()),
+            Visibility::Outside => Err(not_found()),
         }
     }
 
     fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
-        match self.lies(folder) {
-            Lies::Inside => self.inner.list(folder, limit),
-            Lies::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound)),
-            Lies::Above => {
+        match self.visibility(folder) {
+            Visibility::Inside => self.inner.list(folder, limit),
+            Visibility::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound)),
+            Visibility::Above => {
                 let mut entries = self.inner.list(folder, limit)?;
                 entries.retain(|entry| {
                     folder.join(&entry.name).is_ok_and(|path| self.shows(&path, entry.is_folder()))
@@ -179,13 +188,13 @@ impl Collection for Selected {
         bounds: WalkLimits,
     ) -> Result<Tree, WalkError> {
         let inner = Arc::clone(&self.inner);
-        match self.lies(folder) {
-            Lies::Inside => inner.walk(folder, wanted, bounds),
-            Lies::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound).into()),
-            Lies::Above => match wanted {
+        match self.visibility(folder) {
+            Visibility::Inside => inner.walk(folder, wanted, bounds),
+            Visibility::Outside => Err(OpenError::new(folder, OpenErrorKind::NotFound).into()),
+            Visibility::Above => match wanted {
                 WalkScope::All => inner.walk(folder, &WalkScope::Paths(self.below(folder).collect()), bounds),
                 WalkScope::Paths(paths) => {
-                    inner.walk(folder, &WalkScope::Paths(self.both(folder, paths)?), bounds)
+                    inner.walk(folder, &WalkScope::Paths(self.intersection(folder, paths)?), bounds)
                 }
                 WalkScope::Levels(_) => {
                     let tree = inner.walk(folder, wanted, bounds)?;

@@ -6,7 +6,7 @@ use outflow_links::LinkError;
 use outflow_web::page;
 
 /// The texts of a link's error.
-pub(crate) trait LinkErrorText {
+pub(super) trait LinkErrorText {
     /// What happened, and what to do.
     fn detail(&self) -> String;
     /// The problem's type, a URI.
@@ -89,7 +89,7 @@ impl LinkErrorText for LinkError {
 }
 
 /// Whole seconds, rounded up.
-pub(crate) fn seconds(wait: Duration) -> u32 {
+pub(super) fn seconds(wait: Duration) -> u32 {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }

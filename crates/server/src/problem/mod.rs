@@ -1,10 +1,17 @@
-//! The errors of collections, stores and the ledger as problems that the client sees.
+//! The errors of collections, stores and links as problems that the client sees.
+//!
+//! ```text
+//! link_text   what people read when a link does not admit them
+//! ```
+
+mod link_text;
 
 use http::{HeaderValue, StatusCode};
 use outflow_catalog::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
+use outflow_links::LinkError;
 use outflow_web::Problem;
 
-use crate::link::{LinkError, LinkErrorText as _, seconds};
+use link_text::{LinkErrorText as _, seconds};
 
 /// An error that becomes a problem.
 pub(crate) trait ToProblem {
@@ -61,43 +68,49 @@ impl ToProblem for OpenError {
             OpenErrorKind::Denied => {
                 forbidden("The server may not read this. Ask its owner for the permission.")
             }
-            OpenErrorKind::LinkRefused => forbidden("This is a link that leads out of the served folder."),
+            OpenErrorKind::LinkRefused => {
+                forbidden("This is a symbolic link to a place outside the served folder.")
+            }
             OpenErrorKind::NotAFile => forbidden("This is neither a file nor a folder."),
             OpenErrorKind::NoDescriptors => {
-                tracing::warn!(path = self.path, "no file can be opened: too many are open already");
+                tracing::warn!(
+                    path = self.path,
+                    "cannot open a file: too many files are open; raise the limit of open files"
+                );
                 Problem::busy("The server has too many files open. Try again in a few seconds.")
             }
             OpenErrorKind::TooBig { limit } => Problem::internal(format!(
-                "This folder has more than {limit} entries, too many for one page. Its files and its archive (?zip) can be had all the same."
+                "This folder has more than {limit} entries, too many for one page. Open its files by their addresses, or download its archive (?zip)."
             )),
             OpenErrorKind::Other(error) if error.is::<StoreError>() => {
                 error.downcast_ref::<StoreError>().map_or_else(Problem::not_found, ToProblem::to_problem)
             }
             OpenErrorKind::WouldBlock | OpenErrorKind::Io(_) | OpenErrorKind::Other(_) => {
-                tracing::warn!(error = %self, "cannot open");
-                Problem::internal("The system could not read this. The server's log says why.")
+                tracing::warn!(error = %self, "cannot open a file or folder");
+                Problem::internal("The server could not read this. Its log says why.")
             }
         }
     }
 }
 
-/// What a store says names objects, and so is for the log; clients are told what it means for them.
+/// The error itself names objects of the store, so it goes to the log only.
 impl ToProblem for StoreError {
     fn to_problem(&self) -> Problem {
         match &self.kind {
             StoreErrorKind::NotFound => Problem::not_found(),
             StoreErrorKind::Unsupported(_) => {
-                tracing::debug!(error = %self, "the store cannot do this");
-                let detail = "The store behind this server cannot list what it has. Ask for a file by its full address.";
+                tracing::debug!(error = %self, "the store does not support a request");
+                let detail =
+                    "The store behind this server cannot list its files. Open a file by its full address.";
                 Problem::new(StatusCode::NOT_IMPLEMENTED, detail)
             }
             StoreErrorKind::Unavailable(_) => {
-                tracing::warn!(error = %self, "the store cannot be reached");
+                tracing::warn!(error = %self, "cannot reach the store");
                 Problem::busy("The store behind this server does not answer. Try again in a few seconds.")
             }
             StoreErrorKind::Denied(_) | StoreErrorKind::Misconfigured(_) | StoreErrorKind::TooBig { .. } => {
-                tracing::warn!(error = %self, "the store does not give this");
-                let detail = "The store behind this server does not give this. The server's log says why.";
+                tracing::warn!(error = %self, "the store rejects a request");
+                let detail = "The store behind this server rejects the request. The server's log says why.";
                 Problem::new(StatusCode::BAD_GATEWAY, detail)
             }
         }
@@ -110,10 +123,10 @@ impl ToProblem for WalkError {
             WalkError::Open(error) => error.to_problem(),
             WalkError::Missing { count, first } => missing_files(first.clone(), *count),
             WalkError::TooMany { .. } | WalkError::TooDeep { .. } => {
-                tracing::warn!(error = %self, "no archive of this folder");
+                tracing::warn!(error = %self, "cannot make an archive of a folder");
                 Problem::new(
                     StatusCode::FORBIDDEN,
-                    format!("No archive of this folder: {self}. Select parts of it."),
+                    format!("This folder is too large for one archive: {self}. Select parts of it."),
                 )
             }
         }

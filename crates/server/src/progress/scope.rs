@@ -1,0 +1,182 @@
+//! Whose downloads of what a stream is about, and their whole state.
+
+use std::sync::Arc;
+
+use outflow_ledger::{DownloadQuery, Progress, State};
+use outflow_web::Problem;
+use serde::Serialize;
+
+use super::broadcast::{ProgressFeed, ProgressSubscription, ProgressTopic, event};
+use outflow_links::{Link, LinkError};
+
+/// Maximum number of downloads in the whole state, the newest ones.
+///
+/// Bound: progress.
+const STATE: usize = 100;
+
+/// What a stream is about.
+#[derive(Clone)]
+pub(super) struct ProgressScope {
+    pub(super) topic: ProgressTopic,
+    pub(super) coverage: Coverage,
+    /// The transfer that the address is in.
+    pub(super) transfer: Option<String>,
+    /// The link that admitted the client, and why it may begin nothing new, if it may not.
+    pub(super) link: Option<(Arc<Link>, Option<LinkError>)>,
+}
+
+/// The addresses whose downloads a stream is about.
+#[derive(Clone, Debug)]
+pub(super) enum Coverage {
+    /// Everything below this address, which ends in a slash.
+    Below(String),
+    /// This address.
+    Exactly(String),
+}
+
+impl ProgressScope {
+    pub(super) fn has(&self, progress: &Progress) -> bool {
+        let is_covered = match &self.coverage {
+            Coverage::Below(folder) => progress.path.starts_with(folder.as_str()),
+            Coverage::Exactly(address) => progress.path == *address,
+        };
+        is_covered && self.topic.has(progress)
+    }
+
+    /// Whether the stream is about one download and ends with it.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self.coverage, Coverage::Exactly(_)) && self.topic != ProgressTopic::All
+    }
+
+    fn query(&self) -> DownloadQuery {
+        let mut query =
+            DownloadQuery { transfer: self.transfer.clone(), limit: STATE, ..DownloadQuery::default() };
+        match &self.coverage {
+            Coverage::Below(folder) => query.path = Some(folder.clone()),
+            Coverage::Exactly(address) => query.address = Some(address.clone()),
+        }
+        if let ProgressTopic::Of { recipient, .. } = &self.topic {
+            query.recipient = Some(recipient.clone());
+        }
+        query
+    }
+}
+
+/// The state of all downloads of a scope.
+#[derive(Serialize)]
+pub(super) struct DownloadsState {
+    /// Newest first.
+    pub(super) downloads: Vec<Progress>,
+}
+
+impl DownloadsState {
+    /// Queries the state, and takes the reports that came meanwhile from `subscription` into it.
+    pub(super) async fn query(
+        feed: &ProgressFeed,
+        scope: &ProgressScope,
+        subscription: &mut ProgressSubscription,
+    ) -> Result<DownloadsState, Problem> {
+        let mut downloads = feed.query(&scope.query()).await.map_err(|error| {
+            tracing::warn!(%error, "cannot query the state of downloads: the ledger does not answer");
+            Problem::busy(
+                "The server cannot look up the progress of downloads right now. Try again in a few seconds.",
+            )
+        })?;
+        downloads.retain(|progress| scope.has(progress));
+        let mut state = DownloadsState { downloads };
+        while let Some(report) = subscription.try_next() {
+            if scope.has(&report.progress) {
+                state.put(&report.progress);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Adds a report, which may be older or newer than the state.
+    fn put(&mut self, progress: &Progress) {
+        // Ids are in the order of time.
+        let at = self.downloads.partition_point(|download| download.download > progress.download);
+        match self.downloads.get_mut(at).filter(|download| download.download == progress.download) {
+            Some(known) if known.state == State::Completed => {}
+            Some(known) if progress.state == State::Completed || progress.acked >= known.acked => {
+                known.clone_from(progress);
+            }
+            Some(_) => {}
+            None => {
+                self.downloads.insert(at, progress.clone());
+                self.downloads.truncate(STATE);
+            }
+        }
+    }
+
+    /// Whether the one download of the scope is completed, so that no event follows.
+    pub(super) fn is_over(&self, scope: &ProgressScope) -> bool {
+        let newest = self.downloads.first();
+        scope.is_single() && newest.is_some_and(|newest| newest.state == State::Completed)
+    }
+
+    pub(super) fn event(&self, feed: &ProgressFeed) -> Vec<u8> {
+        event("state", feed.last_number(), self).into()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The scope of the recipient `anna`, who downloads `/a`.
+    pub(crate) fn anna() -> ProgressScope {
+        let topic = ProgressTopic::Of { recipient: "anna".into(), weak: true };
+        ProgressScope { topic, coverage: Coverage::Exactly("/a".into()), transfer: None, link: None }
+    }
+
+    fn progress(download: &str, acked: u64, state: State) -> Progress {
+        Progress {
+            download: download.into(),
+            content: String::new(),
+            path: "/a".into(),
+            transfer: None,
+            link: None,
+            recipient: "anna".into(),
+            state,
+            acked,
+            sent: 0,
+            total: 10,
+            rate: 0,
+            eta: None,
+            files_done: None,
+            files: None,
+        }
+    }
+
+    #[test]
+    fn reports_that_came_while_the_state_was_queried_are_part_of_it() {
+        let mut state = DownloadsState {
+            downloads: vec![progress("dl_3", 5, State::Open), progress("dl_1", 10, State::Completed)],
+        };
+        for report in [
+            progress("dl_3", 4, State::Open),
+            progress("dl_1", 9, State::Open),
+            progress("dl_4", 1, State::Open),
+            progress("dl_2", 10, State::Completed),
+            progress("dl_3", 7, State::Aborted),
+        ] {
+            state.put(&report);
+        }
+        let downloads = state.downloads.iter().map(|it| (&*it.download, it.acked, it.state));
+        assert_eq!(
+            downloads.collect::<Vec<_>>(),
+            [
+                ("dl_4", 1, State::Open),
+                ("dl_3", 7, State::Aborted),
+                ("dl_2", 10, State::Completed),
+                ("dl_1", 10, State::Completed)
+            ]
+        );
+        assert!(!state.is_over(&anna()));
+        state.put(&progress("dl_4", 10, State::Completed));
+        assert!(state.is_over(&anna()));
+        // Others may still download it.
+        assert!(!state.is_over(&ProgressScope { topic: ProgressTopic::All, ..anna() }));
+    }
+}
