@@ -55,7 +55,7 @@ impl TestTarget {
 
 /// The protocols over HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelProtocol {
+pub enum LegProtocol {
     /// `connect-tcp` with capsules.
     Capsules,
     /// `connect-tcp` over WebSocket.
@@ -66,10 +66,10 @@ pub enum TunnelProtocol {
     Purr,
 }
 
-impl TunnelProtocol {
+impl LegProtocol {
     /// All of them.
-    pub const ALL: [TunnelProtocol; 4] =
-        [TunnelProtocol::Capsules, TunnelProtocol::WebSocket, TunnelProtocol::Connect, TunnelProtocol::Purr];
+    pub const ALL: [LegProtocol; 4] =
+        [LegProtocol::Capsules, LegProtocol::WebSocket, LegProtocol::Connect, LegProtocol::Purr];
 
     /// A request for a tunnel to `target`, with further header lines.
     #[must_use]
@@ -82,12 +82,12 @@ impl TunnelProtocol {
     #[must_use]
     pub fn request_at(self, path: &str, authority: &str, lines: &str) -> String {
         let upgrade = match self {
-            TunnelProtocol::Capsules => "Upgrade: connect-tcp\r\nCapsule-TunnelProtocol: ?1\r\n",
-            TunnelProtocol::WebSocket => {
+            LegProtocol::Capsules => "Upgrade: connect-tcp\r\nCapsule-LegProtocol: ?1\r\n",
+            LegProtocol::WebSocket => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             }
-            TunnelProtocol::Purr => "Upgrade: purr\r\nPurr-Request: MEOW\r\nPurr-Version: 0.1.2\r\n",
-            TunnelProtocol::Connect => {
+            LegProtocol::Purr => "Upgrade: purr\r\nPurr-Request: MEOW\r\nPurr-Version: 0.1.2\r\n",
+            LegProtocol::Connect => {
                 return format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{lines}\r\n");
             }
         };
@@ -97,14 +97,14 @@ impl TunnelProtocol {
 
 /// A response's head.
 #[derive(Debug)]
-pub struct ResponseHead {
+pub struct LegHead {
     /// The status code.
     pub status: u16,
     /// The whole head as text.
     pub fields: String,
 }
 
-impl ResponseHead {
+impl LegHead {
     /// The value of a field.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&str> {
@@ -119,7 +119,7 @@ impl ResponseHead {
 pub struct TestLeg {
     /// The socket below it.
     pub stream: TcpStream,
-    protocol: TunnelProtocol,
+    protocol: LegProtocol,
     /// Read, and not yet taken apart.
     rest: Vec<u8>,
     ended: bool,
@@ -132,9 +132,9 @@ impl TestLeg {
     /// The head and body of a refusal.
     pub fn ask(
         addr: SocketAddr,
-        protocol: TunnelProtocol,
+        protocol: LegProtocol,
         request: &str,
-    ) -> Result<(TestLeg, ResponseHead), (ResponseHead, String)> {
+    ) -> Result<(TestLeg, LegHead), (LegHead, String)> {
         let mut stream = patient(TcpStream::connect(addr).unwrap());
         stream.write_all(request.as_bytes()).unwrap();
         let mut rest = Vec::new();
@@ -149,7 +149,7 @@ impl TestLeg {
         };
         let behind = rest.split_off(end);
         let text = String::from_utf8(rest).unwrap();
-        let head = ResponseHead { status: text[9..12].parse().unwrap(), fields: text };
+        let head = LegHead { status: text[9..12].parse().unwrap(), fields: text };
         if matches!(head.status, 101 | 200) {
             return Ok((TestLeg { stream, protocol, rest: behind, ended: false }, head));
         }
@@ -165,13 +165,13 @@ impl TestLeg {
 
     /// A leg on a stream whose tunnel was granted.
     #[must_use]
-    pub fn over(stream: TcpStream, protocol: TunnelProtocol) -> TestLeg {
+    pub fn over(stream: TcpStream, protocol: LegProtocol) -> TestLeg {
         TestLeg { stream, protocol, rest: Vec::new(), ended: false }
     }
 
     /// Opens a tunnel, which has to be granted.
     #[must_use]
-    pub fn open(addr: SocketAddr, protocol: TunnelProtocol, target: SocketAddr) -> TestLeg {
+    pub fn open(addr: SocketAddr, protocol: LegProtocol, target: SocketAddr) -> TestLeg {
         let request = protocol.request(target, &format!("Authorization: Bearer {TOKEN}\r\n"));
         match TestLeg::ask(addr, protocol, &request) {
             Ok((leg, _)) => leg,
@@ -192,12 +192,12 @@ impl TestLeg {
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         for (at, piece) in bytes.chunks(70_001).enumerate() {
             match self.protocol {
-                TunnelProtocol::Connect | TunnelProtocol::Purr => self.stream.write_all(piece)?,
-                TunnelProtocol::Capsules => {
+                LegProtocol::Connect | LegProtocol::Purr => self.stream.write_all(piece)?,
+                LegProtocol::Capsules => {
                     let capsule = [&capsule_head(DATA, piece.len())[..], piece].concat();
                     self.stream.write_all(&capsule)?;
                 }
-                TunnelProtocol::WebSocket => {
+                LegProtocol::WebSocket => {
                     let mask = [at as u8, 1, 2, 0xf3];
                     let masked = piece.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]);
                     let frame: Vec<u8> =
@@ -212,10 +212,10 @@ impl TestLeg {
     /// Ends this direction.
     pub fn end(&mut self) {
         match self.protocol {
-            TunnelProtocol::Connect | TunnelProtocol::Purr => self.stream.shutdown(Shutdown::Write).unwrap(),
-            TunnelProtocol::Capsules => self.stream.write_all(&capsule_head(FINAL_DATA, 0)).unwrap(),
+            LegProtocol::Connect | LegProtocol::Purr => self.stream.shutdown(Shutdown::Write).unwrap(),
+            LegProtocol::Capsules => self.stream.write_all(&capsule_head(FINAL_DATA, 0)).unwrap(),
             // 1000, masked with zeros.
-            TunnelProtocol::WebSocket => {
+            LegProtocol::WebSocket => {
                 self.stream.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).unwrap();
             }
         }
@@ -227,7 +227,7 @@ impl TestLeg {
     /// Those of reading, or the code that the tunnel was closed with.
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
-        if matches!(self.protocol, TunnelProtocol::Connect | TunnelProtocol::Purr) {
+        if matches!(self.protocol, LegProtocol::Connect | LegProtocol::Purr) {
             all.append(&mut self.rest);
             self.stream.read_to_end(&mut all)?;
             return Ok(all);
@@ -246,7 +246,7 @@ impl TestLeg {
         let mut all = Vec::new();
         while all.len() < len {
             match self.protocol {
-                TunnelProtocol::Connect | TunnelProtocol::Purr => all.append(&mut self.take(len)?),
+                LegProtocol::Connect | LegProtocol::Purr => all.append(&mut self.take(len)?),
                 _ => self.frame(&mut all)?,
             }
         }
@@ -254,7 +254,7 @@ impl TestLeg {
     }
 
     fn frame(&mut self, all: &mut Vec<u8>) -> io::Result<()> {
-        if self.protocol == TunnelProtocol::Capsules {
+        if self.protocol == LegProtocol::Capsules {
             let (kind, len) = (self.varint()?, self.varint()?);
             let mut payload = self.take(len as usize)?;
             match kind {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::tunnel::Tunnel;
-use crate::support::legs::{TOKEN, TestLeg, TestTarget, TunnelProtocol};
+use crate::support::legs::{LegProtocol, TOKEN, TestLeg, TestTarget};
 use crate::support::{
     Authority, Browser, ChildProgram, FileTree, Nginx, Server, Sshd, assert_same, binary, noise, output,
     program, python,
@@ -174,7 +174,7 @@ fn a_browser_reaches_one_target_by_an_address_for_it() {
         "-H",
         "Upgrade: connect-tcp",
     ]);
-    again.args(["-H", "Capsule-TunnelProtocol: ?1"]).arg(url.trim().replace("ws://", "http://"));
+    again.args(["-H", "Capsule-LegProtocol: ?1"]).arg(url.trim().replace("ws://", "http://"));
     assert_eq!(output(&mut again), "403");
 }
 
@@ -197,7 +197,7 @@ fn behind_nginx_each_direction_still_ends_by_itself() {
          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}",
         tunnel.addr
     ));
-    for protocol in [TunnelProtocol::Capsules, TunnelProtocol::WebSocket] {
+    for protocol in [LegProtocol::Capsules, LegProtocol::WebSocket] {
         for (asked, answered) in [(6_000_000, 7), (7, 6_000_000), (4_000_000, 4_000_000)] {
             let (request, response) = (noise(1, asked), noise(2, answered));
             // The client ends first, and is answered then.
@@ -251,7 +251,7 @@ fn a_server_of_files_has_tunnels_beside_them_if_its_configuration_says_so() {
     command.arg(config);
     let server = Server::spawn(command, TempDir::new().unwrap());
     assert_eq!(server.get("/a.txt").expect(200).text(), "a file");
-    let mut leg = TestLeg::open(server.addr, TunnelProtocol::Capsules, target.addr);
+    let mut leg = TestLeg::open(server.addr, LegProtocol::Capsules, target.addr);
     leg.send(b"hello").unwrap();
     leg.end();
     let mut heard = String::new();
@@ -259,9 +259,8 @@ fn a_server_of_files_has_tunnels_beside_them_if_its_configuration_says_so() {
     assert_eq!(heard, "hello");
     // Without that there are none.
     let plain = Server::of(tree.root().join("files"));
-    let request =
-        TunnelProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {TOKEN}\r\n"));
-    assert_eq!(TestLeg::ask(plain.addr, TunnelProtocol::Capsules, &request).err().unwrap().0.status, 404);
+    let request = LegProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {TOKEN}\r\n"));
+    assert_eq!(TestLeg::ask(plain.addr, LegProtocol::Capsules, &request).err().unwrap().0.status, 404);
 }
 
 fn fails(arguments: &[&str]) -> (Option<i32>, String) {
@@ -314,7 +313,7 @@ fn ten_thousand_half_open_attempts_keep_nobody_out() {
     let mut said = String::new();
     BufReader::new(many.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "open\n");
-    let mut leg = TestLeg::open(tunnel.addr, TunnelProtocol::Capsules, target.addr);
+    let mut leg = TestLeg::open(tunnel.addr, LegProtocol::Capsules, target.addr);
     leg.send(b"hello").unwrap();
     leg.end();
     let mut heard = String::new();
@@ -334,6 +333,6 @@ fn nothing_else_is_there() {
     let reply = tunnel.get("/").expect(404);
     assert!(reply.text().contains("nothing at this address"), "{reply:?}");
     let address: SocketAddr = tunnel.addr;
-    let request = TunnelProtocol::Capsules.request(address, "");
-    assert_eq!(TestLeg::ask(address, TunnelProtocol::Capsules, &request).err().unwrap().0.status, 401);
+    let request = LegProtocol::Capsules.request(address, "");
+    assert_eq!(TestLeg::ask(address, LegProtocol::Capsules, &request).err().unwrap().0.status, 401);
 }

@@ -10,7 +10,7 @@ use outflow_tunnel::server::CapabilityKeys;
 use outflow_tunnel::server::NameResolver;
 use outflow_tunnel::server::TunnelSettings;
 
-use super::support::{ResponseHead, Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, settings};
+use super::support::{LegHead, LegProtocol, Running, TOKEN, TestLeg, TestTarget, settings};
 
 fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
@@ -18,7 +18,7 @@ fn bearer() -> String {
 
 /// A request that has to be refused; the answer.
 #[track_caller]
-fn refused(server: &Running, protocol: TunnelProtocol, request: &str) -> (ResponseHead, String) {
+fn refused(server: &Running, protocol: LegProtocol, request: &str) -> (LegHead, String) {
     TestLeg::ask(server.addr, protocol, request).err().unwrap_or_else(|| panic!("granted: {request}"))
 }
 
@@ -59,15 +59,15 @@ fn nobody_reaches_what_is_not_listed() {
             "%5B::1%25lo%5D",
             "169.254.169.254",
         ] {
-            for protocol in [TunnelProtocol::Capsules, TunnelProtocol::WebSocket, TunnelProtocol::Purr] {
+            for protocol in [LegProtocol::Capsules, LegProtocol::WebSocket, LegProtocol::Purr] {
                 let path = format!("/.well-known/masque/tcp/{host}/{port}/");
                 let (head, body) = refused(&server, protocol, &protocol.request_at(&path, "", &bearer()));
                 assert!(matches!(head.status, 400 | 403), "{host}: {head:?} {body}");
             }
         }
         for authority in ["127.0.0.1", "localhost", "[::1]", "inside.test", "[::ffff:127.0.0.1]"] {
-            let request = TunnelProtocol::Connect.request_at("", &format!("{authority}:{port}"), &bearer());
-            let (head, body) = refused(&server, TunnelProtocol::Connect, &request);
+            let request = LegProtocol::Connect.request_at("", &format!("{authority}:{port}"), &bearer());
+            let (head, body) = refused(&server, LegProtocol::Connect, &request);
             assert!(matches!(head.status, 400 | 403), "{authority}: {head:?} {body}");
         }
     }
@@ -93,11 +93,8 @@ fn a_name_that_changes_its_address_leads_nowhere_else() {
     });
     for _ in 0..3 {
         let path = format!("/.well-known/masque/tcp/rebinding.test/{}/", inside.addr.port());
-        let (head, _) = refused(
-            &server,
-            TunnelProtocol::Capsules,
-            &TunnelProtocol::Capsules.request_at(&path, "", &bearer()),
-        );
+        let (head, _) =
+            refused(&server, LegProtocol::Capsules, &LegProtocol::Capsules.request_at(&path, "", &bearer()));
         assert!(matches!(head.status, 403 | 502 | 504), "{head:?}");
     }
     assert_eq!(asked.load(Ordering::Relaxed), 3, "asked more than once for one connection");
@@ -108,7 +105,7 @@ fn a_name_that_changes_its_address_leads_nowhere_else() {
 fn nobody_gets_anywhere_without_a_token() {
     let target = TestTarget::new();
     let server = Running::start();
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         for lines in [
             "",
             "Authorization: Bearer 0123456789abcdef0124\r\n",
@@ -117,7 +114,7 @@ fn nobody_gets_anywhere_without_a_token() {
         ] {
             let (head, body) = refused(&server, protocol, &protocol.request(target.addr, lines));
             let (status, field) = match protocol {
-                TunnelProtocol::Connect => (407, "proxy-authenticate"),
+                LegProtocol::Connect => (407, "proxy-authenticate"),
                 _ => (401, "www-authenticate"),
             };
             assert_eq!(head.status, status, "{protocol:?} {lines}");
@@ -127,8 +124,8 @@ fn nobody_gets_anywhere_without_a_token() {
     assert!(target.is_untouched());
     // A proxy's client says it in its own way: anna and whatever, the token as the password.
     let basic = "Proxy-Authorization: Basic YW5uYTowMTIzNDU2Nzg5YWJjZGVmMDEyMw==\r\n";
-    let request = TunnelProtocol::Connect.request(target.addr, basic);
-    let (mut leg, head) = TestLeg::ask(server.addr, TunnelProtocol::Connect, &request).unwrap();
+    let request = LegProtocol::Connect.request(target.addr, basic);
+    let (mut leg, head) = TestLeg::ask(server.addr, LegProtocol::Connect, &request).unwrap();
     assert_eq!((head.status, head.find("content-length")), (200, None));
     leg.end();
 }
@@ -142,20 +139,16 @@ fn where_everybody_may_pages_still_may_not() {
         ..settings(&["127.0.0.0/8:*"])
     });
     for (origin, may) in [("https://good.test", true), ("https://evil.test", false), ("null", false)] {
-        let request = TunnelProtocol::WebSocket.request(target.addr, &format!("Origin: {origin}\r\n"));
-        let asked = TestLeg::ask(server.addr, TunnelProtocol::WebSocket, &request);
+        let request = LegProtocol::WebSocket.request(target.addr, &format!("Origin: {origin}\r\n"));
+        let asked = TestLeg::ask(server.addr, LegProtocol::WebSocket, &request);
         match asked {
             Ok(_) => assert!(may, "{origin}"),
             Err((head, _)) => assert!(!may && head.status == 403, "{origin}: {head:?}"),
         }
     }
     assert!(
-        TestLeg::ask(
-            server.addr,
-            TunnelProtocol::WebSocket,
-            &TunnelProtocol::WebSocket.request(target.addr, "")
-        )
-        .is_ok()
+        TestLeg::ask(server.addr, LegProtocol::WebSocket, &LegProtocol::WebSocket.request(target.addr, ""))
+            .is_ok()
     );
 }
 
@@ -175,12 +168,8 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
             .unwrap()
     };
     let ask = |path: &str| {
-        TestLeg::ask(
-            server.addr,
-            TunnelProtocol::Capsules,
-            &TunnelProtocol::Capsules.request_at(path, "", ""),
-        )
-        .map_err(|(head, body)| (head.status, body))
+        TestLeg::ask(server.addr, LegProtocol::Capsules, &LegProtocol::Capsules.request_at(path, "", ""))
+            .map_err(|(head, body)| (head.status, body))
     };
     let once = sign(target.addr, 60, false);
     let (mut leg, _) = ask(&once).unwrap();
@@ -209,9 +198,8 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
     }
     // A capability is not a token for anything else.
     let token = once.strip_prefix("/tunnel/c/").unwrap();
-    let request =
-        TunnelProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {token}\r\n"));
-    assert_eq!(refused(&server, TunnelProtocol::Capsules, &request).0.status, 401);
+    let request = LegProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {token}\r\n"));
+    assert_eq!(refused(&server, LegProtocol::Capsules, &request).0.status, 401);
 }
 
 #[test]
@@ -232,11 +220,8 @@ fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
         ("example.org", 22, 403, "http_request_denied"),
     ] {
         let path = format!("/.well-known/masque/tcp/{host}/{port}/");
-        let (head, body) = refused(
-            &server,
-            TunnelProtocol::Capsules,
-            &TunnelProtocol::Capsules.request_at(&path, "", &bearer()),
-        );
+        let (head, body) =
+            refused(&server, LegProtocol::Capsules, &LegProtocol::Capsules.request_at(&path, "", &bearer()));
         assert_eq!(head.status, status, "{body}");
         let said = head.find("proxy-status").unwrap_or_default();
         assert!(said.starts_with("outflow; error=") && said.ends_with(word), "{said}");

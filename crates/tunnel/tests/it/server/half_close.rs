@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use super::support::{Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, assert_same, noise};
+use super::support::{LegProtocol, Running, TOKEN, TestLeg, TestTarget, assert_same, noise};
 
 /// More than all buffers on the way hold.
 const LARGE: usize = 12_000_000;
@@ -26,7 +26,7 @@ fn all(stream: &mut TcpStream) -> Vec<u8> {
 #[test]
 fn the_client_ends_first_and_gets_the_answer() {
     let server = Running::start();
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         for (asked, answered) in [(0, 0), (1, 1), (LARGE, 7), (7, LARGE)] {
             let (request, response) = (noise(1, asked), noise(2, answered));
             let target = TestTarget::new();
@@ -52,7 +52,7 @@ fn the_client_ends_first_and_gets_the_answer() {
 #[test]
 fn the_target_ends_first_and_hears_the_rest() {
     let server = Running::start();
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         for (asked, answered) in [(0, 0), (1, 1), (LARGE, 7), (7, LARGE)] {
             let (request, response) = (noise(3, asked), noise(4, answered));
             let target = TestTarget::new();
@@ -77,7 +77,7 @@ fn the_target_ends_first_and_hears_the_rest() {
 #[test]
 fn both_speak_at_once_and_end_when_they_like() {
     let server = Running::start();
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         let (request, response) = (noise(5, LARGE), noise(6, LARGE / 2));
         let target = TestTarget::new();
         let mut leg = TestLeg::open(server.addr, protocol, target.addr);
@@ -100,7 +100,7 @@ fn both_speak_at_once_and_end_when_they_like() {
 #[test]
 fn a_target_that_breaks_is_no_end_for_the_client() {
     let server = Running::start();
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         let target = TestTarget::new();
         let mut leg = TestLeg::open(server.addr, protocol, target.addr);
         let mut far = target.accept();
@@ -115,9 +115,9 @@ fn a_target_that_breaks_is_no_end_for_the_client() {
 #[test]
 fn a_client_that_breaks_is_no_end_for_the_target() {
     let server = Running::start();
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         for reset in [true, false] {
-            if !reset && matches!(protocol, TunnelProtocol::Connect | TunnelProtocol::Purr) {
+            if !reset && matches!(protocol, LegProtocol::Connect | LegProtocol::Purr) {
                 // Without frames, its end is the end.
                 continue;
             }
@@ -142,7 +142,7 @@ fn a_client_that_breaks_is_no_end_for_the_target() {
 #[test]
 fn what_either_side_says_at_once_is_not_lost() {
     let server = Running::start();
-    for protocol in [TunnelProtocol::Connect, TunnelProtocol::Purr] {
+    for protocol in [LegProtocol::Connect, LegProtocol::Purr] {
         let target = TestTarget::new();
         // SSH and VNC greet before they are spoken to; a client may speak before it is answered.
         let addr = target.addr;

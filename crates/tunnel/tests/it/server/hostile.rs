@@ -8,7 +8,7 @@ use outflow_tunnel::carry::TunnelTimeouts;
 use outflow_tunnel::server::{TunnelLimits, TunnelSettings};
 
 use super::support::{
-    DATA, FINAL_DATA, Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, capsule_head, frame_head, patient,
+    DATA, FINAL_DATA, LegProtocol, Running, TOKEN, TestLeg, TestTarget, capsule_head, frame_head, patient,
     settings, until,
 };
 
@@ -23,7 +23,7 @@ fn upgrades_that_are_not_right_are_refused_before_the_target_hears_of_them() {
     let path = format!("/.well-known/masque/tcp/127.0.0.1/{}/", target.addr.port());
     for (lines, status) in [
         ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\n", 400),
-        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-TunnelProtocol: ?0\r\n", 400),
+        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-LegProtocol: ?0\r\n", 400),
         ("Connection: Upgrade\r\nUpgrade: websocket\r\n", 400),
         (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -38,16 +38,16 @@ fn upgrades_that_are_not_right_are_refused_before_the_target_hears_of_them() {
         ("Upgrade: connect-tcp\r\n", 426),
         ("", 426),
         (
-            "Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-TunnelProtocol: ?1\r\nContent-Length: 5\r\n",
+            "Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-LegProtocol: ?1\r\nContent-Length: 5\r\n",
             400,
         ),
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{}{lines}\r\n", bearer());
-        let (head, body) = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request).err().expect(lines);
+        let (head, body) = TestLeg::ask(server.addr, LegProtocol::Capsules, &request).err().expect(lines);
         assert_eq!(head.status, status, "{lines}: {body}");
     }
     let request = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n{}\r\n", bearer());
-    let (head, _) = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request).err().unwrap();
+    let (head, _) = TestLeg::ask(server.addr, LegProtocol::Capsules, &request).err().unwrap();
     assert_eq!((head.status, head.find("allow")), (405, Some("GET, CONNECT")));
     assert!(target.is_untouched());
 }
@@ -66,7 +66,7 @@ fn frames_that_are_not_right_end_the_tunnel_with_a_reason_and_reset_the_target()
     ];
     for (bytes, status) in websocket {
         let target = TestTarget::new();
-        let mut leg = TestLeg::open(server.addr, TunnelProtocol::WebSocket, target.addr);
+        let mut leg = TestLeg::open(server.addr, LegProtocol::WebSocket, target.addr);
         let mut far = target.accept();
         leg.stream.write_all(bytes).unwrap();
         let error = leg.read_to_end().expect_err("an end").to_string();
@@ -81,7 +81,7 @@ fn frames_that_are_not_right_end_the_tunnel_with_a_reason_and_reset_the_target()
         ([capsule_head(DATA, 1), b"x".to_vec()].concat(), false),
     ] {
         let target = TestTarget::new();
-        let mut leg = TestLeg::open(server.addr, TunnelProtocol::Capsules, target.addr);
+        let mut leg = TestLeg::open(server.addr, LegProtocol::Capsules, target.addr);
         let mut far = target.accept();
         leg.stream.write_all(&bytes).unwrap();
         leg.stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -98,9 +98,9 @@ fn frames_without_end_are_passed_on_as_they_come() {
     // What says that it is 2^61 bytes long is not waited for, nor made room for.
     let server = Running::start();
     let target = TestTarget::new();
-    let endless: [(TunnelProtocol, Vec<u8>); 2] = [
-        (TunnelProtocol::Capsules, capsule_head(DATA, 1 << 61)),
-        (TunnelProtocol::WebSocket, frame_head(0x82, 1 << 61, [0; 4])),
+    let endless: [(LegProtocol, Vec<u8>); 2] = [
+        (LegProtocol::Capsules, capsule_head(DATA, 1 << 61)),
+        (LegProtocol::WebSocket, frame_head(0x82, 1 << 61, [0; 4])),
     ];
     for (protocol, head) in endless {
         let mut leg = TestLeg::open(server.addr, protocol, target.addr);
@@ -119,7 +119,7 @@ fn frames_without_end_are_passed_on_as_they_come() {
 fn a_capsule_of_an_unknown_kind_is_passed_over() {
     let server = Running::start();
     let target = TestTarget::new();
-    let mut leg = TestLeg::open(server.addr, TunnelProtocol::Capsules, target.addr);
+    let mut leg = TestLeg::open(server.addr, LegProtocol::Capsules, target.addr);
     let mut far = target.accept();
     leg.stream.write_all(&capsule_head(0x1234_5678, 3_000_000)).unwrap();
     leg.stream.write_all(&vec![7; 3_000_000]).unwrap();
@@ -136,17 +136,16 @@ fn one_who_takes_all_their_places_leaves_those_of_others() {
     let limits = TunnelLimits { tunnels: 6, per_owner: 4, connecting: 6 };
     let server = Running::with(TunnelSettings { limits, ..settings(&["127.0.0.0/8:*"]) });
     let mut legs: Vec<TestLeg> =
-        (0..4).map(|_| TestLeg::open(server.addr, TunnelProtocol::Capsules, target.addr)).collect();
-    let request = TunnelProtocol::Capsules.request(target.addr, &bearer());
-    let (head, body) = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request).err().unwrap();
+        (0..4).map(|_| TestLeg::open(server.addr, LegProtocol::Capsules, target.addr)).collect();
+    let request = LegProtocol::Capsules.request(target.addr, &bearer());
+    let (head, body) = TestLeg::ask(server.addr, LegProtocol::Capsules, &request).err().unwrap();
     assert_eq!((head.status, head.find("retry-after")), (503, Some("5")));
     assert!(body.contains("4 tunnels"), "{body}");
-    let bens =
-        TunnelProtocol::Capsules.request(target.addr, "Authorization: Bearer another token, ben's\r\n");
-    assert!(TestLeg::ask(server.addr, TunnelProtocol::Capsules, &bens).is_ok());
+    let bens = LegProtocol::Capsules.request(target.addr, "Authorization: Bearer another token, ben's\r\n");
+    assert!(TestLeg::ask(server.addr, LegProtocol::Capsules, &bens).is_ok());
     // A place is free again when its tunnel is over.
     drop(legs.pop());
-    until("a place is free", || TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request).ok());
+    until("a place is free", || TestLeg::ask(server.addr, LegProtocol::Capsules, &request).ok());
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn silence_ends_a_tunnel() {
     let target = TestTarget::new();
     let timeouts = TunnelTimeouts { idle: Some(Duration::from_millis(300)), ..TunnelTimeouts::default() };
     let server = Running::with(TunnelSettings { timeouts, ..settings(&["127.0.0.0/8:*"]) });
-    for protocol in TunnelProtocol::ALL {
+    for protocol in LegProtocol::ALL {
         let mut leg = TestLeg::open(server.addr, protocol, target.addr);
         let mut far = target.accept();
         leg.read_to_end().expect_err("silence is no end");
@@ -169,11 +168,11 @@ fn half_open_attempts_by_the_thousand_keep_nobody_out() {
     let mut open = Vec::new();
     for at in 0..1_500 {
         let mut stream = patient(TcpStream::connect(server.addr).unwrap());
-        let request = TunnelProtocol::Capsules.request(target.addr, &bearer());
+        let request = LegProtocol::Capsules.request(target.addr, &bearer());
         stream.write_all(&request.as_bytes()[..1 + at % (request.len() - 2)]).unwrap();
         open.push(stream);
     }
-    let mut leg = TestLeg::open(server.addr, TunnelProtocol::Capsules, target.addr);
+    let mut leg = TestLeg::open(server.addr, LegProtocol::Capsules, target.addr);
     let mut far = target.accept();
     leg.send(b"hello").unwrap();
     let mut heard = [0; 5];
@@ -186,7 +185,7 @@ fn half_open_attempts_by_the_thousand_keep_nobody_out() {
 fn how_many_there_are_is_told_to_those_who_may_know() {
     let target = TestTarget::new();
     let server = Running::start();
-    let _leg = TestLeg::open(server.addr, TunnelProtocol::WebSocket, target.addr);
+    let _leg = TestLeg::open(server.addr, LegProtocol::WebSocket, target.addr);
     let metrics = |lines: &str| {
         let mut stream = patient(TcpStream::connect(server.addr).unwrap());
         let request = format!(

@@ -9,35 +9,34 @@ use h2::ext::Protocol as Extension;
 use http::{Method, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::support::{Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, assert_same, noise};
+use super::support::{LegProtocol, Running, TOKEN, TestLeg, TestTarget, assert_same, noise};
 use outflow_testkit::tunnel::patient;
 
 const LARGE: usize = 5_000_000;
 
 /// The protocols that there are on streams.
-const ALL: [TunnelProtocol; 3] =
-    [TunnelProtocol::Capsules, TunnelProtocol::WebSocket, TunnelProtocol::Connect];
+const ALL: [LegProtocol; 3] = [LegProtocol::Capsules, LegProtocol::WebSocket, LegProtocol::Connect];
 
-fn request(protocol: TunnelProtocol, target: SocketAddr, token: &str) -> Request<()> {
+fn request(protocol: LegProtocol, target: SocketAddr, token: &str) -> Request<()> {
     let path = format!("http://test/.well-known/masque/tcp/{}/{}/", target.ip(), target.port());
     let mut request =
         Request::builder().method(Method::CONNECT).header("authorization", format!("Bearer {token}"));
     request = match protocol {
-        TunnelProtocol::Connect => return request.uri(target.to_string()).body(()).unwrap(),
-        TunnelProtocol::Capsules => {
+        LegProtocol::Connect => return request.uri(target.to_string()).body(()).unwrap(),
+        LegProtocol::Capsules => {
             request.header("capsule-protocol", "?1").extension(Extension::from_static("connect-tcp"))
         }
-        TunnelProtocol::WebSocket => {
+        LegProtocol::WebSocket => {
             request.header("sec-websocket-version", "13").extension(Extension::from_static("websocket"))
         }
-        TunnelProtocol::Purr => panic!("purr is an upgrade"),
+        LegProtocol::Purr => panic!("purr is an upgrade"),
     };
     request.uri(path).body(()).unwrap()
 }
 
 /// A tunnel's leg on a stream, as a socket: what is written to it goes into the stream, and the
 /// other way round. The status if it is refused.
-fn leg(server: &Running, protocol: TunnelProtocol, target: SocketAddr, token: &str) -> Result<TestLeg, u16> {
+fn leg(server: &Running, protocol: LegProtocol, target: SocketAddr, token: &str) -> Result<TestLeg, u16> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let near = patient(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let (socket, _) = listener.accept().unwrap();
@@ -202,7 +201,7 @@ fn who_may_not_is_told_on_the_stream() {
     let target = TestTarget::new();
     let unlisted: SocketAddr = "192.0.2.1:22".parse().unwrap();
     for (protocol, unknown) in
-        [(TunnelProtocol::Capsules, 401), (TunnelProtocol::WebSocket, 401), (TunnelProtocol::Connect, 407)]
+        [(LegProtocol::Capsules, 401), (LegProtocol::WebSocket, 401), (LegProtocol::Connect, 407)]
     {
         assert_eq!(leg(&server, protocol, target.addr, "somebody else's").err(), Some(unknown));
         assert_eq!(leg(&server, protocol, unlisted, TOKEN).err(), Some(403));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outflow_tunnel::server::TunnelSettings;
 
-use super::support::{Running, TOKEN, TestLeg, TestTarget, TunnelProtocol, settings, until};
+use super::support::{LegProtocol, Running, TOKEN, TestLeg, TestTarget, settings, until};
 
 const BEN: &str = "Authorization: Bearer another token, ben's\r\n";
 
@@ -16,8 +16,8 @@ fn bearer() -> String {
 /// Asks for a tunnel with `Outflow-Resume`; the leg and what the answer says, or the status.
 fn ask(server: &Running, target: &TestTarget, who: &str, resume: &str) -> Result<(TestLeg, String), u16> {
     let lines = format!("{who}Outflow-Resume: {resume}\r\n");
-    let request = TunnelProtocol::Capsules.request(target.addr, &lines);
-    let asked = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request);
+    let request = LegProtocol::Capsules.request(target.addr, &lines);
+    let asked = TestLeg::ask(server.addr, LegProtocol::Capsules, &request);
     asked
         .map(|(leg, head)| (leg, head.find("outflow-resume").unwrap_or_default().to_owned()))
         .map_err(|(head, _)| head.status)

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use outflow_tunnel::server::AllowList;
 use outflow_tunnel::server::TunnelSettings;
 
-use super::support::{Running, TOKEN, TestLeg, TunnelProtocol, patient, settings};
+use super::support::{LegProtocol, Running, TOKEN, TestLeg, patient, settings};
 
 fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
@@ -19,8 +19,8 @@ fn server() -> Running {
 }
 
 fn ask(server: &Running, path: &str, lines: &str) -> Result<TestLeg, (u16, String)> {
-    let request = TunnelProtocol::Capsules.request_at(path, "", lines);
-    let asked = TestLeg::ask(server.addr, TunnelProtocol::Capsules, &request);
+    let request = LegProtocol::Capsules.request_at(path, "", lines);
+    let asked = TestLeg::ask(server.addr, LegProtocol::Capsules, &request);
     asked.map(|(leg, _)| leg).map_err(|(head, body)| (head.status, body))
 }
 
