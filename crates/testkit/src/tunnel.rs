@@ -82,7 +82,7 @@ impl LegProtocol {
     #[must_use]
     pub fn request_at(self, path: &str, authority: &str, lines: &str) -> String {
         let upgrade = match self {
-            LegProtocol::Capsules => "Upgrade: connect-tcp\r\nCapsule-LegProtocol: ?1\r\n",
+            LegProtocol::Capsules => "Upgrade: connect-tcp\r\nCapsule-Protocol: ?1\r\n",
             LegProtocol::WebSocket => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             }

@@ -174,7 +174,7 @@ fn a_browser_reaches_one_target_by_an_address_for_it() {
         "-H",
         "Upgrade: connect-tcp",
     ]);
-    again.args(["-H", "Capsule-LegProtocol: ?1"]).arg(url.trim().replace("ws://", "http://"));
+    again.args(["-H", "Capsule-Protocol: ?1"]).arg(url.trim().replace("ws://", "http://"));
     assert_eq!(output(&mut again), "403");
 }
 

@@ -154,7 +154,7 @@ async fn checksums_come_when_they_are_asked_for() {
     }
     assert_eq!(ask(Method::GET, "full", &[mode, ("range", "bytes=0-3")]).await.0, None);
 
-    let wanted = ("x-amz-object-attributes", "ObjectParts,ObjectChecksum,ObjectSize,ETag");
+    let wanted = ("x-amz-object-attributes", "ObjectParts,Checksum,ObjectSize,ETag");
     let most = ("x-amz-max-parts", "3");
     let (_, _, page) = ask(Method::GET, "composite?attributes", &[wanted, most]).await;
     for part in [

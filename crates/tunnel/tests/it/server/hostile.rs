@@ -23,7 +23,7 @@ fn upgrades_that_are_not_right_are_refused_before_the_target_hears_of_them() {
     let path = format!("/.well-known/masque/tcp/127.0.0.1/{}/", target.addr.port());
     for (lines, status) in [
         ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\n", 400),
-        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-LegProtocol: ?0\r\n", 400),
+        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-Protocol: ?0\r\n", 400),
         ("Connection: Upgrade\r\nUpgrade: websocket\r\n", 400),
         (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -37,10 +37,7 @@ fn upgrades_that_are_not_right_are_refused_before_the_target_hears_of_them() {
         ("Connection: Upgrade\r\nUpgrade: h2c\r\n", 426),
         ("Upgrade: connect-tcp\r\n", 426),
         ("", 426),
-        (
-            "Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-LegProtocol: ?1\r\nContent-Length: 5\r\n",
-            400,
-        ),
+        ("Connection: Upgrade\r\nUpgrade: connect-tcp\r\nCapsule-Protocol: ?1\r\nContent-Length: 5\r\n", 400),
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{}{lines}\r\n", bearer());
         let (head, body) = TestLeg::ask(server.addr, LegProtocol::Capsules, &request).err().expect(lines);

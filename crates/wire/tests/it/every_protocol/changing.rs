@@ -53,7 +53,7 @@ fn change_midway(protocol: Protocol, change: impl FnOnce(&Path), whole: bool) ->
         assert_same(&rest, &bytes[first.len()..], "the rest");
         reader.close();
     } else {
-        reader.expect_cut(LEN - first.len());
+        reader.expect_failure(LEN - first.len());
     }
     events.ending(LEN as u64)
 }
@@ -159,7 +159,7 @@ fn assert_cut(protocol: Protocol, content: impl Fn() -> Content + Send + Sync + 
     if !protocol.is_http2() {
         reader.head();
     }
-    reader.expect_cut(total as usize);
+    reader.expect_failure(total as usize);
     assert!(matches!(events.ending(total), Event::Failed(..)));
 }
 
@@ -234,7 +234,7 @@ fn a_later_file_that_cannot_be_opened_cuts_the_connection(protocol: Protocol) {
         if !protocol.is_http2() {
             reader.head();
         }
-        let got = reader.expect_cut(bytes.len() + len as usize);
+        let got = reader.expect_failure(bytes.len() + len as usize);
         assert_same(&got, &bytes[..got.len()], "what came before the cut");
         let end = events.ending(100_000 + len);
         let Event::Failed(sent, why) = end else { panic!("ended by {end:?}") };

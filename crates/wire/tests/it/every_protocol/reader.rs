@@ -9,6 +9,9 @@ use crate::support::frames::{
 /// A segment on the loopback.
 const SEGMENT: u64 = 65_536;
 
+/// An error code (RFC 9113, 7).
+const INTERNAL_ERROR: u32 = 2;
+
 /// Bytes in a record of TLS.
 const RECORD: u64 = 16 * 1024;
 
@@ -19,6 +22,8 @@ pub(crate) struct Reader {
     pub(crate) taken: u64,
     /// HTTP/1: `Content-Length`.
     length: usize,
+    /// HTTP/2: the error code that the last body was reset with.
+    reset: Option<u32>,
 }
 
 enum Connection {
@@ -42,7 +47,7 @@ impl Reader {
                 Connection::Http2 { framed: Framed::wide(client), stream: 0, rest: Vec::new(), ended: false }
             }
         };
-        Reader { protocol, connection, taken: 0, length: 0 }
+        Reader { protocol, connection, taken: 0, length: 0, reset: None }
     }
 
     /// Requests `path`, and waits for the response's head.
@@ -196,7 +201,10 @@ impl Reader {
                     match frame.kind {
                         DATA => got.extend(frame.payload),
                         PING if frame.flags & END == 0 => drop(framed.pong(&frame)),
-                        RST_STREAM if frame.stream == *stream => break,
+                        RST_STREAM if frame.stream == *stream => {
+                            self.reset = Some(frame.code());
+                            break;
+                        }
                         _ => {}
                     }
                 }
@@ -204,6 +212,14 @@ impl Reader {
                 got
             }
         }
+    }
+
+    /// The same by the server's failure: over HTTP/2 the stream is reset with `INTERNAL_ERROR`.
+    #[track_caller]
+    pub(crate) fn expect_failure(&mut self, left: usize) -> Vec<u8> {
+        let got = self.expect_cut(left);
+        assert_eq!(self.reset, self.protocol.is_http2().then_some(INTERNAL_ERROR));
+        got
     }
 
     /// The rest of the body, `left` bytes, is lost with the connection.
