@@ -8,7 +8,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `last_event_id`, `lastEventID`, `Last-Event-ID` | the last event received, like the header field |
+//! | `last_event_id`, `lastEventID`, `Last-Event-ID` | the last event received |
 //! | `token`, `authorization` | a token, for clients that cannot set header fields |
 //! | `event` | the name of the published event |
 

@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// Minimum length of a token in characters, so that it cannot be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// ChannelTokens and what they permit. Only their hashes are in memory.
+/// Tokens and what they permit. Only their hashes are in memory.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelTokens(HashMap<[u8; 32], TokenGrant>);
 
