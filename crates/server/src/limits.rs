@@ -10,16 +10,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// it.
 ///
 /// Bound: pages and forms.
-const ALL: usize = 64 << 20;
+const MAX_MEMORY: usize = 64 << 20;
 /// Maximum size of a form or page that does not count against the budget, in bytes: each connection
 /// may have one.
 ///
 /// Bound: pages and forms.
-pub(crate) const SMALL: usize = 16 << 10;
+pub(crate) const FREE_SIZE: usize = 16 << 10;
 /// Maximum number of folders that are walked or listed at the same time.
 ///
 /// Bound: pages and forms.
-const WALKS: usize = 4;
+const MAX_WALKS: usize = 4;
 
 /// The memory that large forms and pages share, however slowly their clients read or send. Clones
 /// share it.
@@ -28,16 +28,16 @@ pub(crate) struct MemoryBudget(Arc<Semaphore>);
 
 impl MemoryBudget {
     pub(crate) fn new() -> MemoryBudget {
-        MemoryBudget(Arc::new(Semaphore::new(ALL >> 10)))
+        MemoryBudget(Arc::new(Semaphore::new(MAX_MEMORY >> 10)))
     }
 
     /// Takes `bytes` from the budget without waiting. `None` if so few bytes need no permit.
     pub(crate) fn take(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        if bytes <= SMALL {
+        if bytes <= FREE_SIZE {
             return Ok(None);
         }
         // At most 2^16 KiB.
-        let share = (bytes.min(ALL) >> 10) as u32;
+        let share = (bytes.min(MAX_MEMORY) >> 10) as u32;
         match Arc::clone(&self.0).try_acquire_many_owned(share) {
             Ok(permit) => Ok(Some(permit)),
             Err(_) => {
@@ -54,7 +54,7 @@ pub(crate) struct WalkPermits(Arc<Semaphore>);
 
 impl WalkPermits {
     pub(crate) fn new() -> WalkPermits {
-        WalkPermits(Arc::new(Semaphore::new(WALKS)))
+        WalkPermits(Arc::new(Semaphore::new(MAX_WALKS)))
     }
 
     /// Waits for a permit.
@@ -71,13 +71,13 @@ mod tests {
     #[test]
     fn large_ones_share_and_small_ones_do_not_count() {
         let budget = MemoryBudget::new();
-        let huge = budget.take(ALL * 10).unwrap();
-        assert!(budget.take(SMALL + 1024).is_err());
-        assert!(budget.take(SMALL).unwrap().is_none());
+        let huge = budget.take(MAX_MEMORY * 10).unwrap();
+        assert!(budget.take(FREE_SIZE + 1024).is_err());
+        assert!(budget.take(FREE_SIZE).unwrap().is_none());
         drop(huge);
-        let eight: Vec<_> = (0..8).map(|_| budget.take(ALL / 8).unwrap()).collect();
-        assert!(budget.take(ALL / 8).is_err());
+        let eight: Vec<_> = (0..8).map(|_| budget.take(MAX_MEMORY / 8).unwrap()).collect();
+        assert!(budget.take(MAX_MEMORY / 8).is_err());
         drop(eight);
-        assert!(budget.take(ALL).is_ok());
+        assert!(budget.take(MAX_MEMORY).is_ok());
     }
 }

@@ -17,6 +17,8 @@ pub struct DownloadOptions {
     pub cache: Option<PathBuf>,
     /// Maximum number of files whose CRC-32s are remembered. An archive of more than half as many
     /// is always streamed.
+    ///
+    /// Bound: archives. 1,000,000
     pub crc_capacity: usize,
     /// Whether a thread reads the files of requested archives while the server is idle, to learn
     /// their CRC-32s.

@@ -17,7 +17,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Maximum number of addresses that are read from a list.
 ///
 /// Bound: requests.
-const HOPS: usize = 32;
+const MAX_HOPS: usize = 32;
 
 /// The client that made a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 /// the list ends or the next element is no address.
 fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
     let mut address = peer;
-    for named in list.iter().rev().take(HOPS) {
+    for named in list.iter().rev().take(MAX_HOPS) {
         match named {
             Some(named) if is_trusted(address, trusted) => address = *named,
             _ => break,

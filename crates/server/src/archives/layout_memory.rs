@@ -25,11 +25,11 @@ use http::header::RANGE;
 use outflow_catalog::{Fingerprint, Memo};
 use outflow_zip::Form;
 
-/// Maximum number of pairs of client and archive that are remembered: 20 bytes on disk and about 40
-/// in memory each.
+/// Maximum number of pairs of client and archive that are remembered. Each takes 20 bytes on disk
+/// and about 40 in memory.
 ///
 /// Bound: archives.
-pub(crate) const CAPACITY: usize = 100_000;
+pub(crate) const MAX_REMEMBERED: usize = 100_000;
 
 /// Remembers which layout of an archive each client received.
 pub(crate) struct LayoutMemory(Memo);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn each_client_continues_what_it_began() {
         let temp = tempfile::tempdir().unwrap();
-        let open = || LayoutMemory::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
+        let open = || LayoutMemory::new(Memo::open(temp.path(), "layouts", MAX_REMEMBERED).unwrap());
         let memory = open();
         let (archive, other) = ([1; 32], [2; 32]);
         assert_eq!(memory.resumed_form(&archive, client(1)), None);
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_head_counts_for_its_client_only_and_less_than_bytes() {
-        let memory = LayoutMemory::new(Memo::in_memory(CAPACITY));
+        let memory = LayoutMemory::new(Memo::in_memory(MAX_REMEMBERED));
         let archive = [1; 32];
         memory.record_head(&archive, client(1), Form::Streamed);
         assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Streamed));
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn an_address_that_received_both_layouts_resumes_neither() {
         let temp = tempfile::tempdir().unwrap();
-        let open = || LayoutMemory::new(Memo::open(temp.path(), "layouts", CAPACITY).unwrap());
+        let open = || LayoutMemory::new(Memo::open(temp.path(), "layouts", MAX_REMEMBERED).unwrap());
         let memory = open();
         let archive = [1; 32];
         for (this, forms) in [

@@ -56,7 +56,7 @@ impl Archives {
     pub(crate) fn new(options: &DownloadOptions, walks: WalkPermits) -> Archives {
         let mut folder = options.cache.as_deref();
         let crcs = Arc::new(CrcCache::new(open_memo(&mut folder, "crc32-v1", options.crc_capacity)));
-        let layouts = LayoutMemory::new(open_memo(&mut folder, "layouts-v1", layout_memory::CAPACITY));
+        let layouts = LayoutMemory::new(open_memo(&mut folder, "layouts-v1", layout_memory::MAX_REMEMBERED));
         let background = options.crc_background.then(|| Background::start(Arc::clone(&crcs)));
         let background = background.and_then(|started| {
             started

@@ -21,7 +21,7 @@ use crate::problem::{ToProblem as _, gone_files, unreadable_files};
 /// larger.
 ///
 /// Bound: archives.
-const MEMORY: usize = 32 << 20;
+const MAX_IDLE_MEMORY: usize = 32 << 20;
 
 /// The plans of all collections, by [`ArchiveSpec::plan_key`].
 pub(crate) struct ArchivePlans {
@@ -169,7 +169,7 @@ impl ArchivePlans {
         for (at, (_, key, memory)) in held.into_iter().enumerate() {
             sum += memory;
             if at > 0
-                && sum > MEMORY
+                && sum > MAX_IDLE_MEMORY
                 && let Some(slot) = slots.get_mut(&key)
             {
                 slot.held = None;

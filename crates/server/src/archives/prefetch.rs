@@ -1,8 +1,8 @@
 //! The files of an archive for one delivery, fetched ahead of the one that is sent.
 //!
 //! A store takes its time to answer. Many small files, fetched one after the other, would be sent
-//! no faster than that, so up to [`FILES`] of them are requested ahead. A delivery begins with few,
-//! since it may be a short range.
+//! no faster than that, so up to [`MAX_FILES_AHEAD`] of them are requested ahead. A delivery begins
+//! with few, since it may be a short range.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,13 +18,13 @@ use super::plan::ArchivePlan;
 /// Maximum number of files that are fetched ahead of the one that is sent.
 ///
 /// Bound: archives.
-const FILES: usize = 48;
+const MAX_FILES_AHEAD: usize = 48;
 /// Number of files fetched ahead at first.
-const FIRST: usize = 2;
+const FILES_AT_FIRST: usize = 2;
 /// Maximum number of bytes that are fetched ahead; only the beginning of a large file is.
 ///
 /// Bound: archives.
-const BYTES: u64 = 4 << 20;
+const MAX_BYTES_AHEAD: u64 = 4 << 20;
 /// About what is fetched ahead of a large file, in bytes.
 const BEGINNING: u64 = 1 << 20;
 
@@ -63,14 +63,14 @@ impl PrefetchingBodies {
         };
         let source = match came {
             Some((_, source)) => {
-                state.depth = (state.depth * 2).min(FILES);
+                state.depth = (state.depth * 2).min(MAX_FILES_AHEAD);
                 source
             }
             None => {
                 if state.last != Some(entry) {
                     // Somewhere else in the archive.
                     state.fetching.clear();
-                    state.depth = FIRST;
+                    state.depth = FILES_AT_FIRST;
                 }
                 self.plan.source(entry)?
             }
@@ -84,7 +84,7 @@ impl PrefetchingBodies {
         let mut next = state.fetching.back().map_or(entry, |(last, _)| *last) + 1;
         let weight = |entry: usize| self.layout.size(entry).min(BEGINNING);
         let mut bytes: u64 = state.fetching.iter().map(|(entry, _)| weight(*entry)).sum();
-        while state.fetching.len() < state.depth && bytes < BYTES && next < self.layout.entries() {
+        while state.fetching.len() < state.depth && bytes < MAX_BYTES_AHEAD && next < self.layout.entries() {
             let size = self.layout.size(next);
             if size > 0 {
                 // The error is reported when the file is sent.

@@ -30,7 +30,7 @@ const BITS: u32 = 20;
 /// Maximum number of files in a token, more than fit into the head of a request.
 ///
 /// Bound: archives.
-const COUNT: usize = 1 << 20;
+const MAX_FILES: usize = 1 << 20;
 
 /// A decoded token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl SelectionToken {
     /// The token for the `selected` paths of `tree`, which was walked as deep as the deepest of
     /// them.
     pub(crate) fn new(tree: &Tree, selected: &[RelPath], levels: usize) -> Result<SelectionToken, NoToken> {
-        if selected.len() > COUNT {
+        if selected.len() > MAX_FILES {
             return Err(NoToken::TooMany);
         }
         let mut wanted: HashSet<&[u8]> = selected.iter().map(RelPath::as_bytes).collect();
@@ -141,7 +141,7 @@ impl SelectionToken {
         let (levels, rest) = read_leb128(rest)?;
         let (count, rest) = read_leb128(rest)?;
         let (levels, count) = (usize::try_from(levels).ok()?, usize::try_from(count).ok()?);
-        if levels == 0 || count == 0 || count > COUNT || u32::from(*bits) < BITS {
+        if levels == 0 || count == 0 || count > MAX_FILES || u32::from(*bits) < BITS {
             return None;
         }
         let numbers = rice::decode(rest, count, u32::from(*bits))?;

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 /// request after it.
 ///
 /// Bound: transfers.
-const AWAITED: usize = 10_000;
+const MAX_AWAITED: usize = 10_000;
 /// How long a task sleeps before it checks the clock again, which may have been set.
 const CLOCK_CHECK: Duration = Duration::from_secs(3_600);
 
@@ -41,10 +41,10 @@ impl Expiries {
         if awaited.get(id).is_some_and(|(when, _)| *when == expires) {
             return;
         }
-        if awaited.len() >= AWAITED {
+        if awaited.len() >= MAX_AWAITED {
             awaited.retain(|_, (_, task)| !task.is_finished());
         }
-        if awaited.len() >= AWAITED && !awaited.contains_key(id) {
+        if awaited.len() >= MAX_AWAITED && !awaited.contains_key(id) {
             return;
         }
         let (ledger, transfer, all) = (ledger.clone(), id.to_owned(), Arc::clone(&self.awaited));

@@ -25,22 +25,22 @@ use crate::problem::ToProblem as _;
 /// Maximum memory of manifests that no download uses, in bytes; one alone may take more.
 ///
 /// Bound: object stores.
-const MEMORY: u64 = 64 << 20;
+const MAX_IDLE_MEMORY: u64 = 64 << 20;
 /// Weight of a manifest that is larger than all of that. The cache takes nothing that is closer to
 /// its limit.
-const LARGEST: u64 = MEMORY / 10 * 9;
+const MAX_WEIGHT: u64 = MAX_IDLE_MEMORY / 10 * 9;
 /// About what an id takes besides its manifest, in bytes.
 const ENTRY: u64 = 512;
 /// Maximum number of manifests that are requested from the store at the same time, even by a client
 /// that guesses ids.
 ///
 /// Bound: object stores.
-const REQUESTS: usize = 32;
+const MAX_REQUESTS: usize = 32;
 /// Maximum size of manifests that are read in parallel, in bytes. Larger ones are read one at a
 /// time: parsing takes several times their size.
 ///
 /// Bound: object stores.
-const SMALL: usize = 1 << 20;
+const MAX_PARALLEL_SIZE: usize = 1 << 20;
 /// Attempts to read a manifest that is invalid or denied.
 const READS: u32 = 3;
 /// How long a request waits for the store if it could be answered from a stale manifest.
@@ -105,8 +105,11 @@ struct ManifestState {
 impl ManifestCache {
     pub(super) fn new(store: Store, options: &DownloadOptions) -> ManifestCache {
         // One shard: a large manifest has to find all of the memory in one place.
-        let capacity =
-            OptionsBuilder::new().estimated_items_capacity(1_000).weight_capacity(MEMORY).shards(1).build();
+        let capacity = OptionsBuilder::new()
+            .estimated_items_capacity(1_000)
+            .weight_capacity(MAX_IDLE_MEMORY)
+            .shards(1)
+            .build();
         let slots = match capacity {
             Ok(capacity) => Cache::with_options(
                 capacity,
@@ -115,14 +118,14 @@ impl ManifestCache {
                 DefaultLifecycle::default(),
             ),
             // Both capacities are given.
-            Err(_) => Cache::with_weighter(1_000, MEMORY, TransferWeight),
+            Err(_) => Cache::with_weighter(1_000, MAX_IDLE_MEMORY, TransferWeight),
         };
         ManifestCache(Arc::new(Manifests {
             store,
             fresh: options.manifest_fresh,
             stale: options.manifest_stale,
             slots,
-            requests: Semaphore::new(REQUESTS),
+            requests: Semaphore::new(MAX_REQUESTS),
             large: Semaphore::new(1),
         }))
     }
@@ -211,7 +214,7 @@ impl Manifests {
         let manifest = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
         let weight = ENTRY + manifest.map_or(0, |transfer| transfer.memory() as u64);
         // The cache would not keep a larger one, and each request would read it again.
-        self.slots.insert(id, CachedTransfer { weight: weight.min(LARGEST), known: Arc::clone(&known) });
+        self.slots.insert(id, CachedTransfer { weight: weight.min(MAX_WEIGHT), known: Arc::clone(&known) });
         drop(turn);
         outcome.unwrap_or_else(|| Err(Arc::new(Problem::not_found().without_link_back())))
     }
@@ -231,7 +234,7 @@ impl Manifests {
         for tried in 1.. {
             // Kept until it has been parsed.
             let mut _alone = None;
-            let mut answer = self.store.read_small(&key, SMALL, etag).await;
+            let mut answer = self.store.read_small(&key, MAX_PARALLEL_SIZE, etag).await;
             if let Err(StoreError { kind: StoreErrorKind::TooBig { .. }, .. }) = answer {
                 // The semaphores are never closed.
                 _alone = Some(self.large.acquire().await);

@@ -12,7 +12,7 @@ use crate::request::RequestContext;
 /// Maximum length of a recorded address or name, in bytes.
 ///
 /// Bound: ledger.
-const TEXT_BYTES: usize = 1_000;
+const MAX_TEXT: usize = 1_000;
 
 /// Announces the delivery that a request may become; the ledger writes nothing until it begins.
 /// `None` if the delivery cannot be recorded: there is no ledger, the method is not GET, or the
@@ -57,8 +57,8 @@ pub(crate) fn content_key(kind: &str, parts: &[&[u8]]) -> ContentKey {
 pub(crate) fn printable(text: &(impl Display + ?Sized)) -> String {
     let mut text: String =
         text.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.len() > TEXT_BYTES {
-        let end = (0..=TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }
@@ -72,6 +72,6 @@ mod tests {
     #[test]
     fn what_is_recorded_is_printable_and_short() {
         assert_eq!(printable("a\n\u{1b}[31mb"), "a\u{fffd}\u{fffd}[31mb");
-        assert!(printable(&"é".repeat(10_000)).len() <= TEXT_BYTES + 3);
+        assert!(printable(&"é".repeat(10_000)).len() <= MAX_TEXT + 3);
     }
 }

@@ -17,18 +17,18 @@ use super::{Description, Located, Mount, ServedFile, content, info};
 /// Maximum number of files that are kept open.
 ///
 /// Bound: local files.
-const FILES: usize = 512;
+const MAX_OPEN_FILES: usize = 512;
 
-/// Maximum size of a file whose bytes are kept in memory, in bytes: with `FILES`, 16 MiB.
+/// Maximum size of a file whose bytes are kept in memory, in bytes: with `MAX_OPEN_FILES`, 16 MiB.
 ///
 /// Bound: local files.
-const IN_MEMORY: u64 = 32 * 1024;
+const MAX_IN_MEMORY: u64 = 32 * 1024;
 
 /// Maximum size of a file that is kept open, in bytes. A larger one takes long enough to send, and
-/// while it is open the disk space of a deleted file is not freed: with `FILES`, 512 MiB.
+/// while it is open the disk space of a deleted file is not freed: with `MAX_OPEN_FILES`, 512 MiB.
 ///
 /// Bound: local files.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_KEPT_OPEN: u64 = 1024 * 1024;
 
 /// A local folder and its open files.
 pub(crate) struct LocalFiles {
@@ -38,7 +38,7 @@ pub(crate) struct LocalFiles {
 
 impl LocalFiles {
     pub(crate) fn new(root: Arc<Root>) -> LocalFiles {
-        LocalFiles { root, open: OpenFileCache(Cache::new(FILES)) }
+        LocalFiles { root, open: OpenFileCache(Cache::new(MAX_OPEN_FILES)) }
     }
 
     /// Finds what is at `path`: among the open files, or in the folder. `download`: as an
@@ -59,7 +59,7 @@ impl LocalFiles {
         };
         let found = FoundFile::from(file.clone());
         let content = content::of(&found, download);
-        if download || content.len() > LARGEST {
+        if download || content.len() > MAX_KEPT_OPEN {
             return Ok(Located::File(ServedFile { content, description: Description::Of(found) }));
         }
         let info = info(mount, &found);
@@ -99,7 +99,7 @@ impl OpenFileCache {
         content: Content,
         info: Arc<ContentInfo>,
     ) -> ServedFile {
-        let content = match (content.len() <= IN_MEMORY).then(|| file.read_resident()).flatten() {
+        let content = match (content.len() <= MAX_IN_MEMORY).then(|| file.read_resident()).flatten() {
             Some(bytes) => content::of_bytes(found, bytes),
             None => content,
         };

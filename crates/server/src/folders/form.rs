@@ -25,15 +25,15 @@ use crate::request::{ArchiveQuery, Query};
 /// some.
 ///
 /// Bound: pages and forms.
-const FORM: usize = 8 << 20;
+const MAX_FORM: usize = 8 << 20;
 /// Maximum length of an address that names the selected files, in bytes; a longer selection becomes
 /// a token.
-const NAMES: usize = 1_000;
+const MAX_NAMED: usize = 1_000;
 /// Maximum length of an address, in bytes: the engine reads heads of up to 64 KiB, which other
 /// fields share.
 ///
 /// Bound: pages and forms.
-const ADDRESS: usize = 60_000;
+const MAX_ADDRESS: usize = 60_000;
 
 /// Reads and parses a form, and takes the memory that a large one needs from the budget.
 pub(super) async fn read<B>(
@@ -52,9 +52,9 @@ where
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let too_large =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("A form may have up to {FORM} bytes."));
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("A form may have up to {MAX_FORM} bytes."));
     let announced = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|len| len > FORM as u64) {
+    if announced.is_some_and(|len| len > MAX_FORM as u64) {
         return Err(too_large());
     }
     let mut body = pin!(body);
@@ -63,12 +63,12 @@ where
         let frame =
             frame.map_err(|error| Problem::bad_request(format!("The form did not arrive: {error}.")))?;
         if let Ok(data) = frame.into_data() {
-            if form.len() + data.len() > FORM {
+            if form.len() + data.len() > MAX_FORM {
                 return Err(too_large());
             }
-            if form.len() + data.len() > limits::SMALL && memory.is_none() {
+            if form.len() + data.len() > limits::FREE_SIZE && memory.is_none() {
                 // The parsed names take as much again.
-                memory = budget.take(2 * FORM)?;
+                memory = budget.take(2 * MAX_FORM)?;
             }
             form.extend_from_slice(&data);
         }
@@ -86,7 +86,7 @@ pub(super) fn archive_address(mount: &Mount, folder: &RelPath, form: Query) -> R
     let ArchiveQuery { files, pick: _ } = form.archive;
     let query = query_for(mount, folder, &files)?;
     let address = format!("{}{}/?{query}", mount.base, address_of(folder));
-    if address.len() >= ADDRESS { Err(too_many()) } else { Ok(address) }
+    if address.len() >= MAX_ADDRESS { Err(too_many()) } else { Ok(address) }
 }
 
 /// The query that stands for `files`, all of which are in `folder`.
@@ -114,7 +114,7 @@ fn query_for(mount: &Mount, folder: &RelPath, files: &[RelPath]) -> Result<Strin
             names.push_str(&encode(entry.path));
             names.push_str(if entry.kind == EntryKind::Folder { "/" } else { "" });
         }
-        if names.len() > NAMES { Err(()) } else { Ok(()) }
+        if names.len() > MAX_NAMED { Err(()) } else { Ok(()) }
     });
     Ok(if named.is_ok() { names } else { format!("zip&pick={}", token.encode()) })
 }

@@ -18,7 +18,7 @@ use crate::limits::MemoryBudget;
 /// Maximum number of entries of a listing. Each takes some hundred bytes while the page is made.
 ///
 /// Bound: pages and forms.
-const ENTRIES: usize = 1_000_000;
+const MAX_ENTRIES: usize = 1_000_000;
 
 /// A folder and its entries.
 pub(super) struct Listing {
@@ -92,7 +92,7 @@ impl Listing {
     /// Reads a folder. Blocks.
     pub(super) fn read(mount: &Mount, folder: &RelPath) -> Result<Listing, OpenError> {
         let collection = &mount.collection;
-        let entries = collection.list(folder, ENTRIES)?;
+        let entries = collection.list(folder, MAX_ENTRIES)?;
         let root_name = match String::from_utf8_lossy(collection.name()) {
             name if name.is_empty() => "/".to_owned(),
             name => name.into_owned(),

@@ -18,18 +18,18 @@ use tokio::sync::{Semaphore, broadcast};
 /// receives the whole state again.
 ///
 /// Bound: progress.
-const LAG: usize = 64;
+const MAX_LAG: usize = 64;
 /// Maximum number of events that a subscriber to all recipients may lag behind; there are few of
 /// them.
 ///
 /// Bound: progress.
-const LAG_OF_ALL: usize = 4096;
+const MAX_LAG_OF_ALL: usize = 4096;
 /// How often the task checks whether there are subscribers left.
 const IDLE_CHECK: Duration = Duration::from_secs(30);
 /// Maximum number of subscribers that query the ledger for the whole state at the same time.
 ///
 /// Bound: progress.
-const QUERIES: usize = 8;
+const MAX_QUERIES: usize = 8;
 
 /// The recipients whose downloads a subscriber follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ struct ProgressTopics {
 
 impl ProgressFeed {
     pub(crate) fn new(ledger: Ledger) -> ProgressFeed {
-        let queries = Semaphore::new(QUERIES);
+        let queries = Semaphore::new(MAX_QUERIES);
         ProgressFeed(Arc::new(FeedShared { ledger, queries, topics: Mutex::default() }))
     }
 
@@ -105,7 +105,7 @@ impl ProgressFeed {
     /// Subscribes to all reports about `topic` from now on. Called on a runtime.
     pub(super) fn subscribe(&self, topic: ProgressTopic) -> ProgressSubscription {
         let mut topics = self.topics();
-        let room = if topic == ProgressTopic::All { LAG_OF_ALL } else { LAG };
+        let room = if topic == ProgressTopic::All { MAX_LAG_OF_ALL } else { MAX_LAG };
         let sender = topics.senders.entry(topic.clone()).or_insert_with(|| broadcast::channel(room).0);
         let receiver = Some(sender.subscribe());
         if !topics.running {

@@ -16,6 +16,8 @@ pub(super) const POLICY: StreamPolicy = StreamPolicy::DEFAULT;
 /// How often the link is checked.
 const LINK_CHECK: Duration = Duration::from_secs(60);
 /// How long a client that has missed reports waits for the whole state.
+///
+/// Bound: progress.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One client of a stream.

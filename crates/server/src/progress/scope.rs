@@ -12,7 +12,7 @@ use outflow_links::{Link, LinkError};
 /// Maximum number of downloads in the whole state, the newest ones.
 ///
 /// Bound: progress.
-const STATE: usize = 100;
+const MAX_DOWNLOADS: usize = 100;
 
 /// What a stream is about.
 #[derive(Clone)]
@@ -49,8 +49,11 @@ impl ProgressScope {
     }
 
     fn query(&self) -> DownloadQuery {
-        let mut query =
-            DownloadQuery { transfer: self.transfer.clone(), limit: STATE, ..DownloadQuery::default() };
+        let mut query = DownloadQuery {
+            transfer: self.transfer.clone(),
+            limit: MAX_DOWNLOADS,
+            ..DownloadQuery::default()
+        };
         match &self.coverage {
             Coverage::Below(folder) => query.path = Some(folder.clone()),
             Coverage::Exactly(address) => query.address = Some(address.clone()),
@@ -104,7 +107,7 @@ impl DownloadsState {
             Some(_) => {}
             None => {
                 self.downloads.insert(at, progress.clone());
-                self.downloads.truncate(STATE);
+                self.downloads.truncate(MAX_DOWNLOADS);
             }
         }
     }

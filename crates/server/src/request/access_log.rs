@@ -15,7 +15,7 @@ use outflow_links::without_token;
 /// Maximum length of an address in the log, in bytes; the query of a selection may have 40,000.
 ///
 /// Bound: logs.
-const ADDRESS: usize = 512;
+const MAX_ADDRESS: usize = 512;
 
 /// What is known of one request. The line is written when the last holder is dropped.
 pub(crate) struct AccessLog {
@@ -142,8 +142,8 @@ fn loggable(uri: &Uri) -> String {
         shown.push('?');
         shown.push_str(query);
     }
-    if shown.len() > ADDRESS {
-        let end = (0..=ADDRESS).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
+    if shown.len() > MAX_ADDRESS {
+        let end = (0..=MAX_ADDRESS).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
         shown.truncate(end);
         shown.push('…');
     }

@@ -14,7 +14,7 @@ use outflow_links::{Link, LinkError};
 /// Maximum length of a recorded `User-Agent`, in bytes.
 ///
 /// Bound: ledger.
-const USER_AGENT_BYTES: usize = 256;
+const MAX_USER_AGENT: usize = 256;
 
 /// A request without its body. Handlers take what they need from it; nothing parses the head again.
 pub(crate) struct RequestContext {
@@ -112,7 +112,7 @@ impl RequestContext {
     /// The client's `User-Agent`, made printable.
     pub(crate) fn user_agent(&self) -> Option<String> {
         let agent = self.headers().get(USER_AGENT)?.as_bytes();
-        let agent = String::from_utf8_lossy(&agent[..agent.len().min(USER_AGENT_BYTES)]);
+        let agent = String::from_utf8_lossy(&agent[..agent.len().min(MAX_USER_AGENT)]);
         Some(agent.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
     }
 
