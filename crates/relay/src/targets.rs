@@ -14,6 +14,9 @@ use crate::options::BalancePolicy;
 /// How long a target rests after its first failure. Each further failure in a row doubles it, up to
 /// [`MAX_REST`].
 const MIN_REST: Duration = Duration::from_secs(1);
+/// Maximum time for which a target that keeps failing rests.
+///
+/// Bound: relay.
 const MAX_REST: Duration = Duration::from_secs(60);
 
 /// All targets and their states.

@@ -5,7 +5,10 @@
 
 use std::cell::RefCell;
 
-/// Size of a pooled buffer in bytes. Most request heads and all small answers fit.
+/// Size of a pooled buffer in bytes: what a connection holds while it reads a head or sends something
+/// small. Most request heads and all small answers fit.
+///
+/// Bound: connections.
 pub(crate) const BUFFER_BYTES: usize = 48 * 1024;
 
 /// Maximum number of spare buffers that a thread keeps, of 48 KiB each.

@@ -17,6 +17,8 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub const MAX_FRAME_HEAD: usize = 14;
 
 /// Maximum payload of a control frame (RFC 6455, 5.5), in bytes.
+///
+/// Bound: tunnels.
 pub const MAX_CONTROL_PAYLOAD: u64 = 125;
 
 /// The kind of a frame (RFC 6455, 5.2).
