@@ -1,6 +1,6 @@
-//! What the ledger costs: receipts a second, committed in groups and one by one; merging into downloads of few and of many
-//! fragments. `cargo run --release -p outflow-ledger --example ledger-bench [ADDRESS]`; without an address, SQLite in a
-//! folder that is removed afterwards.
+//! Measures the ledger: receipts a second, committed in batches and one by one; merges into
+//! downloads of few and of many fragments. `cargo run --release -p outflow-ledger --example
+//! ledger-bench [ADDRESS]`; without an address, SQLite in a folder that is removed afterwards.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark")]
 
 use std::ops::Range;
@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outflow_ledger::{
-    Assurance, Closing, ContentInfo, ContentKey, Ledger, Opening, Options, Outcome, Recipient, Tracked,
+    Assurance, ContentInfo, ContentKey, DeliveryEnd, DeliveryHandle, DeliveryOutcome, Ledger, LedgerOptions,
+    NewDelivery, Recipient,
 };
 
 fn content(number: u8, length: u64) -> Arc<ContentInfo> {
@@ -23,8 +24,8 @@ fn content(number: u8, length: u64) -> Arc<ContentInfo> {
     })
 }
 
-fn opening(content: &Arc<ContentInfo>, recipient: String) -> Opening {
-    Opening {
+fn opening(content: &Arc<ContentInfo>, recipient: String) -> NewDelivery {
+    NewDelivery {
         content: Arc::clone(content),
         recipient: Recipient { id: recipient, weak: true },
         link: None,
@@ -34,12 +35,17 @@ fn opening(content: &Arc<ContentInfo>, recipient: String) -> Opening {
     }
 }
 
-fn end(tracked: Tracked, acked: Vec<Range<u64>>) {
+fn end(tracked: DeliveryHandle, acked: Vec<Range<u64>>) {
     let sent = acked.iter().map(|range| range.end - range.start).sum();
-    tracked.ended(Closing { acked, sent, outcome: Outcome::Completed { confirmed: true }, transport: None });
+    tracked.ended(DeliveryEnd {
+        acked,
+        sent,
+        outcome: DeliveryOutcome::Completed { confirmed: true },
+        transport: None,
+    });
 }
 
-fn deliver(ledger: &Ledger, opening: Opening, range: Range<u64>) {
+fn deliver(ledger: &Ledger, opening: NewDelivery, range: Range<u64>) {
     let mut tracked = loop {
         match ledger.track(opening.clone()) {
             Ok(tracked) => break tracked,
@@ -77,7 +83,7 @@ fn line(what: &str, count: u64, took: Duration, cpu: f64) {
 }
 
 fn receipts(address: &str, what: &str, count: u64, alone: bool, recipient: impl Fn(u64) -> String) -> f64 {
-    let ledger = Ledger::open(address, Options::default()).unwrap();
+    let ledger = Ledger::open(address, LedgerOptions::default()).unwrap();
     let content = content(1, 10_000);
     let (begun, before) = (Instant::now(), cpu());
     for number in 0..count {
@@ -93,9 +99,9 @@ fn receipts(address: &str, what: &str, count: u64, alone: bool, recipient: impl 
     count as f64 / took.as_secs_f64()
 }
 
-/// One receipt for each commit, without waiting for company: what the same rows cost at the same durability.
+/// One receipt in each commit: the cost of the same rows at the same durability.
 fn one_by_one(address: &str) -> f64 {
-    let options = Options { gather: Duration::ZERO, ..Options::default() };
+    let options = LedgerOptions { commit_delay: Duration::ZERO, ..LedgerOptions::default() };
     let ledger = Ledger::open(address, options).unwrap();
     let content = content(2, 10_000);
     let (begun, before, count) = (Instant::now(), cpu(), 500);
@@ -111,7 +117,7 @@ fn one_by_one(address: &str) -> f64 {
 
 /// Merges into a download of `fragments` fragments, each in a commit of its own.
 fn merges(address: &str, number: u8, fragments: u64) -> f64 {
-    let options = Options { gather: Duration::ZERO, ..Options::default() };
+    let options = LedgerOptions { commit_delay: Duration::ZERO, ..LedgerOptions::default() };
     let ledger = Ledger::open(address, options).unwrap();
     let content = content(number, 4 * fragments + 10_000_000);
     let anna = || opening(&content, "anna".into());

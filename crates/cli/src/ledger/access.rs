@@ -39,7 +39,7 @@ impl LedgerArgs {
                 path.display()
             );
         }
-        Ok(Ledger::open(&address, outflow_ledger::Options::default())?)
+        Ok(Ledger::open(&address, outflow_ledger::LedgerOptions::default())?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
-use outflow_ledger::{Assurance, Download, DownloadQuery, FileState, State};
+use outflow_ledger::{Assurance, Download, DownloadQuery, DownloadState, FileState};
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
@@ -45,7 +45,7 @@ pub(crate) struct DownloadsListArgs {
 
     /// Only downloads in this state: open, aborted, failed, completed
     #[arg(long, value_name = "STATE", value_parser = state)]
-    state: Vec<State>,
+    state: Vec<DownloadState>,
 
     /// Only downloads that started before this one, to continue a list
     #[arg(long, value_name = "ID")]
@@ -127,7 +127,7 @@ impl DownloadsShowArgs {
     }
 }
 
-fn state(text: &str) -> Result<State, String> {
+fn state(text: &str) -> Result<DownloadState, String> {
     serde_json::from_value(text.into()).map_err(|_| "one of: open, aborted, failed, completed".to_owned())
 }
 
@@ -152,12 +152,12 @@ fn percent(download: &Download) -> String {
     format!("{}%", u128::from(download.acked) * 100 / u128::from(download.total))
 }
 
-fn name_of(state: State) -> &'static str {
+fn name_of(state: DownloadState) -> &'static str {
     match state {
-        State::Open => "open",
-        State::Aborted => "aborted",
-        State::Failed => "failed",
-        State::Completed => "completed",
+        DownloadState::Open => "open",
+        DownloadState::Aborted => "aborted",
+        DownloadState::Failed => "failed",
+        DownloadState::Completed => "completed",
     }
 }
 

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use outflow_ledger::{Event, EventDetail, EventQuery, Kind, Replay, ReplayEvents, SendState};
+use outflow_ledger::{
+    EventDetail, EventKind, EventQuery, EventSubject, LedgerEvent, Replay, ReplayEvents, SendState,
+};
 use serde_json::Value;
 
 use crate::failure::{Failure, print};
@@ -30,7 +32,7 @@ pub(crate) struct EventsListArgs {
 
     /// Only events of this kind: download.completed, …
     #[arg(long, value_name = "KIND", value_parser = kind)]
-    kind: Vec<Kind>,
+    kind: Vec<EventKind>,
 
     /// Only events about this download
     #[arg(long, value_name = "ID")]
@@ -96,9 +98,9 @@ pub(crate) fn run(command: EventsCommand) -> Result<(), Failure> {
     Ok(print(&text)?)
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
-    Kind::of(text).ok_or_else(|| {
-        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+fn kind(text: &str) -> Result<EventKind, String> {
+    EventKind::from_name(text).ok_or_else(|| {
+        let known: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
         format!("one of: {}", known.join(", "))
     })
 }
@@ -130,18 +132,20 @@ impl EventsListArgs {
 }
 
 /// The event as a program receives it.
-fn json(event: &Event) -> anyhow::Result<String> {
+fn json(event: &LedgerEvent) -> anyhow::Result<String> {
     Ok(serde_json::to_string(event)?)
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &LedgerEvent) -> String {
     let data: Value = serde_json::from_str(event.data.get()).unwrap_or_default();
     let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let about = match event.kind {
-        Kind::LinkExhausted => text("/link/id"),
-        Kind::TransferExpired => text("/transfer/id"),
-        Kind::EndpointDisabled => format!("{}: {}", text("/endpoint/id"), text("/endpoint/reason")),
-        _ => format!("{}  {}  {}", text("/download/name"), text("/download/recipient"), text("/download/id")),
+    let about = match event.kind.subject() {
+        EventSubject::Download => {
+            format!("{}  {}  {}", text("/download/name"), text("/download/recipient"), text("/download/id"))
+        }
+        EventSubject::Link => text("/link/id"),
+        EventSubject::Transfer => text("/transfer/id"),
+        EventSubject::Endpoint => format!("{}: {}", text("/endpoint/id"), text("/endpoint/reason")),
     };
     format!(
         "{}  {}  {:<18}  {about}",
@@ -207,7 +211,7 @@ impl ReplayArgs {
 
 impl EnableArgs {
     fn text(self) -> anyhow::Result<String> {
-        wait(self.ledger.open()?.enable(&self.endpoint))??;
+        wait(self.ledger.open()?.enable_endpoint(&self.endpoint))??;
         Ok(format!("{} will receive its waiting events within a minute\n", self.endpoint))
     }
 }

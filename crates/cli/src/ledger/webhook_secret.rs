@@ -14,11 +14,11 @@ pub(crate) struct WebhookSecretArgs {
 pub(crate) fn run(options: WebhookSecretArgs) -> Result<(), Failure> {
     if options.ed25519 {
         let secret = outflow_ledger::new_signing_secret();
-        let public = outflow_ledger::public_key(&secret).map_err(anyhow::Error::msg)?;
+        let public = outflow_ledger::webhook_public_key(&secret).map_err(anyhow::Error::msg)?;
         println!("{secret}");
         eprintln!("The receiver needs the public key: {public}");
     } else {
-        println!("{}", outflow_ledger::new_secret());
+        println!("{}", outflow_ledger::new_webhook_secret());
     }
     Ok(())
 }

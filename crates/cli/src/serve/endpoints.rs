@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use outflow_ledger::{Endpoint, Filter, Kind, Target};
+use outflow_ledger::{Endpoint, EndpointTarget, EventFilter, EventKind};
 use serde::Deserialize;
 
 /// `[[webhooks]]` in the configuration file.
@@ -40,20 +40,23 @@ impl WebhookArgs {
 
     fn endpoint(self) -> anyhow::Result<Endpoint> {
         let kinds = self.events.iter().map(|name| {
-            Kind::of(name).with_context(|| {
-                let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            EventKind::from_name(name).with_context(|| {
+                let known: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
                 format!("unknown event {name:?}; the events are {}", known.join(", "))
             })
         });
-        let filter = Filter {
+        let filter = EventFilter {
             kinds: kinds.collect::<anyhow::Result<_>>()?,
             path: self.path,
             transfer: self.transfer,
             recipient: self.recipient,
         };
         let id = self.id.unwrap_or_else(|| id_of(&self.url));
-        let target =
-            Target::Webhook { url: self.url, secrets: self.secrets, allow_private: self.allow_private };
+        let target = EndpointTarget::Webhook {
+            url: self.url,
+            secrets: self.secrets,
+            allow_private: self.allow_private,
+        };
         Ok(Endpoint { id, filter, target })
     }
 }
@@ -76,9 +79,9 @@ pub(crate) fn endpoints(
         webhooks.into_iter().map(WebhookArgs::endpoint).collect::<anyhow::Result<Vec<_>>>()?;
     endpoints.extend(command.map(|program| Endpoint {
         id: "on-event".to_owned(),
-        filter: Filter::default(),
-        target: Target::Command { program },
+        filter: EventFilter::default(),
+        target: EndpointTarget::Command { program },
     }));
-    outflow_ledger::check(&endpoints).map_err(anyhow::Error::msg)?;
+    outflow_ledger::validate_endpoints(&endpoints).map_err(anyhow::Error::msg)?;
     Ok(endpoints)
 }

@@ -188,14 +188,14 @@ fn open_ledger(options: &ServeArgs) -> anyhow::Result<Option<Ledger>> {
     let endpoints =
         endpoints::endpoints(flags.chain(options.webhooks.clone()).collect(), options.on_event.clone())?;
     let keep = options.ledger_keep.map(|keep| keep.0);
-    let default = outflow_ledger::Options::default();
+    let default = outflow_ledger::LedgerOptions::default();
     let has_endpoints = !endpoints.is_empty();
-    let with = outflow_ledger::Options {
-        keep: keep.unwrap_or(default.keep),
+    let with = outflow_ledger::LedgerOptions {
+        retention: keep.unwrap_or(default.retention),
         backlog: options.ledger_backlog.map_or(default.backlog, |backlog| backlog as usize),
-        progress: options.progress_events.unwrap_or(false),
+        progress_events: options.progress_events.unwrap_or(false),
         endpoints,
-        tell: true,
+        server: true,
         ..default
     };
     match options.ledger.as_deref() {

@@ -1,259 +1,238 @@
-//! The door: deliveries in, questions answered. Callers come from many runtimes; all calls of the database are made on a
-//! thread of the ledger's own.
+//! The calls of a ledger: report deliveries, query, write.
 
-use std::future::Future;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
-use super::start::{Ended, Inner, run};
-use crate::db::sql::Address;
-use crate::db::store::Store;
+use super::thread::{LedgerParts, start};
+use crate::db::address::DatabaseAddress;
+use crate::db::database::Database;
+use crate::db::download_row::clean;
 use crate::model::{
-    ContentKey, Download, DownloadQuery, Error, Event, EventDetail, EventQuery, FileState, Full, LinkState,
-    Opening, Options, Progress, Replay, Report, Status,
+    BacklogFull, ContentKey, Download, DownloadProgress, DownloadQuery, EventDetail, EventQuery, FileState,
+    LedgerError, LedgerEvent, LedgerOptions, LedgerStatus, LinkState, NewDelivery, ProgressReport, Replay,
 };
 use crate::read::{downloads, events, links};
 use crate::webhook;
-use crate::webhook::database_outbox::Sends;
-use crate::write::handle::Tracked;
-use crate::write::single;
+use crate::write::direct;
+use crate::write::handle::DeliveryHandle;
 
 /// Downloads, receipts and events, in a database. Clones are the same ledger.
 #[derive(Clone)]
 pub struct Ledger {
-    inner: Arc<Inner>,
+    parts: Arc<LedgerParts>,
 }
 
 impl Ledger {
-    /// Opens the ledger at `address`: `sqlite:PATH`, a path, or `postgres://USER@HOST/NAME`; makes it if it is not there.
-    /// Blocks until it can be used.
+    /// Opens the ledger at `address`, which is `sqlite:PATH`, a path, or
+    /// `postgres://USER@HOST/NAME`, and creates its tables if they do not exist. Blocks until the
+    /// ledger is open.
     ///
     /// # Errors
     ///
-    /// The database cannot be used; the text says why and what to do.
-    pub fn open(address: &str, options: Options) -> Result<Ledger, Error> {
-        let address = Address::parse(address)?;
-        let (opened, wait) = std::sync::mpsc::sync_channel(1);
-        let ended = Arc::new(Ended::default());
-        let thread = std::thread::Builder::new().name("ledger".into());
-        let thread_ended = Arc::clone(&ended);
-        let thread = thread.spawn(move || {
-            run(address, options, &opened, &thread_ended);
-            *thread_ended.ended.lock().expect("nothing panics while it is held") = true;
-            thread_ended.told.notify_all();
-        });
-        thread.map_err(|error| Error::Database(format!("the ledger's thread cannot be started: {error}")))?;
-        match wait.recv() {
-            Ok(Ok(inner)) => Ok(Ledger { inner: Arc::new(inner) }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::Database("the ledger's thread has ended while it was being opened".into())),
-        }
+    /// The database cannot be used. The text says why, and what to do.
+    pub fn open(address: &str, options: LedgerOptions) -> Result<Ledger, LedgerError> {
+        let parts = start(DatabaseAddress::parse(address)?, options)?;
+        Ok(Ledger { parts: Arc::new(parts) })
     }
 
-    /// Reserves room for what will be told of a delivery. Never blocks.
+    /// Reserves capacity for the changes of a delivery. Never blocks.
     ///
     /// # Errors
     ///
-    /// As many changes wait for the database as may ([`Options::backlog`]).
-    pub fn track(&self, mut opening: Opening) -> Result<Tracked, Full> {
-        self.inner.queue.reserve()?;
-        if let std::borrow::Cow::Owned(clean) = crate::db::download_row::clean(&opening.recipient.id, 1024) {
-            opening.recipient.id = clean;
+    /// The maximum number of changes waits for the database ([`LedgerOptions::backlog`]).
+    pub fn track(&self, mut delivery: NewDelivery) -> Result<DeliveryHandle, BacklogFull> {
+        self.parts.queue.reserve()?;
+        if let Cow::Owned(clean) = clean(&delivery.recipient.id, 1024) {
+            delivery.recipient.id = clean;
         }
-        Ok(Tracked::new(Arc::clone(&self.inner.queue), opening))
+        Ok(DeliveryHandle::new(Arc::clone(&self.parts.queue), delivery))
     }
 
-    /// The download of that id.
+    /// The download with this id.
     ///
     /// # Errors
     ///
-    /// The database could not be asked.
-    pub async fn download(&self, id: &str) -> Result<Option<Download>, Error> {
+    /// The database could not be read.
+    pub async fn download(&self, id: &str) -> Result<Option<Download>, LedgerError> {
         let id = id.to_owned();
-        self.run(|store| async move { downloads::download(&store, &id).await }).await
+        self.parts.run(|database| async move { downloads::download(&database, &id).await }).await
     }
 
     /// Downloads, newest first.
     ///
     /// # Errors
     ///
-    /// The database could not be asked.
-    pub async fn downloads(&self, query: &DownloadQuery) -> Result<Vec<Download>, Error> {
+    /// The database could not be read.
+    pub async fn downloads(&self, query: &DownloadQuery) -> Result<Vec<Download>, LedgerError> {
         let query = query.clone();
-        self.run(|store| async move { downloads::downloads(&store, &query).await }).await
+        self.parts.run(|database| async move { downloads::downloads(&database, &query).await }).await
     }
 
-    /// The files that a download consists of, in their order, and which have arrived. `None`: there is no such download,
-    /// or its archive's files are not kept, because it has more than 10,000 or none of its deliveries has ended.
+    /// The files of a download, in their order, and which of them have arrived. `None` if there is
+    /// no such download, or if its files are not kept: its archive has more than 10,000, or no
+    /// delivery has ended yet.
     ///
     /// # Errors
     ///
-    /// The database could not be asked.
-    pub async fn files(&self, id: &str) -> Result<Option<Vec<FileState>>, Error> {
+    /// The database could not be read.
+    pub async fn files(&self, id: &str) -> Result<Option<Vec<FileState>>, LedgerError> {
         let id = id.to_owned();
-        self.run(|store| async move { downloads::files(&store, &id).await }).await
+        self.parts.run(|database| async move { downloads::files(&database, &id).await }).await
     }
 
     /// Events in the order of their commitment.
     ///
     /// # Errors
     ///
-    /// The database could not be asked.
-    pub async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, Error> {
+    /// The database could not be read.
+    pub async fn events(&self, query: &EventQuery) -> Result<Vec<LedgerEvent>, LedgerError> {
         let query = query.clone();
-        self.run(|store| async move { events::events(&store, &query).await }).await
+        self.parts.run(|database| async move { events::events(&database, &query).await }).await
     }
 
-    /// The event of that id, and to whom it was told.
-    ///
-    /// # Errors
-    ///
-    /// The database could not be asked.
-    pub async fn event(&self, id: &str) -> Result<Option<EventDetail>, Error> {
-        let id = id.to_owned();
-        self.run(|store| async move { events::event(&store, &id).await }).await
-    }
-
-    /// Has events told once more, under the ids that they have. Returns how many sends that makes. They are made by
-    /// whichever process runs the ledger with [`Options::tell`].
-    ///
-    /// # Errors
-    ///
-    /// The database could not be written.
-    pub async fn replay(&self, what: &Replay) -> Result<u64, Error> {
-        let (what, context, sends) =
-            (what.clone(), Arc::clone(&self.inner.context), Arc::clone(&self.inner.sends));
-        let count = self
-            .run(|store| async move { single::replay(&store, &context.options.endpoints, &what).await })
-            .await?;
-        sends.notify_one();
-        Ok(count)
-    }
-
-    /// How a link has been used, if that is known: at most a second old, but for what happened here. Does not block.
-    #[must_use]
-    pub fn link_now(&self, id: &str) -> Option<LinkState> {
-        self.inner.links.get(id)
-    }
-
-    /// How a link has been used.
-    ///
-    /// # Errors
-    ///
-    /// The database could not be asked.
-    pub async fn link(&self, id: &str) -> Result<LinkState, Error> {
-        let (id, links) = (id.to_owned(), Arc::clone(&self.inner.links));
-        self.run(|store| async move {
-            let (since, at) = (links.asking(), Instant::now());
-            let state = links::link(&store, &id).await?;
-            links.put(&id, state.clone(), since, at);
-            Ok(state)
-        })
-        .await
-    }
-
-    /// Whether a download of that content by that link has begun and is not complete.
-    ///
-    /// # Errors
-    ///
-    /// The database could not be asked.
-    pub async fn has_open(&self, link: &str, content: &ContentKey) -> Result<bool, Error> {
-        let (link, content) = (link.to_owned(), *content);
-        self.run(|store| async move { links::has_open(&store, &link, &content).await }).await
-    }
-
-    /// Makes a link void, from now on and for ever. Other processes know within a second.
-    ///
-    /// # Errors
-    ///
-    /// The database could not be written.
-    pub async fn revoke(&self, link: &str) -> Result<(), Error> {
-        let (link, links) = (link.to_owned(), Arc::clone(&self.inner.links));
-        self.run(|store| async move {
-            single::revoke(&store, &link).await?;
-            links.forget(&link);
-            Ok(())
-        })
-        .await
-    }
-
-    /// A transfer is not served any more: makes its event, once for ever, however often it is called.
-    ///
-    /// # Errors
-    ///
-    /// The database could not be written.
-    pub async fn transfer_expired(&self, transfer: &str) -> Result<(), Error> {
-        let (transfer, context) = (transfer.to_owned(), Arc::clone(&self.inner.context));
-        let sends = Arc::clone(&self.inner.sends);
-        self.run(|store| async move {
-            single::transfer_expired(&store, &context.options.endpoints, &transfer).await
-        })
-        .await?;
-        sends.notify_one();
-        Ok(())
-    }
-
-    /// Has an endpoint called again that was disabled, at once here, within a minute on other nodes.
-    ///
-    /// # Errors
-    ///
-    /// The database could not be written.
-    pub async fn enable(&self, endpoint: &str) -> Result<(), Error> {
-        let (endpoint, context) = (endpoint.to_owned(), Arc::clone(&self.inner.context));
-        let wake = Arc::clone(&self.inner.sends);
-        self.run(|store| async move { webhook::enable(&Sends { store, context, wake }, &endpoint).await })
-            .await
-    }
-
-    /// Progress of downloads, of all nodes on PostgreSQL, from now on: for each at most four times a second, and its
-    /// completion. Whoever is too slow misses the older ones.
-    #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Report> {
-        self.inner.live.listen()
-    }
-
-    /// How downloads stand right now, deliveries under way on this node included; newest first.
+    /// The event with this id, and its delivery to endpoints.
     ///
     /// # Errors
     ///
     /// The database could not be read.
-    pub async fn standing(&self, query: &DownloadQuery) -> Result<Vec<Progress>, Error> {
-        let downloads = self.downloads(query).await?;
-        Ok(self.inner.live.standing(downloads))
+    pub async fn event(&self, id: &str) -> Result<Option<EventDetail>, LedgerError> {
+        let id = id.to_owned();
+        self.parts.run(|database| async move { events::event(&database, &id).await }).await
     }
 
-    /// How the ledger is.
+    /// Sends events again, with the same ids. Returns the number of sends. A process that runs the
+    /// ledger with [`LedgerOptions::server`] makes them.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be written.
+    pub async fn replay(&self, replay: &Replay) -> Result<u64, LedgerError> {
+        let (replay, context) = (replay.clone(), Arc::clone(&self.parts.context));
+        let work = |database: Arc<Database>| async move {
+            direct::replay(&database, &context.options.endpoints, &replay).await
+        };
+        let count = self.parts.run(work).await?;
+        self.parts.new_sends.notify_one();
+        Ok(count)
+    }
+
+    /// The cached state of a link: at most a second old, but up to date for receipts of this
+    /// process. `None` if it is not in the cache. Does not block.
     #[must_use]
-    pub fn status(&self) -> Status {
-        let queue = &self.inner.queue;
-        Status { waiting: queue.taken(), bound: queue.bound(), trouble: self.inner.health.trouble() }
+    pub fn cached_link(&self, id: &str) -> Option<LinkState> {
+        self.parts.links.get(id)
     }
 
-    /// Writes what waits, ends the hooks, and closes the database. Blocks until that is done, `limit` at most; what was
-    /// not written by then is lost, and said so in the log. Deliveries that end later are not written.
+    /// The state of a link.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub async fn link(&self, id: &str) -> Result<LinkState, LedgerError> {
+        let (id, cache) = (id.to_owned(), Arc::clone(&self.parts.links));
+        let work = |database: Arc<Database>| async move {
+            let (version, at) = (cache.version(), Instant::now());
+            let state = links::link(&database, &id).await?;
+            cache.put(&id, state.clone(), version, at);
+            Ok(state)
+        };
+        self.parts.run(work).await
+    }
+
+    /// Whether a download of this content with this link has begun and is not complete.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub async fn has_incomplete_download(
+        &self,
+        link: &str,
+        content: &ContentKey,
+    ) -> Result<bool, LedgerError> {
+        let (link, content) = (link.to_owned(), *content);
+        let work = |database: Arc<Database>| async move {
+            links::has_incomplete_download(&database, &link, &content).await
+        };
+        self.parts.run(work).await
+    }
+
+    /// Revokes a link, for ever. Other processes notice within a second.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be written.
+    pub async fn revoke(&self, link: &str) -> Result<(), LedgerError> {
+        let (link, cache) = (link.to_owned(), Arc::clone(&self.parts.links));
+        let work = |database: Arc<Database>| async move {
+            direct::revoke(&database, &link).await?;
+            cache.invalidate(&link);
+            Ok(())
+        };
+        self.parts.run(work).await
+    }
+
+    /// Records that a transfer is no longer served. The first call emits an event, further ones
+    /// have no effect.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be written.
+    pub async fn transfer_expired(&self, transfer: &str) -> Result<(), LedgerError> {
+        let (transfer, context) = (transfer.to_owned(), Arc::clone(&self.parts.context));
+        let work = |database: Arc<Database>| async move {
+            direct::expire_transfer(&database, &context.options.endpoints, &transfer).await
+        };
+        self.parts.run(work).await?;
+        self.parts.new_sends.notify_one();
+        Ok(())
+    }
+
+    /// Enables an endpoint that was disabled: at once on this node, within a minute on others.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be written.
+    pub async fn enable_endpoint(&self, endpoint: &str) -> Result<(), LedgerError> {
+        let (endpoint, outbox) = (endpoint.to_owned(), self.parts.outbox());
+        self.parts.run(|_| async move { webhook::enable(&outbox, &endpoint).await }).await
+    }
+
+    /// Subscribes to the progress of downloads, on PostgreSQL of those of all nodes: at most four
+    /// reports a second of each, and one when it completes. A slow subscriber misses the oldest.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<ProgressReport> {
+        self.parts.progress.subscribe()
+    }
+
+    /// The current progress of downloads, including deliveries under way on this node; newest
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub async fn progress(&self, query: &DownloadQuery) -> Result<Vec<DownloadProgress>, LedgerError> {
+        let downloads = self.downloads(query).await?;
+        Ok(self.parts.progress.progress_of(downloads))
+    }
+
+    /// Whether the ledger works.
+    #[must_use]
+    pub fn status(&self) -> LedgerStatus {
+        let queue = &self.parts.queue;
+        LedgerStatus { waiting: queue.taken(), backlog: queue.backlog(), outage: self.parts.health.outage() }
+    }
+
+    /// Writes the changes that wait, stops the endpoints' workers, and closes the database. Blocks
+    /// until that is done, at most for `limit`; changes that are not written by then are lost,
+    /// which is logged. Deliveries that end later are not written.
     pub fn shut_down(&self, limit: Duration) {
-        self.inner.shut_down();
-        let ended = self.inner.ended.ended.lock().expect("nothing panics while it is held");
-        let waited = self.inner.ended.told.wait_timeout_while(ended, limit, |ended| !*ended);
-        let (ended, _) = waited.expect("nothing panics while it is held");
-        if !*ended {
-            let waiting = self.inner.queue.taken();
+        self.parts.stop();
+        if !self.parts.wait(limit) {
+            let waiting = self.parts.queue.taken();
             tracing::error!("the ledger could not be written in time: up to {waiting} changes are lost");
-        }
-    }
-
-    /// Does `work` on the ledger's runtime.
-    async fn run<T, F>(&self, work: impl FnOnce(Arc<Store>) -> F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        let task = self.inner.runtime.spawn(work(Arc::clone(&self.inner.store)));
-        match task.await {
-            Ok(done) => done,
-            Err(_) => Err(Error::Database("the ledger has been shut down".into())),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The door of the ledger.
 //!
 //! ```text
-//! ledger     what callers do: deliveries in, questions answered
-//!   start      the ledger's thread: what runs on it, how it starts and ends
+//! ledger   the calls: report deliveries, query, write
+//! thread   the ledger's thread: what runs on it, how it starts and stops
 //! ```
 
 pub(crate) mod ledger;
-mod start;
+mod thread;

@@ -1,4 +1,4 @@
-//! Opening a database: what its address means, how connections behave, and the tables.
+//! Where the database is, how it is opened, and the tables.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -10,30 +10,39 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr};
 
-use super::sql::{Conn, Pool};
-use super::trouble;
-use crate::model::Error;
+use super::connection::{Conn, ReadPool};
+use super::errors;
+use super::statement::{Dialect, Statement, statements};
+use crate::model::LedgerError;
 
-/// Where a ledger is.
+/// Time to connect, and to wait for a connection of the pool.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+statements! {
+    CHECK_FILE = Statement::only(Dialect::Sqlite, "PRAGMA quick_check(1)");
+    CHECK_HEADER = Statement::only(Dialect::Sqlite, "SELECT count(*) FROM sqlite_schema");
+}
+
+/// The address of a ledger's database.
 #[derive(Clone)]
-pub(crate) struct Address {
-    /// As errors name it: without a password.
+pub(crate) struct DatabaseAddress {
+    /// The address in messages: without a password.
     pub(crate) shown: String,
-    kind: Kind,
+    kind: DatabaseEngine,
 }
 
 #[derive(Clone)]
-enum Kind {
+enum DatabaseEngine {
     Sqlite(PathBuf),
     Postgres(Box<PgConnectOptions>),
 }
 
-impl Address {
-    pub(crate) fn parse(address: &str) -> Result<Address, Error> {
+impl DatabaseAddress {
+    pub(crate) fn parse(address: &str) -> Result<DatabaseAddress, LedgerError> {
         if address.starts_with("postgres:") || address.starts_with("postgresql:") {
             let options = PgConnectOptions::from_str(address).map_err(|error| {
-                Error::Database(format!(
-                    "the ledger's address is not understood: {error}; write postgres://USER@HOST/NAME"
+                LedgerError::Database(format!(
+                    "the ledger's address is invalid: {error}; write postgres://USER@HOST/NAME"
                 ))
             })?;
             let shown = format!(
@@ -45,39 +54,38 @@ impl Address {
             );
             let options = options
                 .application_name("outflow")
-                // Whatever hangs must not hang the others: a node that is gone in the middle of a transaction keeps its
-                // locks for so long.
+                // A node that hangs in a transaction releases its locks after this time.
                 .options([
                     ("statement_timeout", "30s"),
                     ("lock_timeout", "15s"),
                     ("idle_in_transaction_session_timeout", "10s"),
                 ]);
-            return Ok(Address { shown, kind: Kind::Postgres(Box::new(options)) });
+            return Ok(DatabaseAddress { shown, kind: DatabaseEngine::Postgres(Box::new(options)) });
         }
         let path =
             address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")).unwrap_or(address);
-        // Only the scheme is said: there may be a password in the rest.
+        // The message has only the scheme: there may be a password in the rest.
         if let Some((scheme, _)) = path.split_once("://") {
-            return Err(Error::Database(format!(
-                "there are no ledgers at {scheme}: addresses; write sqlite:PATH or postgres://USER@HOST/NAME"
+            return Err(LedgerError::Database(format!(
+                "a ledger's address does not begin with {scheme}:; write sqlite:PATH or postgres://USER@HOST/NAME"
             )));
         }
         if path.is_empty() || path == ":memory:" {
-            return Err(Error::Database("the ledger's address has no path; write sqlite:PATH".into()));
+            return Err(LedgerError::Database("the ledger's address has no path; write sqlite:PATH".into()));
         }
-        Ok(Address { shown: path.to_owned(), kind: Kind::Sqlite(path.into()) })
+        Ok(DatabaseAddress { shown: path.to_owned(), kind: DatabaseEngine::Sqlite(path.into()) })
     }
 
-    /// The file.
+    /// The file of an SQLite database.
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.kind {
-            Kind::Sqlite(path) => Some(path),
-            Kind::Postgres(_) => None,
+            DatabaseEngine::Sqlite(path) => Some(path),
+            DatabaseEngine::Postgres(_) => None,
         }
     }
 
-    pub(crate) fn error(&self, error: &sqlx::Error) -> Error {
-        Error::Database(trouble::tell(&self.shown, error))
+    pub(crate) fn error(&self, error: &sqlx::Error) -> LedgerError {
+        LedgerError::Database(errors::describe(&self.shown, error))
     }
 
     fn sqlite(path: &Path) -> SqliteConnectOptions {
@@ -85,7 +93,7 @@ impl Address {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A receipt that was told must survive a power cut.
+            // A receipt that was reported must survive a power cut.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true)
@@ -94,54 +102,52 @@ impl Address {
     }
 
     pub(crate) async fn connect(&self) -> Result<Conn, sqlx::Error> {
-        let limit = Duration::from_secs(15);
         match &self.kind {
-            Kind::Sqlite(path) => Ok(Conn::Sqlite(Self::sqlite(path).connect().await?)),
-            Kind::Postgres(options) => {
+            DatabaseEngine::Sqlite(path) => Ok(Conn::Sqlite(Self::sqlite(path).connect().await?)),
+            DatabaseEngine::Postgres(options) => {
                 let options = (**options).clone().disable_statement_logging();
-                let connecting = tokio::time::timeout(limit, options.connect()).await;
+                let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
                 Ok(Conn::Postgres(connecting.map_err(|_| sqlx::Error::PoolTimedOut)??))
             }
         }
     }
 
-    /// Connections that are opened when they are needed.
-    pub(crate) fn pool(&self) -> Pool {
-        let limit = Duration::from_secs(15);
+    /// Connections that are opened on demand.
+    pub(crate) fn pool(&self) -> ReadPool {
         match &self.kind {
-            Kind::Sqlite(path) => Pool::Sqlite(
+            DatabaseEngine::Sqlite(path) => ReadPool::Sqlite(
                 SqlitePoolOptions::new()
                     .max_connections(4)
-                    .acquire_timeout(limit)
+                    .acquire_timeout(CONNECT_TIMEOUT)
                     .idle_timeout(Duration::from_secs(60))
                     .connect_lazy_with(Self::sqlite(path)),
             ),
-            Kind::Postgres(options) => Pool::Postgres(
+            DatabaseEngine::Postgres(options) => ReadPool::Postgres(
                 PgPoolOptions::new()
                     .max_connections(4)
-                    .acquire_timeout(limit)
+                    .acquire_timeout(CONNECT_TIMEOUT)
                     .idle_timeout(Duration::from_secs(60))
                     .connect_lazy_with((**options).clone().disable_statement_logging()),
             ),
         }
     }
 
-    /// Opens the database for the first time: makes the file and its folder, looks whether it is sound, and brings the
-    /// tables up to date.
-    pub(crate) async fn prepare(&self) -> Result<Conn, Error> {
-        if let Kind::Sqlite(path) = &self.kind
+    /// Opens the database for the first time: creates the file and its folder, checks it for
+    /// damage, and brings the tables up to date.
+    pub(crate) async fn prepare(&self) -> Result<Conn, LedgerError> {
+        if let DatabaseEngine::Sqlite(path) = &self.kind
             && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
         {
             std::fs::create_dir_all(folder).map_err(|error| {
-                Error::Database(format!(
-                    "ledger {}: its folder cannot be made ({error}); make it, or name another place",
+                LedgerError::Database(format!(
+                    "ledger {}: cannot create its folder ({error}); create it, or choose another path",
                     self.shown
                 ))
             })?;
         }
         let mut conn = self.connect().await.map_err(|error| self.error(&error))?;
-        if let Kind::Sqlite(path) = &self.kind {
-            self.check(path, &mut conn).await?;
+        if let DatabaseEngine::Sqlite(path) = &self.kind {
+            self.check_file(path, &mut conn).await?;
         }
         let migrated = match &mut conn {
             Conn::Sqlite(conn) => {
@@ -157,28 +163,28 @@ impl Address {
                 Err(self.error(&error))
             }
             Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => {
-                Err(Error::Database(format!(
-                    "ledger {}: it was made by another version of outflow; use that one, or a new ledger",
+                Err(LedgerError::Database(format!(
+                    "ledger {}: it was created by another version of outflow; use that version, or a new ledger",
                     self.shown
                 )))
             }
-            Err(error) => Err(Error::Database(format!("ledger {}: {error}", self.shown))),
+            Err(error) => Err(LedgerError::Database(format!("ledger {}: {error}", self.shown))),
         }
     }
 
-    /// Reads a small file as a whole to find damage now rather than in the middle of a download; of a large one what
-    /// can be seen at once.
-    async fn check(&self, path: &Path, conn: &mut Conn) -> Result<(), Error> {
+    /// Reads a small file as a whole, to find damage now rather than during a download. Of a large
+    /// file it checks only what the header tells.
+    async fn check_file(&self, path: &Path, conn: &mut Conn) -> Result<(), LedgerError> {
         const SMALL: u64 = 64 << 20;
         let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let sql = if size <= SMALL { "PRAGMA quick_check(1)" } else { "SELECT count(*) FROM sqlite_schema" };
-        let rows = conn.rows(sql, &[]).await.map_err(|error| self.error(&error))?;
+        let statement = if size <= SMALL { CHECK_FILE } else { CHECK_HEADER };
+        let rows = conn.rows(&statement, &[]).await.map_err(|error| self.error(&error))?;
         if size <= SMALL {
-            let said = rows.first().and_then(|row| row.text(0).ok()).unwrap_or_default();
-            if said != "ok" {
-                return Err(Error::Database(format!(
-                    "ledger {}: the file is damaged ({said}); move it away and restore it from a backup, or begin with \
-                     a new one",
+            let report = rows.first().and_then(|row| row.text(0).ok()).unwrap_or_default();
+            if report != "ok" {
+                return Err(LedgerError::Database(format!(
+                    "ledger {}: the file is damaged ({report}); restore it from a backup, or move it away to begin a \
+                     new one",
                     self.shown
                 )));
             }

@@ -1,13 +1,12 @@
-//! What transactions need to know beside what they write.
+//! This process and its options, which every transaction needs.
 
 use std::sync::Arc;
 
 use super::presence::Presence;
-use crate::model::Options;
+use crate::model::LedgerOptions;
 
-/// What a transaction needs to know beside the changes.
-pub(crate) struct Context {
-    /// This process among those that share the ledger.
+/// This process among those that share the ledger.
+pub(crate) struct NodeContext {
     pub(crate) presence: Arc<Presence>,
-    pub(crate) options: Options,
+    pub(crate) options: LedgerOptions,
 }

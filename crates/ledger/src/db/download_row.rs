@@ -4,48 +4,57 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use crate::db::sql::{Row, Rows};
-use crate::model::{Assurance, Download, State};
+use super::connection::Row;
+use super::rows::Rows;
+use super::statement::{Statement, statements};
+use crate::model::{Assurance, Download, DownloadState};
 
-/// A download and what else its row knows.
+/// A download, and what else its row has.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct DownloadRow {
     pub(crate) download: Download,
     /// Whether the delivery that completed it carried everything by itself.
     pub(crate) alone: bool,
-    /// How many fragments it has.
+    /// Number of its acknowledged ranges in the table `fragments`.
     pub(crate) fragments: usize,
 }
 
-/// The columns in the order of [`Stored::read`] and [`Stored::write`].
-pub(crate) const COLUMNS: &str = "d.id, d.recipient, d.content, d.generation, d.state, d.etag, d.name, d.path, \
-    d.transfer, d.weak, d.link, d.client, d.user_agent, d.total, d.acked, d.inferred, d.files, d.files_done, \
-    d.deliveries, d.assurance, d.confirmed, d.started, d.updated, d.completed, d.alone, d.fragments";
+/// The columns of a row `d` of `downloads`, in the order of [`DownloadRow::read`].
+macro_rules! download_columns {
+    () => {
+        "d.id, d.recipient, d.content, d.generation, d.state, d.etag, d.name, d.path, d.transfer, d.weak, \
+         d.link, d.client, d.user_agent, d.total, d.acked, d.inferred, d.files, d.files_done, d.deliveries, \
+         d.assurance, d.confirmed, d.started, d.updated, d.completed, d.alone, d.fragments"
+    };
+}
 
-/// Writes rows, whether they are there already or not.
-pub(crate) const UPSERT: &str = "\
-    INSERT INTO downloads (id, recipient, content, generation, state, etag, name, path, transfer, weak, link, client, \
-        user_agent, total, acked, inferred, files, files_done, deliveries, assurance, confirmed, started, updated, \
-        completed, alone, fragments) \
-    SELECT k.value->>0, k.value->>1, k.value->>2, CAST(k.value->>3 AS bigint), CAST(k.value->>4 AS bigint), \
-        k.value->>5, k.value->>6, k.value->>7, k.value->>8, CAST(k.value->>9 AS bigint), k.value->>10, k.value->>11, \
-        k.value->>12, CAST(k.value->>13 AS bigint), CAST(k.value->>14 AS bigint), CAST(k.value->>15 AS bigint), \
-        CAST(k.value->>16 AS bigint), CAST(k.value->>17 AS bigint), CAST(k.value->>18 AS bigint), \
-        CAST(k.value->>19 AS bigint), CAST(k.value->>20 AS bigint), CAST(k.value->>21 AS bigint), \
-        CAST(k.value->>22 AS bigint), CAST(k.value->>23 AS bigint), CAST(k.value->>24 AS bigint), \
-        CAST(k.value->>25 AS bigint) \
-    FROM EACH($1) WHERE true \
-    ON CONFLICT (id) DO UPDATE SET state = excluded.state, acked = excluded.acked, inferred = excluded.inferred, \
-        files = excluded.files, files_done = excluded.files_done, deliveries = excluded.deliveries, \
-        assurance = excluded.assurance, confirmed = excluded.confirmed, updated = excluded.updated, \
-        completed = excluded.completed, alone = excluded.alone, fragments = excluded.fragments";
+pub(crate) use download_columns;
 
-impl Stored {
-    /// From a row of [`COLUMNS`].
-    pub(crate) fn read(row: &Row) -> Result<Stored, sqlx::Error> {
+statements! {
+    /// Inserts or updates rows of [`DownloadRow::write`].
+    pub(crate) UPSERT_DOWNLOADS = Statement::new(
+        "INSERT INTO downloads (id, recipient, content, generation, state, etag, name, path, transfer, weak, \
+             link, client, user_agent, total, acked, inferred, files, files_done, deliveries, assurance, \
+             confirmed, started, updated, completed, alone, fragments) \
+         SELECT {{text 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{text 5}}, {{text 6}}, {{text 7}}, \
+             {{text 8}}, {{int 9}}, {{text 10}}, {{text 11}}, {{text 12}}, {{int 13}}, {{int 14}}, {{int 15}}, \
+             {{int 16}}, {{int 17}}, {{int 18}}, {{int 19}}, {{int 20}}, {{int 21}}, {{int 22}}, {{int 23}}, \
+             {{int 24}}, {{int 25}} \
+         FROM {{rows $1}} WHERE true \
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, acked = excluded.acked, \
+             inferred = excluded.inferred, files = excluded.files, files_done = excluded.files_done, \
+             deliveries = excluded.deliveries, assurance = excluded.assurance, \
+             confirmed = excluded.confirmed, updated = excluded.updated, completed = excluded.completed, \
+             alone = excluded.alone, fragments = excluded.fragments",
+    );
+}
+
+impl DownloadRow {
+    /// Reads a row of `download_columns!`.
+    pub(crate) fn read(row: &Row) -> Result<DownloadRow, sqlx::Error> {
         let unsigned = |at| row.int(at).map(|value| u64::try_from(value).unwrap_or(0));
         let maybe = |at| row.maybe_int(at).map(|value| value.map(|value| u64::try_from(value).unwrap_or(0)));
-        Ok(Stored {
+        Ok(DownloadRow {
             download: Download {
                 id: row.text(0)?,
                 recipient: row.text(1)?,
@@ -77,7 +86,7 @@ impl Stored {
         })
     }
 
-    /// As a row for [`UPSERT`].
+    /// Adds a row for [`UPSERT_DOWNLOADS`].
     pub(crate) fn write(&self, rows: &mut Rows) {
         let d = &self.download;
         rows.row()
@@ -87,7 +96,7 @@ impl Stored {
             .put(&d.generation)
             .put(&state_number(d.state));
         rows.put(&d.etag).put(&d.name).put(&d.path).put(&d.transfer).flag(d.weak).put(&d.link).put(&d.client);
-        rows.put(&d.user_agent).int(d.total).int(d.acked).int(d.inferred).put(&d.files).put(&d.files_done);
+        rows.put(&d.user_agent).put(&d.total).put(&d.acked).put(&d.inferred).put(&d.files).put(&d.files_done);
         rows.put(&d.deliveries)
             .flag(d.assurance == Assurance::Proxy)
             .flag(d.confirmed)
@@ -99,39 +108,39 @@ impl Stored {
     }
 }
 
-/// A time in a row.
+/// Reads a time.
 pub(crate) fn time(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-pub(crate) fn state_number(state: State) -> i64 {
+pub(crate) fn state_number(state: DownloadState) -> i64 {
     match state {
-        State::Open => 0,
-        State::Aborted => 1,
-        State::Failed => 2,
-        State::Completed => 3,
+        DownloadState::Open => 0,
+        DownloadState::Aborted => 1,
+        DownloadState::Failed => 2,
+        DownloadState::Completed => 3,
     }
 }
 
-fn state_of(number: i64) -> State {
+fn state_of(number: i64) -> DownloadState {
     match number {
-        0 => State::Open,
-        1 => State::Aborted,
-        2 => State::Failed,
-        _ => State::Completed,
+        0 => DownloadState::Open,
+        1 => DownloadState::Aborted,
+        2 => DownloadState::Failed,
+        _ => DownloadState::Completed,
     }
 }
 
-/// `text` as it may stand in a row and an event: at most `most` bytes, and no control characters, which PostgreSQL
-/// partly refuses and JSON blows up.
-pub(crate) fn clean(text: &str, most: usize) -> Cow<'_, str> {
-    let is_bad = |c: char| c.is_control();
-    if text.len() <= most && !text.contains(is_bad) {
+/// Cuts `text` to `max` bytes and replaces control characters, which PostgreSQL partly rejects and
+/// which JSON makes six times as long.
+pub(crate) fn clean(text: &str, max: usize) -> Cow<'_, str> {
+    let is_control = |c: char| c.is_control();
+    if text.len() <= max && !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
-    let mut end = text.len().min(most);
+    let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    Cow::Owned(text[..end].replace(is_bad, "\u{fffd}"))
+    Cow::Owned(text[..end].replace(is_control, "\u{fffd}"))
 }

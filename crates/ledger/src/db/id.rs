@@ -1,55 +1,53 @@
-//! Ids: 48 bits of milliseconds and 80 random ones in 26 letters and digits, so that they sort by time.
-
-use std::sync::Mutex;
+//! Ids that sort by time: a prefix, and a ULID in lower case.
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use ulid::Ulid;
 
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Random bytes in reserve: one system call for some hundred ids.
+static RANDOM: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Random bytes that were asked for and not used yet: one system call for some hundred ids.
-static SPARE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-/// A new id that begins with `prefix`.
+/// A new id with `prefix`.
 pub(crate) fn new(prefix: &str, at: Timestamp) -> String {
-    let [a, b, c, d, e, f, g, h, i, j] = random();
-    let low = u128::from_be_bytes([0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j]);
-    let high = u128::from(u64::try_from(at.as_millisecond()).unwrap_or(0)) & 0xffff_ffff_ffff;
-    spell(prefix, (high << 80) | low)
+    format_id(prefix, Ulid::from_parts(milliseconds(at), random()))
 }
 
-/// Sorts behind all ids of `prefix` that were made before `at`, and before the others.
-pub(crate) fn bound(prefix: &str, at: Timestamp) -> String {
-    spell(prefix, u128::from(u64::try_from(at.as_millisecond()).unwrap_or(0)) << 80)
+/// Sorts after all ids with `prefix` that were made before `at`, and before all others.
+pub(crate) fn first_at(prefix: &str, at: Timestamp) -> String {
+    format_id(prefix, Ulid::from_parts(milliseconds(at), 0))
 }
 
-fn spell(prefix: &str, value: u128) -> String {
-    let mut id = String::with_capacity(prefix.len() + 26);
-    id.push_str(prefix);
-    for place in (0..26).rev() {
-        let digit = usize::try_from((value >> (place * 5)) & 31).expect("five bits");
-        id.push(char::from(ALPHABET[digit]));
-    }
-    id
+fn milliseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
-fn random() -> [u8; 10] {
-    let mut spare = SPARE.lock().expect("nothing panics while it is held");
-    if spare.len() < 10 {
-        spare.resize(4096, 0);
-        let mut done = 0;
-        while done < spare.len() {
-            match rustix::rand::getrandom(&mut spare[done..], rustix::rand::GetRandomFlags::empty()) {
-                Ok(count) => done += count,
+fn format_id(prefix: &str, ulid: Ulid) -> String {
+    let mut buffer = [0; ulid::ULID_LEN];
+    let text = ulid.array_to_str(&mut buffer);
+    text.make_ascii_lowercase();
+    format!("{prefix}{text}")
+}
+
+/// 80 random bits.
+fn random() -> u128 {
+    let mut reserve = RANDOM.lock();
+    if reserve.len() < 10 {
+        reserve.resize(4096, 0);
+        let mut filled = 0;
+        while filled < reserve.len() {
+            match rustix::rand::getrandom(&mut reserve[filled..], rustix::rand::GetRandomFlags::empty()) {
+                Ok(count) => filled += count,
                 Err(rustix::io::Errno::INTR) => {}
-                // There is no Linux that this runs on without it.
+                // Every Linux that this runs on has it.
                 Err(error) => panic!("no random numbers: {error}"),
             }
         }
     }
-    let at = spare.len() - 10;
-    let bytes = spare[at..].try_into().expect("ten bytes");
-    spare.truncate(at);
-    bytes
+    let at = reserve.len() - 10;
+    let mut bytes = [0; 16];
+    bytes[6..].copy_from_slice(&reserve[at..]);
+    reserve.truncate(at);
+    u128::from_be_bytes(bytes)
 }
 
 #[cfg(test)]
@@ -63,8 +61,16 @@ mod tests {
         let ids: std::collections::BTreeSet<_> = (0..10_000).map(|_| new("dl_", now)).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(*ids.last().unwrap() < new("dl_", later));
-        assert!(*ids.last().unwrap() < bound("dl_", later));
-        assert!(bound("dl_", now) < *ids.first().unwrap());
+        assert!(*ids.last().unwrap() < first_at("dl_", later));
+        assert!(first_at("dl_", now) < *ids.first().unwrap());
         assert_eq!(ids.first().unwrap().len(), 29);
+    }
+
+    #[test]
+    fn ids_keep_the_form_that_is_in_databases() {
+        let at = Timestamp::from_millisecond(1_800_000_000_000).unwrap();
+        assert_eq!(first_at("dl_", at), "dl_01mcc5rm000000000000000000");
+        let value = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+        assert_eq!(format_id("", Ulid(value)), "014d2pf2dbsqqg28t5cy4tqkff");
     }
 }

@@ -1,25 +1,29 @@
-//! The database, which is SQLite or PostgreSQL.
+//! The database: SQLite or PostgreSQL.
 //!
 //! ```text
-//! address       where it is, how it is opened
-//! store         one connection that writes, some that read
-//!   sql           the two dialects behind one interface
-//!   rows          rows that a statement takes
-//!   trouble       what errors mean, and what to do
-//!   presence      which processes are alive (PostgreSQL)
-//! context       this process and its options, for transactions
-//! download_row  downloads as rows
-//! event         events as rows
-//! id            ids that sort by time
+//! database       one connection that writes, several that read
+//!   connection     either database behind one interface
+//!   statement      the language of statements; what the placeholders `{{…}}` mean
+//!   rows           rows as an argument of a statement
+//!   address        where the database is, how it is opened, the tables
+//!   errors         what the database's errors mean, and what to do
+//!   presence       which processes are alive (PostgreSQL)
+//! context        this process and its options
+//! download_row   downloads as rows
+//! event_row      events as rows, and the sends that deliver them
+//! id             ids that sort by time
 //! ```
 
 pub(crate) mod address;
+pub(crate) mod connection;
 pub(crate) mod context;
+pub(crate) mod database;
 pub(crate) mod download_row;
-pub(crate) mod event;
+mod errors;
+pub(crate) mod event_row;
 pub(crate) mod id;
 pub(crate) mod presence;
 pub(crate) mod rows;
-pub(crate) mod sql;
-pub(crate) mod store;
-pub(crate) mod trouble;
+pub(crate) mod statement;
+
+pub(crate) use errors::is_transient;

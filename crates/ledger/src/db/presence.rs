@@ -1,44 +1,46 @@
-//! By what others see at once that this process lives, or does not any more (PostgreSQL).
+//! How other processes notice at once that this one has ended (PostgreSQL).
 //!
-//! Its connections that last hold a lock on its id, which the database lets go of when they end: the one that writes, so that
-//! nothing of it is committed after it was taken for dead, and the one that listens, so that it is not taken for dead
-//! when only one of them is lost. Both are lost when the database is restarted, or another one takes its place. Therefore what
-//! the locks say is not believed for a moment after that.
+//! A process holds an advisory lock on its id in each of its lasting connections; the database
+//! releases a lock when its connection ends. The connection that writes holds it, so that nothing
+//! is committed after others have taken this process for dead; the connection that listens holds
+//! it, so that losing one of the two does not look like a crash. Both are lost when the database
+//! restarts or a standby takes over. For a moment after that, missing locks prove nothing.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::postgres::PgExecutor;
 
-/// So long after their connections were lost processes that live may be without locks: they connect again after a second.
-/// `GONE` has the same.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long live processes may be without their locks after their connections were lost. They
+/// reconnect after a second. `{{gone i}}` allows for the same time.
+const RECONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// A process among those that share the ledger.
+/// The id of this process, and the locks that prove that it is alive.
 pub(crate) struct Presence {
     pub(crate) instance: String,
-    /// When the connection that writes was made anew.
-    again: Mutex<Option<Instant>>,
+    /// When the connection that writes was replaced.
+    reconnected: Mutex<Option<Instant>>,
 }
 
 impl Presence {
     pub(crate) fn new(instance: String) -> Presence {
-        Presence { instance, again: Mutex::default() }
+        Presence { instance, reconnected: Mutex::default() }
     }
 
-    /// Has a connection hold the lock for as long as it lasts.
-    pub(crate) async fn hold(&self, conn: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
-        // Shared by the connections of one process; nobody else takes it.
+    /// Makes a connection hold the lock for as long as it lasts.
+    pub(crate) async fn lock(&self, conn: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
+        // Shared by the connections of one process; no other process takes it.
         let sql = "SELECT pg_advisory_lock_shared(hashtextextended($1 COLLATE \"C\", 0))";
         sqlx::query(sql).bind(&self.instance).execute(conn).await.map(drop)
     }
 
-    pub(crate) fn made_anew(&self) {
-        *self.again.lock().expect("nothing panics while it is held") = Some(Instant::now());
+    /// Notes that the connection that writes was replaced.
+    pub(crate) fn reconnected(&self) {
+        *self.reconnected.lock() = Some(Instant::now());
     }
 
-    /// Whether somebody without a lock is dead.
-    pub(crate) fn knows_who_is_gone(&self) -> bool {
-        self.again.lock().expect("nothing panics while it is held").is_none_or(|at| at.elapsed() > AGAIN)
+    /// Whether a process without a lock is dead.
+    pub(crate) fn locks_are_reliable(&self) -> bool {
+        self.reconnected.lock().is_none_or(|at| at.elapsed() > RECONNECT_TIME)
     }
 }

@@ -1,11 +1,11 @@
-//! Rows that a statement takes: values of prepared statements (SQLite), or a JSON array (PostgreSQL).
+//! Rows as an argument of a statement: values (SQLite), or a JSON array (both).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of one width.
+/// Rows with the same number of columns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     cells: Vec<Cell>,
@@ -17,10 +17,10 @@ pub(crate) struct Rows {
 pub(crate) enum Cell {
     Int(i64),
     Text(Arc<str>),
-    Nothing,
+    Null,
 }
 
-/// What a column can have.
+/// A value that a column can have.
 pub(crate) trait Column {
     fn cell(&self) -> Cell;
 }
@@ -51,10 +51,11 @@ impl<T: Column + ?Sized> Column for &T {
 
 impl<T: Column> Column for Option<T> {
     fn cell(&self) -> Cell {
-        self.as_ref().map_or(Cell::Nothing, Column::cell)
+        self.as_ref().map_or(Cell::Null, Column::cell)
     }
 }
 
+/// Numbers, which are at most `i64::MAX` as all lengths and offsets are.
 macro_rules! numbers {
     ($($of:ty)*) => { $(impl Column for $of {
         fn cell(&self) -> Cell {
@@ -63,7 +64,7 @@ macro_rules! numbers {
     })* };
 }
 
-numbers!(u8 u32 u64 usize i64);
+numbers!(u8 i32 u32 u64 usize i64);
 
 impl Rows {
     /// Begins a row.
@@ -72,20 +73,15 @@ impl Rows {
         self
     }
 
-    /// The next column.
+    /// Sets the next column.
     pub(crate) fn put(&mut self, value: &(impl Column + ?Sized)) -> &mut Rows {
         self.cells.push(value.cell());
         self
     }
 
-    /// The next column, true as 1.
+    /// Sets the next column, true as 1.
     pub(crate) fn flag(&mut self, value: bool) -> &mut Rows {
         self.put(&u8::from(value))
-    }
-
-    /// The next column, a fragment or length that is at most `i64::MAX`, as all offsets are.
-    pub(crate) fn int(&mut self, value: u64) -> &mut Rows {
-        self.put(&value)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -96,17 +92,17 @@ impl Rows {
         self.count
     }
 
-    /// How many columns each has.
+    /// The number of columns.
     pub(super) fn width(&self) -> usize {
         self.cells.len() / self.count.max(1)
     }
 
-    /// Those of some rows, one row after the other.
+    /// The cells of some rows, one row after the other.
     pub(super) fn cells(&self, rows: Range<usize>) -> &[Cell] {
         &self.cells[rows.start * self.width()..rows.end * self.width()]
     }
 
-    /// Some rows as `[[…],[…]]`, which `EACH` takes.
+    /// Some rows as `[[…],[…]]`, for `{{rows …}}`.
     pub(super) fn json(&self, rows: Range<usize>) -> String {
         let (mut text, width) = (String::from("["), self.width());
         for (at, cell) in self.cells(rows.clone()).iter().enumerate() {
@@ -120,16 +116,11 @@ impl Rows {
                 Cell::Text(of) => {
                     text.push_str(&serde_json::to_string(&**of).expect("a string, into memory"))
                 }
-                Cell::Nothing => text.push_str("null"),
+                Cell::Null => text.push_str("null"),
             }
         }
         text.push_str(if rows.is_empty() { "]" } else { "]]" });
         text
-    }
-
-    /// The argument.
-    pub(crate) fn arg(self) -> super::sql::Arg {
-        super::sql::Arg::Rows(self)
     }
 }
 
@@ -140,7 +131,7 @@ mod tests {
     #[test]
     fn rows_are_arrays_of_arrays() {
         let mut rows = Rows::default();
-        rows.row().put("a\"b").put(&None::<&str>).int(7);
+        rows.row().put("a\"b").put(&None::<&str>).put(&7);
         rows.row().put(&Some("c")).flag(true).put(&-1_i64);
         assert_eq!(rows.json(0..2), r#"[["a\"b",null,7],["c",1,-1]]"#);
         assert_eq!(rows.json(1..2), r#"[["c",1,-1]]"#);

@@ -1,4 +1,4 @@
-//! What is downloaded.
+//! What is downloaded: a file or an archive.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Tells one content from all others, whatever address it is asked for at.
+/// Identifies a content, whatever address it was requested at.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentKey(pub [u8; 16]);
 
@@ -22,44 +22,44 @@ impl fmt::Debug for ContentKey {
     }
 }
 
-/// What is downloaded.
+/// What the ledger records of a content.
 #[derive(Clone)]
 pub struct ContentInfo {
-    /// Two contents of one key are the same content.
+    /// Two contents with the same key are the same content.
     pub key: ContentKey,
     /// Its strong entity tag, without quotes.
     pub etag: String,
     /// Length in bytes.
     pub length: u64,
-    /// A file's name, or the archive's; made printable.
+    /// Name of the file or the archive, without control characters.
     pub name: String,
-    /// Address at which it was asked for, without the link: path and query.
+    /// Address of the request, without the link: path and query.
     pub path: String,
     /// The transfer that it belongs to.
     pub transfer: Option<String>,
-    /// The files of an archive. `None`: it is one file.
-    pub parts: Option<Arc<dyn Parts>>,
+    /// The files of an archive. `None` for a single file.
+    pub parts: Option<Arc<dyn ArchiveParts>>,
 }
 
-/// The files that an archive is made of, in the order in which they lie in it.
-pub trait Parts: Send + Sync + 'static {
-    /// How many there are.
+/// The files of an archive, in the order of their bytes in it.
+pub trait ArchiveParts: Send + Sync + 'static {
+    /// Number of files.
     fn count(&self) -> u64;
 
-    /// How many of them lie wholly within `range` of the archive's bytes.
+    /// Number of files that lie wholly within `range` of the archive's bytes.
     fn within(&self, range: &Range<u64>) -> u64;
 
-    /// The file of that index, below [`Parts::count`].
-    fn part(&self, index: u64) -> Part;
+    /// The file at `index`, which is less than [`ArchiveParts::count`].
+    fn part(&self, index: u64) -> ArchivePart;
 }
 
 /// One file of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct ArchivePart {
     /// Its name in the archive.
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
-    /// Where it lies in the archive, header included.
+    /// Its bytes in the archive, header included.
     pub range: Range<u64>,
 }

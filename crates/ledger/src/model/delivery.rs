@@ -1,4 +1,4 @@
-//! Deliveries: to whom, by which link, and how they ended.
+//! One delivery: its recipient, its link, and how it ended.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -9,29 +9,31 @@ use serde::{Deserialize, Serialize};
 use super::content::ContentInfo;
 use super::link::LinkUse;
 
-/// What is known of a delivery before its first byte.
+/// A delivery before its first byte.
 #[derive(Clone)]
-pub struct Opening {
-    /// What is sent.
+pub struct NewDelivery {
+    /// The content that is sent.
     pub content: Arc<ContentInfo>,
-    /// To whom.
+    /// The recipient of the content.
     pub recipient: Recipient,
-    /// By which link.
+    /// The link of the request.
     pub link: Option<LinkUse>,
     /// The client's address.
     pub client: Option<IpAddr>,
-    /// The client's `User-Agent`, made printable, at most 256 bytes.
+    /// The client's `User-Agent`, without control characters, at most 256 bytes.
     pub user_agent: Option<String>,
-    /// Who acknowledges.
+    /// Where the acknowledgements come from.
     pub assurance: Assurance,
 }
 
-/// Who obtains a content.
+/// The person or program that obtains a content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recipient {
-    /// Whom the link was made for; without a link, client address and `User-Agent`, hashed or as they are.
+    /// The recipient that the link names. Without a link, client address and `User-Agent`, hashed
+    /// or as they are.
     pub id: String,
-    /// True without a link: several people may share this identity, and one person may have several.
+    /// True without a link: several people may share this identity, and one person may have
+    /// several.
     pub weak: bool,
 }
 
@@ -39,52 +41,52 @@ pub struct Recipient {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Assurance {
-    /// From whoever the client's connection ends at.
+    /// From the host at which the client's connection ends.
     Peer,
-    /// From a trusted proxy: what lies behind it is not known.
+    /// From a trusted proxy. What the proxy has passed on is unknown.
     Proxy,
 }
 
 /// How a delivery ended.
 #[derive(Clone, Debug)]
-pub struct Closing {
-    /// The content's bytes that the peer acknowledged: apart from each other, in any order.
+pub struct DeliveryEnd {
+    /// Ranges of the content that the peer acknowledged, disjoint, in any order.
     pub acked: Vec<Range<u64>>,
     /// Bytes of the body that were handed to the kernel.
     pub sent: u64,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// What the kernel said of the connection.
-    pub transport: Option<Transport>,
+    /// Whether it completed, and if not, why.
+    pub outcome: DeliveryOutcome,
+    /// What the kernel measured of the connection.
+    pub transport: Option<TransportSummary>,
 }
 
-/// What became of a delivery.
+/// Whether a delivery completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every byte of it was acknowledged; `confirmed` if an orderly close or another request followed.
+pub enum DeliveryOutcome {
+    /// Every byte of it was acknowledged.
     Completed {
-        /// Whether the application has been heard of since.
+        /// Whether an orderly close or another request followed.
         confirmed: bool,
     },
-    /// The client went away, or the server stopped.
+    /// The client disconnected, or the server stopped. Holds the reason.
     Aborted(String),
-    /// The content could not be sent.
+    /// The content could not be sent. Holds the reason.
     Failed(String),
 }
 
-/// What limited a delivery, by the kernel's account (`TCP_INFO`).
+/// What limited a delivery, as the kernel measured it (`TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Transport {
+pub struct TransportSummary {
     /// Round trip in milliseconds.
     pub rtt_ms: f64,
     /// Share of the busy time in which the client's window was the limit, 0 to 1.
     pub limited_by_client: f64,
-    /// Share in which the network was.
+    /// Share of the busy time in which the network was the limit.
     pub limited_by_network: f64,
-    /// Share in which this server was.
+    /// Share of the busy time in which this server was the limit.
     pub limited_by_server: f64,
     /// Bytes that were sent more than once.
     pub retransmitted: u64,
-    /// The last estimate of the rate, bytes a second.
+    /// The last estimate of the rate, in bytes a second.
     pub rate: u64,
 }

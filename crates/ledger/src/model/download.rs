@@ -1,4 +1,4 @@
-//! Downloads as the ledger has them.
+//! One recipient obtaining one content, over any number of deliveries.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,20 +13,20 @@ pub struct Download {
     /// How many times this recipient has begun to obtain this content, from 1.
     pub generation: u32,
     /// Where it stands.
-    pub state: State,
-    /// [`ContentInfo::key`], in hexadecimal digits.
+    pub state: DownloadState,
+    /// [`ContentInfo::key`](crate::ContentInfo::key), in hexadecimal digits.
     pub content: String,
-    /// [`ContentInfo::etag`].
+    /// [`ContentInfo::etag`](crate::ContentInfo::etag).
     pub etag: String,
-    /// [`ContentInfo::name`].
+    /// [`ContentInfo::name`](crate::ContentInfo::name).
     pub name: String,
-    /// [`ContentInfo::path`] of its first delivery.
+    /// [`ContentInfo::path`](crate::ContentInfo::path) of its first delivery.
     pub path: String,
-    /// [`ContentInfo::transfer`].
+    /// [`ContentInfo::transfer`](crate::ContentInfo::transfer).
     pub transfer: Option<String>,
-    /// [`Recipient::id`].
+    /// [`Recipient::id`](crate::Recipient::id).
     pub recipient: String,
-    /// Whether that is a weak identity.
+    /// [`Recipient::weak`](crate::Recipient::weak).
     pub weak: bool,
     /// The link's id.
     pub link: Option<String>,
@@ -36,44 +36,44 @@ pub struct Download {
     pub user_agent: Option<String>,
     /// Length of the content in bytes.
     pub total: u64,
-    /// How many different bytes of it were acknowledged.
+    /// Bytes of the content that were acknowledged at least once.
     pub acked: u64,
-    /// How many of these were not seen to be acknowledged, because a server crashed, and are known from the
-    /// position at which the recipient went on.
+    /// The part of `acked` whose acknowledgement was lost with a crashed server, and is inferred
+    /// from the position at which the recipient resumed.
     pub inferred: u64,
     /// Files of an archive that have arrived whole.
     pub files_done: Option<u64>,
     /// Files of an archive.
     pub files: Option<u64>,
-    /// How many deliveries have ended.
+    /// Deliveries that have ended.
     pub deliveries: u32,
-    /// The weakest of its deliveries.
+    /// The weakest assurance of its deliveries.
     pub assurance: Assurance,
-    /// Whether the delivery that completed it was confirmed, or only acknowledged.
+    /// Whether the delivery that completed it was confirmed, rather than only acknowledged.
     pub confirmed: bool,
     /// When its first delivery began.
     pub started: Timestamp,
     /// When it last changed.
     pub updated: Timestamp,
-    /// When the last byte that was missing was acknowledged: it is a receipt from then on.
+    /// When the last missing byte was acknowledged. From then on it is a receipt.
     pub completed: Option<Timestamp>,
 }
 
-/// Where a download stands.
+/// Where a download stands. `write/batch/apply.rs` draws the transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Bytes are missing.
+pub enum DownloadState {
+    /// Bytes are missing, and a delivery may be under way.
     Open,
-    /// The last delivery was broken off by the client or the server, and bytes are missing.
+    /// Bytes are missing. The client or the server broke the last delivery off.
     Aborted,
-    /// The last delivery was cut because of the content.
+    /// Bytes are missing. The content of the last delivery could not be sent.
     Failed,
-    /// It is a receipt.
+    /// Every byte has been acknowledged: it is a receipt.
     Completed,
 }
 
-/// One file of what is downloaded.
+/// One file of a download.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileState {
     /// Its name in the archive.

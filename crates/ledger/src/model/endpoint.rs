@@ -1,69 +1,65 @@
-//! Who is told of events, and of which.
+//! Endpoints that are notified of events.
+
+use std::path::PathBuf;
 
 use super::download::Download;
-use super::event::Kind;
+use super::event::EventKind;
 
-/// Who is told of events.
+/// A receiver of events.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Tells it from the others, and is the same after a restart and on every node.
+    /// Identifies it after a restart and on every node.
     pub id: String,
-    /// Of which events it is told.
-    pub filter: Filter,
-    /// How it is told.
-    pub target: Target,
+    /// The events that it receives.
+    pub filter: EventFilter,
+    /// How it is notified.
+    pub target: EndpointTarget,
 }
 
-/// How an endpoint is told.
+/// How an endpoint is notified.
 #[derive(Clone, Debug)]
-pub enum Target {
-    /// By POST, by the rules of Standard Webhooks.
+pub enum EndpointTarget {
+    /// By POST, as Standard Webhooks 1.0 specifies.
     Webhook {
         /// `https:` or `http:`.
         url: String,
-        /// Signs with each: `whsec_…` for v1 (HMAC-SHA256), `whsk_…` for v1a (ed25519).
+        /// Each of them signs: `whsec_…` for v1 (HMAC-SHA256), `whsk_…` for v1a (ed25519).
         secrets: Vec<String>,
-        /// Whether it may lie in a private network.
+        /// Whether the URL may lead into a private network.
         allow_private: bool,
     },
-    /// By a program that is started for each event, which is a line of JSON on its standard input.
+    /// By a program that is started for each event and reads it as a line of JSON from its standard
+    /// input.
     Command {
         /// The program.
-        program: std::path::PathBuf,
+        program: PathBuf,
     },
 }
 
-/// Which events: all that fit each condition that is set.
+/// Selects events: those that match each condition that is set.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of these kinds; empty: of all.
-    pub kinds: Vec<Kind>,
-    /// Of downloads below this address.
+pub struct EventFilter {
+    /// Events of these kinds; empty: of all.
+    pub kinds: Vec<EventKind>,
+    /// Events about downloads whose path begins with this.
     pub path: Option<String>,
-    /// Of this transfer.
+    /// Events about downloads of this transfer.
     pub transfer: Option<String>,
-    /// Of this recipient.
+    /// Events about downloads of this recipient.
     pub recipient: Option<String>,
 }
 
-impl Filter {
-    /// Whether an event of `kind` about `download` (if it is about one) fits.
+impl EventFilter {
+    /// Whether an event of `kind`, about `download` if it is about one, matches.
     #[must_use]
-    pub fn fits(&self, kind: Kind, download: Option<&Download>) -> bool {
-        let under = |wanted: &Option<String>, has: Option<&str>, fits: fn(&str, &str) -> bool| {
-            wanted.as_deref().is_none_or(|wanted| has.is_some_and(|has| fits(has, wanted)))
+    pub fn matches(&self, kind: EventKind, download: Option<&Download>) -> bool {
+        let holds = |wanted: &Option<String>, value: Option<&str>, test: fn(&str, &str) -> bool| {
+            wanted.as_deref().is_none_or(|wanted| value.is_some_and(|value| test(value, wanted)))
         };
+        let equal = |value: &str, wanted: &str| value == wanted;
         (self.kinds.is_empty() || self.kinds.contains(&kind))
-            && under(&self.path, download.map(|download| download.path.as_str()), |has, wanted| {
-                has.starts_with(wanted)
-            })
-            && under(
-                &self.transfer,
-                download.and_then(|download| download.transfer.as_deref()),
-                |has, wanted| has == wanted,
-            )
-            && under(&self.recipient, download.map(|download| download.recipient.as_str()), |has, wanted| {
-                has == wanted
-            })
+            && holds(&self.path, download.map(|of| &*of.path), |path, wanted| path.starts_with(wanted))
+            && holds(&self.transfer, download.and_then(|of| of.transfer.as_deref()), equal)
+            && holds(&self.recipient, download.map(|of| &*of.recipient), equal)
     }
 }

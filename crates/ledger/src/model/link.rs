@@ -5,23 +5,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The link that a request came with.
+/// The link of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkUse {
     /// Its id.
     pub id: String,
-    /// After how many receipts it is exhausted.
+    /// Number of receipts after which it is exhausted.
     pub max_downloads: Option<u32>,
 }
 
 /// How a link has been used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LinkState {
-    /// Receipts of downloads by it.
+    /// Receipts of downloads with it.
     pub receipts: u32,
     /// Since when it is void.
     pub revoked: Option<Timestamp>,
 }
 
-/// How long a link's use is believed without asking the database again.
-pub(crate) const LINK_AGE: Duration = Duration::from_secs(1);
+/// How long a link's state is used without another query.
+///
+/// Bound: ledger.
+pub(crate) const LINK_CACHE_AGE: Duration = Duration::from_secs(1);

@@ -1,42 +1,44 @@
-//! How a ledger is kept.
+//! How a ledger is run.
 
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
 
-/// How long something is kept, and how much memory it may have.
+/// How long records are kept, how much memory is used, and whether this process is a server.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// For how long closed downloads and events are kept; `None`: for ever. Downloads that are not complete are kept as
-    /// long after their last change.
-    pub keep: Option<Duration>,
-    /// Whether [`Kind::Progress`] events are made.
-    pub progress: bool,
-    /// How many changes may wait in memory for the database; a delivery needs up to two, and is not let in without
-    /// room for them.
+pub struct LedgerOptions {
+    /// How long completed downloads and events are kept; `None`: for ever. Other downloads are kept
+    /// as long after their last change.
+    pub retention: Option<Duration>,
+    /// Whether [`EventKind::Progress`](crate::EventKind::Progress) events are emitted.
+    pub progress_events: bool,
+    /// Maximum number of changes that wait in memory for the database. A delivery needs up to two,
+    /// and is rejected when there is no capacity for them.
+    ///
+    /// Bound: ledger. 100,000
     pub backlog: usize,
-    /// Who is told of events.
+    /// The receivers of events.
     pub endpoints: Vec<Endpoint>,
-    /// Whether this process is a server: tells the endpoints, takes care of what crashed servers left, and removes what
-    /// is too old. Programs that only ask do not.
-    pub tell: bool,
-    /// For how long a server on PostgreSQL may be silent until it counts as crashed. One on SQLite has crashed if it
-    /// does not hold the file any more.
-    pub lapse: Duration,
-    /// How long the end of a delivery waits for others, with which it is written together.
-    pub gather: Duration,
+    /// Whether this process is a server: it notifies the endpoints, takes over what crashed servers
+    /// left, and removes old records. Programs that only query leave this off.
+    pub server: bool,
+    /// How long a server on PostgreSQL may be silent before it counts as crashed. A server on
+    /// SQLite has crashed when it no longer holds the lock beside the file.
+    pub crash_timeout: Duration,
+    /// How long the end of a delivery waits for others, to be committed together with them.
+    pub commit_delay: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            keep: Some(Duration::from_secs(90 * 24 * 3600)),
-            progress: false,
+impl Default for LedgerOptions {
+    fn default() -> LedgerOptions {
+        LedgerOptions {
+            retention: Some(Duration::from_secs(90 * 24 * 3600)),
+            progress_events: false,
             backlog: 100_000,
             endpoints: Vec::new(),
-            tell: false,
-            lapse: Duration::from_secs(30),
-            gather: Duration::from_millis(10),
+            server: false,
+            crash_timeout: Duration::from_secs(30),
+            commit_delay: Duration::from_millis(10),
         }
     }
 }

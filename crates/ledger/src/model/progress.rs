@@ -4,47 +4,47 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::download::State;
+use super::download::DownloadState;
 
-/// A download under way, as it stands: told at most four times a second, and when it has ended.
+/// The progress of a download.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Its id.
+pub struct DownloadProgress {
+    /// The download's id.
     pub download: String,
-    /// [`crate::model::Download::content`].
+    /// [`Download::content`](crate::Download::content).
     pub content: String,
-    /// [`crate::model::Download::path`].
+    /// [`Download::path`](crate::Download::path).
     pub path: String,
-    /// [`crate::model::Download::transfer`].
+    /// [`Download::transfer`](crate::Download::transfer).
     pub transfer: Option<String>,
-    /// [`crate::model::Download::link`].
+    /// [`Download::link`](crate::Download::link).
     pub link: Option<String>,
-    /// [`crate::model::Download::recipient`].
+    /// [`Download::recipient`](crate::Download::recipient).
     pub recipient: String,
     /// Where it stands.
-    pub state: State,
-    /// Different bytes of the content that were acknowledged; by this node's deliveries to the second, by others to the
-    /// last checkpoint.
+    pub state: DownloadState,
+    /// Bytes of the content that were acknowledged at least once. Deliveries of this node count up
+    /// to now, those of other nodes up to their last checkpoint.
     pub acked: u64,
-    /// Bytes that this node's deliveries under way have handed to the kernel.
+    /// Bytes that deliveries under way on this node have handed to the kernel.
     pub sent: u64,
     /// Length of the content in bytes.
     pub total: u64,
     /// Acknowledged bytes a second, over the last seconds.
     pub rate: u64,
-    /// Seconds that the rest will take at this rate. `None`: nobody knows.
+    /// Seconds that the rest takes at this rate. `None` if nothing arrives.
     pub eta: Option<u64>,
-    /// Files of an archive that have arrived whole, by the last checkpoint.
+    /// Files of an archive that have arrived whole, as of the last checkpoint.
     pub files_done: Option<u64>,
     /// Files of an archive.
     pub files: Option<u64>,
 }
 
-/// What a listener hears.
+/// A message to subscribers of progress.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Report {
-    /// How a download stands.
-    Progress(Arc<Progress>),
-    /// Something was not heard, on another node or from it: how downloads stand is to be asked anew.
+pub enum ProgressReport {
+    /// The progress of one download.
+    Progress(Arc<DownloadProgress>),
+    /// Reports of another node were lost. Query the current progress instead.
     Missed,
 }

@@ -1,71 +1,71 @@
-//! Questions about downloads and events, and what is answered.
+//! Queries of downloads and events, and their results.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::content::ContentKey;
-use super::download::State;
-use super::event::{Event, Kind};
+use super::download::DownloadState;
+use super::event::{EventKind, LedgerEvent};
 
-/// Which downloads: all that fit each condition that is set, newest first.
+/// Selects downloads: those that match each condition that is set, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct DownloadQuery {
-    /// Of this content.
+    /// Downloads of this content.
     pub content: Option<ContentKey>,
-    /// Of this recipient.
+    /// Downloads of this recipient.
     pub recipient: Option<String>,
-    /// Begun by this link.
+    /// Downloads that began with this link.
     pub link: Option<String>,
-    /// Of this transfer.
+    /// Downloads of this transfer.
     pub transfer: Option<String>,
-    /// Whose address begins so.
+    /// Downloads whose address begins with this.
     pub path: Option<String>,
-    /// Whose address is this one.
+    /// Downloads whose address is exactly this.
     pub address: Option<String>,
-    /// In one of these states; empty: in any.
-    pub states: Vec<State>,
-    /// Begun before this download: the id of the last one of the page before.
+    /// Downloads in one of these states; empty: in any.
+    pub states: Vec<DownloadState>,
+    /// Downloads that began before the one with this id: the last one of the previous page.
     pub before: Option<String>,
-    /// How many at most; 0: 100. No answer has more than 10,000.
+    /// Maximum number of results; 0: 100. No result has more than 10,000.
     pub limit: usize,
 }
 
-/// Which events: all that fit each condition that is set, in the order of their commitment.
+/// Selects events: those that match each condition that is set, in the order of commitment.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
-    /// Of one of these kinds; empty: of any.
-    pub kinds: Vec<Kind>,
-    /// About this download.
+    /// Events of one of these kinds; empty: of any.
+    pub kinds: Vec<EventKind>,
+    /// Events about the download with this id.
     pub download: Option<String>,
-    /// Behind this [`Event::seq`].
+    /// Events after this [`LedgerEvent::seq`].
     pub after: Option<i64>,
-    /// How many at most; 0: 100. No answer has more than 10,000.
+    /// Maximum number of results; 0: 100. No result has more than 10,000.
     pub limit: usize,
-    /// The last ones instead of the first; they are in the order of their commitment all the same.
+    /// Whether the limit keeps the last events instead of the first. The order stays the same.
     pub last: bool,
 }
 
-/// An event and what became of it.
+/// An event and its delivery to endpoints.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventDetail {
     /// The event.
-    pub event: Event,
-    /// To whom it goes or went.
+    pub event: LedgerEvent,
+    /// One entry for each endpoint that receives it.
     pub sends: Vec<EventSend>,
 }
 
-/// An event on its way to an endpoint.
+/// An event on its way to one endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventSend {
-    /// [`crate::model::Endpoint::id`].
+    /// [`Endpoint::id`](crate::Endpoint::id).
     pub endpoint: String,
     /// Where it stands.
     pub state: SendState,
-    /// How many attempts there were.
+    /// Number of attempts.
     pub attempts: u32,
-    /// The last ten of them, oldest first.
+    /// The last ten attempts, oldest first.
     pub log: Vec<SendAttempt>,
-    /// When it is tried next.
+    /// When the next attempt is due.
     pub next: Option<Timestamp>,
 }
 
@@ -73,48 +73,51 @@ pub struct EventSend {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendState {
-    /// It is tried, or tried again, when it is due.
+    /// An attempt is under way, or will be made when it is due.
     Waiting,
-    /// It has been told.
+    /// The endpoint has accepted it.
     Delivered,
-    /// It is not tried any more, but by a replay.
+    /// All attempts have failed. Only a replay tries again.
     GivenUp,
 }
 
-/// One attempt to tell an event.
+/// One attempt to send an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SendAttempt {
     /// When it began.
     pub at: Timestamp,
-    /// What became of it: "200 OK", "connection refused".
+    /// Its result: "200 OK", "connection refused".
     pub note: String,
     /// How long it took, in milliseconds.
     pub ms: u64,
 }
 
-/// What is told once more.
+/// A request to send events again.
 #[derive(Clone, Debug)]
 pub struct Replay {
-    /// Which events.
+    /// The events.
     pub events: ReplayEvents,
-    /// To this endpoint, whatever its filter says; `None`: to all of [`crate::model::Options::endpoints`] whose filter fits.
+    /// Send to this endpoint, whatever its filter. `None`: to all of
+    /// [`LedgerOptions::endpoints`](crate::LedgerOptions::endpoints) whose filter matches.
     pub endpoint: Option<String>,
 }
 
-/// Which events are told once more.
+/// The events of a replay.
 #[derive(Clone, Debug)]
 pub enum ReplayEvents {
-    /// The one of this id.
+    /// The event with this id.
     One(String),
-    /// All that happened since.
+    /// All events since this time.
     Since(Timestamp),
 }
 
-/// A bound of answers.
-pub(crate) const LIMIT: usize = 10_000;
+/// Maximum number of results of one query.
+///
+/// Bound: ledger.
+pub(crate) const MAX_RESULTS: usize = 10_000;
 
-/// What a `limit` of a query means.
-pub(crate) fn limit(asked: usize) -> i64 {
-    let limit = if asked == 0 { 100 } else { asked.min(LIMIT) };
-    i64::try_from(limit).expect("at most 10,000")
+/// The number of results that a `limit` of a query allows.
+pub(crate) fn result_limit(requested: usize) -> i64 {
+    let limit = if requested == 0 { 100 } else { requested.min(MAX_RESULTS) };
+    i64::try_from(limit).expect("at most MAX_RESULTS")
 }

@@ -1,10 +1,13 @@
-//! Ranges of bytes: sets of them, and a set that grows.
+//! Sets of byte ranges.
+//!
+//! The crate `rangemap` merges ranges as well, but does not report which ones a merge has absorbed,
+//! and those are the rows to delete.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Sorts, clips to `length` and joins what touches.
-pub(crate) fn tidy(mut ranges: Vec<Range<u64>>, length: u64) -> Vec<Range<u64>> {
+/// Sorts ranges, clips them to `length`, and joins those that touch.
+pub(crate) fn normalize(mut ranges: Vec<Range<u64>>, length: u64) -> Vec<Range<u64>> {
     for range in &mut ranges {
         range.end = range.end.min(length);
     }
@@ -13,23 +16,23 @@ pub(crate) fn tidy(mut ranges: Vec<Range<u64>>, length: u64) -> Vec<Range<u64>> 
         return ranges;
     }
     ranges.sort_unstable_by_key(|range| range.start);
-    let mut tidy: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    let mut normal: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
     for range in ranges {
-        match tidy.last_mut() {
+        match normal.last_mut() {
             Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => tidy.push(range),
+            _ => normal.push(range),
         }
     }
-    tidy
+    normal
 }
 
-/// Bytes in `ranges`, which do not overlap.
-pub(crate) fn bytes(ranges: &[Range<u64>]) -> u64 {
+/// Length of `ranges`, which do not overlap.
+pub(crate) fn total_length(ranges: &[Range<u64>]) -> u64 {
     ranges.iter().map(|range| range.end - range.start).sum()
 }
 
-/// Where the acknowledged bytes of a delivery that carries `ranges` end: the offset in the content at which it would
-/// have to go on.
+/// The first byte of a delivery that carries `ranges` that was not acknowledged: the offset at
+/// which it would have to resume.
 pub(crate) fn reached(ranges: &[Range<u64>], acked: &[Range<u64>]) -> u64 {
     for range in ranges {
         let holds = acked.iter().find(|acked| acked.start <= range.start && range.start < acked.end);
@@ -42,62 +45,63 @@ pub(crate) fn reached(ranges: &[Range<u64>], acked: &[Range<u64>]) -> u64 {
     ranges.last().map_or(0, |range| range.end)
 }
 
-/// Those fragments of a download that a batch may touch, and what becomes of them.
+/// Acknowledged ranges of a download that a batch may touch. No two of them touch each other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fragments {
-    now: BTreeMap<u64, u64>,
+    ends: BTreeMap<u64, u64>,
 }
 
-/// What a merge has done.
+/// The result of a merge.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Merged {
-    /// The fragment that the range has become a part of.
+    /// The range that contains the merged one now.
     pub(crate) union: Range<u64>,
-    /// The fragments that it has taken in, before.
+    /// The ranges that it has absorbed.
     pub(crate) absorbed: Vec<Range<u64>>,
-    /// How many bytes were new.
+    /// Number of new bytes.
     pub(crate) gained: u64,
 }
 
 impl Fragments {
-    pub(crate) fn insert_as_is(&mut self, range: &Range<u64>) {
-        self.now.insert(range.start, range.end);
+    /// Inserts a range that touches no other.
+    pub(crate) fn insert_disjoint(&mut self, range: &Range<u64>) {
+        self.ends.insert(range.start, range.end);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.now.iter().map(|(start, end)| *start..*end)
+        self.ends.iter().map(|(start, end)| *start..*end)
     }
 
-    pub(crate) fn has(&self, range: &Range<u64>) -> bool {
-        self.now.get(&range.start) == Some(&range.end)
+    pub(crate) fn contains(&self, range: &Range<u64>) -> bool {
+        self.ends.get(&range.start) == Some(&range.end)
     }
 
     pub(crate) fn clear(&mut self) {
-        self.now.clear();
+        self.ends.clear();
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.now.len()
+        self.ends.len()
     }
 
-    /// Whether a merge of `range` makes no further fragment.
+    /// Whether a merge of `range` adds no further range.
     pub(crate) fn touches(&self, range: &Range<u64>) -> bool {
-        self.now.range(..=range.end).next_back().is_some_and(|(_, end)| *end >= range.start)
+        self.ends.range(..=range.end).next_back().is_some_and(|(_, end)| *end >= range.start)
     }
 
-    /// Merges `range`, which is not empty: its predecessor and those that begin within it are taken in.
+    /// Merges `range`, which is not empty: it absorbs the ranges that it touches.
     pub(crate) fn merge(&mut self, range: &Range<u64>) -> Merged {
         let mut union = range.clone();
         let mut absorbed = Vec::new();
-        while let Some((&start, &end)) = self.now.range(..=union.end).next_back()
+        while let Some((&start, &end)) = self.ends.range(..=union.end).next_back()
             && end >= union.start
         {
-            self.now.remove(&start);
+            self.ends.remove(&start);
             union.start = union.start.min(start);
             union.end = union.end.max(end);
             absorbed.push(start..end);
         }
-        self.now.insert(union.start, union.end);
+        self.ends.insert(union.start, union.end);
         absorbed.reverse();
         let before: u64 = absorbed.iter().map(|range| range.end - range.start).sum();
         Merged { gained: union.end - union.start - before, union, absorbed }
@@ -139,12 +143,12 @@ mod tests {
         }
 
         #[test]
-        fn tidy_keeps_every_byte_once(ranges in proptest::collection::vec((0u64..60, 0u64..12), 0..40)) {
+        fn normalizing_keeps_every_byte_once(ranges in proptest::collection::vec((0u64..60, 0u64..12), 0..40)) {
             let ranges: Vec<_> = ranges.into_iter().map(|(start, length)| start..start + length).collect();
-            let tidy = tidy(ranges.clone(), 50);
+            let normal = normalize(ranges.clone(), 50);
             for byte in 0..80 {
                 let known = ranges.iter().any(|range| range.contains(&byte)) && byte < 50;
-                prop_assert_eq!(tidy.iter().filter(|range| range.contains(&byte)).count(), usize::from(known));
+                prop_assert_eq!(normal.iter().filter(|range| range.contains(&byte)).count(), usize::from(known));
             }
         }
     }

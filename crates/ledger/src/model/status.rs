@@ -1,22 +1,23 @@
-//! How the ledger is.
+//! Whether the ledger works.
 
 use jiff::Timestamp;
 
-/// How the ledger is.
+/// The state of a ledger.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Status {
-    /// Changes that wait in memory for the database, those that deliveries under way have reserved included.
+pub struct LedgerStatus {
+    /// Changes that wait in memory for the database, including those that deliveries under way have
+    /// reserved.
     pub waiting: usize,
-    /// How many may: [`crate::model::Options::backlog`].
-    pub bound: usize,
-    /// Since when the database cannot be written, and why. `None`: it can.
-    pub trouble: Option<Trouble>,
+    /// Maximum of `waiting`: [`LedgerOptions::backlog`](crate::LedgerOptions::backlog).
+    pub backlog: usize,
+    /// Why the database cannot be written. `None` if it can.
+    pub outage: Option<DatabaseOutage>,
 }
 
-/// What keeps the ledger from writing.
+/// A time in which the database cannot be written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trouble {
-    /// Since when.
+pub struct DatabaseOutage {
+    /// When it began.
     pub since: Timestamp,
     /// Why, and what to do.
     pub reason: String,

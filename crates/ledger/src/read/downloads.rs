@@ -1,19 +1,28 @@
 //! Downloads and their files.
 
-use super::conditions::Where;
-use crate::db::download_row::{COLUMNS, Stored, clean, state_number};
-use crate::db::sql::Row;
-use crate::db::store::Store;
-use crate::model::{Download, DownloadQuery, Error, FileState, limit};
+use super::conditions::Conditions;
+use crate::db::connection::Row;
+use crate::db::database::Database;
+use crate::db::download_row::{DownloadRow, clean, download_columns, state_number};
+use crate::db::statement::{Statement, statements};
+use crate::model::{Download, DownloadQuery, DownloadState, FileState, LedgerError, result_limit};
 
-pub(crate) async fn download(store: &Store, id: &str) -> Result<Option<Download>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM downloads d WHERE d.id = $1");
-    let rows = store.rows(&sql, &[id.into()]).await?;
-    Ok(list(store, &rows)?.pop())
+statements! {
+    DOWNLOAD = Statement::new(concat!("SELECT ", download_columns!(), " FROM downloads d WHERE d.id = $1"));
+    PARTS = Statement::new("SELECT parts FROM contents WHERE content = $1");
+    FRAGMENTS = Statement::new("SELECT first, past FROM fragments WHERE download = $1 ORDER BY first");
 }
 
-pub(crate) async fn downloads(store: &Store, query: &DownloadQuery) -> Result<Vec<Download>, Error> {
-    let mut filter = Where::default();
+pub(crate) async fn download(database: &Database, id: &str) -> Result<Option<Download>, LedgerError> {
+    let rows = database.rows(&DOWNLOAD, &[id.into()]).await?;
+    Ok(read_downloads(database, &rows)?.pop())
+}
+
+pub(crate) async fn downloads(
+    database: &Database,
+    query: &DownloadQuery,
+) -> Result<Vec<Download>, LedgerError> {
+    let mut filter = Conditions::default();
     if let Some(content) = &query.content {
         filter.and("d.content = ?", content.to_string().as_str());
     }
@@ -33,50 +42,48 @@ pub(crate) async fn downloads(store: &Store, query: &DownloadQuery) -> Result<Ve
         filter.and("d.path = ?", &*clean(address, 4096));
     }
     if !query.states.is_empty() {
-        // Numbers of our own, not arguments, so that the index of open downloads can be chosen.
+        // Numbers instead of arguments, so that the database can use the index of incomplete
+        // downloads.
         let states: Vec<_> = query.states.iter().map(|state| state_number(*state).to_string()).collect();
-        let open = if states.iter().any(|state| state == "3") { "" } else { " AND d.state <> 3" };
-        filter.conditions.push(format!("d.state IN ({}){open}", states.join(", ")));
+        let complete = query.states.contains(&DownloadState::Completed);
+        let incomplete = if complete { "" } else { " AND d.state <> 3" };
+        filter.and_constant(format!("d.state IN ({}){incomplete}", states.join(", ")));
     }
     if let Some(before) = &query.before {
         filter.and("d.id < ?", before.as_str());
     }
-    let sql = format!(
-        "SELECT {COLUMNS} FROM downloads d {} ORDER BY d.id DESC LIMIT {}",
-        filter.text(),
-        limit(query.limit)
-    );
-    list(store, &store.rows(&sql, &filter.args).await?)
+    let select = concat!("SELECT ", download_columns!(), " FROM downloads d");
+    let tail = format!("ORDER BY d.id DESC LIMIT {}", result_limit(query.limit));
+    let (statement, args) = filter.statement(select, &tail);
+    read_downloads(database, &database.rows(&statement, &args).await?)
 }
 
-fn list(store: &Store, rows: &[Row]) -> Result<Vec<Download>, Error> {
-    let downloads: Result<Vec<_>, _> = rows.iter().map(|row| Ok(Stored::read(row)?.download)).collect();
-    downloads.map_err(|error: sqlx::Error| store.address.error(&error))
+fn read_downloads(database: &Database, rows: &[Row]) -> Result<Vec<Download>, LedgerError> {
+    let downloads: Result<Vec<_>, _> = rows.iter().map(|row| Ok(DownloadRow::read(row)?.download)).collect();
+    downloads.map_err(|error: sqlx::Error| database.address.error(&error))
 }
 
-pub(crate) async fn files(store: &Store, id: &str) -> Result<Option<Vec<FileState>>, Error> {
-    let Some(download) = download(store, id).await? else { return Ok(None) };
+pub(crate) async fn files(database: &Database, id: &str) -> Result<Option<Vec<FileState>>, LedgerError> {
+    let Some(download) = download(database, id).await? else { return Ok(None) };
     let complete = download.completed.is_some();
     if download.files.is_none() {
         return Ok(Some(vec![FileState { name: download.name, size: download.total, done: complete }]));
     }
-    let failed = |error: sqlx::Error| store.address.error(&error);
-    let rows = store
-        .rows("SELECT parts FROM contents WHERE content = $1", &[download.content.as_str().into()])
-        .await?;
+    let failed = |error: sqlx::Error| database.address.error(&error);
+    let rows = database.rows(&PARTS, &[download.content.as_str().into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let parts: Vec<(String, u64, u64, u64)> =
         serde_json::from_str(&row.text(0).map_err(failed)?).unwrap_or_default();
-    let sql = "SELECT first, past FROM fragments WHERE download = $1 ORDER BY first";
     let mut fragments = Vec::new();
-    for row in store.rows(sql, &[id.into()]).await? {
-        let edge = |at| row.int(at).map(|value| u64::try_from(value).unwrap_or(0));
-        fragments.push(edge(0).map_err(failed)?..edge(1).map_err(failed)?);
+    for row in database.rows(&FRAGMENTS, &[id.into()]).await? {
+        let offset = |column| row.int(column).map(|value| u64::try_from(value).unwrap_or(0));
+        fragments.push(offset(0).map_err(failed)?..offset(1).map_err(failed)?);
     }
-    let whole = |first: u64, past: u64| {
-        let behind = fragments.partition_point(|fragment| fragment.start <= first);
-        first == past || (behind > 0 && fragments[behind - 1].end >= past)
+    let has_arrived = |start: u64, end: u64| {
+        let after = fragments.partition_point(|fragment| fragment.start <= start);
+        start == end || (after > 0 && fragments[after - 1].end >= end)
     };
-    let state = |(name, size, first, past)| FileState { name, size, done: complete || whole(first, past) };
+    let state =
+        |(name, size, start, end)| FileState { name, size, done: complete || has_arrived(start, end) };
     Ok(Some(parts.into_iter().map(state).collect()))
 }

@@ -1,50 +1,57 @@
-//! Events, and to whom they were told.
+//! Events and their sends.
 
-use super::conditions::Where;
+use super::conditions::Conditions;
+use crate::db::connection::Row;
+use crate::db::database::Database;
 use crate::db::download_row::time;
-use crate::db::event::{EVENT, read_event};
-use crate::db::sql::Row;
-use crate::db::store::Store;
-use crate::model::{Error, Event, EventDetail, EventQuery, EventSend, SendAttempt, SendState, limit};
+use crate::db::event_row::{event_columns, read_event};
+use crate::db::statement::{Statement, statements};
+use crate::model::{
+    EventDetail, EventQuery, EventSend, LedgerError, LedgerEvent, SendAttempt, SendState, result_limit,
+};
 
-pub(crate) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<Event>, Error> {
-    let mut filter = Where::default();
+statements! {
+    EVENT = Statement::new(concat!("SELECT ", event_columns!(), " FROM events e WHERE e.id = $1"));
+    SENDS = Statement::new(
+        "SELECT endpoint, state, attempts, log, due FROM sends WHERE event = $1 ORDER BY endpoint",
+    );
+}
+
+pub(crate) async fn events(database: &Database, query: &EventQuery) -> Result<Vec<LedgerEvent>, LedgerError> {
+    let mut filter = Conditions::default();
     if !query.kinds.is_empty() {
         let kinds: Vec<_> = query.kinds.iter().map(|kind| format!("'{}'", kind.name())).collect();
-        filter.conditions.push(format!("e.kind IN ({})", kinds.join(", ")));
+        filter.and_constant(format!("e.kind IN ({})", kinds.join(", ")));
     }
     if let Some(download) = &query.download {
         // Ids of events about a download begin with its own.
-        let of = format!("evt_{}", download.trim_start_matches("dl_"));
-        filter.and("e.id >= ?", of.as_str());
-        filter.and("e.id < ?", format!("{of}~").as_str());
+        let prefix = format!("evt_{}", download.trim_start_matches("dl_"));
+        filter.and("e.id >= ?", prefix.as_str());
+        filter.and("e.id < ?", format!("{prefix}~").as_str());
         filter.and("e.download = ?", download.as_str());
     }
     if let Some(after) = query.after {
         filter.and("e.seq > ?", after);
     }
     let order = if query.last { "DESC" } else { "ASC" };
-    let sql = format!(
-        "SELECT {EVENT} FROM events e {} ORDER BY e.seq {order} LIMIT {}",
-        filter.text(),
-        limit(query.limit)
-    );
-    let rows = store.rows(&sql, &filter.args).await?;
+    let select = concat!("SELECT ", event_columns!(), " FROM events e");
+    let tail = format!("ORDER BY e.seq {order} LIMIT {}", result_limit(query.limit));
+    let (statement, args) = filter.statement(select, &tail);
+    let rows = database.rows(&statement, &args).await?;
     let events: Result<Vec<_>, _> = rows.iter().map(|row| read_event(row, 0)).collect();
-    let mut events = events.map_err(|error| store.address.error(&error))?;
+    let mut events = events.map_err(|error| database.address.error(&error))?;
     if query.last {
         events.reverse();
     }
     Ok(events)
 }
 
-pub(crate) async fn event(store: &Store, id: &str) -> Result<Option<EventDetail>, Error> {
-    let failed = |error: sqlx::Error| store.address.error(&error);
-    let rows = store.rows(&format!("SELECT {EVENT} FROM events e WHERE e.id = $1"), &[id.into()]).await?;
+pub(crate) async fn event(database: &Database, id: &str) -> Result<Option<EventDetail>, LedgerError> {
+    let failed = |error: sqlx::Error| database.address.error(&error);
+    let rows = database.rows(&EVENT, &[id.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let event = read_event(row, 0).map_err(failed)?;
-    let sql = "SELECT endpoint, state, attempts, log, due FROM sends WHERE event = $1 ORDER BY endpoint";
-    let rows = store.rows(sql, &[id.into()]).await?;
+    let rows = database.rows(&SENDS, &[id.into()]).await?;
     let sends: Result<Vec<_>, _> = rows.iter().map(read_send).collect();
     Ok(Some(EventDetail { event, sends: sends.map_err(failed)? }))
 }

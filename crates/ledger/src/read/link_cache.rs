@@ -1,79 +1,78 @@
-//! How often links have been used, remembered for a second.
+//! How links are used, cached for [`LINK_CACHE_AGE`].
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::model::{LINK_AGE, LinkState};
-use crate::write::batch::Done;
-use crate::write::queue::Change;
+use parking_lot::Mutex;
+
+use crate::model::{LINK_CACHE_AGE, LinkState};
+use crate::write::batch::CommittedBatch;
+use crate::write::queue::DeliveryChange;
 use crate::write::writer::CommitObserver;
 
-/// More are not remembered.
-const MOST: usize = 10_000;
+/// Maximum number of links in the cache.
+///
+/// Bound: ledger.
+const MAX_CACHED_LINKS: usize = 10_000;
 
-/// What is known of links.
+/// States of links.
 #[derive(Default)]
-pub(crate) struct Links(Mutex<Known>);
+pub(crate) struct LinkCache(Mutex<CachedLinks>);
 
 #[derive(Default)]
-struct Known {
+struct CachedLinks {
+    /// When each was read, and what was read.
     links: HashMap<String, (Instant, LinkState)>,
-    /// Grows with every change that was made here: an answer that was asked for before it may be older.
-    changes: u64,
+    /// Grows with every change by this process. A query that began before a change may be outdated.
+    version: u64,
 }
 
-impl Links {
+impl LinkCache {
     pub(crate) fn get(&self, id: &str) -> Option<LinkState> {
-        let known = self.0.lock().expect("nothing panics while it is held");
-        let (at, state) = known.links.get(id)?;
-        (at.elapsed() <= LINK_AGE).then(|| state.clone())
+        let cached = self.0.lock();
+        let (at, state) = cached.links.get(id)?;
+        (at.elapsed() <= LINK_CACHE_AGE).then(|| state.clone())
     }
 
-    /// Before the database is asked.
-    pub(crate) fn asking(&self) -> u64 {
-        self.0.lock().expect("nothing panics while it is held").changes
+    /// To be called before a query, for [`LinkCache::put`].
+    pub(crate) fn version(&self) -> u64 {
+        self.0.lock().version
     }
 
-    /// What it answered, having been asked at `since`.
-    pub(crate) fn put(&self, id: &str, state: LinkState, since: u64, at: Instant) {
-        let mut known = self.0.lock().expect("nothing panics while it is held");
-        if known.changes != since {
+    /// Caches the result of a query that began at `version` and `at`.
+    pub(crate) fn put(&self, id: &str, state: LinkState, version: u64, at: Instant) {
+        let mut cached = self.0.lock();
+        if cached.version != version {
             return;
         }
-        if known.links.len() >= MOST {
-            known.links.retain(|_, (at, _)| at.elapsed() <= LINK_AGE);
-            if known.links.len() >= MOST {
-                known.links.clear();
+        if cached.links.len() >= MAX_CACHED_LINKS {
+            cached.links.retain(|_, (at, _)| at.elapsed() <= LINK_CACHE_AGE);
+            if cached.links.len() >= MAX_CACHED_LINKS {
+                cached.links.clear();
             }
         }
-        known.links.insert(id.to_owned(), (at, state));
+        cached.links.insert(id.to_owned(), (at, state));
     }
 
-    /// Receipts were committed.
-    fn counted(&self, links: &[(String, u32)]) {
-        if links.is_empty() {
+    /// Drops a link that this process has revoked.
+    pub(crate) fn invalidate(&self, id: &str) {
+        let mut cached = self.0.lock();
+        cached.version += 1;
+        cached.links.remove(id);
+    }
+}
+
+impl CommitObserver for LinkCache {
+    fn committed(&self, _: &[DeliveryChange], batch: &CommittedBatch) {
+        if batch.links.is_empty() {
             return;
         }
-        let mut known = self.0.lock().expect("nothing panics while it is held");
-        known.changes += 1;
-        for (id, receipts) in links {
-            if let Some((_, state)) = known.links.get_mut(id) {
+        let mut cached = self.0.lock();
+        cached.version += 1;
+        for (id, receipts) in &batch.links {
+            if let Some((_, state)) = cached.links.get_mut(id) {
                 state.receipts = *receipts;
             }
         }
-    }
-
-    /// A link was revoked here.
-    pub(crate) fn forget(&self, id: &str) {
-        let mut known = self.0.lock().expect("nothing panics while it is held");
-        known.changes += 1;
-        known.links.remove(id);
-    }
-}
-
-impl CommitObserver for Links {
-    fn committed(&self, _: &[Change], done: &Done) {
-        self.counted(&done.links);
     }
 }

@@ -1,12 +1,12 @@
 //! What is read from the ledger.
 //!
 //! ```text
-//! downloads   downloads and their files
-//! events      events and their sends
-//!   conditions  the WHERE of a query
-//! links       how links are used
-//!   link_cache  the same, remembered for a second
-//! progress    downloads under way, for those who listen
+//! downloads    downloads and their files
+//! events       events and their sends
+//!   conditions   the WHERE clause of a query
+//! links        how links are used
+//!   link_cache   the same, cached for a second
+//! progress     progress of downloads under way, for subscribers
 //! ```
 
 mod conditions;

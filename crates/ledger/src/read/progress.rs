@@ -1,246 +1,259 @@
-//! Progress of downloads under way, for whoever listens: four times a second at most, and when they end.
+//! Progress of downloads under way, for subscribers: at most four reports a second of each
+//! download, and one when it completes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
-use crate::model::{Download, Progress, Report, State};
-use crate::write::batch::Done;
-use crate::write::delivery::Delivery;
-use crate::write::queue::Change;
+use crate::model::{Download, DownloadProgress, DownloadState, ProgressReport};
+use crate::write::batch::CommittedBatch;
+use crate::write::delivery::TrackedDelivery;
+use crate::write::queue::DeliveryChange;
 use crate::write::writer::CommitObserver;
 
-/// Between two reports about one download.
-const TICK: Duration = Duration::from_millis(250);
-/// Reports that a slow listener may be behind; it misses older ones.
-const BEHIND: usize = 4096;
-/// Downloads of which other nodes are still to be told; if there are more, they are told to look for themselves.
-const OUTGOING: usize = 10_000;
+/// Time between two reports of the same download.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+/// How often an idle task checks whether there are subscribers on other nodes.
+const PEER_CHECK: Duration = Duration::from_secs(10);
+/// Maximum number of reports that a subscriber may be behind. It misses older ones.
+///
+/// Bound: progress.
+const MAX_LAG: usize = 4096;
+/// Maximum number of downloads whose reports wait to be sent to other nodes. Beyond it, those nodes
+/// are told to query the current progress.
+///
+/// Bound: progress.
+const MAX_PEER_UPDATES: usize = 10_000;
+/// Time after which a measurement has half its weight in the rate, in seconds.
+const RATE_HALF_LIFE: f64 = 2.0;
 
-/// What is under way here, and who listens.
-pub(crate) struct Live {
-    told: broadcast::Sender<Report>,
-    under_way: Mutex<HashMap<Arc<str>, Entry>>,
-    /// There is something under way.
+/// The downloads under way on this node, and the subscribers.
+pub(crate) struct ProgressHub {
+    reports: broadcast::Sender<ProgressReport>,
+    under_way: Mutex<HashMap<Arc<str>, LiveDownload>>,
+    /// Notified when a download is under way.
     wake: Notify,
-    /// Whether other nodes may listen.
-    others: AtomicBool,
-    outgoing: Mutex<Outgoing>,
-    pub(crate) outgoing_wake: Notify,
+    /// Whether there are other nodes.
+    has_peers: AtomicBool,
+    peer_updates: Mutex<PeerUpdates>,
+    /// Notified when there are updates for other nodes.
+    pub(crate) peer_updates_wake: Notify,
 }
 
-/// What is to be told to other nodes.
+/// What other nodes have not been sent yet.
 #[derive(Default)]
-pub(crate) struct Outgoing {
-    /// The last word on each download.
-    pub(crate) progress: HashMap<String, Arc<Progress>>,
-    /// Something could not be told.
+pub(crate) struct PeerUpdates {
+    /// The latest progress of each download, by id.
+    pub(crate) progress: HashMap<String, Arc<DownloadProgress>>,
+    /// Whether updates were lost.
     pub(crate) missed: bool,
 }
 
-struct Entry {
+struct LiveDownload {
     download: Download,
-    deliveries: Vec<Arc<Delivery>>,
-    last: Option<Arc<Progress>>,
-    /// When and at which byte the rate was looked at last.
-    seen: (Instant, u64),
+    deliveries: Vec<Arc<TrackedDelivery>>,
+    last_report: Option<Arc<DownloadProgress>>,
+    /// When the rate was measured last, and the acknowledged bytes then.
+    measured: (Instant, u64),
     rate: f64,
 }
 
-impl Live {
-    pub(crate) fn new() -> Live {
-        Live {
-            told: broadcast::channel(BEHIND).0,
+impl ProgressHub {
+    pub(crate) fn new() -> ProgressHub {
+        ProgressHub {
+            reports: broadcast::channel(MAX_LAG).0,
             under_way: Mutex::default(),
             wake: Notify::new(),
-            others: AtomicBool::new(false),
-            outgoing: Mutex::default(),
-            outgoing_wake: Notify::new(),
+            has_peers: AtomicBool::new(false),
+            peer_updates: Mutex::default(),
+            peer_updates_wake: Notify::new(),
         }
     }
 
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Report> {
-        let receiver = self.told.subscribe();
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<ProgressReport> {
+        let receiver = self.reports.subscribe();
         self.wake.notify_one();
         receiver
     }
 
-    /// Whether there are other nodes.
-    pub(crate) fn others(&self, are: bool) {
-        self.others.store(are, Ordering::Relaxed);
+    /// Sets whether there are other nodes.
+    pub(crate) fn set_has_peers(&self, has_peers: bool) {
+        self.has_peers.store(has_peers, Ordering::Relaxed);
     }
 
-    fn heard(&self) -> bool {
-        self.told.receiver_count() > 0 || self.others.load(Ordering::Relaxed)
+    fn has_subscribers(&self) -> bool {
+        self.reports.receiver_count() > 0 || self.has_peers.load(Ordering::Relaxed)
     }
 
-    /// From another node.
-    pub(crate) fn pass_on(&self, progress: Progress) {
-        let _ = self.told.send(Report::Progress(Arc::new(progress)));
+    /// Forwards the report of another node.
+    pub(crate) fn forward(&self, progress: DownloadProgress) {
+        let _ = self.reports.send(ProgressReport::Progress(Arc::new(progress)));
     }
 
-    /// Something happened on other nodes that was not heard.
-    pub(crate) fn missed(&self) {
-        let _ = self.told.send(Report::Missed);
+    /// Tells the subscribers of this node that reports were lost.
+    pub(crate) fn report_missed(&self) {
+        let _ = self.reports.send(ProgressReport::Missed);
     }
 
-    /// Downloads have changed without anybody being told.
-    pub(crate) fn changed_unheard(&self) {
-        self.missed();
-        self.unsaid();
+    /// Tells all subscribers that downloads have changed without a report.
+    pub(crate) fn changed_without_report(&self) {
+        self.report_missed();
+        self.peer_updates_lost();
     }
 
-    /// What other nodes should have been told could not be said: they are told at least that.
-    pub(crate) fn unsaid(&self) {
-        self.outgoing.lock().expect("nothing panics while it is held").missed = true;
-        self.outgoing_wake.notify_one();
+    /// Tells other nodes that updates were lost.
+    pub(crate) fn peer_updates_lost(&self) {
+        self.peer_updates.lock().missed = true;
+        self.peer_updates_wake.notify_one();
     }
 
-    fn tell(&self, progress: &Arc<Progress>) {
-        let _ = self.told.send(Report::Progress(Arc::clone(progress)));
-        if self.others.load(Ordering::Relaxed) {
-            let mut outgoing = self.outgoing.lock().expect("nothing panics while it is held");
-            outgoing.progress.insert(progress.download.clone(), Arc::clone(progress));
-            if outgoing.progress.len() > OUTGOING {
-                *outgoing = Outgoing { progress: HashMap::new(), missed: true };
+    fn send(&self, progress: &Arc<DownloadProgress>) {
+        let _ = self.reports.send(ProgressReport::Progress(Arc::clone(progress)));
+        if self.has_peers.load(Ordering::Relaxed) {
+            let mut updates = self.peer_updates.lock();
+            updates.progress.insert(progress.download.clone(), Arc::clone(progress));
+            if updates.progress.len() > MAX_PEER_UPDATES {
+                *updates = PeerUpdates { progress: HashMap::new(), missed: true };
             }
-            self.outgoing_wake.notify_one();
+            self.peer_updates_wake.notify_one();
         }
     }
 
-    /// What other nodes are to be told, since the last call.
-    pub(crate) fn outgoing(&self) -> Outgoing {
-        std::mem::take(&mut *self.outgoing.lock().expect("nothing panics while it is held"))
+    /// Takes the updates for other nodes since the last call.
+    pub(crate) fn take_peer_updates(&self) -> PeerUpdates {
+        std::mem::take(&mut *self.peer_updates.lock())
     }
 
-    /// How `downloads`, as they were last written, stand by now.
-    pub(crate) fn standing(&self, downloads: Vec<Download>) -> Vec<Progress> {
-        let under_way = self.under_way.lock().expect("nothing panics while it is held");
-        let stands = |download: Download| match under_way.get(&*download.id) {
-            // A batch that was just committed may be known to the database only.
-            Some(entry) if download.state != State::Completed => {
-                let mut now = entry.progress();
-                now.acked = now.acked.max(download.acked);
-                now
+    /// The current progress of `downloads`, which were read from the database.
+    pub(crate) fn progress_of(&self, downloads: Vec<Download>) -> Vec<DownloadProgress> {
+        let under_way = self.under_way.lock();
+        let progress = |download: Download| match under_way.get(&*download.id) {
+            // The database may be ahead: it has batches that were committed just now.
+            Some(live) if download.state != DownloadState::Completed => {
+                let mut progress = live.progress();
+                progress.acked = progress.acked.max(download.acked);
+                progress
             }
-            _ => Entry::new(download, Vec::new(), Instant::now()).progress(),
+            _ => LiveDownload::new(download, Instant::now()).progress(),
         };
-        downloads.into_iter().map(stands).collect()
+        downloads.into_iter().map(progress).collect()
     }
 
-    /// Reports, for as long as there is somebody who listens and something under way.
+    /// Sends reports for as long as there are subscribers and downloads under way.
     pub(crate) async fn run(&self) {
         loop {
             let idle = {
-                let heard = self.heard();
-                let mut under_way = self.under_way.lock().expect("nothing panics while it is held");
-                if !heard {
-                    under_way.retain(|_, entry| !entry.deliveries.is_empty());
+                let has_subscribers = self.has_subscribers();
+                let mut under_way = self.under_way.lock();
+                if !has_subscribers {
+                    under_way.retain(|_, live| !live.deliveries.is_empty());
                 }
-                !heard || under_way.is_empty()
+                !has_subscribers || under_way.is_empty()
             };
             if idle {
-                // Whether other nodes listen is known by the heartbeat only.
-                let _ = tokio::time::timeout(Duration::from_secs(10), self.wake.notified()).await;
+                // A new peer does not wake this task.
+                let _ = tokio::time::timeout(PEER_CHECK, self.wake.notified()).await;
                 continue;
             }
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(REPORT_INTERVAL).await;
             let now = Instant::now();
-            let mut under_way = self.under_way.lock().expect("nothing panics while it is held");
-            under_way.retain(|_, entry| {
-                let last = entry.last.clone();
-                let report = entry.report(now);
+            let mut under_way = self.under_way.lock();
+            under_way.retain(|_, live| {
+                let last = live.last_report.clone();
+                let report = live.report(now);
                 if last.is_none_or(|last| *last != *report) {
-                    self.tell(&report);
+                    self.send(&report);
                 }
-                !entry.deliveries.is_empty()
+                !live.deliveries.is_empty()
             });
         }
     }
 }
 
-impl CommitObserver for Live {
-    fn committed(&self, changes: &[Change], done: &Done) {
-        let mut under_way = self.under_way.lock().expect("nothing panics while it is held");
+impl CommitObserver for ProgressHub {
+    fn committed(&self, changes: &[DeliveryChange], batch: &CommittedBatch) {
+        let mut under_way = self.under_way.lock();
         for change in changes {
-            let Change::End(delivery, ..) = change else { continue };
-            let download = delivery.place().download.clone();
-            if let Some(entry) = download.and_then(|download| under_way.get_mut(&download)) {
-                entry.deliveries.retain(|other| !Arc::ptr_eq(other, delivery));
+            let DeliveryChange::End(delivery, ..) = change else { continue };
+            let download = delivery.rows().download.clone();
+            if let Some(live) = download.and_then(|download| under_way.get_mut(&download)) {
+                live.deliveries.retain(|other| other.number != delivery.number);
             }
         }
-        let mut begun: HashMap<Arc<str>, Vec<Arc<Delivery>>> = HashMap::new();
-        for (delivery, place) in &done.begun {
-            if let Some(download) = &place.download {
+        let mut begun: HashMap<Arc<str>, Vec<Arc<TrackedDelivery>>> = HashMap::new();
+        for (delivery, rows) in &batch.begun {
+            if let Some(download) = &rows.download {
                 begun.entry(Arc::clone(download)).or_default().push(Arc::clone(delivery));
             }
         }
-        let heard = self.heard();
+        let has_subscribers = self.has_subscribers();
         let now = Instant::now();
-        for download in &done.changed {
+        for download in &batch.changed {
             let new = begun.remove(&*download.id);
-            if new.is_none() && !heard && !under_way.contains_key(&*download.id) {
+            if new.is_none() && !has_subscribers && !under_way.contains_key(&*download.id) {
                 continue;
             }
-            let entry = under_way
+            let live = under_way
                 .entry(download.id.as_str().into())
-                .or_insert_with(|| Entry::new(download.clone(), Vec::new(), now));
-            let completes = download.state == State::Completed
-                && entry.last.as_ref().is_none_or(|last| last.state != State::Completed);
-            entry.download = download.clone();
-            new.into_iter().flatten().for_each(|delivery| entry.add(delivery));
-            // All else can wait for its turn: a download of a thousand small ranges ends a thousand times.
-            if heard && completes {
-                self.tell(&entry.report(now));
+                .or_insert_with(|| LiveDownload::new(download.clone(), now));
+            let completes = download.state == DownloadState::Completed && !live.completion_reported();
+            live.download = download.clone();
+            new.into_iter().flatten().for_each(|delivery| live.add(delivery));
+            // Other changes wait for the next interval: a download of a thousand small ranges ends
+            // a thousand deliveries.
+            if has_subscribers && completes {
+                self.send(&live.report(now));
             }
         }
-        // Of downloads that have not changed themselves.
+        // Deliveries whose downloads have not changed themselves.
         for (download, deliveries) in begun {
-            if let Some(entry) = under_way.get_mut(&download) {
-                deliveries.into_iter().for_each(|delivery| entry.add(delivery));
+            if let Some(live) = under_way.get_mut(&download) {
+                deliveries.into_iter().for_each(|delivery| live.add(delivery));
             }
         }
-        under_way.retain(|_, entry| !entry.deliveries.is_empty() || (heard && !entry.is_told()));
+        under_way.retain(|_, live| {
+            !live.deliveries.is_empty() || (has_subscribers && !live.completion_reported())
+        });
         if !under_way.is_empty() {
             self.wake.notify_one();
         }
     }
 }
 
-impl Entry {
-    fn new(download: Download, deliveries: Vec<Arc<Delivery>>, now: Instant) -> Entry {
-        let seen = (now, download.acked);
-        Entry { download, deliveries, last: None, seen, rate: 0.0 }
+impl LiveDownload {
+    fn new(download: Download, now: Instant) -> LiveDownload {
+        let measured = (now, download.acked);
+        LiveDownload { download, deliveries: Vec::new(), last_report: None, measured, rate: 0.0 }
     }
 
-    fn add(&mut self, delivery: Arc<Delivery>) {
-        if !self.deliveries.iter().any(|other| Arc::ptr_eq(other, &delivery)) {
+    fn add(&mut self, delivery: Arc<TrackedDelivery>) {
+        if !self.deliveries.iter().any(|other| other.number == delivery.number) {
             self.deliveries.push(delivery);
         }
     }
 
-    /// Whether its end has been told.
-    fn is_told(&self) -> bool {
-        self.last.as_ref().is_some_and(|last| last.state == State::Completed)
+    fn completion_reported(&self) -> bool {
+        self.last_report.as_ref().is_some_and(|last| last.state == DownloadState::Completed)
     }
 
-    /// Bytes that have arrived, and bytes that deliveries under way have sent. What these have acknowledged since they were
-    /// written down is counted as new.
+    /// Acknowledged bytes, and bytes that deliveries under way have sent. What these have
+    /// acknowledged since their last checkpoint counts as new.
     fn counts(&self) -> (u64, u64) {
         let (mut acked, mut sent) = (self.download.acked, 0);
         for delivery in &self.deliveries {
             let progress = delivery.progress();
-            acked += progress.bytes.saturating_sub(progress.noted_bytes);
+            acked += progress.bytes.saturating_sub(progress.checkpoint_bytes);
             sent += progress.sent;
         }
         (acked.min(self.download.total), sent)
     }
 
-    /// How it stands, the rate being that of the last report.
-    fn progress(&self) -> Progress {
+    /// The current progress, with the rate of the last report.
+    fn progress(&self) -> DownloadProgress {
         let download = &self.download;
         let (acked, sent) = self.counts();
         #[expect(
@@ -250,7 +263,7 @@ impl Entry {
         )]
         let rate = self.rate as u64;
         let missing = download.total - acked;
-        Progress {
+        DownloadProgress {
             download: download.id.clone(),
             content: download.content.clone(),
             path: download.path.clone(),
@@ -268,20 +281,19 @@ impl Entry {
         }
     }
 
-    /// How it stands, to be told.
-    fn report(&mut self, now: Instant) -> Arc<Progress> {
+    /// Measures the rate, and makes the next report.
+    fn report(&mut self, now: Instant) -> Arc<DownloadProgress> {
         let acked = self.counts().0;
-        let elapsed = now.duration_since(self.seen.0).as_secs_f64();
+        let elapsed = now.duration_since(self.measured.0).as_secs_f64();
         if elapsed >= 0.2 {
             #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
-            let rate = acked.saturating_sub(self.seen.1) as f64 / elapsed;
-            // Half of it is as old as two seconds.
-            let weight = 1.0 - 0.5_f64.powf(elapsed / 2.0);
+            let rate = acked.saturating_sub(self.measured.1) as f64 / elapsed;
+            let weight = 1.0 - 0.5_f64.powf(elapsed / RATE_HALF_LIFE);
             self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
-            self.seen = (now, acked);
+            self.measured = (now, acked);
         }
         let report = Arc::new(self.progress());
-        self.last = Some(Arc::clone(&report));
+        self.last_report = Some(Arc::clone(&report));
         report
     }
 }

@@ -1,50 +1,63 @@
-//! Shows that this node is alive, and looks who is not any more.
+//! Shows that this process is alive, and looks for processes that are not.
 
 use std::fs::File;
-use std::time::Duration;
 
-use tokio::sync::Notify;
+use super::context::UpkeepContext;
+use super::recovery::{Crashed, recover};
+use crate::db::connection::{Arg, ReadPool};
+use crate::db::database::{Database, in_transaction};
+use crate::db::statement::{Statement, statements};
+use crate::model::LedgerError;
 
-use super::recovery::reap;
-use crate::db::context::Context;
-use crate::db::sql::{Arg, Pool};
-use crate::db::store::{Store, written};
-use crate::model::Error;
-use crate::read::progress::Live;
+statements! {
+    BEAT = Statement::new(
+        "INSERT INTO instances (id, beat, batch) VALUES ($1, {{now}}, 0) \
+         ON CONFLICT (id) DO UPDATE SET beat = excluded.beat",
+    );
+    COUNT_PEERS = Statement::new("SELECT count(*) FROM instances WHERE id <> $1 AND beat > {{now}} - $2");
+}
 
-/// A lock beside the file that only one server has. `None`: there is another one, or this is PostgreSQL.
-pub(super) fn alive(store: &Store) -> Option<File> {
-    let mut name = store.address.path()?.as_os_str().to_owned();
+/// The heartbeat of a server.
+pub(super) struct Heartbeat {
+    pub(super) shared: UpkeepContext,
+    /// Whether this is the only server on its file, so that no other one can crash.
+    pub(super) only_server: bool,
+}
+
+impl Heartbeat {
+    pub(super) async fn run(self) {
+        let interval = self.shared.context.options.crash_timeout / 6;
+        loop {
+            if let Err(error) = self.beat().await {
+                tracing::debug!("the ledger's heartbeat failed: {error}");
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Writes that this process is alive, counts the others, and recovers those that have crashed.
+    pub(super) async fn beat(&self) -> Result<(), LedgerError> {
+        let UpkeepContext { database, context, progress, .. } = &self.shared;
+        let timeout = i64::try_from(context.options.crash_timeout.as_micros()).unwrap_or(i64::MAX / 4);
+        let instance = Arg::from(context.presence.instance.as_str());
+        let rows = in_transaction!(database, |conn| {
+            conn.run(&BEAT, std::slice::from_ref(&instance)).await?;
+            conn.rows(&COUNT_PEERS, &[instance.clone(), Arg::Int(timeout)]).await
+        })?;
+        let has_peers = rows.first().and_then(|row| row.int(0).ok()).unwrap_or(0) > 0;
+        progress.set_has_peers(has_peers && matches!(database.pool(), ReadPool::Postgres(_)));
+        if self.only_server {
+            return Ok(());
+        }
+        recover(&self.shared, Crashed::Silent { timeout }).await
+    }
+}
+
+/// Takes the lock beside an SQLite file, which one server at a time holds. `None` if another server
+/// holds it, or on PostgreSQL.
+pub(super) fn lock_file(database: &Database) -> Option<File> {
+    let mut name = database.address.path()?.as_os_str().to_owned();
     name.push("-server");
     let file = File::options().create(true).truncate(false).write(true).open(name).ok()?;
     file.try_lock().is_ok().then_some(file)
-}
-
-/// Says that this node is alive; looks who is not any more, and whether there are others.
-pub(super) async fn heartbeat(
-    store: &Store,
-    context: &Context,
-    live: &Live,
-    sends: &Notify,
-    sole: bool,
-) -> Result<(), Error> {
-    let rows = written!(store, |conn| {
-        let sql = "INSERT INTO instances (id, beat, batch) VALUES ($1, CLOCK, 0) \
-                       ON CONFLICT (id) DO UPDATE SET beat = excluded.beat";
-        conn.run(sql, &[context.presence.instance.as_str().into()]).await?;
-        let sql = "SELECT count(*) FROM instances WHERE id <> $1 AND beat > CLOCK - $2";
-        conn.rows(sql, &[context.presence.instance.as_str().into(), micros(context.options.lapse)]).await
-    })?;
-    let others = rows.first().and_then(|row| row.int(0).ok()).unwrap_or(0) > 0;
-    live.others(others && matches!(store.pool(), Pool::Postgres(_)));
-    // On a file of our own there is nobody else who could crash.
-    if sole {
-        return Ok(());
-    }
-    let Arg::Int(lapse) = micros(context.options.lapse) else { return Ok(()) };
-    reap(store, context, live, sends, lapse).await
-}
-
-pub(super) fn micros(duration: Duration) -> Arg {
-    Arg::Int(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4))
 }

@@ -1,6 +1,14 @@
-//! What a server does beside: shows that it is alive, takes care of what crashed ones left, removes what is too old, and
-//! hears what other nodes say.
+//! What a server does beside its downloads.
+//!
+//! ```text
+//! heartbeat   shows that this process is alive, and looks for processes that are not
+//! recovery    ends the deliveries of crashed processes
+//! retention   removes old records
+//! peers       messages between nodes (PostgreSQL)
+//! context     what these tasks share
+//! ```
 
+mod context;
 mod heartbeat;
 mod peers;
 mod recovery;
@@ -8,90 +16,62 @@ mod retention;
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use self::heartbeat::{alive, heartbeat};
-use self::peers::{hear, say};
-use self::recovery::reap;
-use self::retention::prune;
-use crate::db::context::Context;
-use crate::db::sql::Pool;
-use crate::db::store::Store;
-use crate::model::Error;
-use crate::read::progress::Live;
+pub(crate) use context::UpkeepContext;
+#[cfg(test)]
+pub(crate) use heartbeat::STATEMENTS as HEARTBEAT_STATEMENTS;
+#[cfg(test)]
+pub(crate) use peers::STATEMENTS as PEERS_STATEMENTS;
+#[cfg(test)]
+pub(crate) use recovery::STATEMENTS as RECOVERY_STATEMENTS;
+#[cfg(test)]
+pub(crate) use retention::STATEMENTS as RETENTION_STATEMENTS;
 
-/// Between two looks for what is too old.
-const PRUNE: Duration = Duration::from_secs(600);
+use self::heartbeat::{Heartbeat, lock_file};
+use self::recovery::{Crashed, recover};
+use crate::db::connection::ReadPool;
+use crate::model::LedgerError;
 
-/// The tasks.
+/// The tasks of a server.
 pub(crate) struct Upkeep {
     tasks: Vec<JoinHandle<()>>,
-    /// Held while this server lives: the next one on this file sees by it that others have ended.
-    _alive: Option<File>,
+    /// Held while this server lives. The next server on this file infers from it that the others
+    /// have ended.
+    _lock: Option<File>,
 }
 
 impl Upkeep {
-    pub(crate) async fn begin(
-        store: &Arc<Store>,
-        context: &Arc<Context>,
-        live: &Arc<Live>,
-        sends: &Arc<Notify>,
-    ) -> Result<Upkeep, Error> {
-        let mut tasks = Vec::new();
-        if !context.options.tell {
-            return Ok(Upkeep { tasks, _alive: None });
+    /// Starts the tasks of a server. Other processes have none.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be written.
+    pub(crate) async fn start(shared: UpkeepContext) -> Result<Upkeep, LedgerError> {
+        let options = &shared.context.options;
+        if !options.server {
+            return Ok(Upkeep { tasks: Vec::new(), _lock: None });
         }
-        let alive = alive(store);
-        let sole = alive.is_some();
-        // A server that cannot write says so when it is started.
-        heartbeat(store, context, live, sends, sole).await?;
-        if sole {
-            reap(store, context, live, sends, i64::MAX).await?;
+        let lock = lock_file(&shared.database);
+        let heartbeat = Heartbeat { shared: shared.clone(), only_server: lock.is_some() };
+        // A server that cannot write fails to start.
+        heartbeat.beat().await?;
+        if lock.is_some() {
+            recover(&shared, Crashed::AllOthers).await?;
         }
-        let beat = context.options.lapse / 6;
-        tasks.push(tokio::spawn({
-            let (store, context, live, sends) =
-                (Arc::clone(store), Arc::clone(context), Arc::clone(live), Arc::clone(sends));
-            async move {
-                loop {
-                    if let Err(error) = heartbeat(&store, &context, &live, &sends, sole).await {
-                        tracing::debug!("the ledger's heartbeat failed: {error}");
-                    }
-                    tokio::time::sleep(beat).await;
-                }
-            }
-        }));
-        if let Some(keep) = context.options.keep {
-            let store = Arc::clone(store);
-            tasks.push(tokio::spawn(async move {
-                loop {
-                    if let Err(error) = prune(&store, keep).await {
-                        tracing::debug!("what is too old in the ledger could not be removed: {error}");
-                    }
-                    tokio::time::sleep(PRUNE).await;
-                }
-            }));
+        let mut tasks = vec![tokio::spawn(heartbeat.run())];
+        if let Some(keep) = options.retention {
+            tasks.push(tokio::spawn(retention::run(Arc::clone(&shared.database), keep)));
         }
-        if let Pool::Postgres(_) = store.pool() {
-            tasks.push(tokio::spawn(hear(
-                Arc::clone(store),
-                Arc::clone(&context.presence),
-                Arc::clone(live),
-                Arc::clone(sends),
-            )));
-            tasks.push(tokio::spawn(say(
-                Arc::clone(store),
-                context.presence.instance.clone(),
-                Arc::clone(live),
-            )));
+        if let ReadPool::Postgres(_) = shared.database.pool() {
+            tasks.push(tokio::spawn(peers::listen(shared.clone())));
+            tasks.push(tokio::spawn(peers::notify(shared)));
         }
-        Ok(Upkeep { tasks, _alive: alive })
+        Ok(Upkeep { tasks, _lock: lock })
     }
 
-    pub(crate) async fn end(self) {
+    pub(crate) async fn stop(self) {
         for task in self.tasks {
             task.abort();
             let _ = task.await;

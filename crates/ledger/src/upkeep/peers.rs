@@ -1,93 +1,112 @@
-//! What nodes tell each other.
+//! Messages between the nodes of a ledger on PostgreSQL: new events, and progress of downloads.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgListener;
-use tokio::sync::Notify;
 
-use crate::db::presence::Presence;
-use crate::db::sql::{Pool, Rows};
-use crate::db::store::Store;
-use crate::model::Progress;
-use crate::read::progress::Live;
+use super::context::UpkeepContext;
+use crate::db::connection::ReadPool;
+use crate::db::download_row::clean;
+use crate::db::rows::Rows;
+use crate::db::statement::{Dialect, Statement, statements};
+use crate::model::DownloadProgress;
 
-/// What nodes tell each other.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Said {
-    node: String,
-    /// `None`: something could not be said.
-    progress: Option<Progress>,
+/// Maximum size of a message in bytes. PostgreSQL accepts less than 8,000.
+///
+/// Bound: progress.
+const MAX_MESSAGE: usize = 7_999;
+/// Time before the next attempt after an error.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+statements! {
+    NOTIFY_PROGRESS = Statement::only(
+        Dialect::Postgres,
+        "SELECT count(pg_notify('outflow_progress', {{text 0}})) FROM {{rows $1}}",
+    );
 }
 
-/// Hears what other nodes say: that there are events, and how downloads stand.
-pub(super) async fn hear(store: Arc<Store>, presence: Arc<Presence>, live: Arc<Live>, sends: Arc<Notify>) {
-    let Pool::Postgres(pool) = store.pool() else { return };
+/// A message about progress.
+#[derive(Serialize, Deserialize)]
+struct PeerMessage {
+    /// The sender.
+    node: String,
+    /// `None`: updates were lost.
+    progress: Option<DownloadProgress>,
+}
+
+/// Receives messages of other nodes.
+pub(super) async fn listen(shared: UpkeepContext) {
+    let UpkeepContext { database, context, progress, new_sends } = shared;
+    let ReadPool::Postgres(pool) = database.pool() else { return };
+    let presence = &context.presence;
     loop {
         let listening = async {
             let mut listener = PgListener::connect_with(pool).await?;
-            presence.hold(&mut listener).await?;
+            presence.lock(&mut listener).await?;
             listener.listen_all(["outflow_events", "outflow_progress"]).await?;
-            live.missed();
+            progress.report_missed();
             loop {
-                // What was said while the connection was lost is not heard: so look.
+                // `None`: the connection was replaced, and messages may have been lost.
                 let Some(notification) = listener.try_recv().await? else {
-                    presence.hold(&mut listener).await?;
-                    sends.notify_one();
-                    live.missed();
+                    presence.lock(&mut listener).await?;
+                    new_sends.notify_one();
+                    progress.report_missed();
                     continue;
                 };
                 if notification.channel() == "outflow_events" {
-                    sends.notify_one();
-                } else if let Ok(said) = serde_json::from_str::<Said>(notification.payload())
-                    && said.node != presence.instance
+                    new_sends.notify_one();
+                } else if let Ok(message) = serde_json::from_str::<PeerMessage>(notification.payload())
+                    && message.node != presence.instance
                 {
-                    said.progress.map_or_else(|| live.missed(), |progress| live.pass_on(progress));
+                    match message.progress {
+                        Some(update) => progress.forward(update),
+                        None => progress.report_missed(),
+                    }
                 }
             }
         };
         let result: Result<(), sqlx::Error> = listening.await;
         if let Err(error) = result {
-            tracing::debug!("other nodes of the ledger cannot be heard: {error}");
+            tracing::debug!("cannot receive messages of other nodes: {error}");
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        sends.notify_one();
+        tokio::time::sleep(RETRY_PAUSE).await;
+        new_sends.notify_one();
     }
 }
 
-/// Says how downloads stand here.
-pub(super) async fn say(store: Arc<Store>, instance: String, live: Arc<Live>) {
+/// Sends the progress of this node's downloads to the others.
+pub(super) async fn notify(shared: UpkeepContext) {
+    let UpkeepContext { database, context, progress, .. } = shared;
+    let instance = &context.presence.instance;
     loop {
-        live.outgoing_wake.notified().await;
+        progress.peer_updates_wake.notified().await;
         let mut rows = Rows::default();
-        let mut put = |progress: Option<Progress>| {
-            let said = Said { node: instance.clone(), progress };
-            let text = serde_json::to_string(&said).expect("plain values, into memory");
-            // A notification has less than 8,000 bytes.
-            if text.len() < 8000 {
+        let mut put = |progress: Option<DownloadProgress>| {
+            let message = PeerMessage { node: instance.clone(), progress };
+            let text = serde_json::to_string(&message).expect("plain values, into memory");
+            if text.len() <= MAX_MESSAGE {
                 rows.row().put(&text);
             }
         };
-        let outgoing = live.outgoing();
-        for progress in outgoing.progress.into_values() {
-            let mut progress = (*progress).clone();
-            for text in [&mut progress.path, &mut progress.recipient] {
-                *text = crate::db::download_row::clean(text, 1500).into_owned();
+        let updates = progress.take_peer_updates();
+        for update in updates.progress.into_values() {
+            let mut update = (*update).clone();
+            for text in [&mut update.path, &mut update.recipient] {
+                *text = clean(text, 1500).into_owned();
             }
-            put(Some(progress));
+            put(Some(update));
         }
-        if outgoing.missed {
+        if updates.missed {
             put(None);
         }
         if rows.is_empty() {
             continue;
         }
-        let sql = "SELECT count(pg_notify('outflow_progress', k.value->>0)) FROM EACH($1)";
-        if let Err(error) = store.rows(sql, &[rows.arg()]).await {
-            tracing::debug!("other nodes of the ledger could not be told of progress: {error}");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            live.unsaid();
+        if let Err(error) = database.rows(&NOTIFY_PROGRESS, &[rows.into()]).await {
+            tracing::debug!("cannot send progress to other nodes: {error}");
+            tokio::time::sleep(RETRY_PAUSE).await;
+            progress.peer_updates_lost();
         }
     }
 }

@@ -1,43 +1,89 @@
-//! Takes care of what crashed servers left.
+//! Ends the deliveries of crashed processes.
+//!
+//! The deliveries belong to no process from then on; they are kept because their recipients may
+//! resume where they were. A download that no other process delivers becomes Aborted, or Completed
+//! if no byte is missing: `write/batch/apply.rs` draws the states.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
-use crate::db::context::Context;
-use crate::db::download_row::{COLUMNS, Stored};
-use crate::db::event::{completed, crashed, insert_events};
-use crate::db::sql::{Arg, Conn, Rows};
-use crate::db::store::{Store, written};
-use crate::model::{Error, State};
-use crate::read::progress::Live;
+use super::context::UpkeepContext;
+use crate::db::connection::{Arg, Conn};
+use crate::db::context::NodeContext;
+use crate::db::database::in_transaction;
+use crate::db::download_row::{DownloadRow, UPSERT_DOWNLOADS, download_columns};
+use crate::db::event_row::{DeliveryFacts, NewEvent, insert_events};
+use crate::db::rows::Rows;
+use crate::db::statement::{Statement, statements};
+use crate::model::{DownloadState, EventKind, LedgerError};
 
-/// Takes care of the deliveries of servers that have ended, or were not heard of for `lapse` microseconds (`i64::MAX`: of
-/// all others): nobody's they are from then on, kept because their recipients may go on where they were; and their
-/// downloads are aborted, if nobody else is at it.
-pub(super) async fn reap(
-    store: &Store,
-    context: &Context,
-    live: &Live,
-    sends: &Notify,
-    lapse: i64,
-) -> Result<(), Error> {
-    let told = written!(store, |conn| {
-        let since = if lapse == i64::MAX {
-            "$2 = $2"
-        } else if context.presence.knows_who_is_gone() {
-            "(i.beat < CLOCK - $2 OR GONE)"
-        } else {
-            "i.beat < CLOCK - $2"
+/// Deliveries `d` of crashed processes. $1: this process; $2: 1 if all others have crashed; $3:
+/// microseconds of silence after which one has; $4: 1 if a missing lock tells as well.
+macro_rules! lost {
+    () => {
+        "d.instance <> $1 AND d.instance IN (SELECT i.id FROM instances i \
+             WHERE $2 = 1 OR i.beat < {{now}} - $3 OR ($4 = 1 AND {{gone i}}))"
+    };
+}
+
+statements! {
+    /// Locks downloads before their deliveries, as batches do. Those that another transaction
+    /// changes are left to the next heartbeat.
+    LOCK_LOST_DOWNLOADS = Statement::new(concat!(
+        "SELECT o.id FROM downloads o WHERE o.id IN (\
+             SELECT d.download FROM deliveries d WHERE ", lost!(), " ORDER BY d.id LIMIT 10000) \
+         ORDER BY o.id {{for update skip locked}}",
+    ));
+    /// The lost deliveries of the downloads $5.
+    LOCK_LOST_DELIVERIES = Statement::new(concat!(
+        "SELECT d.id, d.download, d.first, d.reached, d.past, d.sent FROM deliveries d \
+         WHERE ", lost!(), " AND d.download IN (SELECT {{text 0}} FROM {{rows $5}}) \
+         ORDER BY d.id {{for update}}",
+    ));
+    DISOWN_LOST_DELIVERIES = Statement::new(
+        "UPDATE deliveries SET instance = NULL WHERE id IN (SELECT {{text 0}} FROM {{rows $1}})",
+    );
+    /// Those of the downloads $1 that are incomplete and have no delivery under way.
+    LOCK_IDLE_DOWNLOADS = Statement::new(concat!(
+        "SELECT ", download_columns!(), " FROM downloads d \
+         WHERE d.id IN (SELECT {{text 0}} FROM {{rows $1}}) AND d.state <> 3 \
+             AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.download = d.id AND o.instance IS NOT NULL) \
+         ORDER BY d.id {{for update}}",
+    ));
+}
+
+/// Which processes have crashed.
+#[derive(Clone, Copy)]
+pub(super) enum Crashed {
+    /// All but this one.
+    AllOthers,
+    /// Those that were silent for `timeout` microseconds, or have lost their locks.
+    Silent { timeout: i64 },
+}
+
+/// A delivery of a crashed process, as its row has it.
+struct LostDelivery {
+    first: u64,
+    reached: u64,
+    /// The end of its range; `None` if it has several.
+    end: Option<u64>,
+    sent: u64,
+}
+
+/// Ends the deliveries of the crashed processes.
+pub(super) async fn recover(shared: &UpkeepContext, crashed: Crashed) -> Result<(), LedgerError> {
+    let UpkeepContext { database, context, .. } = shared;
+    let presence = &context.presence;
+    let instance = Arg::from(presence.instance.as_str());
+    let has_sends = in_transaction!(database, |conn| {
+        let (all, timeout) = match crashed {
+            Crashed::AllOthers => (1, 0),
+            Crashed::Silent { timeout } => (0, timeout),
         };
-        let left = format!("d.instance <> $1 AND d.instance IN (SELECT i.id FROM instances i WHERE {since})");
-        // Downloads are locked before their deliveries, as batches do it. Those that are being changed come next time.
-        let sql = format!(
-            "SELECT o.id FROM downloads o \
-                 WHERE o.id IN (SELECT d.download FROM deliveries d WHERE {left} ORDER BY d.id LIMIT 10000) \
-             ORDER BY o.id FOR UPDATE SKIP LOCKED"
-        );
-        let args = [context.presence.instance.as_str().into(), Arg::Int(lapse)];
-        let rows = conn.rows(&sql, &args).await?;
+        let reliable = i64::from(presence.locks_are_reliable());
+        let mut args = vec![instance.clone(), Arg::Int(all), Arg::Int(timeout), Arg::Int(reliable)];
+        let rows = conn.rows(&LOCK_LOST_DOWNLOADS, &args).await?;
         if rows.is_empty() {
             return Ok(false);
         }
@@ -45,81 +91,80 @@ pub(super) async fn reap(
         for row in &rows {
             locked.row().put(&row.text(0)?);
         }
-        let sql = format!(
-            "SELECT d.id, d.download, d.first, d.reached, d.past, d.sent FROM deliveries d \
-                 WHERE {left} AND d.download IN (SELECT k.value->>0 FROM EACH($3)) \
-                 ORDER BY d.id FOR UPDATE"
-        );
-        let [instance, lapse] = args;
-        let rows = conn.rows(&sql, &[instance, lapse, locked.arg()]).await?;
+        args.push(locked.into());
+        let rows = conn.rows(&LOCK_LOST_DELIVERIES, &args).await?;
         if rows.is_empty() {
             return Ok(false);
         }
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
         let (mut ids, mut downloads) = (Rows::default(), Rows::default());
-        let mut left = std::collections::BTreeMap::new();
+        let mut lost = BTreeMap::new();
         for row in &rows {
             ids.row().put(&row.text(0)?);
             let download = row.text(1)?;
             downloads.row().put(&download);
-            left.insert(download, (row.int(2)?, row.int(3)?, row.maybe_int(4)?, row.int(5)?));
+            let delivery = LostDelivery {
+                first: unsigned(row.int(2)?),
+                reached: unsigned(row.int(3)?),
+                end: row.maybe_int(4)?.map(unsigned),
+                sent: unsigned(row.int(5)?),
+            };
+            lost.insert(download, delivery);
         }
-        let sql = "UPDATE deliveries SET instance = NULL WHERE id IN (SELECT k.value->>0 FROM EACH($1))";
-        conn.run(sql, &[ids.arg()]).await?;
-        abort(conn, context, downloads, &left).await
+        conn.run(&DISOWN_LOST_DELIVERIES, &[ids.into()]).await?;
+        end_downloads(conn, context, downloads, &lost).await
     })?;
-    if told {
-        sends.notify_one();
-        live.changed_unheard();
+    if has_sends {
+        shared.new_sends.notify_one();
+        shared.progress.changed_without_report();
     }
     Ok(())
 }
 
-/// Where a delivery was left: first, reached, past, sent.
-pub(super) type Left = (i64, i64, Option<i64>, i64);
-
-pub(super) async fn abort(
+/// Ends those of `downloads` that no process delivers. Returns whether there are events to send.
+async fn end_downloads(
     conn: &mut Conn,
-    context: &Context,
+    context: &NodeContext,
     downloads: Rows,
-    left: &std::collections::BTreeMap<String, Left>,
+    lost: &BTreeMap<String, LostDelivery>,
 ) -> Result<bool, sqlx::Error> {
     let now = Timestamp::now();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM downloads d WHERE d.id IN (SELECT k.value->>0 FROM EACH($1)) AND d.state <> 3 \
-             AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.download = d.id AND o.instance IS NOT NULL) \
-         ORDER BY d.id FOR UPDATE"
-    );
     let mut rows = Rows::default();
     let mut events = Vec::new();
-    for row in conn.rows(&sql, &[downloads.arg()]).await? {
-        let mut stored = Stored::read(&row)?;
-        let download = &mut stored.download;
-        let Some((first, reached, past, sent)) = left.get(&download.id) else { continue };
-        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+    for row in conn.rows(&LOCK_IDLE_DOWNLOADS, &[downloads.into()]).await? {
+        let mut row = DownloadRow::read(&row)?;
+        let download = &mut row.download;
+        let Some(delivery) = lost.get(&download.id) else { continue };
         download.updated = now;
-        let endpoints = &context.options.endpoints;
-        if download.acked >= download.total && download.total > 0 {
-            // Nothing was missing any more; only its end was not written.
-            download.state = State::Completed;
+        let (kind, facts) = if download.acked >= download.total && download.total > 0 {
+            // Every byte has arrived; only the end of the delivery was not written.
+            download.state = DownloadState::Completed;
             download.completed = Some(now);
             download.files_done = download.files;
-            events.push(completed(download, now, endpoints));
+            (EventKind::Completed, DeliveryFacts::default())
         } else {
-            download.state = State::Aborted;
-            let past = past.map(bytes);
-            events.push(crashed(
-                download,
-                (bytes(*first), bytes(*reached), past),
-                bytes(*sent),
-                now,
-                endpoints,
-            ));
-        }
-        stored.write(&mut rows);
+            download.state = DownloadState::Aborted;
+            (EventKind::Aborted, delivery.facts())
+        };
+        let endpoints = &context.options.endpoints;
+        events.push(NewEvent::about_download(kind, download, now, &facts, endpoints));
+        row.write(&mut rows);
     }
     if rows.is_empty() {
         return Ok(false);
     }
-    conn.run(crate::db::download_row::UPSERT, &[rows.arg()]).await?;
+    conn.run(&UPSERT_DOWNLOADS, &[rows.into()]).await?;
     insert_events(conn, &events).await
+}
+
+impl LostDelivery {
+    fn facts(&self) -> DeliveryFacts {
+        DeliveryFacts {
+            ranges: self.end.map(|end| std::iter::once(self.first..end).collect()),
+            at: Some(self.reached),
+            sent: Some(self.sent),
+            reason: Some("the server crashed".into()),
+            transport: None,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A program that is started for each event.
+//! Sends events to a program that is started for each of them.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,34 +13,40 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-use crate::model::Event;
-use crate::webhook::teller::{Answer, Message, Teller, Told};
+use super::sender::{AttemptOutcome, AttemptResult, EventMessage, EventSender};
+use crate::model::LedgerEvent;
 
-/// How many of one endpoint's programs may run: mostly in the order of the events, and yet one that hangs does not stop
-/// the others.
-pub(super) const AT_ONCE: usize = 2;
+/// Maximum number of an endpoint's programs that may run. Two keep the order of events mostly, and
+/// one that hangs does not stop the others.
+///
+/// Bound: webhooks.
+pub(super) const MAX_PROGRAMS: usize = 2;
 
-/// The end of what a program writes to its standard error that is noted.
-const SAID_LIMIT: usize = 300;
+/// Maximum number of bytes of a program's standard error in the note: the last ones.
+///
+/// Bound: webhooks.
+const MAX_STDERR: usize = 300;
 
-/// After its end a program's standard error is read for so long: a child that it left behind may keep it open.
-const LINGER: Duration = Duration::from_millis(100);
+/// Maximum time to read a program's standard error after its end: a child process may keep it open.
+const STDERR_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// One endpoint that is told by a program.
-pub(super) struct Program {
+/// An endpoint that is notified by a program.
+pub(super) struct CommandSender {
     path: PathBuf,
     name: String,
-    limit: Duration,
+    timeout: Duration,
 }
 
-impl Program {
-    /// The time that a program has.
-    pub(super) const LIMIT: Duration = Duration::from_secs(60);
+impl CommandSender {
+    /// Maximum running time of a program.
+    ///
+    /// Bound: webhooks.
+    pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// # Errors
     /// What is wrong with the program, and what to do.
-    pub(super) fn new(program: &Path, limit: Duration) -> Result<Program, String> {
-        Ok(Program { path: find(program)?, name: program.display().to_string(), limit })
+    pub(super) fn new(program: &Path, timeout: Duration) -> Result<CommandSender, String> {
+        Ok(CommandSender { path: locate(program)?, name: program.display().to_string(), timeout })
     }
 
     async fn start(&self) -> io::Result<Child> {
@@ -50,11 +56,12 @@ impl Program {
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
-                // Its children can be killed with it, and a Ctrl-C for the server is not meant for it.
+                // Its children can be killed with it, and Ctrl-C in the server's terminal does not
+                // reach it.
                 .process_group(0)
                 .spawn();
             match started {
-                // Somebody writes the program just now, or a process that does not yet exist fully does.
+                // Another process is writing the program, or is about to close it.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 10 => {
                     tries += 1;
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -66,37 +73,48 @@ impl Program {
 }
 
 #[async_trait]
-impl Teller for Program {
-    async fn tell(&self, event: &Event, _at: Timestamp) -> Told {
-        let mut line = Message::with_id(event);
+impl EventSender for CommandSender {
+    async fn send(&self, event: &LedgerEvent, _at: Timestamp) -> AttemptResult {
+        let mut line = EventMessage::with_id(event);
         line.push(b'\n');
         let child = match self.start().await {
             Ok(child) => child,
-            Err(error) => return Told::new(Answer::Failed, format!("cannot start {}: {error}", self.name)),
-        };
-        let mut running = Running(child);
-        match timeout(self.limit, running.feed(&line)).await {
-            Ok(Ok((status, said))) => {
-                let answer = if status.success() { Answer::Delivered } else { Answer::Failed };
-                let told = Told::new(answer, describe(status));
-                if status.success() { told } else { told.saying(&said, SAID_LIMIT) }
+            Err(error) => {
+                return AttemptResult::new(
+                    AttemptOutcome::Failed,
+                    format!("cannot start {}: {error}", self.name),
+                );
             }
-            Ok(Err(error)) => Told::new(Answer::Failed, format!("{} was lost: {error}", self.name)),
+        };
+        let mut running = ProgramGroup(child);
+        match timeout(self.timeout, running.feed(&line)).await {
+            Ok(Ok((status, stderr))) => {
+                let outcome =
+                    if status.success() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed };
+                let result = AttemptResult::new(outcome, describe(status));
+                if status.success() { result } else { result.with_reply(&stderr, MAX_STDERR) }
+            }
+            Ok(Err(error)) => {
+                AttemptResult::new(AttemptOutcome::Failed, format!("{} was lost: {error}", self.name))
+            }
             Err(_) => {
                 running.kill();
-                // Only a process that the kernel cannot end is still there then; tokio sees to it later.
+                // A process that the kernel cannot end yet is left to tokio.
                 let _ = timeout(Duration::from_secs(1), running.0.wait()).await;
-                Told::new(Answer::Failed, format!("killed: it had not ended after {:?}", self.limit))
+                AttemptResult::new(
+                    AttemptOutcome::Failed,
+                    format!("killed: it had not ended after {:?}", self.timeout),
+                )
             }
         }
     }
 
-    fn limit(&self) -> Duration {
-        self.limit + Duration::from_secs(2)
+    fn timeout(&self) -> Duration {
+        self.timeout + Duration::from_secs(2)
     }
 
-    fn at_once(&self) -> usize {
-        AT_ONCE
+    fn max_concurrent(&self) -> usize {
+        MAX_PROGRAMS
     }
 
     fn name(&self) -> &str {
@@ -104,50 +122,52 @@ impl Teller for Program {
     }
 }
 
-/// A program that is killed with all its children if nobody waits for it any more.
-struct Running(Child);
+/// A program that is killed with all its children when this is dropped.
+struct ProgramGroup(Child);
 
-impl Running {
-    /// Gives it its line, and waits for its end.
+impl ProgramGroup {
+    /// Writes `line` to its standard input and waits for its end. Returns the end of its standard
+    /// error.
     async fn feed(&mut self, line: &[u8]) -> io::Result<(ExitStatus, Vec<u8>)> {
         let stdin = self.0.stdin.take();
         let stderr = self.0.stderr.take();
-        let mut said = Vec::new();
+        let mut collected = Vec::new();
         let feeding = async {
             if let Some(mut stdin) = stdin {
-                // A program that does not read has not failed by that: its exit status says what it thinks.
+                // A program need not read its input: its exit status tells whether it has failed.
                 let _ = stdin.write_all(line).await;
             }
-            // Dropped here: the end of its input.
+            // Dropping it here ends the input.
             std::future::pending::<()>().await;
         };
-        let listening = async {
+        let reading = async {
             if let Some(stderr) = stderr {
-                listen(stderr, &mut said).await;
+                read_end(stderr, &mut collected).await;
             }
         };
         let child = &mut self.0;
         let ending = async {
-            tokio::pin!(feeding, listening);
-            let mut heard = false;
+            tokio::pin!(feeding, reading);
+            let mut read = false;
             let status = loop {
                 tokio::select! {
                     status = child.wait() => break status?,
                     () = &mut feeding => {}
-                    () = &mut listening, if !heard => heard = true,
+                    () = &mut reading, if !read => read = true,
                 }
             };
-            if !heard {
-                let _ = timeout(LINGER, &mut listening).await;
+            if !read {
+                let _ = timeout(STDERR_TIMEOUT, &mut reading).await;
             }
             io::Result::Ok(status)
         };
         let status = ending.await?;
-        Ok((status, said))
+        Ok((status, collected))
     }
 
     fn kill(&mut self) {
-        // Nobody has waited for it, if it has an id: so the id, and the group's, is still its own.
+        // While it has an id, it has not been waited for, so the id and the group are still its
+        // own.
         let group = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
@@ -155,19 +175,19 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ProgramGroup {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Keeps the end of what is written.
-async fn listen(mut stderr: ChildStderr, said: &mut Vec<u8>) {
+/// Keeps the end of what a program writes.
+async fn read_end(mut stderr: ChildStderr, end: &mut Vec<u8>) {
     let mut buffer = [0; 1024];
     while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
-        said.extend_from_slice(&buffer[..length]);
-        let excess = said.len().saturating_sub(SAID_LIMIT);
-        said.drain(..excess);
+        end.extend_from_slice(&buffer[..length]);
+        let excess = end.len().saturating_sub(MAX_STDERR);
+        end.drain(..excess);
     }
 }
 
@@ -179,30 +199,31 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Where a program is: like a shell, a name without a slash is looked for in PATH.
-fn find(program: &Path) -> Result<PathBuf, String> {
+/// Locates a program. Like a shell, searches PATH for a name without a slash.
+fn locate(program: &Path) -> Result<PathBuf, String> {
     let shown = program.display();
     if program.as_os_str().is_empty() {
-        return Err("it names no program".to_owned());
+        return Err("the name of the program is empty".to_owned());
     }
-    let runs = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+    let is_executable =
+        |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
     if program.components().count() == 1 && !program.as_os_str().as_encoded_bytes().contains(&b'/') {
         let path = std::env::var_os("PATH").unwrap_or_default();
         return std::env::split_paths(&path)
             .map(|folder| folder.join(program))
-            .find(|candidate| runs(candidate))
+            .find(|candidate| is_executable(candidate))
             .ok_or_else(|| {
                 format!("there is no program {shown} in PATH; for one in this folder write ./{shown}")
             });
     }
-    if runs(program) {
+    if is_executable(program) {
         return Ok(program.to_owned());
     }
     match program.metadata() {
         Ok(metadata) if metadata.is_file() => {
             Err(format!("the program {shown} is not executable; run: chmod +x {shown}"))
         }
-        Ok(_) => Err(format!("{shown} is no file, so it cannot be run")),
-        Err(error) => Err(format!("the program {shown} cannot be found: {error}")),
+        Ok(_) => Err(format!("the program {shown} is not a file; name one")),
+        Err(error) => Err(format!("cannot find the program {shown}: {error}")),
     }
 }

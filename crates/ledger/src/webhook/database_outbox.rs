@@ -1,4 +1,4 @@
-//! The outbox in a database: claims are leases with a token, in columns of their own.
+//! The outbox in the database. A claim is a lease with a token, in columns of the send.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +8,71 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use crate::db::context::Context;
+use super::outbox::{Attempt, AttemptVerdict, ClaimedSend, EndpointChange, EndpointState, MAX_DUE, Outbox};
+use crate::db::connection::{Arg, Row};
+use crate::db::context::NodeContext;
+use crate::db::database::{Database, in_transaction};
 use crate::db::download_row::{clean, time};
-use crate::db::event::{insert_events, other_event, read_event};
+use crate::db::event_row::{NewEvent, event_columns, insert_events, read_event};
 use crate::db::id;
-use crate::db::sql::{Arg, Row};
-use crate::db::store::{Store, written};
-use crate::model::{Error, Kind, SendAttempt};
-use crate::webhook::outbox::{Attempt, Change, Claimed, EndpointState, FURTHEST, Outbox, Verdict};
+use crate::db::statement::{Statement, statements};
+use crate::model::{EventKind, LedgerError, SendAttempt};
 
-/// Attempts that are kept of each send.
-const LOG: usize = 10;
+/// Maximum number of attempts in the log of a send: the latest are kept.
+///
+/// Bound: webhooks.
+const MAX_LOG: usize = 10;
 
-/// The sends of a ledger.
-pub(crate) struct Sends {
-    pub(crate) store: Arc<Store>,
-    pub(crate) context: Arc<Context>,
+statements! {
+    /// $1: endpoint; $2: now; $3: the latest time that can be due; $4: limit; $5: end of the lease;
+    /// $6: token.
+    CLAIM = Statement::new(
+        "UPDATE sends SET leased = $5, token = $6 \
+         WHERE endpoint = $1 AND event IN (\
+             SELECT event FROM sends WHERE endpoint = $1 AND state = 0 \
+                 AND (due <= $2 OR due > $3) AND (leased <= $2 OR leased > $3) \
+             ORDER BY due LIMIT $4 {{for update skip locked}})",
+    );
+    CLAIMED = Statement::new(concat!(
+        "SELECT s.attempts, s.since, ", event_columns!(), " FROM sends s JOIN events e ON e.id = s.event \
+         WHERE s.endpoint = $1 AND s.state = 0 AND s.token = $2 ORDER BY s.due, e.seq",
+    ));
+    LOCK_CLAIMED = Statement::new(
+        "SELECT log, due FROM sends WHERE event = $1 AND endpoint = $2 AND state = 0 AND token = $3 \
+         {{for update}}",
+    );
+    SETTLE = Statement::new(
+        "UPDATE sends SET state = $3, due = $4, attempts = attempts + $5, leased = 0, token = NULL, log = $6 \
+         WHERE event = $1 AND endpoint = $2",
+    );
+    /// $1: endpoint; $2: the latest time that can be due; $3: now.
+    NEXT_DUE = Statement::new(
+        "SELECT min(CASE WHEN due > $2 OR leased > $2 THEN $3 WHEN leased > due THEN leased ELSE due END) \
+         FROM sends WHERE endpoint = $1 AND state = 0",
+    );
+    ENDPOINT = Statement::new("SELECT failing, disabled, reason FROM endpoints WHERE id = $1");
+    INSERT_ENDPOINT = Statement::new("INSERT INTO endpoints (id) VALUES ($1) ON CONFLICT (id) DO NOTHING");
+    LOCK_ENDPOINT = Statement::new(
+        "SELECT failing, disabled, reason FROM endpoints WHERE id = $1 {{for update}}",
+    );
+    UPDATE_ENDPOINT = Statement::new(
+        "UPDATE endpoints SET failing = $2, disabled = $3, reason = $4 WHERE id = $1",
+    );
+}
+
+/// The outbox of a ledger.
+pub(crate) struct DatabaseOutbox {
+    pub(crate) database: Arc<Database>,
+    pub(crate) context: Arc<NodeContext>,
+    /// Notified when there are events to send.
     pub(crate) wake: Arc<Notify>,
+}
+
+/// The data of `endpoint.disabled`.
+#[derive(Serialize)]
+struct DisabledEndpoint<'a> {
+    id: &'a str,
+    reason: &'a str,
 }
 
 fn micros(duration: Duration) -> i64 {
@@ -32,35 +80,32 @@ fn micros(duration: Duration) -> i64 {
 }
 
 #[async_trait]
-impl Outbox for Sends {
-    async fn claim(&self, endpoint: &str, limit: usize, lease: Duration) -> Result<Vec<Claimed>, Error> {
+impl Outbox for DatabaseOutbox {
+    async fn claim(
+        &self,
+        endpoint: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedSend>, LedgerError> {
         let now = Timestamp::now();
         let token = id::new("", now);
         let now = now.as_microsecond();
         let args = [
             endpoint.into(),
             Arg::Int(now),
-            Arg::Int(now + micros(FURTHEST)),
+            Arg::Int(now + micros(MAX_DUE)),
             Arg::Int(i64::try_from(limit).unwrap_or(i64::MAX)),
             Arg::Int(now + micros(lease)),
             token.as_str().into(),
         ];
-        let rows = written!(self.store, |conn| {
-            let sql = "UPDATE sends SET leased = $5, token = $6 \
-                           WHERE endpoint = $1 AND event IN (\
-                               SELECT event FROM sends WHERE endpoint = $1 AND state = 0 \
-                                   AND (due <= $2 OR due > $3) AND (leased <= $2 OR leased > $3) \
-                               ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED)";
-            if conn.run(sql, &args).await? == 0 {
+        let rows = in_transaction!(self.database, |conn| {
+            if conn.run(&CLAIM, &args).await? == 0 {
                 return Ok(Vec::new());
             }
-            let sql = "SELECT s.attempts, s.since, e.seq, e.id, e.kind, e.at, e.data \
-                           FROM sends s JOIN events e ON e.id = s.event \
-                           WHERE s.endpoint = $1 AND s.state = 0 AND s.token = $2 ORDER BY s.due, e.seq";
-            conn.rows(sql, &[args[0].clone(), args[5].clone()]).await
+            conn.rows(&CLAIMED, &[args[0].clone(), args[5].clone()]).await
         })?;
-        let claimed = |row: &Row| -> Result<Claimed, sqlx::Error> {
-            Ok(Claimed {
+        let claimed = |row: &Row| -> Result<ClaimedSend, sqlx::Error> {
+            Ok(ClaimedSend {
                 endpoint: endpoint.to_owned(),
                 attempts: u32::try_from(row.int(0)?).unwrap_or(u32::MAX),
                 since: time(row.int(1)?),
@@ -69,24 +114,22 @@ impl Outbox for Sends {
             })
         };
         let claims: Result<Vec<_>, _> = rows.iter().map(claimed).collect();
-        claims.map_err(|error| self.store.address.error(&error))
+        claims.map_err(|error| self.database.address.error(&error))
     }
 
-    async fn settle(&self, claimed: &Claimed, attempt: &Attempt) -> Result<(), Error> {
+    async fn settle(&self, claimed: &ClaimedSend, attempt: &Attempt) -> Result<(), LedgerError> {
         let (state, due, counts) = match attempt.verdict {
-            Verdict::Delivered => (1, None, 1),
-            Verdict::Again(due) => (0, Some(due), 1),
-            Verdict::GivenUp => (2, None, 1),
-            Verdict::Postponed(due) => (0, Some(due), 0),
+            AttemptVerdict::Delivered => (1, None, 1),
+            AttemptVerdict::Retry(due) => (0, Some(due), 1),
+            AttemptVerdict::GivenUp => (2, None, 1),
+            AttemptVerdict::Postponed(due) => (0, Some(due), 0),
         };
         let key = [claimed.event.id.as_str().into(), Arg::from(claimed.endpoint.as_str())];
-        written!(self.store, |conn| {
-            let sql = "SELECT log, due FROM sends WHERE event = $1 AND endpoint = $2 AND state = 0 AND token = $3 \
-                           FOR UPDATE";
+        in_transaction!(self.database, |conn| {
             let mut args = key.to_vec();
             args.push(claimed.token.as_str().into());
-            let rows = conn.rows(sql, &args).await?;
-            // Somebody else has claimed it since.
+            let rows = conn.rows(&LOCK_CLAIMED, &args).await?;
+            // Another process has claimed it since.
             let Some(row) = rows.first() else { return Ok(()) };
             let mut log: Vec<SendAttempt> = serde_json::from_str(&row.text(0)?).unwrap_or_default();
             log.push(SendAttempt {
@@ -94,63 +137,54 @@ impl Outbox for Sends {
                 note: clean(&attempt.note, 500).into_owned(),
                 ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
             });
-            let log = &log[log.len().saturating_sub(LOG)..];
+            let log = &log[log.len().saturating_sub(MAX_LOG)..];
             let log = serde_json::to_string(log).expect("plain values, into memory");
             let due = due.map_or(row.int(1)?, Timestamp::as_microsecond);
-            let sql = "UPDATE sends SET state = $3, due = $4, attempts = attempts + $5, leased = 0, token = NULL, \
-                           log = $6 WHERE event = $1 AND endpoint = $2";
             let mut args = key.to_vec();
             args.extend([Arg::Int(state), Arg::Int(due), Arg::Int(counts), log.as_str().into()]);
-            conn.run(sql, &args).await.map(drop)
+            conn.run(&SETTLE, &args).await.map(drop)
         })
     }
 
-    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, Error> {
+    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, LedgerError> {
         let now = Timestamp::now().as_microsecond();
-        let furthest = now + micros(FURTHEST);
-        let sql = "SELECT min(CASE WHEN due > $2 OR leased > $2 THEN $3 WHEN leased > due THEN leased ELSE due END) \
-                   FROM sends WHERE endpoint = $1 AND state = 0";
-        let rows = self.store.rows(sql, &[endpoint.into(), Arg::Int(furthest), Arg::Int(now)]).await?;
+        let latest = now + micros(MAX_DUE);
+        let rows = self.database.rows(&NEXT_DUE, &[endpoint.into(), Arg::Int(latest), Arg::Int(now)]).await?;
         let due = rows.first().map_or(Ok(None), |row| row.maybe_int(0));
-        Ok(due.map_err(|error| self.store.address.error(&error))?.map(time))
+        Ok(due.map_err(|error| self.database.address.error(&error))?.map(time))
     }
 
-    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, Error> {
-        let sql = "SELECT failing, disabled, reason FROM endpoints WHERE id = $1";
-        let rows = self.store.rows(sql, &[endpoint.into()]).await?;
+    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, LedgerError> {
+        let rows = self.database.rows(&ENDPOINT, &[endpoint.into()]).await?;
         let state = rows.first().map(read_state).transpose();
-        Ok(state.map_err(|error| self.store.address.error(&error))?.unwrap_or_default())
+        Ok(state.map_err(|error| self.database.address.error(&error))?.unwrap_or_default())
     }
 
-    async fn change_endpoint(&self, endpoint: &str, change: &Change) -> Result<EndpointState, Error> {
-        #[derive(Serialize)]
-        struct Data<'a> {
-            id: &'a str,
-            reason: &'a str,
-        }
-        let (state, wakes) = written!(self.store, |conn| {
+    async fn change_endpoint(
+        &self,
+        endpoint: &str,
+        change: &EndpointChange,
+    ) -> Result<EndpointState, LedgerError> {
+        let (state, has_sends) = in_transaction!(self.database, |conn| {
             let id = Arg::from(endpoint);
-            let sql = "INSERT INTO endpoints (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
-            conn.run(sql, std::slice::from_ref(&id)).await?;
-            let sql = "SELECT failing, disabled, reason FROM endpoints WHERE id = $1 FOR UPDATE";
-            let rows = conn.rows(sql, std::slice::from_ref(&id)).await?;
+            conn.run(&INSERT_ENDPOINT, std::slice::from_ref(&id)).await?;
+            let rows = conn.rows(&LOCK_ENDPOINT, std::slice::from_ref(&id)).await?;
             let before = rows.first().map(read_state).transpose()?.unwrap_or_default();
             let mut state = before.clone();
             match change {
-                Change::Failed(at) => {
+                EndpointChange::Failed(at) => {
                     state.failing_since = Some(state.failing_since.map_or(*at, |since| since.min(*at)));
                 }
-                Change::Succeeded => state.failing_since = None,
-                Change::Disable(at, reason) if state.disabled.is_none() => {
+                EndpointChange::Succeeded => state.failing_since = None,
+                EndpointChange::Disable(at, reason) if state.disabled.is_none() => {
                     state.disabled = Some((*at, clean(reason, 500).into_owned()));
                 }
-                Change::Disable(..) => {}
-                Change::Enable => state = EndpointState::default(),
+                EndpointChange::Disable(..) => {}
+                EndpointChange::Enable => state = EndpointState::default(),
             }
             if state == before {
                 return Ok((state, false));
             }
-            let sql = "UPDATE endpoints SET failing = $2, disabled = $3, reason = $4 WHERE id = $1";
             let disabled = state.disabled.as_ref();
             let args = [
                 id,
@@ -158,18 +192,18 @@ impl Outbox for Sends {
                 disabled.map(|(at, _)| at.as_microsecond()).into(),
                 disabled.map(|(_, reason)| reason.as_str()).into(),
             ];
-            conn.run(sql, &args).await?;
+            conn.run(&UPDATE_ENDPOINT, &args).await?;
             if let (None, Some((at, reason))) = (&before.disabled, disabled) {
-                let data = Data { id: endpoint, reason };
+                let data = DisabledEndpoint { id: endpoint, reason };
                 let endpoints = &self.context.options.endpoints;
-                let event = other_event(Kind::EndpointDisabled, "endpoint", &data, *at, endpoints);
+                let event = NewEvent::about_other(EventKind::EndpointDisabled, &data, *at, endpoints);
                 return Ok((state, insert_events(conn, &[event]).await?));
             }
-            // What has waited for an endpoint to be enabled is as good as new.
-            Ok((state, matches!(change, Change::Enable)))
+            // The sends that waited for the endpoint to be enabled can be claimed now.
+            Ok((state, matches!(change, EndpointChange::Enable)))
         })?;
-        // Not before it is committed: whoever looks earlier sees nothing, and does not look again for a minute.
-        if wakes {
+        // After the commit: a worker that looks earlier finds nothing, and waits for a minute.
+        if has_sends {
             self.wake.notify_one();
         }
         Ok(state)
@@ -191,34 +225,41 @@ fn read_state(row: &Row) -> Result<EndpointState, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::address::DatabaseAddress;
     use crate::db::presence::Presence;
-    use crate::db::sql::Address;
-    use crate::model::{Endpoint, Filter, Options, Target};
+    use crate::model::{Endpoint, EndpointTarget, EventFilter, EventQuery, LedgerOptions};
+    use crate::read::events;
+    use crate::write::direct;
 
-    /// Two processes with one endpoint, and an event for it.
-    async fn two(address: &str) -> [Sends; 2] {
+    /// Two processes with one endpoint, and three events for it.
+    async fn two(address: &str) -> [DatabaseOutbox; 2] {
         let endpoint = Endpoint {
             id: "e".into(),
-            filter: Filter::default(),
-            target: Target::Command { program: "/x".into() },
+            filter: EventFilter::default(),
+            target: EndpointTarget::Command { program: "/x".into() },
         };
         let one = async || {
-            let address = Address::parse(address).unwrap();
+            let address = DatabaseAddress::parse(address).unwrap();
             let presence = Arc::new(Presence::new("i".into()));
             let conn = address.prepare().await.unwrap();
-            let store = Arc::new(Store::new(address.clone(), conn, Arc::clone(&presence)).await.unwrap());
-            let options = Options { endpoints: vec![endpoint.clone()], ..Options::default() };
-            Sends { store, context: Arc::new(Context { presence, options }), wake: Arc::default() }
+            let database =
+                Arc::new(Database::new(address.clone(), conn, Arc::clone(&presence)).await.unwrap());
+            let options = LedgerOptions { endpoints: vec![endpoint.clone()], ..LedgerOptions::default() };
+            DatabaseOutbox {
+                database,
+                context: Arc::new(NodeContext { presence, options }),
+                wake: Arc::default(),
+            }
         };
         let both = [one().await, one().await];
         let endpoints = &both[0].context.options.endpoints;
         for transfer in ["t1", "t2", "t3"] {
-            crate::write::single::transfer_expired(&both[0].store, endpoints, transfer).await.unwrap();
+            direct::expire_transfer(&both[0].database, endpoints, transfer).await.unwrap();
         }
         both
     }
 
-    fn attempt(verdict: Verdict) -> Attempt {
+    fn attempt(verdict: AttemptVerdict) -> Attempt {
         Attempt { verdict, note: "200 OK".into(), at: Timestamp::now(), took: Duration::from_millis(7) }
     }
 
@@ -229,45 +270,46 @@ mod tests {
         let second = two.claim("e", 9, Duration::ZERO).await.unwrap();
         assert_eq!((first.len(), second.len()), (2, 1));
         assert!(first.iter().all(|claim| claim.event.id != second[0].event.id));
-        // The second lease has ended at once, so it is claimed again; the first claim of it is worth nothing then.
+        // The second lease has ended at once, so the send is claimed again, and the first claim is
+        // void.
         let again = one.claim("e", 9, LONG).await.unwrap();
         assert_eq!((again.len(), &again[0].event.id), (1, &second[0].event.id));
-        two.settle(&second[0], &attempt(Verdict::Delivered)).await.unwrap();
+        two.settle(&second[0], &attempt(AttemptVerdict::Delivered)).await.unwrap();
         let due = one.next_due("e").await.unwrap().unwrap();
         assert!(due > Timestamp::now(), "nothing can be claimed before the leases end");
-        let detail = crate::read::events::event(&one.store, &again[0].event.id).await.unwrap().unwrap();
+        let detail = events::event(&one.database, &again[0].event.id).await.unwrap().unwrap();
         assert_eq!(detail.sends[0].attempts, 0);
-        // Tried again, put off, delivered.
-        one.settle(&again[0], &attempt(Verdict::Again(Timestamp::now()))).await.unwrap();
+        // Retried, postponed, delivered.
+        one.settle(&again[0], &attempt(AttemptVerdict::Retry(Timestamp::now()))).await.unwrap();
         let third = two.claim("e", 9, LONG).await.unwrap();
         assert_eq!((third.len(), third[0].attempts), (1, 1));
-        two.settle(&third[0], &attempt(Verdict::Postponed(Timestamp::now()))).await.unwrap();
+        two.settle(&third[0], &attempt(AttemptVerdict::Postponed(Timestamp::now()))).await.unwrap();
         let fourth = one.claim("e", 9, LONG).await.unwrap();
         assert_eq!((fourth.len(), fourth[0].attempts), (1, 1));
-        one.settle(&fourth[0], &attempt(Verdict::Delivered)).await.unwrap();
+        one.settle(&fourth[0], &attempt(AttemptVerdict::Delivered)).await.unwrap();
         for claim in &first {
-            one.settle(claim, &attempt(Verdict::GivenUp)).await.unwrap();
+            one.settle(claim, &attempt(AttemptVerdict::GivenUp)).await.unwrap();
         }
         assert_eq!(one.next_due("e").await.unwrap(), None);
         assert!(two.claim("e", 9, LONG).await.unwrap().is_empty());
-        let detail = crate::read::events::event(&one.store, &fourth[0].event.id).await.unwrap().unwrap();
+        let detail = events::event(&one.database, &fourth[0].event.id).await.unwrap().unwrap();
         assert_eq!((detail.sends[0].attempts, detail.sends[0].log.len()), (2, 3));
-        // Whoever disables an endpoint tells it once.
-        let disable = || Change::Disable(Timestamp::now(), "it answered 410".into());
+        // Two nodes that disable an endpoint make one event.
+        let disable = || EndpointChange::Disable(Timestamp::now(), "it answered 410".into());
         let at = Timestamp::now();
-        assert_eq!(one.change_endpoint("e", &Change::Failed(at)).await.unwrap().disabled, None);
+        assert_eq!(one.change_endpoint("e", &EndpointChange::Failed(at)).await.unwrap().disabled, None);
         one.change_endpoint("e", &disable()).await.unwrap();
         two.change_endpoint("e", &disable()).await.unwrap();
         let state = two.endpoint("e").await.unwrap();
         assert_eq!(state.disabled.unwrap().1, "it answered 410");
-        let query = crate::model::EventQuery {
-            kinds: vec![Kind::EndpointDisabled],
-            ..crate::model::EventQuery::default()
-        };
-        assert_eq!(crate::read::events::events(&one.store, &query).await.unwrap().len(), 1);
-        assert_eq!(one.change_endpoint("e", &Change::Enable).await.unwrap(), EndpointState::default());
-        one.store.close().await;
-        two.store.close().await;
+        let query = EventQuery { kinds: vec![EventKind::EndpointDisabled], ..EventQuery::default() };
+        assert_eq!(events::events(&one.database, &query).await.unwrap().len(), 1);
+        assert_eq!(
+            one.change_endpoint("e", &EndpointChange::Enable).await.unwrap(),
+            EndpointState::default()
+        );
+        one.database.close().await;
+        two.database.close().await;
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! POST, by the rules of Standard Webhooks 1.0.
+//! Sends events by POST, as Standard Webhooks 1.0 specifies.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -14,126 +14,139 @@ use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
 
-use crate::model::Event;
-use crate::webhook::address::{Lookup, Private, Resolver, system};
-use crate::webhook::schedule;
-use crate::webhook::sign::{HOW, Key, signatures};
-use crate::webhook::teller::{Answer, Message, Teller, Told};
+use super::resolver::{HostLookup, PrivateTarget, PublicResolver, system_lookup};
+use super::schedule;
+use super::sender::{AttemptOutcome, AttemptResult, EventMessage, EventSender};
+use super::signature::{MAKE_ONE, WebhookKey, signatures};
+use crate::model::LedgerEvent;
 
-/// How many requests to one endpoint may be under way.
-pub(super) const AT_ONCE: usize = 8;
+/// Maximum number of requests to one endpoint that may be under way.
+///
+/// Bound: webhooks.
+pub(super) const MAX_REQUESTS: usize = 8;
 
-/// Of an answer's body this much is read: what is shorter leaves the connection of use for the next request.
-const BODY_LIMIT: usize = 16 * 1024;
+/// Maximum number of bytes that are read of a response's body. A shorter body leaves the connection
+/// usable for the next request.
+///
+/// Bound: webhooks.
+const MAX_BODY: usize = 16 * 1024;
 
-/// For so long a body is waited for. What it says does not change what the status has said.
-const BODY_PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum time to read a response's body. It does not change what the status means.
+///
+/// Bound: webhooks.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Characters of a failure's body that are noted.
-const SAID_LIMIT: usize = 300;
+/// Maximum number of characters of a failure's body in the note.
+///
+/// Bound: webhooks.
+const MAX_REPLY: usize = 300;
 
-/// What a webhook's attempts are held to, and how names are resolved.
+/// Timeouts of a webhook's attempts, and how names are resolved.
 #[derive(Clone)]
-pub(super) struct Limits {
-    /// From the beginning of the attempt to the end of the answer's head.
+pub(super) struct WebhookLimits {
+    /// From the beginning of the attempt to the end of the response's head.
     pub(super) attempt: Duration,
-    /// To resolve the name and to connect, TLS included.
+    /// To resolve the name and connect, including TLS.
     pub(super) connect: Duration,
-    pub(super) lookup: Lookup,
+    pub(super) lookup: HostLookup,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { attempt: Duration::from_secs(20), connect: Duration::from_secs(5), lookup: system() }
+impl Default for WebhookLimits {
+    fn default() -> WebhookLimits {
+        WebhookLimits {
+            attempt: Duration::from_secs(20),
+            connect: Duration::from_secs(5),
+            lookup: system_lookup(),
+        }
     }
 }
 
-/// One endpoint that is told by POST.
-pub(super) struct Webhook {
+/// An endpoint that is notified by POST.
+pub(super) struct WebhookSender {
     url: Url,
-    /// Scheme and host: path and query may be secret.
+    /// Scheme and host only: path and query may be secret.
     name: String,
-    keys: Vec<Key>,
+    keys: Vec<WebhookKey>,
     client: Client,
-    limits: Limits,
+    limits: WebhookLimits,
 }
 
-impl Webhook {
+impl WebhookSender {
     /// # Errors
     /// What is wrong with the endpoint, and what to do.
     pub(super) fn new(
         url: &str,
         secrets: &[String],
         allow_private: bool,
-        limits: Limits,
-    ) -> Result<Webhook, String> {
-        let url = parse(url, allow_private)?;
+        limits: WebhookLimits,
+    ) -> Result<WebhookSender, String> {
+        let url = parse_url(url, allow_private)?;
         let host = url.host_str().unwrap_or_default();
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let name = format!("{}://{host}{port}", url.scheme());
         if secrets.is_empty() {
-            return Err(format!("it has no secret, so that nobody could check what it is told; {HOW}"));
+            return Err(format!("it has no secret, so the receiver could not verify its events; {MAKE_ONE}"));
         }
-        let keys = secrets.iter().map(|secret| Key::parse(secret)).collect::<Result<_, _>>()?;
+        let keys = secrets.iter().map(|secret| WebhookKey::parse(secret)).collect::<Result<_, _>>()?;
 
-        // All of TLS here is rustls with ring. If the program has chosen already, that is as good.
+        // An error means that the program has chosen a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
             .user_agent(concat!("Outflow/", env!("CARGO_PKG_VERSION")))
-            // Whoever could redirect could lead anywhere.
+            // A redirect could lead into a private network.
             .redirect(Policy::none())
-            // A proxy would resolve the name by itself.
+            // A proxy would resolve the name itself.
             .no_proxy()
-            .dns_resolver(Arc::new(Resolver { lookup: Arc::clone(&limits.lookup), allow_private }))
+            .dns_resolver(Arc::new(PublicResolver { lookup: Arc::clone(&limits.lookup), allow_private }))
             .connect_timeout(limits.connect)
-            .pool_max_idle_per_host(AT_ONCE)
-            // Less than the 5 s after which Node.js closes: whoever sends into that moment has failed.
+            .pool_max_idle_per_host(MAX_REQUESTS)
+            // Node.js closes idle connections after 5 s; a request at that moment would fail.
             .pool_idle_timeout(Duration::from_secs(4))
             .http1_only();
         if url.scheme() == "http" {
-            // Without TLS no certificates need to be there.
+            // Without TLS, no root certificates are needed.
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(|_| {
-            "TLS cannot be set up: no root certificates were found; install ca-certificates, or name a file of them \
-             with SSL_CERT_FILE"
+            "cannot set up TLS: no root certificates found; install ca-certificates, or name a file with \
+             SSL_CERT_FILE"
                 .to_owned()
         })?;
-        Ok(Webhook { url, name, keys, client, limits })
+        Ok(WebhookSender { url, name, keys, client, limits })
     }
 
-    /// An answer's status and what it says.
-    async fn judge(&self, response: Response, at: Timestamp) -> Told {
+    /// The result that a response means.
+    async fn judge(&self, response: Response, at: Timestamp) -> AttemptResult {
         let status = response.status();
         let brief = status.to_string();
-        // `from_u16` knows no reason for unknown codes, and prints that.
+        // The name of an unknown code is not part of the note.
         let brief = brief.replace(" <unknown status code>", "");
-        let answer = match status {
-            _ if status.is_success() => Answer::Delivered,
-            StatusCode::GONE => Answer::Gone,
+        let outcome = match status {
+            _ if status.is_success() => AttemptOutcome::Delivered,
+            StatusCode::GONE => AttemptOutcome::Gone,
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => {
                 let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-                Answer::Overloaded {
+                AttemptOutcome::Overloaded {
                     wait: asked.and_then(|value| schedule::retry_after(value, at)),
                     counts: status != StatusCode::TOO_MANY_REQUESTS,
                 }
             }
-            _ => Answer::Failed,
+            _ => AttemptOutcome::Failed,
         };
         let brief = if status.is_redirection() {
             format!("{brief}: redirects are not followed; register the address that it leads to")
         } else {
             brief
         };
-        let told = Told::new(answer, brief);
-        let said = read_some(response).await;
-        if answer == Answer::Delivered { told } else { told.saying(&said, SAID_LIMIT) }
+        let result = AttemptResult::new(outcome, brief);
+        let reply = read_start(response).await;
+        if outcome == AttemptOutcome::Delivered { result } else { result.with_reply(&reply, MAX_REPLY) }
     }
 
-    /// Why there is no answer. The library's own text names the address, which may be secret.
+    /// Why there is no response. The library's own text has the address, which may be secret.
     fn explain(&self, error: &reqwest::Error) -> String {
         if error.is_timeout() && error.is_connect() {
             return format!("no connection within {:?}", self.limits.connect);
@@ -141,7 +154,7 @@ impl Webhook {
         let mut cause = error.source();
         let mut text = None;
         while let Some(error) = cause {
-            if let Some(private) = error.downcast_ref::<Private>() {
+            if let Some(private) = error.downcast_ref::<PrivateTarget>() {
                 return private.to_string();
             }
             text = Some(error.to_string());
@@ -153,12 +166,12 @@ impl Webhook {
 }
 
 #[async_trait]
-impl Teller for Webhook {
-    async fn tell(&self, event: &Event, at: Timestamp) -> Told {
+impl EventSender for WebhookSender {
+    async fn send(&self, event: &LedgerEvent, at: Timestamp) -> AttemptResult {
         let Ok(id) = HeaderValue::from_str(&event.id) else {
-            return Told::new(Answer::Failed, "the event's id cannot be a header");
+            return AttemptResult::new(AttemptOutcome::Failed, "the event's id cannot be a header");
         };
-        let body = Message::without_id(event);
+        let body = EventMessage::without_id(event);
         let seconds = at.as_second();
         let signature = signatures(&self.keys, &event.id, seconds, &body);
         let request = self
@@ -172,17 +185,20 @@ impl Teller for Webhook {
             .send();
         match timeout(self.limits.attempt, request).await {
             Ok(Ok(response)) => self.judge(response, at).await,
-            Ok(Err(error)) => Told::new(Answer::Failed, self.explain(&error)),
-            Err(_) => Told::new(Answer::Failed, format!("no answer within {:?}", self.limits.attempt)),
+            Ok(Err(error)) => AttemptResult::new(AttemptOutcome::Failed, self.explain(&error)),
+            Err(_) => AttemptResult::new(
+                AttemptOutcome::Failed,
+                format!("no answer within {:?}", self.limits.attempt),
+            ),
         }
     }
 
-    fn limit(&self) -> Duration {
-        self.limits.attempt + BODY_PATIENCE
+    fn timeout(&self) -> Duration {
+        self.limits.attempt + BODY_TIMEOUT
     }
 
-    fn at_once(&self) -> usize {
-        AT_ONCE
+    fn max_concurrent(&self) -> usize {
+        MAX_REQUESTS
     }
 
     fn name(&self) -> &str {
@@ -190,37 +206,40 @@ impl Teller for Webhook {
     }
 }
 
-/// The beginning of a body. A connection whose answer was not read to its end is closed.
-async fn read_some(mut response: Response) -> Vec<u8> {
-    let mut said = Vec::new();
-    if response.content_length().is_some_and(|length| length > BODY_LIMIT as u64) {
-        // Its beginning is enough for the note.
-        if let Ok(Ok(Some(chunk))) = timeout(BODY_PATIENCE, response.chunk()).await {
-            said.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT)]);
+/// Reads the start of a body. Dropping the response closes a connection whose body was not read to
+/// its end.
+async fn read_start(mut response: Response) -> Vec<u8> {
+    let mut read = Vec::new();
+    if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
+        // The first chunk is enough for the note.
+        if let Ok(Ok(Some(chunk))) = timeout(BODY_TIMEOUT, response.chunk()).await {
+            read.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY)]);
         }
-        return said;
+        return read;
     }
-    let end = Instant::now() + BODY_PATIENCE;
-    while said.len() < BODY_LIMIT
+    let end = Instant::now() + BODY_TIMEOUT;
+    while read.len() < MAX_BODY
         && let Ok(Ok(Some(chunk))) = timeout_at(end, response.chunk()).await
     {
-        said.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - said.len())]);
+        read.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - read.len())]);
     }
-    said
+    read
 }
 
-/// Checks what can be checked without asking anyone.
-fn parse(url: &str, allow_private: bool) -> Result<Url, String> {
+/// Validates an address without a lookup.
+fn parse_url(url: &str, allow_private: bool) -> Result<Url, String> {
     let url = Url::parse(url).map_err(|error| {
-        format!("its address is no URL ({error}); it looks like https://example.org/hooks/outflow")
+        format!(
+            "its address is not a URL ({error}); expected something like https://example.org/hooks/outflow"
+        )
     })?;
     if !matches!(url.scheme(), "https" | "http") {
-        return Err(format!("its address begins with {}:, not with https: or http:", url.scheme()));
+        return Err(format!("its address begins with {}:; use https: or http:", url.scheme()));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
-            "its address has a user or a password in it, which would be sent to nobody; signatures tell the \
-                    receiver who sends: remove them"
+            "its address has a user or a password, which Outflow does not send; remove them: the signature \
+             proves the sender"
                 .to_owned(),
         );
     }
@@ -231,11 +250,11 @@ fn parse(url: &str, allow_private: bool) -> Result<Url, String> {
             let name = name.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
         }
-        None => return Err("its address names no host".to_owned()),
+        None => return Err("its address has no host".to_owned()),
     };
     if private && !allow_private {
         return Err(format!(
-            "{} is in a private network; allow private targets for this endpoint if that is meant",
+            "{} is in a private network; allow private targets for this endpoint if that is intended",
             url.host_str().unwrap_or_default()
         ));
     }
@@ -286,29 +305,29 @@ mod tests {
             "%6cocalhost",
         ] {
             let url = format!("http://{host}:8080/hook");
-            let error = parse(&url, false).map(|url| url.to_string()).unwrap_err();
+            let error = parse_url(&url, false).map(|url| url.to_string()).unwrap_err();
             assert!(error.contains("private network"), "{url}: {error}");
-            assert!(parse(&url, true).is_ok(), "{url}");
+            assert!(parse_url(&url, true).is_ok(), "{url}");
         }
         for url in ["http://8.8.8.8/", "https://example.org", "https://[2606:4700::1111]/x?token=1"] {
-            assert!(parse(url, false).is_ok(), "{url}");
+            assert!(parse_url(url, false).is_ok(), "{url}");
         }
     }
 
     #[test]
     fn addresses_that_cannot_be_meant_are_refused() {
         for (url, says) in [
-            ("example.org/hook", "no URL"),
-            ("", "no URL"),
-            ("https://", "no URL"),
+            ("example.org/hook", "not a URL"),
+            ("", "not a URL"),
+            ("https://", "not a URL"),
             ("ftp://example.org/", "ftp:"),
             ("file:///etc/passwd", "file:"),
             ("mailto:a@example.org", "mailto:"),
             ("https://me:secret@example.org/", "password"),
             ("https://me@example.org/", "user"),
-            ("http://1.2.3.4.5/", "no URL"),
+            ("http://1.2.3.4.5/", "not a URL"),
         ] {
-            let error = parse(url, true).map(|url| url.to_string()).unwrap_err();
+            let error = parse_url(url, true).map(|url| url.to_string()).unwrap_err();
             assert!(error.contains(says), "{url}: {error}");
             assert!(!error.contains("secret@"), "{error}");
         }
@@ -317,10 +336,10 @@ mod tests {
     #[test]
     fn names_for_the_log_have_no_path_and_no_query() {
         let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()];
-        let new = |url| Webhook::new(url, &secrets, false, Limits::default()).ok().unwrap();
+        let new = |url| WebhookSender::new(url, &secrets, false, WebhookLimits::default()).ok().unwrap();
         assert_eq!(new("http://example.org:8080/a/SECRET?b=SECRET").name(), "http://example.org:8080");
         assert_eq!(new("http://example.org/").name(), "http://example.org");
-        let none = Webhook::new("http://example.org/", &[], false, Limits::default());
+        let none = WebhookSender::new("http://example.org/", &[], false, WebhookLimits::default());
         assert!(none.err().unwrap().contains("no secret"));
     }
 }

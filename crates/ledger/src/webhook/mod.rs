@@ -1,27 +1,31 @@
-//! Tells endpoints of events: by POST as Standard Webhooks 1.0 has it, or by a program.
+//! Notifies endpoints of events: by POST as Standard Webhooks 1.0 specifies, or by a program.
 //!
-//! At least once, with the same id in every attempt, and without a promise of order. Each endpoint has a task of its own,
-//! so that nobody waits for somebody else's receiver. What is known between attempts lies in the outbox; a process that
-//! dies loses a lease, which another one takes over.
+//! Each event is sent at least once, with the same id in every attempt, and in no guaranteed order.
+//! Each endpoint has its own task, so that a slow receiver delays nobody else. Between attempts,
+//! the outbox has the state; a process that dies loses its lease, and another one takes over.
 //!
 //! ```text
-//! worker     one endpoint's task: claims, attempts, verdicts
-//!   health     what follows from an attempt: again, postponed, given up
-//!   schedule   when
-//! teller     the trait of the two ways
-//!   http_post  POST; sign: signatures; address: who may be called
-//!   command    a program
+//! worker            the task of an endpoint: claims, attempts, settles
+//!   endpoint_health   what follows from an attempt: delivered, retry, postponed, given up
+//!   schedule          when
+//! outbox            the trait of the sends that wait
+//!   database_outbox   in the ledger's database
+//! sender            the trait of the two ways to send
+//!   http_post         POST
+//!     resolver          which addresses may be called
+//!     signature         how requests are signed
+//!   command           a program
 //! ```
 
-mod address;
 mod command;
-pub(crate) mod database_outbox;
-mod health;
+mod database_outbox;
+mod endpoint_health;
 mod http_post;
-pub(crate) mod outbox;
+mod outbox;
+mod resolver;
 mod schedule;
-mod sign;
-mod teller;
+mod sender;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -35,31 +39,35 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use sign::{new_secret, new_signing_secret, public_key};
+pub(crate) use database_outbox::DatabaseOutbox;
+#[cfg(test)]
+pub(crate) use database_outbox::STATEMENTS as OUTBOX_STATEMENTS;
+pub use signature::{new_signing_secret, new_webhook_secret, webhook_public_key};
 
-use crate::model::{Endpoint, Error, Target};
-use crate::webhook::command::Program;
-use crate::webhook::health::Health;
-use crate::webhook::http_post::{Limits, Webhook};
-use crate::webhook::outbox::{Change, Outbox};
-use crate::webhook::teller::Teller;
-use crate::webhook::worker::{Clock, Post, Worker};
+use self::command::CommandSender;
+use self::endpoint_health::EndpointHealth;
+use self::http_post::{WebhookLimits, WebhookSender};
+use self::outbox::{EndpointChange, Outbox};
+use self::sender::EventSender;
+use self::worker::{EndpointContext, EndpointWorker, WallClock};
+use crate::model::{Endpoint, EndpointTarget, LedgerError};
 
-/// After somebody was woken, nobody is woken again for so long: many events at once are one reason to look.
-const QUIET: Duration = Duration::from_millis(10);
+/// Pause after the workers were woken: many events at once wake them once.
+const WAKE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The tasks that tell. Dropped without [`Hooks::stop`], they end at once.
-pub(crate) struct Hooks {
+/// The workers of all endpoints. Dropped without [`EndpointWorkers::stop`], they end at once.
+pub(crate) struct EndpointWorkers {
     stopping: watch::Sender<bool>,
     workers: JoinSet<()>,
     _waker: JoinSet<()>,
 }
 
-/// Checks endpoints before anything is started with them.
+/// Validates endpoints before a ledger is opened with them.
 ///
 /// # Errors
-/// What is wrong with the first one that is, and what to do.
-pub fn check(endpoints: &[Endpoint]) -> Result<(), String> {
+///
+/// What is wrong with the first invalid endpoint, and what to do.
+pub fn validate_endpoints(endpoints: &[Endpoint]) -> Result<(), String> {
     let mut ids = HashSet::new();
     for endpoint in endpoints {
         let id = &endpoint.id;
@@ -68,37 +76,38 @@ pub fn check(endpoints: &[Endpoint]) -> Result<(), String> {
         }
         if !ids.insert(id) {
             return Err(format!(
-                "two endpoints have the id {id:?}; what is known of one would be taken for the other's: \
+                "two endpoints have the id {id:?}, so the ledger cannot tell them apart; \
                  give one of them another id"
             ));
         }
-        teller(&endpoint.target).map_err(|error| format!("endpoint {id:?}: {error}"))?;
+        sender(&endpoint.target).map_err(|error| format!("endpoint {id:?}: {error}"))?;
     }
     Ok(())
 }
 
-/// Begins to tell. An endpoint that [`check`] refuses is not told; its events wait.
-pub(crate) fn start(outbox: Arc<dyn Outbox>, endpoints: Vec<Endpoint>, runtime: &Handle) -> Hooks {
-    let mut tellers = Vec::new();
+/// Starts a worker for each endpoint. One that [`validate_endpoints`] rejects gets none; its events
+/// wait.
+pub(crate) fn start(outbox: Arc<dyn Outbox>, endpoints: Vec<Endpoint>, runtime: &Handle) -> EndpointWorkers {
+    let mut senders = Vec::new();
     for endpoint in endpoints {
-        match teller(&endpoint.target) {
-            Ok(teller) => tellers.push((endpoint.id, teller)),
+        match sender(&endpoint.target) {
+            Ok(sender) => senders.push((endpoint.id, sender)),
             Err(error) => {
-                tracing::error!(endpoint = endpoint.id, error, "an endpoint cannot be told of events");
+                tracing::error!(endpoint = endpoint.id, error, "an endpoint cannot be notified of events");
             }
         }
     }
-    start_with(outbox, tellers, Arc::new(Timestamp::now), runtime)
+    start_with(outbox, senders, Arc::new(Timestamp::now), runtime)
 }
 
-/// Lets an endpoint that was disabled be called again, from the next minute on at the latest.
-pub(crate) async fn enable(outbox: &dyn Outbox, endpoint: &str) -> Result<(), Error> {
-    outbox.change_endpoint(endpoint, &Change::Enable).await.map(|_| ())
+/// Enables an endpoint that was disabled. Other nodes notice within a minute.
+pub(crate) async fn enable(outbox: &dyn Outbox, endpoint: &str) -> Result<(), LedgerError> {
+    outbox.change_endpoint(endpoint, &EndpointChange::Enable).await.map(drop)
 }
 
-impl Hooks {
-    /// Claims nothing more, gives the attempts that are under way a few seconds, and leaves the rest to whoever claims it
-    /// when its lease has lapsed.
+impl EndpointWorkers {
+    /// Claims nothing more and gives the attempts under way a few seconds. Other processes take
+    /// over the rest when the leases have expired.
     pub(crate) async fn stop(mut self) {
         let _ = self.stopping.send(true);
         while self.workers.join_next().await.is_some() {}
@@ -107,44 +116,45 @@ impl Hooks {
 
 fn start_with(
     outbox: Arc<dyn Outbox>,
-    tellers: Vec<(String, Arc<dyn Teller>)>,
-    clock: Clock,
+    senders: Vec<(String, Arc<dyn EventSender>)>,
+    clock: WallClock,
     runtime: &Handle,
-) -> Hooks {
+) -> EndpointWorkers {
     let (wake, woken) = watch::channel(());
     let (stopping, stops) = watch::channel(false);
     let mut workers = JoinSet::new();
-    for (endpoint, teller) in tellers {
-        let post = Post {
+    for (endpoint, sender) in senders {
+        let context = EndpointContext {
             endpoint,
             outbox: Arc::clone(&outbox),
-            teller,
+            sender,
             clock: Arc::clone(&clock),
-            health: Health::default(),
+            health: EndpointHealth::default(),
         };
-        let worker = Worker { post: Arc::new(post), woken: woken.clone(), stopping: stops.clone() };
+        let worker =
+            EndpointWorker { context: Arc::new(context), woken: woken.clone(), stopping: stops.clone() };
         workers.spawn_on(worker.run(), runtime);
     }
-    // One waits for all: whoever was asleep is told, whoever was busy sees it later.
+    // One task waits for the outbox: idle workers wake at once, busy ones see the change later.
     let mut waker = JoinSet::new();
     waker.spawn_on(
         async move {
             loop {
                 outbox.woken().await;
                 wake.send_replace(());
-                tokio::time::sleep(QUIET).await;
+                tokio::time::sleep(WAKE_PAUSE).await;
             }
         },
         runtime,
     );
-    Hooks { stopping, workers, _waker: waker }
+    EndpointWorkers { stopping, workers, _waker: waker }
 }
 
-fn teller(target: &Target) -> Result<Arc<dyn Teller>, String> {
+fn sender(target: &EndpointTarget) -> Result<Arc<dyn EventSender>, String> {
     Ok(match target {
-        Target::Webhook { url, secrets, allow_private } => {
-            Arc::new(Webhook::new(url, secrets, *allow_private, Limits::default())?)
+        EndpointTarget::Webhook { url, secrets, allow_private } => {
+            Arc::new(WebhookSender::new(url, secrets, *allow_private, WebhookLimits::default())?)
         }
-        Target::Command { program } => Arc::new(Program::new(program, Program::LIMIT)?),
+        EndpointTarget::Command { program } => Arc::new(CommandSender::new(program, CommandSender::TIMEOUT)?),
     })
 }

@@ -1,103 +1,115 @@
-//! Events on their way to endpoints: what is claimed, tried and settled. Both engines have this table; `hook` works it.
+//! The outbox: events on their way to endpoints, which workers claim, send and settle.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::model::{Error, Event};
+use crate::model::{LedgerError, LedgerEvent};
 
-/// No send is ever due later than this from now. What seems to be was stamped before the clock was set back, and is due
-/// at once, as is a lease that seems to end later: or it would wait for years.
-pub(crate) const FURTHEST: Duration = Duration::from_secs(27 * 3600);
+/// The furthest time from now at which a send or a lease can be due. A later one was written before
+/// the clock was set back, and is due at once; otherwise it would wait for years.
+///
+/// Bound: webhooks.
+pub(super) const MAX_DUE: Duration = Duration::from_secs(27 * 3600);
 
-/// The sends that wait: one for each event and each endpoint that wants it, made in the transaction that makes the
-/// event.
+/// The sends that wait. There is one for each event and each endpoint that receives it, made in the
+/// transaction that makes the event.
 #[async_trait]
 pub(crate) trait Outbox: Send + Sync + 'static {
-    /// Takes up to `limit` sends of `endpoint` that are due, earliest first, for `lease`: nobody else gets them in
-    /// that time. A claim that was never settled (its process died) is due again when its lease has ended. What is due
-    /// later than [`FURTHEST`] from now is due.
-    async fn claim(&self, endpoint: &str, limit: usize, lease: Duration) -> Result<Vec<Claimed>, Error>;
+    /// Claims up to `limit` due sends of `endpoint` for `lease`, earliest first. No other worker
+    /// gets them in that time. A send whose claim is not settled is due again when its lease has
+    /// expired. A send that is due later than [`MAX_DUE`] from now is due now.
+    async fn claim(
+        &self,
+        endpoint: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedSend>, LedgerError>;
 
-    /// Notes what became of a claimed send. Nothing happens if somebody else has claimed it since.
-    async fn settle(&self, claimed: &Claimed, attempt: &Attempt) -> Result<(), Error>;
+    /// Records the result of an attempt. Has no effect if another worker has claimed the send
+    /// since.
+    async fn settle(&self, claimed: &ClaimedSend, attempt: &Attempt) -> Result<(), LedgerError>;
 
-    /// When the next send of `endpoint` can be claimed, those included that are claimed now and may never be settled;
-    /// may lie in the past.
-    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, Error>;
+    /// When the next send of `endpoint` can be claimed, including those that are claimed now and
+    /// may never be settled. May be in the past.
+    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, LedgerError>;
 
-    /// What is known of an endpoint; the default for one that was never heard of.
-    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, Error>;
+    /// The state of an endpoint.
+    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, LedgerError>;
 
-    /// Changes what is known of an endpoint, in one transaction, and returns what is known then. Nodes do this at the
-    /// same time: so it says what happened, and no node writes over what another one wrote. The one who disables it
-    /// (it was not disabled, and is now) inserts the `endpoint.disabled` event in the same transaction.
-    async fn change_endpoint(&self, endpoint: &str, change: &Change) -> Result<EndpointState, Error>;
+    /// Changes the state of an endpoint in one transaction, and returns the new state. The change
+    /// says what happened, so that nodes do not overwrite each other's changes. The one that
+    /// disables an enabled endpoint inserts the `endpoint.disabled` event in the same transaction.
+    async fn change_endpoint(
+        &self,
+        endpoint: &str,
+        change: &EndpointChange,
+    ) -> Result<EndpointState, LedgerError>;
 
-    /// Ready when events may have been committed since the last call, here or on another node.
+    /// Returns when events may have been committed since the last call, on this node or another.
     async fn woken(&self);
 }
 
-/// A send that is ours for a while.
+/// A send that this worker has claimed.
 #[derive(Clone, Debug)]
-pub(crate) struct Claimed {
-    /// Which endpoint.
-    pub(crate) endpoint: String,
-    /// What is to be told.
-    pub(crate) event: Event,
-    /// Attempts that were settled before this one.
-    pub(crate) attempts: u32,
+pub(crate) struct ClaimedSend {
+    /// The id of the endpoint.
+    pub(super) endpoint: String,
+    pub(super) event: LedgerEvent,
+    /// Number of earlier attempts.
+    pub(super) attempts: u32,
     /// When the first attempt was due.
-    pub(crate) since: Timestamp,
-    /// Names this claim.
-    pub(crate) token: String,
+    pub(super) since: Timestamp,
+    /// Identifies the claim.
+    pub(super) token: String,
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Attempt {
     /// What is next.
-    pub(crate) verdict: Verdict,
-    /// For `outflow events show`: "200 OK", "connection refused", "exit status 1"; at most some hundred bytes.
-    pub(crate) note: String,
+    pub(super) verdict: AttemptVerdict,
+    /// For `outflow events show`: "200 OK", "connection refused", "exit status 1".
+    pub(super) note: String,
     /// When it began.
-    pub(crate) at: Timestamp,
+    pub(super) at: Timestamp,
     /// How long it took.
-    pub(crate) took: Duration,
+    pub(super) took: Duration,
 }
 
-/// What follows an attempt.
+/// What follows from an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It has been told.
+pub(crate) enum AttemptVerdict {
+    /// The endpoint has accepted the event.
     Delivered,
-    /// It is tried again then.
-    Again(Timestamp),
-    /// It is not tried any more, but by a replay.
+    /// The next attempt is due then.
+    Retry(Timestamp),
+    /// There is no further attempt, except by a replay.
     GivenUp,
-    /// Not counted as an attempt; due again then (the endpoint is disabled or throttled, say).
+    /// The attempt does not count, because the endpoint is disabled or throttled. The next one is
+    /// due then.
     Postponed(Timestamp),
 }
 
-/// What happened to an endpoint.
+/// A change of an endpoint's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// An attempt has failed: [`EndpointState::failing_since`] becomes this, unless it is set and earlier.
+pub(crate) enum EndpointChange {
+    /// An attempt has failed at this time. [`EndpointState::failing_since`] keeps the earliest one.
     Failed(Timestamp),
-    /// An attempt has succeeded: it does not fail any more.
+    /// An attempt has succeeded.
     Succeeded,
-    /// It is not called any more, and why. Stays as it is if it was disabled before.
+    /// Disables the endpoint, unless it is disabled. Holds when and why.
     Disable(Timestamp, String),
-    /// It is called again, and has never failed.
+    /// Enables the endpoint as if it had never failed.
     Enable,
 }
 
-/// What is known of an endpoint.
+/// The state of an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EndpointState {
     /// Since when every attempt has failed.
-    pub(crate) failing_since: Option<Timestamp>,
-    /// Since when it is not called any more, and why.
-    pub(crate) disabled: Option<(Timestamp, String)>,
+    pub(super) failing_since: Option<Timestamp>,
+    /// Since when it is disabled, and why.
+    pub(super) disabled: Option<(Timestamp, String)>,
 }

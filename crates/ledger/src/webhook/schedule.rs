@@ -1,4 +1,4 @@
-//! When something is tried again.
+//! When attempts are made.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 const HOUR: u64 = 3600;
 
-/// How long after the attempt before it each attempt follows, as Standard Webhooks advises: 75.6 hours in all.
+/// Delay of each attempt after the previous one, as Standard Webhooks advises: 75.6 hours in all.
+///
+/// Bound: webhooks. 10 attempts
 const DELAYS: [Duration; 10] = [
     Duration::ZERO,
     Duration::from_secs(5),
@@ -21,79 +23,84 @@ const DELAYS: [Duration; 10] = [
     Duration::from_secs(24 * HOUR),
 ];
 
-/// The longest wait that a receiver can ask for.
-const LONGEST: Duration = Duration::from_secs(24 * HOUR);
+/// Maximum wait that a receiver can request.
+///
+/// Bound: webhooks.
+const MAX_WAIT: Duration = Duration::from_secs(24 * HOUR);
 
-/// An endpoint is disabled when it has failed for so long without one success.
+/// Maximum time that an endpoint may fail without a success. After that it is disabled.
+///
+/// Bound: webhooks.
 pub(super) const DISABLED_AFTER: Duration = Duration::from_secs(5 * 24 * HOUR);
 
-/// The wait after an attempt that failed with `attempts` before it; `None`: it was the last.
-pub(super) fn after(attempts: u32) -> Option<Duration> {
+/// The delay after a failed attempt that had `attempts` before it. `None`: it was the last one.
+pub(super) fn delay_after(attempts: u32) -> Option<Duration> {
     DELAYS.get(usize::try_from(attempts).unwrap_or(usize::MAX).saturating_add(1)).copied()
 }
 
-/// The wait of an endpoint that is overloaded, after `in_a_row` such answers before: what it has asked for, or longer and
-/// longer. One that asks for next to nothing, and again and again, is not believed either.
-pub(super) fn throttle(in_a_row: u32, asked: Option<Duration>) -> Duration {
+/// The wait for an overloaded endpoint after `in_a_row` earlier overloads: what it has requested,
+/// or a delay that doubles up to 5 minutes. A request for less than a fifth of that is raised.
+pub(super) fn throttle(in_a_row: u32, requested: Option<Duration>) -> Duration {
     let own = Duration::from_secs((5_u64 << in_a_row.min(6)).min(300));
-    asked.map_or(own, |asked| asked.max(own / 5))
+    requested.map_or(own, |requested| requested.max(own / 5))
 }
 
-/// What `Retry-After` asks for (RFC 9110, section 10.2.3): seconds, or a date.
+/// The wait that `Retry-After` requests (RFC 9110, section 10.2.3): seconds, or a date.
 pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are more than the longest wait.
-        return Some(value.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+        // A number that does not fit is more than the maximum.
+        return Some(value.parse().map_or(MAX_WAIT, Duration::from_secs).min(MAX_WAIT));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     let wait = date.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO);
-    Some(wait.min(LONGEST))
+    Some(wait.min(MAX_WAIT))
 }
 
-/// `wait`, up to 10 % more or less, so that what failed together does not come together again.
-pub(super) fn about(wait: Duration) -> Duration {
-    wait.mul_f64(0.9 + 0.2 * chance())
+/// `wait`, up to 10 % more or less, so that attempts that failed together are not repeated
+/// together.
+pub(super) fn jitter(wait: Duration) -> Duration {
+    wait.mul_f64(0.9 + 0.2 * random_fraction())
 }
 
-/// `wait`, or up to 10 % more: for what somebody asked for.
-pub(super) fn at_least(wait: Duration) -> Duration {
-    wait.mul_f64(1.0 + 0.1 * chance())
+/// `wait`, or up to 10 % more, for a wait that a receiver has requested.
+pub(super) fn jitter_up(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + 0.1 * random_fraction())
 }
 
-/// The time that lies `wait` after `now`.
-pub(super) fn from_now(now: Timestamp, wait: Duration) -> Timestamp {
-    // Only at the end of time itself this does not exist.
+/// The time `wait` after `now`.
+pub(super) fn add(now: Timestamp, wait: Duration) -> Timestamp {
     jiff::SignedDuration::try_from(wait)
         .ok()
         .and_then(|wait| now.checked_add(wait).ok())
         .unwrap_or(Timestamp::MAX)
 }
 
-/// How much later `to` is than `from`; nothing if it is not.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
+/// How much later `to` is than `from`; zero if it is not.
+pub(super) fn time_between(from: Timestamp, to: Timestamp) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
 
-/// From 0 up to, but not including 1.
-fn chance() -> f64 {
+/// A random number from 0 to 1.
+fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
-    // Without randomness everything is tried a little earlier, and that is all.
+    // Without randomness, every wait is the shortest.
     let _ = SystemRandom::new().fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::outbox::MAX_DUE;
     use super::*;
 
     #[test]
     fn ten_attempts_take_75_6_hours() {
-        let waits: Vec<Duration> = (0..).map_while(after).collect();
+        let waits: Vec<Duration> = (0..).map_while(delay_after).collect();
         assert_eq!(waits.len(), 9);
         assert_eq!(waits[0], Duration::from_secs(5));
         assert_eq!(waits.iter().sum::<Duration>(), Duration::from_secs(75 * 3600 + 35 * 60 + 5));
-        assert_eq!(after(u32::MAX), None);
+        assert_eq!(delay_after(u32::MAX), None);
     }
 
     #[test]
@@ -101,17 +108,14 @@ mod tests {
         let wait = Duration::from_secs(1000);
         let (mut least, mut most) = (Duration::MAX, Duration::ZERO);
         for _ in 0..2000 {
-            let about = about(wait);
-            assert!((900.0..=1100.0).contains(&about.as_secs_f64()), "{about:?}");
-            (least, most) = (least.min(about), most.max(about));
-            let asked = at_least(wait).as_secs_f64();
-            assert!((1000.0..=1100.0).contains(&asked), "{asked}");
+            let jittered = jitter(wait);
+            assert!((900.0..=1100.0).contains(&jittered.as_secs_f64()), "{jittered:?}");
+            (least, most) = (least.min(jittered), most.max(jittered));
+            let raised = jitter_up(wait).as_secs_f64();
+            assert!((1000.0..=1100.0).contains(&raised), "{raised}");
         }
         assert!(least.as_secs() < 920 && most.as_secs() > 1080, "{least:?} to {most:?} is no jitter");
-        assert!(
-            at_least(LONGEST) < crate::webhook::outbox::FURTHEST
-                && about(DELAYS[9]) < crate::webhook::outbox::FURTHEST
-        );
+        assert!(jitter_up(MAX_WAIT) < MAX_DUE && jitter(DELAYS[9]) < MAX_DUE);
     }
 
     #[test]
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn times_at_the_end_of_time_do_not_overflow() {
-        assert_eq!(from_now(Timestamp::MAX, LONGEST), Timestamp::MAX);
-        assert_eq!(between(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
+        assert_eq!(add(Timestamp::MAX, MAX_WAIT), Timestamp::MAX);
+        assert_eq!(time_between(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
     }
 }

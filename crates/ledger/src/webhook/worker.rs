@@ -1,4 +1,4 @@
-//! One endpoint's task: claims what is due, starts attempts, notes what became of them.
+//! The task of one endpoint: claims due sends, starts attempts, settles their results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,78 +8,79 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::model::Error;
-use crate::webhook::health::{Health, Turn};
-use crate::webhook::outbox::{Attempt, Change, Claimed, EndpointState, Outbox};
-use crate::webhook::schedule;
-use crate::webhook::teller::{Answer, Teller, Told};
+use super::endpoint_health::{EndpointHealth, HealthTransition};
+use super::outbox::{Attempt, ClaimedSend, EndpointChange, EndpointState, Outbox};
+use super::schedule;
+use super::sender::{AttemptOutcome, AttemptResult, EventSender};
+use crate::model::LedgerError;
 
-/// The database is asked at least so often, whether or not anyone says that there is something: clocks are set, messages
-/// between nodes get lost, and an endpoint may have been enabled elsewhere.
+/// The longest time between two queries of the database, whether or not a message comes: clocks are
+/// set, messages between nodes get lost, and another node may have enabled the endpoint.
 const POLL: Duration = Duration::from_secs(60);
 
-/// Half of what is waited at first if something seems to be due, and cannot be claimed: another node was faster, or its
-/// clock is not ours.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// Half of the first pause after sends seemed due and could not be claimed: another node was
+/// faster, or its clock differs.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Attempts that are under way at the end get this long.
+/// Time for attempts that are under way when the worker stops.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// A lease outlives its attempt by this, so that what became of it can be noted.
-const MARGIN: Duration = Duration::from_secs(40);
+/// A lease outlasts its attempt by this, so that the result can be recorded.
+const LEASE_MARGIN: Duration = Duration::from_secs(40);
 
-/// What time it is.
-pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// A source of the current time.
+pub(super) type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// One endpoint's task.
-pub(super) struct Worker {
-    pub(super) post: Arc<Post>,
+/// The task of one endpoint.
+pub(super) struct EndpointWorker {
+    pub(super) context: Arc<EndpointContext>,
     /// Changes when there may be something to send.
     pub(super) woken: watch::Receiver<()>,
-    /// Becomes true at the end.
+    /// Becomes true when the worker has to stop.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// What the worker and its attempts share.
-pub(super) struct Post {
+/// What a worker and its attempts share.
+pub(super) struct EndpointContext {
     pub(super) endpoint: String,
     pub(super) outbox: Arc<dyn Outbox>,
-    pub(super) teller: Arc<dyn Teller>,
-    pub(super) clock: Clock,
-    pub(super) health: Health,
+    pub(super) sender: Arc<dyn EventSender>,
+    pub(super) clock: WallClock,
+    pub(super) health: EndpointHealth,
 }
 
-impl Worker {
+impl EndpointWorker {
     pub(super) async fn run(mut self) {
         let mut under_way = JoinSet::new();
-        // Errors of the database, and claims that brought nothing, each in a row.
-        let (mut troubles, mut vain) = (0_u32, 0_u32);
+        // Errors of the database, and claims that got nothing, each in a row.
+        let (mut errors, mut empty_claims) = (0_u32, 0_u32);
         loop {
             while under_way.try_join_next().is_some() {}
-            let most = self.post.health.at_once(self.post.teller.at_once());
-            let free = most.saturating_sub(under_way.len());
+            let max = self.context.health.max_concurrent(self.context.sender.max_concurrent());
+            let free = max.saturating_sub(under_way.len());
             let mut pause = None;
             if free > 0 && !*self.stopping.borrow() {
-                // What happens from here on wakes us.
+                // From here on, new events wake the worker.
                 self.woken.borrow_and_update();
-                let next = self.post.claim(free).await;
-                troubles = if next.is_ok() { 0 } else { troubles.saturating_add(1) };
-                vain = if matches!(next, Ok(Next::Vain)) { vain.saturating_add(1) } else { 0 };
+                let next = self.context.claim(free).await;
+                errors = if next.is_ok() { 0 } else { errors.saturating_add(1) };
+                let is_empty = matches!(next, Ok(NextStep::NothingClaimed));
+                empty_claims = if is_empty { empty_claims.saturating_add(1) } else { 0 };
                 pause = match next {
-                    Ok(Next::Send(claims)) => {
+                    Ok(NextStep::Send(claims)) => {
                         for claimed in claims {
-                            under_way.spawn(Arc::clone(&self.post).attempt(claimed));
+                            under_way.spawn(Arc::clone(&self.context).attempt(claimed));
                         }
                         continue;
                     }
-                    Ok(Next::Wait(pause)) => Some(pause),
-                    Ok(Next::Vain) => Some(SHORTEST * (1 << vain.min(6))),
+                    Ok(NextStep::Wait(pause)) => Some(pause),
+                    Ok(NextStep::NothingClaimed) => Some(SHORTEST_PAUSE * (1 << empty_claims.min(6))),
                     Err(error) => {
-                        if troubles == 1 {
-                            let endpoint = &self.post.endpoint;
-                            tracing::warn!(endpoint, %error, "an endpoint's events cannot be read; trying again");
+                        if errors == 1 {
+                            let endpoint = &self.context.endpoint;
+                            tracing::warn!(endpoint, %error, "cannot read an endpoint's events; retrying");
                         }
-                        Some(schedule::about(Duration::from_millis(500 << troubles.min(6))))
+                        Some(schedule::jitter(Duration::from_millis(500 << errors.min(6))))
                     }
                 };
             }
@@ -87,7 +88,7 @@ impl Worker {
                 biased;
                 _ = self.stopping.wait_for(|stopping| *stopping) => break,
                 Some(_) = under_way.join_next() => {}
-                changed = self.woken.changed(), if pause.is_some() && troubles == 0 => {
+                changed = self.woken.changed(), if pause.is_some() && errors == 0 => {
                     if changed.is_err() {
                         break;
                     }
@@ -95,153 +96,150 @@ impl Worker {
                 () = sleep(pause.unwrap_or(POLL)), if pause.is_some() => {}
             }
         }
-        // What is still under way then is aborted with the set, and its lease lapses.
+        // Attempts that are under way after that are aborted with the set, and their leases expire.
         let _ = timeout(GRACE, async { while under_way.join_next().await.is_some() {} }).await;
     }
 }
 
 /// What a worker does next.
-enum Next {
-    /// Attempts with these.
-    Send(Vec<Claimed>),
-    /// Nothing for so long, unless something happens.
+enum NextStep {
+    /// Starts an attempt for each of these.
+    Send(Vec<ClaimedSend>),
+    /// Waits, unless it is woken.
     Wait(Duration),
-    /// What seemed to be due is not.
-    Vain,
+    /// Sends seemed to be due, but could not be claimed.
+    NothingClaimed,
 }
 
-impl Post {
-    async fn claim(&self, limit: usize) -> Result<Next, Error> {
+impl EndpointContext {
+    async fn claim(&self, limit: usize) -> Result<NextStep, LedgerError> {
         if let Some(left) = self.health.throttled() {
-            return Ok(Next::Wait(left));
+            return Ok(NextStep::Wait(left));
         }
-        let Some(due) = self.outbox.next_due(&self.endpoint).await? else { return Ok(Next::Wait(POLL)) };
-        let wait = schedule::between((self.clock)(), due);
+        let Some(due) = self.outbox.next_due(&self.endpoint).await? else { return Ok(NextStep::Wait(POLL)) };
+        let wait = schedule::time_between((self.clock)(), due);
         if !wait.is_zero() {
-            return Ok(Next::Wait(wait.min(POLL)));
+            return Ok(NextStep::Wait(wait.min(POLL)));
         }
         let state = self.outbox.endpoint(&self.endpoint).await?;
         let disabled = state.disabled.is_some();
-        self.learn(state);
+        self.update_health(state);
         if disabled {
-            return Ok(Next::Wait(POLL));
+            return Ok(NextStep::Wait(POLL));
         }
         let claims = self.outbox.claim(&self.endpoint, limit, self.lease()).await?;
-        Ok(if claims.is_empty() { Next::Vain } else { Next::Send(claims) })
+        Ok(if claims.is_empty() { NextStep::NothingClaimed } else { NextStep::Send(claims) })
     }
 
     fn lease(&self) -> Duration {
-        self.teller.limit() + MARGIN
+        self.sender.timeout() + LEASE_MARGIN
     }
 
-    async fn attempt(self: Arc<Post>, claimed: Claimed) {
-        let lapses = Instant::now() + self.lease();
+    async fn attempt(self: Arc<EndpointContext>, claimed: ClaimedSend) {
+        let expires = Instant::now() + self.lease();
         let begun = Instant::now();
         let at = (self.clock)();
-        let told = self.teller.tell(&claimed.event, at).await;
+        let result = self.sender.send(&claimed.event, at).await;
         let took = begun.elapsed();
         let now = (self.clock)();
-        let (verdict, turn) = self.health.judge(&claimed, &told, now);
-        self.log(&told, &turn);
-        let attempt = Attempt { verdict, note: told.note.clone(), at, took };
-        if told.answer == Answer::Delivered {
-            // First of all: or it would be told again after a crash.
-            self.insist(lapses, || self.outbox.settle(&claimed, &attempt)).await;
+        let (verdict, transition) = self.health.judge(&claimed, &result, now);
+        self.log(&result, &transition);
+        let attempt = Attempt { verdict, note: result.note.clone(), at, took };
+        if result.outcome == AttemptOutcome::Delivered {
+            // Settle first: a crash before that sends the event again.
+            self.retry_until(expires, || self.outbox.settle(&claimed, &attempt)).await;
             if self.health.was_failing() {
-                let change = Change::Succeeded;
-                if let Some(state) = self.insist(lapses, || self.change(&change)).await {
-                    self.learn(state);
+                let change = EndpointChange::Succeeded;
+                if let Some(state) = self.retry_until(expires, || self.change(&change)).await {
+                    self.update_health(state);
                 }
             }
         } else {
-            // First of all: so that nobody claims it while the endpoint is about to be disabled.
-            self.failed(&told, now, lapses).await;
-            self.insist(lapses, || self.outbox.settle(&claimed, &attempt)).await;
+            // Disable first: no worker may claim the send in between.
+            self.record_failure(&result, now, expires).await;
+            self.retry_until(expires, || self.outbox.settle(&claimed, &attempt)).await;
         }
     }
 
-    /// Notes a failure, and disables an endpoint that wants it or has failed for too long.
-    async fn failed(&self, told: &Told, now: Timestamp, lapses: Instant) {
-        let change = Change::Failed(now);
-        let Some(mut state) = self.insist(lapses, || self.change(&change)).await else { return };
-        let failing = state.failing_since.map(|since| schedule::between(since, now)).unwrap_or_default();
-        let why = if told.answer == Answer::Gone {
+    /// Records a failure. Disables an endpoint that answers 410 Gone or has failed for too long.
+    async fn record_failure(&self, result: &AttemptResult, now: Timestamp, expires: Instant) {
+        let change = EndpointChange::Failed(now);
+        let Some(mut state) = self.retry_until(expires, || self.change(&change)).await else { return };
+        let failing = state.failing_since.map(|since| schedule::time_between(since, now)).unwrap_or_default();
+        let reason = if result.outcome == AttemptOutcome::Gone {
             Some("it answered 410 Gone".to_owned())
         } else if failing >= schedule::DISABLED_AFTER {
             let days = failing.as_secs() / 86_400;
-            Some(format!("every attempt has failed for {days} days, at last: {}", told.brief))
+            Some(format!("every attempt has failed for {days} days, the last one with: {}", result.brief))
         } else {
             None
         };
-        if let Some(why) = why.filter(|_| state.disabled.is_none()) {
-            let (endpoint, target) = (&self.endpoint, self.teller.name());
-            tracing::warn!(
-                endpoint,
-                target,
-                why,
-                "an endpoint is disabled; its events wait until it is enabled"
-            );
-            let change = Change::Disable(now, why);
-            if let Some(disabled) = self.insist(lapses, || self.change(&change)).await {
+        if let Some(reason) = reason.filter(|_| state.disabled.is_none()) {
+            self.log_disabled(&reason);
+            let change = EndpointChange::Disable(now, reason);
+            if let Some(disabled) = self.retry_until(expires, || self.change(&change)).await {
                 state = disabled;
             }
         }
-        self.health.knows(state);
+        self.health.update(state);
     }
 
-    fn learn(&self, state: EndpointState) {
-        if let Some(why) = self.health.knows(state) {
-            let (endpoint, target) = (&self.endpoint, self.teller.name());
-            tracing::warn!(
-                endpoint,
-                target,
-                why,
-                "an endpoint is disabled; its events wait until it is enabled"
-            );
+    fn update_health(&self, state: EndpointState) {
+        if let Some(reason) = self.health.update(state) {
+            self.log_disabled(&reason);
         }
     }
 
-    async fn change(&self, change: &Change) -> Result<EndpointState, Error> {
+    async fn change(&self, change: &EndpointChange) -> Result<EndpointState, LedgerError> {
         self.outbox.change_endpoint(&self.endpoint, change).await
     }
 
-    /// Tries until it succeeds or the lease has lapsed, when it is somebody else's.
-    async fn insist<T, F>(&self, lapses: Instant, mut what: impl FnMut() -> F) -> Option<T>
+    /// Retries until `action` succeeds, or until the lease expires and another worker may take
+    /// over.
+    async fn retry_until<T, F>(&self, expires: Instant, mut action: impl FnMut() -> F) -> Option<T>
     where
-        F: Future<Output = Result<T, Error>>,
+        F: Future<Output = Result<T, LedgerError>>,
     {
         let mut wait = Duration::from_millis(100);
         loop {
-            match what().await {
-                Ok(done) => return Some(done),
+            match action().await {
+                Ok(value) => return Some(value),
                 Err(error) => {
                     let endpoint = &self.endpoint;
-                    tracing::debug!(endpoint, %error, "what became of an attempt cannot be noted yet");
+                    tracing::debug!(endpoint, %error, "the result of an attempt cannot be recorded yet");
                 }
             }
-            wait = schedule::about(wait * 2).min(Duration::from_secs(5));
-            if Instant::now() + wait >= lapses {
+            wait = schedule::jitter(wait * 2).min(Duration::from_secs(5));
+            if Instant::now() + wait >= expires {
                 return None;
             }
             sleep(wait).await;
         }
     }
 
-    fn log(&self, told: &Told, turn: &Turn) {
-        let (endpoint, target) = (&self.endpoint, self.teller.name());
-        match turn {
-            // That it is disabled is said instead.
-            Turn::Fails if told.answer == Answer::Gone => {}
-            Turn::Fails => {
-                tracing::warn!(
-                    endpoint,
-                    target,
-                    note = told.brief,
-                    "an endpoint cannot be told of events; trying again"
-                );
+    fn log_disabled(&self, reason: &str) {
+        let (endpoint, target) = (&self.endpoint, self.sender.name());
+        tracing::warn!(
+            endpoint,
+            target,
+            reason,
+            "an endpoint is disabled; its events wait until it is enabled"
+        );
+    }
+
+    fn log(&self, result: &AttemptResult, transition: &HealthTransition) {
+        let (endpoint, target) = (&self.endpoint, self.sender.name());
+        match transition {
+            // The log has that it is disabled instead.
+            HealthTransition::Fails if result.outcome == AttemptOutcome::Gone => {}
+            HealthTransition::Fails => {
+                let note = &result.brief;
+                tracing::warn!(endpoint, target, note, "an endpoint does not accept events; retrying");
             }
-            Turn::Recovers => tracing::info!(endpoint, target, "an endpoint is told of events again"),
-            Turn::None => {}
+            HealthTransition::Recovers => {
+                tracing::info!(endpoint, target, "an endpoint accepts events again")
+            }
+            HealthTransition::None => {}
         }
     }
 }

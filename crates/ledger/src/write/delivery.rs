@@ -1,78 +1,106 @@
-//! A delivery that has begun, and what has been acknowledged of it.
+//! The state of a delivery in memory.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::model::{Opening, ranges};
+use crate::model::NewDelivery;
+use crate::model::ranges;
 
 /// A delivery that has begun.
-pub(crate) struct Delivery {
-    pub(crate) opening: Opening,
+pub(crate) struct TrackedDelivery {
+    /// Identifies it in this process.
+    pub(crate) number: u64,
+    pub(crate) info: NewDelivery,
     /// The ranges of the content that it carries, in order.
     pub(crate) carries: Vec<Range<u64>>,
     pub(crate) began: Timestamp,
-    /// Whether a checkpoint waits.
-    pub(super) queued: AtomicBool,
-    pub(super) progress: Mutex<Acked>,
-    pub(super) place: Mutex<Place>,
+    /// Whether a checkpoint is in the queue.
+    checkpoint_queued: AtomicBool,
+    progress: Mutex<DeliveryProgress>,
+    rows: Mutex<DeliveryRows>,
 }
 
-/// What has been acknowledged of a delivery.
-pub(crate) struct Acked {
-    /// In order, apart from each other.
+/// How much of a delivery has been acknowledged.
+pub(crate) struct DeliveryProgress {
+    /// In order, disjoint.
     pub(crate) acked: Vec<Range<u64>>,
     pub(crate) sent: u64,
     /// Length of `acked`.
     pub(crate) bytes: u64,
-    /// That at the last checkpoint.
-    pub(crate) noted_bytes: u64,
-    pub(super) noted: Instant,
+    /// Length of `acked` at the last checkpoint.
+    pub(crate) checkpoint_bytes: u64,
+    pub(crate) checkpoint_at: Instant,
 }
 
-impl Acked {
+/// The rows of a delivery in the database, once they are committed.
+#[derive(Clone, Default)]
+pub(crate) struct DeliveryRows {
+    /// The id of its download.
+    pub(crate) download: Option<Arc<str>>,
+    /// Its own id among the deliveries under way.
+    pub(crate) delivery: Option<Arc<str>>,
+}
+
+impl TrackedDelivery {
+    pub(crate) fn new(number: u64, info: NewDelivery, carries: Vec<Range<u64>>) -> TrackedDelivery {
+        TrackedDelivery {
+            number,
+            carries: ranges::normalize(carries, info.content.length),
+            info,
+            began: Timestamp::now(),
+            checkpoint_queued: AtomicBool::new(false),
+            progress: Mutex::new(DeliveryProgress {
+                acked: Vec::new(),
+                sent: 0,
+                bytes: 0,
+                checkpoint_bytes: 0,
+                checkpoint_at: Instant::now(),
+            }),
+            rows: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn progress(&self) -> MutexGuard<'_, DeliveryProgress> {
+        self.progress.lock()
+    }
+
+    pub(crate) fn rows(&self) -> MutexGuard<'_, DeliveryRows> {
+        self.rows.lock()
+    }
+
+    /// Returns whether no checkpoint was in the queue. From now on there is one.
+    pub(super) fn queue_checkpoint(&self) -> bool {
+        !self.checkpoint_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// The acknowledged ranges, for the checkpoint that has left the queue.
+    pub(crate) fn take_checkpoint(&self) -> Vec<Range<u64>> {
+        self.checkpoint_queued.store(false, Ordering::Release);
+        let mut progress = self.progress();
+        progress.checkpoint_at = Instant::now();
+        progress.acked.clone()
+    }
+
+    /// A checkpoint of these ranges was committed. Live progress counts from there.
+    pub(crate) fn checkpoint_committed(&self, acked: &[Range<u64>]) {
+        self.progress().checkpoint_bytes = ranges::total_length(acked);
+    }
+}
+
+impl DeliveryProgress {
+    /// Adds acknowledged ranges of a content of `length` bytes.
     pub(super) fn add(&mut self, more: Vec<Range<u64>>, length: u64) {
         if more.is_empty() {
             return;
         }
         let mut all = std::mem::take(&mut self.acked);
         all.extend(more);
-        self.acked = ranges::tidy(all, length);
-        self.bytes = ranges::bytes(&self.acked);
-    }
-}
-
-/// Where the writer has put a delivery.
-#[derive(Clone, Default)]
-pub(crate) struct Place {
-    /// The download that it belongs to, once written.
-    pub(crate) download: Option<Arc<str>>,
-    /// The id of its row among the deliveries under way.
-    pub(crate) row: Option<Arc<str>>,
-}
-
-impl Delivery {
-    pub(crate) fn progress(&self) -> MutexGuard<'_, Acked> {
-        self.progress.lock().expect("nothing panics while it is held")
-    }
-
-    pub(crate) fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().expect("nothing panics while it is held")
-    }
-
-    /// What has been acknowledged; the next checkpoint is due much later.
-    pub(crate) fn note(&self) -> Vec<Range<u64>> {
-        self.queued.store(false, Ordering::Release);
-        let mut progress = self.progress();
-        progress.noted = Instant::now();
-        progress.acked.clone()
-    }
-
-    /// What was written: live progress counts from there.
-    pub(crate) fn noted(&self, acked: &[Range<u64>]) {
-        self.progress().noted_bytes = ranges::bytes(acked);
+        self.acked = ranges::normalize(all, length);
+        self.bytes = ranges::total_length(&self.acked);
     }
 }

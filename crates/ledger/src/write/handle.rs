@@ -1,99 +1,89 @@
-//! A delivery as the server tells of it: never blocks, costs next to nothing.
+//! A delivery, as the server reports it: no call blocks, and all are cheap.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::delivery::{Acked, Delivery, Place};
-use crate::model::{Closing, Opening, Outcome, ranges};
-use crate::write::queue::{Change, Queue};
+use super::delivery::TrackedDelivery;
+use super::queue::{ChangeQueue, DeliveryChange};
+use crate::model::{DeliveryEnd, DeliveryOutcome, NewDelivery};
 
-/// After how many further bytes a delivery's progress is written down.
+/// Acknowledged bytes after which a delivery's progress is written.
+///
+/// Bound: ledger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
-
-/// After how many seconds.
+/// Seconds after which a delivery's progress is written.
 const CHECKPOINT_SECONDS: u64 = 5;
 
-/// A delivery that the ledger has room for. Dropped before [`Tracked::started`]: nothing has happened (answers to HEAD,
-/// 304 and 416 count nothing). Dropped later without [`Tracked::ended`]: it was aborted, with what was acknowledged
-/// last.
-pub struct Tracked {
-    queue: Arc<Queue>,
-    delivery: Option<Arc<Delivery>>,
-    opening: Option<Opening>,
+/// A delivery for which the ledger has reserved capacity.
+///
+/// Dropped before [`DeliveryHandle::started`], it leaves no trace: answers to HEAD, 304 and 416 do
+/// not count. Dropped later without [`DeliveryHandle::ended`], it was aborted at the last
+/// acknowledged byte.
+pub struct DeliveryHandle {
+    queue: Arc<ChangeQueue>,
+    /// Until it starts.
+    new: Option<NewDelivery>,
+    /// From its start to its end.
+    delivery: Option<Arc<TrackedDelivery>>,
 }
 
-impl Tracked {
-    pub(crate) fn new(queue: Arc<Queue>, opening: Opening) -> Tracked {
-        Tracked { queue, delivery: None, opening: Some(opening) }
+impl DeliveryHandle {
+    pub(crate) fn new(queue: Arc<ChangeQueue>, new: NewDelivery) -> DeliveryHandle {
+        DeliveryHandle { queue, new: Some(new), delivery: None }
     }
 
-    /// The first byte is about to leave: the delivery carries these ranges of the content. Further calls do nothing.
+    /// The first byte is about to be sent; the delivery carries these ranges of the content.
+    /// Further calls have no effect.
     pub fn started(&mut self, carries: Vec<Range<u64>>) {
-        let Some(opening) = self.opening.take() else { return };
-        let carries = ranges::tidy(carries, opening.content.length);
-        let delivery = Arc::new(Delivery {
-            opening,
-            carries,
-            began: Timestamp::now(),
-            queued: AtomicBool::new(false),
-            progress: Mutex::new(Acked {
-                acked: Vec::new(),
-                sent: 0,
-                bytes: 0,
-                noted_bytes: 0,
-                noted: Instant::now(),
-            }),
-            place: Mutex::new(Place::default()),
-        });
+        let Some(new) = self.new.take() else { return };
+        let delivery = Arc::new(TrackedDelivery::new(self.queue.next_number(), new, carries));
         self.delivery = Some(Arc::clone(&delivery));
-        self.queue.push(Change::Begin(delivery));
+        self.queue.push(DeliveryChange::Begin(delivery));
     }
 
-    /// These ranges of the content have been acknowledged so far (what an earlier call said need not be said again),
-    /// and so many bytes of the body were handed to the kernel. Written down every 64 MiB or 5 s at most.
+    /// These ranges of the content were acknowledged, in addition to those of earlier calls; `sent`
+    /// bytes of the body have been handed to the kernel in all. Written every 64 MiB or 5 s.
     pub fn acked(&mut self, acked: Vec<Range<u64>>, sent: u64) {
         let Some(delivery) = &self.delivery else { return };
         let due = {
             let mut progress = delivery.progress();
-            progress.add(acked, delivery.opening.content.length);
+            progress.add(acked, delivery.info.content.length);
             progress.sent = sent;
-            let bytes = progress.bytes - progress.noted_bytes;
-            bytes > 0
-                && (bytes >= CHECKPOINT_BYTES || progress.noted.elapsed().as_secs() >= CHECKPOINT_SECONDS)
+            let bytes = progress.bytes - progress.checkpoint_bytes;
+            let seconds = || progress.checkpoint_at.elapsed().as_secs();
+            bytes > 0 && (bytes >= CHECKPOINT_BYTES || seconds() >= CHECKPOINT_SECONDS)
         };
-        if due && !delivery.queued.swap(true, Ordering::AcqRel) {
-            self.queue.push(Change::Checkpoint(Arc::clone(delivery)));
+        if due && delivery.queue_checkpoint() {
+            self.queue.push(DeliveryChange::Checkpoint(Arc::clone(delivery)));
         }
     }
 
-    /// Nothing more will be sent nor acknowledged.
-    pub fn ended(mut self, closing: Closing) {
-        self.end(closing);
+    /// Nothing more is sent or acknowledged.
+    pub fn ended(mut self, end: DeliveryEnd) {
+        self.end(end);
     }
 
-    fn end(&mut self, mut closing: Closing) {
+    fn end(&mut self, mut end: DeliveryEnd) {
         let Some(delivery) = self.delivery.take() else { return };
         {
             let mut progress = delivery.progress();
-            progress.add(std::mem::take(&mut closing.acked), delivery.opening.content.length);
-            progress.sent = closing.sent;
+            progress.add(std::mem::take(&mut end.acked), delivery.info.content.length);
+            progress.sent = end.sent;
         }
-        self.queue.push(Change::End(delivery, Box::new(closing), Timestamp::now()));
+        self.queue.push(DeliveryChange::End(delivery, Box::new(end), Timestamp::now()));
     }
 }
 
-impl Drop for Tracked {
+impl Drop for DeliveryHandle {
     fn drop(&mut self) {
-        if self.opening.is_some() {
-            self.queue.never_mind();
+        if self.new.is_some() {
+            self.queue.release();
         } else if let Some(delivery) = &self.delivery {
             let sent = delivery.progress().sent;
-            let outcome = Outcome::Aborted("the server gave it up".into());
-            self.end(Closing { acked: Vec::new(), sent, outcome, transport: None });
+            let outcome = DeliveryOutcome::Aborted("the server gave it up".into());
+            self.end(DeliveryEnd { acked: Vec::new(), sent, outcome, transport: None });
         }
     }
 }

@@ -1,17 +1,17 @@
 //! What is written to the ledger.
 //!
 //! ```text
-//! handle      a delivery, as the server reports it
-//!   delivery    what is known of it in memory
-//! queue       changes of deliveries that wait, bounded, for the
-//! writer      which commits them in groups, however long it takes
-//!   batch       one group: loaded, applied in memory, written
-//! single      the few things that are written one by one
+//! handle     a delivery, as the server reports it
+//!   delivery   its state in memory
+//! queue      changes of deliveries that wait, bounded, for the writer
+//! writer     commits changes in batches, retrying for as long as it takes
+//!   batch      one transaction: load, apply in memory, store
+//! direct     what is written at once: revoked links, expired transfers, replays
 //! ```
 
 pub(crate) mod batch;
 pub(crate) mod delivery;
+pub(crate) mod direct;
 pub(crate) mod handle;
 pub(crate) mod queue;
-pub(crate) mod single;
 pub(crate) mod writer;

@@ -1,100 +1,120 @@
-//! Changes that wait for the writer: bounded, never blocking.
+//! Changes of deliveries that wait for the writer. The queue is bounded and never blocks.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::model::{Closing, Full};
-use crate::write::delivery::Delivery;
+use super::delivery::TrackedDelivery;
+use crate::model::{BacklogFull, DeliveryEnd};
 
-/// What happened to a delivery.
+/// A change of a delivery.
 #[derive(Clone)]
-pub(crate) enum Change {
-    Begin(Arc<Delivery>),
-    Checkpoint(Arc<Delivery>),
-    /// And when.
-    End(Arc<Delivery>, Box<Closing>, Timestamp),
+pub(crate) enum DeliveryChange {
+    Begin(Arc<TrackedDelivery>),
+    Checkpoint(Arc<TrackedDelivery>),
+    /// How it ended, and when.
+    End(Arc<TrackedDelivery>, Box<DeliveryEnd>, Timestamp),
 }
 
-impl Change {
-    pub(crate) fn delivery(&self) -> &Arc<Delivery> {
+impl DeliveryChange {
+    pub(crate) fn delivery(&self) -> &Arc<TrackedDelivery> {
         match self {
-            Change::Begin(delivery) | Change::Checkpoint(delivery) | Change::End(delivery, ..) => delivery,
+            DeliveryChange::Begin(delivery)
+            | DeliveryChange::Checkpoint(delivery)
+            | DeliveryChange::End(delivery, ..) => delivery,
         }
+    }
+
+    /// Whether it waits only for the commit delay. A beginning waits longer.
+    fn is_urgent(&self) -> bool {
+        !matches!(self, DeliveryChange::Begin(_))
     }
 }
 
-/// How long a beginning waits for its end, which then costs less.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How many changes are written together.
-const BATCH: usize = 8192;
+/// How long a beginning waits for its end: both in one batch cost less.
+const BEGIN_DELAY: Duration = Duration::from_millis(100);
+/// Maximum number of changes in one transaction.
+///
+/// Bound: ledger.
+const MAX_BATCH: usize = 8192;
 
 /// The changes that wait.
-pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Room that is taken: by changes that wait, and by those that deliveries under way will make.
+pub(crate) struct ChangeQueue {
+    queued: Mutex<QueuedChanges>,
+    /// Capacity in use: by changes that wait, and by those that deliveries under way will make.
     taken: AtomicUsize,
-    bound: usize,
+    backlog: usize,
     /// How long an end waits for others.
-    gather: Duration,
+    commit_delay: Duration,
     wake: Notify,
     closed: AtomicBool,
+    /// Number of the next delivery.
+    number: AtomicU64,
 }
 
 #[derive(Default)]
-struct Waiting {
-    changes: VecDeque<Change>,
-    /// Changes among them that do not wait long.
+struct QueuedChanges {
+    changes: VecDeque<DeliveryChange>,
+    /// How many of them are urgent.
     urgent: usize,
 }
 
-impl Queue {
-    pub(crate) fn new(bound: usize, gather: Duration) -> Queue {
-        Queue {
-            waiting: Mutex::default(),
+impl ChangeQueue {
+    pub(crate) fn new(backlog: usize, commit_delay: Duration) -> ChangeQueue {
+        ChangeQueue {
+            queued: Mutex::default(),
             taken: AtomicUsize::new(0),
-            bound,
-            gather,
+            backlog,
+            commit_delay,
             wake: Notify::new(),
             closed: AtomicBool::new(false),
+            number: AtomicU64::new(0),
         }
     }
 
-    /// Takes room for a beginning and an end. Checkpoints need none: there is at most one of each delivery.
-    pub(crate) fn reserve(&self) -> Result<(), Full> {
+    /// A number that no other delivery of this process has.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Reserves capacity for a beginning and an end. Checkpoints need none: each delivery has at
+    /// most one in the queue.
+    pub(crate) fn reserve(&self) -> Result<(), BacklogFull> {
         let taken = self.taken.fetch_add(2, Ordering::AcqRel);
-        if taken + 2 > self.bound {
+        if taken + 2 > self.backlog {
             self.taken.fetch_sub(2, Ordering::AcqRel);
-            return Err(Full { waiting: taken });
+            return Err(BacklogFull { waiting: taken });
         }
         Ok(())
     }
 
-    /// Gives back what [`Queue::reserve`] took.
-    pub(crate) fn never_mind(&self) {
+    /// Releases the capacity of [`ChangeQueue::reserve`].
+    pub(crate) fn release(&self) {
         self.taken.fetch_sub(2, Ordering::AcqRel);
     }
 
-    pub(crate) fn push(&self, change: Change) {
+    pub(crate) fn push(&self, change: DeliveryChange) {
         let wake = {
-            let mut waiting = self.waiting.lock().expect("nothing panics while it is held");
-            let urgent = !matches!(change, Change::Begin(_));
-            waiting.changes.push_back(change);
-            waiting.urgent += usize::from(urgent);
-            waiting.changes.len() == 1 || (urgent && waiting.urgent == 1) || waiting.changes.len() == BATCH
+            let mut queued = self.queued.lock();
+            let urgent = change.is_urgent();
+            queued.changes.push_back(change);
+            queued.urgent += usize::from(urgent);
+            queued.changes.len() == 1 || (urgent && queued.urgent == 1) || queued.changes.len() == MAX_BATCH
         };
         if wake {
             self.wake.notify_one();
         }
     }
 
-    /// `changes` have been written.
-    pub(crate) fn settled(&self, changes: &[Change]) {
-        let count = changes.iter().filter(|change| !matches!(change, Change::Checkpoint(_))).count();
+    /// Releases the capacity of changes that are committed.
+    pub(crate) fn committed(&self, changes: &[DeliveryChange]) {
+        let is_checkpoint = |change: &&DeliveryChange| matches!(change, DeliveryChange::Checkpoint(_));
+        let count = changes.len() - changes.iter().filter(is_checkpoint).count();
         self.taken.fetch_sub(count, Ordering::AcqRel);
     }
 
@@ -102,41 +122,41 @@ impl Queue {
         self.taken.load(Ordering::Acquire)
     }
 
-    pub(crate) fn bound(&self) -> usize {
-        self.bound
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog
     }
 
-    /// From now on nothing waits for company.
+    /// From now on no change waits for others.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
-    /// The next changes to be written, at most some thousands, in their order. Empty: closed, and nothing waits.
-    pub(crate) async fn take(&self) -> Vec<Change> {
+    /// The next changes in their order, at most [`MAX_BATCH`]. Empty: the queue is closed and
+    /// empty.
+    pub(crate) async fn take(&self) -> Vec<DeliveryChange> {
         let mut first: Option<Instant> = None;
         let mut urgent: Option<Instant> = None;
         loop {
             let closed = self.closed.load(Ordering::Acquire);
             let until = {
-                let mut waiting = self.waiting.lock().expect("nothing panics while it is held");
+                let mut queued = self.queued.lock();
                 let now = Instant::now();
-                let until = if waiting.changes.is_empty() {
+                let until = if queued.changes.is_empty() {
                     None
                 } else {
-                    let first = *first.get_or_insert(now) + PATIENCE;
-                    Some(if waiting.urgent > 0 {
-                        first.min(*urgent.get_or_insert(now) + self.gather)
+                    let first = *first.get_or_insert(now) + BEGIN_DELAY;
+                    Some(if queued.urgent > 0 {
+                        first.min(*urgent.get_or_insert(now) + self.commit_delay)
                     } else {
                         first
                     })
                 };
-                let full = waiting.changes.len() >= BATCH;
+                let full = queued.changes.len() >= MAX_BATCH;
                 if closed || full || until.is_some_and(|until| until <= now) {
-                    let count = waiting.changes.len().min(BATCH);
-                    let taken: Vec<_> = waiting.changes.drain(..count).collect();
-                    waiting.urgent -=
-                        taken.iter().filter(|change| !matches!(change, Change::Begin(_))).count();
+                    let count = queued.changes.len().min(MAX_BATCH);
+                    let taken: Vec<_> = queued.changes.drain(..count).collect();
+                    queued.urgent -= taken.iter().filter(|change| change.is_urgent()).count();
                     return taken;
                 }
                 until

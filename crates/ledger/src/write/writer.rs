@@ -1,77 +1,91 @@
-//! Writes what waits, group by group; and goes on trying for as long as it takes.
+//! Commits the changes that wait, batch by batch, and retries for as long as it takes.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::db::context::Context;
-use crate::db::sql::{Conn, passes};
-use crate::db::store::Store;
-use crate::model::Trouble;
-use crate::write::batch::{Batch, Done};
-use crate::write::queue::{Change, Queue};
+use super::batch::{Batch, CommittedBatch};
+use super::queue::{ChangeQueue, DeliveryChange};
+use crate::db::connection::Conn;
+use crate::db::context::NodeContext;
+use crate::db::database::Database;
+use crate::db::is_transient;
+use crate::db::statement::{Statement, statements};
+use crate::model::{DatabaseOutage, LedgerError};
 
-/// How long the first pause after a failure is, and the longest one.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Contents whose parts are known to be written; when there are more, they are written again.
-const CONTENTS: usize = 10_000;
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause after failures in a row.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a batch that met another transaction is repeated without a pause.
+const MAX_CONFLICTS: u32 = 20;
+/// Maximum number of contents whose files are known to be written. Beyond it they are written
+/// again.
+///
+/// Bound: ledger.
+const MAX_KNOWN_CONTENTS: usize = 10_000;
 
-/// The one task that writes what happens to deliveries.
-pub(crate) struct Writer {
-    pub(crate) store: Arc<Store>,
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) context: Arc<Context>,
-    /// Learn of each batch in their order, once it is committed.
-    pub(crate) observers: Vec<Arc<dyn CommitObserver>>,
-    pub(crate) health: Arc<Health>,
-    /// Told when there is something to send.
-    pub(crate) sends: Arc<Notify>,
+statements! {
+    LAST_BATCH = Statement::new("SELECT batch FROM instances WHERE id = $1");
 }
 
-/// What learns of batches that were committed.
+/// The one task that writes the changes of deliveries.
+pub(crate) struct LedgerWriter {
+    pub(crate) database: Arc<Database>,
+    pub(crate) queue: Arc<ChangeQueue>,
+    pub(crate) context: Arc<NodeContext>,
+    /// Notified of each batch, in their order, once it is committed.
+    pub(crate) observers: Vec<Arc<dyn CommitObserver>>,
+    pub(crate) health: Arc<DatabaseHealth>,
+    /// Notified when there are events to send.
+    pub(crate) new_sends: Arc<Notify>,
+}
+
+/// A part of the ledger that is notified of committed batches.
 pub(crate) trait CommitObserver: Send + Sync {
-    /// `changes` were committed; `done` is what they did.
-    fn committed(&self, changes: &[Change], done: &Done);
+    /// `changes` were committed, with the result `batch`.
+    fn committed(&self, changes: &[DeliveryChange], batch: &CommittedBatch);
 }
 
 /// Whether the database can be written.
 #[derive(Default)]
-pub(crate) struct Health(Mutex<Option<Trouble>>);
+pub(crate) struct DatabaseHealth(Mutex<Option<DatabaseOutage>>);
 
-impl Health {
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        self.0.lock().expect("nothing panics while it is held").clone()
+impl DatabaseHealth {
+    pub(crate) fn outage(&self) -> Option<DatabaseOutage> {
+        self.0.lock().clone()
     }
 
-    /// Notes a failure; says so when it is the first.
+    /// Records a failure; logs the first of an outage.
     fn failed(&self, reason: String) {
-        let mut trouble = self.0.lock().expect("nothing panics while it is held");
-        match &mut *trouble {
-            Some(trouble) => trouble.reason = reason,
+        let mut outage = self.0.lock();
+        match &mut *outage {
+            Some(outage) => outage.reason = reason,
             None => {
                 tracing::error!("receipts wait in memory: {reason}");
-                *trouble = Some(Trouble { since: Timestamp::now(), reason });
+                *outage = Some(DatabaseOutage { since: Timestamp::now(), reason });
             }
         }
     }
 
-    /// Notes a success; says so when it ends a failure.
-    fn works(&self) {
-        let ended = self.0.lock().expect("nothing panics while it is held").take();
-        if let Some(trouble) = ended {
-            let seconds = Timestamp::now().duration_since(trouble.since).as_secs();
+    /// Records a success; logs the end of an outage.
+    fn succeeded(&self) {
+        let ended = self.0.lock().take();
+        if let Some(outage) = ended {
+            let seconds = Timestamp::now().duration_since(outage.since).as_secs();
             tracing::info!("the ledger is written again, after {seconds} s; nothing was lost");
         }
     }
 }
 
-impl Writer {
-    /// Until the queue is closed and empty.
+impl LedgerWriter {
+    /// Runs until the queue is closed and empty.
     pub(crate) async fn run(self) {
-        let mut contents = HashSet::new();
+        let mut known_contents = HashSet::new();
         let mut number = 0;
         loop {
             let changes = self.queue.take().await;
@@ -79,77 +93,80 @@ impl Writer {
                 return;
             }
             number += 1;
-            let done = self.insist(&changes, number, &contents).await;
-            for (delivery, place) in &done.begun {
-                *delivery.place() = place.clone();
+            let batch = self.commit(&changes, number, &known_contents).await;
+            for (delivery, rows) in &batch.begun {
+                *delivery.rows() = rows.clone();
             }
-            for (delivery, acked) in &done.noted {
-                delivery.noted(acked);
+            for (delivery, acked) in &batch.checkpoints {
+                delivery.checkpoint_committed(acked);
             }
-            if contents.len() + done.contents.len() > CONTENTS {
-                contents.clear();
+            if known_contents.len() + batch.contents.len() > MAX_KNOWN_CONTENTS {
+                known_contents.clear();
             }
-            contents.extend(&done.contents);
+            known_contents.extend(&batch.contents);
             for observer in &self.observers {
-                observer.committed(&changes, &done);
+                observer.committed(&changes, &batch);
             }
-            self.queue.settled(&changes);
-            if done.sends {
-                self.sends.notify_one();
+            self.queue.committed(&changes);
+            if batch.has_sends {
+                self.new_sends.notify_one();
             }
-            // Deliveries are told apart by their addresses while the changes hold them.
-            drop(changes);
         }
     }
 
     /// Commits `changes`, however long it takes, and only once.
-    async fn insist(&self, changes: &[Change], number: i64, contents: &HashSet<[u8; 16]>) -> Done {
-        let mut pause = PAUSES.0;
-        let mut met = 0;
-        // What the last attempt wanted to write: it may have been committed without our hearing of it.
-        let mut unsure: Option<Done> = None;
+    async fn commit(
+        &self,
+        changes: &[DeliveryChange],
+        number: i64,
+        known_contents: &HashSet<[u8; 16]>,
+    ) -> CommittedBatch {
+        let mut pause = FIRST_PAUSE;
+        let mut conflicts = 0;
+        // The result of an attempt whose commit failed: the database may have committed it all the
+        // same.
+        let mut unsure: Option<CommittedBatch> = None;
         loop {
             let mut last = None;
             let attempt = async {
-                let mut transaction = self.store.begin().await?;
+                let mut transaction = self.database.begin().await?;
                 let work = async {
                     let conn = transaction.conn();
-                    if unsure.is_some() && self.committed(conn).await? == Some(number) {
+                    if unsure.is_some() && self.last_committed(conn).await? == Some(number) {
                         return Ok(true);
                     }
-                    last = Some(Batch::new(&self.context, contents, changes).run(conn, number).await?);
+                    last = Some(Batch::new(&self.context, known_contents, changes).run(conn, number).await?);
                     Ok(false)
                 };
-                let done = work.await;
-                transaction.finish(done).await
+                let result = work.await;
+                transaction.finish(result).await
             };
             match attempt.await {
-                Ok(already) => {
-                    self.health.works();
-                    let done = if already { unsure.take() } else { last };
-                    return done.expect("one of them was done");
+                Ok(already_committed) => {
+                    self.health.succeeded();
+                    let batch = if already_committed { unsure.take() } else { last };
+                    return batch.expect("one of the attempts has a result");
                 }
                 Err(error) => {
                     if last.is_some() {
                         unsure = last;
                     }
-                    if passes(&error) && met < 20 {
-                        met += 1;
+                    if is_transient(&error) && conflicts < MAX_CONFLICTS {
+                        conflicts += 1;
                         continue;
                     }
-                    let crate::model::Error::Database(reason) = self.store.address.error(&error);
+                    let LedgerError::Database(reason) = self.database.address.error(&error);
                     self.health.failed(reason);
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// The last batch of this instance that was committed.
-    async fn committed(&self, conn: &mut Conn) -> Result<Option<i64>, sqlx::Error> {
-        let sql = "SELECT batch FROM instances WHERE id = $1";
-        let rows = conn.rows(sql, &[self.context.presence.instance.as_str().into()]).await?;
+    /// The number of the last batch that this process has committed.
+    async fn last_committed(&self, conn: &mut Conn) -> Result<Option<i64>, sqlx::Error> {
+        let rows = conn.rows(&LAST_BATCH, &[self.context.presence.instance.as_str().into()]).await?;
         rows.first().map(|row| row.int(0)).transpose()
     }
 }

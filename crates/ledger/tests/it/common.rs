@@ -1,4 +1,4 @@
-//! Ledgers to test, and deliveries to tell them of.
+//! Ledgers to test, and deliveries to report to them.
 
 use std::ops::Range;
 use std::sync::mpsc::{Sender, channel};
@@ -7,14 +7,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use outflow_ledger::{
-    Assurance, Closing, ContentInfo, ContentKey, Download, DownloadQuery, Event, EventQuery, Kind, Ledger,
-    LinkUse, Opening, Options, Outcome, Part, Parts, Recipient, Tracked,
+    ArchivePart, ArchiveParts, Assurance, ContentInfo, ContentKey, DeliveryEnd, DeliveryHandle,
+    DeliveryOutcome, Download, DownloadQuery, EventKind, EventQuery, Ledger, LedgerEvent, LedgerOptions,
+    LinkUse, NewDelivery, Recipient,
 };
 
 use outflow_testkit::peers::Postgres;
 
-/// The server that tests share, for as long as one of them needs it. It lives on a thread of its own, because the kernel
-/// ends it together with the thread that has started it.
+/// The server that tests share, for as long as one of them needs it. It lives on a thread of its
+/// own, because the kernel ends it together with the thread that has started it.
 pub(crate) struct Server {
     requests: Option<Sender<Sender<String>>>,
     thread: Option<JoinHandle<()>>,
@@ -54,7 +55,7 @@ impl Drop for Server {
     }
 }
 
-/// An engine, and a place for ledgers in it.
+/// A database, and a folder.
 pub(crate) struct Place {
     pub(crate) address: String,
     pub(crate) folder: tempfile::TempDir,
@@ -76,18 +77,18 @@ impl Place {
         Place { address: server.database(), folder: tempfile::tempdir().unwrap(), _server: Some(server) }
     }
 
-    pub(crate) fn open(&self, options: Options) -> Book {
+    pub(crate) fn open(&self, options: LedgerOptions) -> Book {
         Book::new(Ledger::open(&self.address, options).unwrap())
     }
 }
 
-/// Runs a scenario over both engines.
+/// Runs a scenario on both databases.
 pub(crate) fn both(scenario: impl Fn(&Place)) {
     scenario(&Place::sqlite());
     scenario(&Place::postgres());
 }
 
-/// A ledger, with what tests ask it.
+/// A ledger, with the queries of tests.
 pub(crate) struct Book {
     pub(crate) ledger: Ledger,
     runtime: tokio::runtime::Runtime,
@@ -114,32 +115,32 @@ impl Book {
         downloads.into_iter().next().unwrap()
     }
 
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<LedgerEvent> {
         self.wait(self.ledger.events(&EventQuery { limit: 10_000, ..EventQuery::default() })).unwrap()
     }
 
-    pub(crate) fn kinds(&self) -> Vec<Kind> {
+    pub(crate) fn kinds(&self) -> Vec<EventKind> {
         self.events().into_iter().map(|event| event.kind).collect()
     }
 
-    pub(crate) fn count(&self, kind: Kind) -> usize {
+    pub(crate) fn count(&self, kind: EventKind) -> usize {
         self.kinds().into_iter().filter(|other| *other == kind).count()
     }
 
     /// Begins a delivery.
-    pub(crate) fn begin(&self, opening: &Opening, carries: &[Range<u64>]) -> Tracked {
+    pub(crate) fn begin(&self, opening: &NewDelivery, carries: &[Range<u64>]) -> DeliveryHandle {
         let mut tracked = self.ledger.track(opening.clone()).unwrap();
         tracked.started(carries.to_vec());
         tracked
     }
 
-    /// A delivery of `range` of which all arrives.
-    pub(crate) fn deliver(&self, opening: &Opening, range: Range<u64>) {
+    /// A delivery of `range` that arrives whole.
+    pub(crate) fn deliver(&self, opening: &NewDelivery, range: Range<u64>) {
         end(self.begin(opening, std::slice::from_ref(&range)), &[range]);
     }
 
     /// A delivery of `range` that breaks off at `at`.
-    pub(crate) fn break_off(&self, opening: &Opening, range: Range<u64>, at: u64) {
+    pub(crate) fn break_off(&self, opening: &NewDelivery, range: Range<u64>, at: u64) {
         abort(self.begin(opening, std::slice::from_ref(&range)), &[range.start..at]);
     }
 
@@ -153,7 +154,7 @@ impl Book {
     }
 }
 
-/// Waits for something that comes by itself.
+/// Waits for a condition.
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let since = Instant::now();
     while !done() {
@@ -162,20 +163,20 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn end(tracked: Tracked, acked: &[Range<u64>]) {
-    close(tracked, acked, Outcome::Completed { confirmed: true });
+pub(crate) fn end(tracked: DeliveryHandle, acked: &[Range<u64>]) {
+    close(tracked, acked, DeliveryOutcome::Completed { confirmed: true });
 }
 
-pub(crate) fn abort(tracked: Tracked, acked: &[Range<u64>]) {
-    close(tracked, acked, Outcome::Aborted("the client went away".into()));
+pub(crate) fn abort(tracked: DeliveryHandle, acked: &[Range<u64>]) {
+    close(tracked, acked, DeliveryOutcome::Aborted("the client went away".into()));
 }
 
-pub(crate) fn close(tracked: Tracked, acked: &[Range<u64>], outcome: Outcome) {
+pub(crate) fn close(tracked: DeliveryHandle, acked: &[Range<u64>], outcome: DeliveryOutcome) {
     let sent = acked.iter().map(|range| range.end - range.start).sum();
-    tracked.ended(Closing { acked: acked.to_vec(), sent, outcome, transport: None });
+    tracked.ended(DeliveryEnd { acked: acked.to_vec(), sent, outcome, transport: None });
 }
 
-/// A content of that number and length.
+/// A content with this number and length.
 pub(crate) fn content(number: u8, length: u64) -> Arc<ContentInfo> {
     Arc::new(ContentInfo {
         key: ContentKey([number; 16]),
@@ -190,7 +191,7 @@ pub(crate) fn content(number: u8, length: u64) -> Arc<ContentInfo> {
 
 /// An archive of `files` files of `size` bytes, and a central directory of 100.
 pub(crate) fn archive(number: u8, files: u64, size: u64) -> Arc<ContentInfo> {
-    let parts: Arc<dyn Parts> = Arc::new(Even { files, size });
+    let parts: Arc<dyn ArchiveParts> = Arc::new(Even { files, size });
     let mut content = (*content(number, files * size + 100)).clone();
     content.parts = Some(parts);
     Arc::new(content)
@@ -201,7 +202,7 @@ struct Even {
     size: u64,
 }
 
-impl Parts for Even {
+impl ArchiveParts for Even {
     fn count(&self) -> u64 {
         self.files
     }
@@ -212,15 +213,15 @@ impl Parts for Even {
         past.saturating_sub(first)
     }
 
-    fn part(&self, index: u64) -> Part {
+    fn part(&self, index: u64) -> ArchivePart {
         let range = index * self.size..(index + 1) * self.size;
-        Part { name: format!("file {index}"), size: self.size, range }
+        ArchivePart { name: format!("file {index}"), size: self.size, range }
     }
 }
 
 /// `recipient` obtains `content`, without a link.
-pub(crate) fn opening(content: &Arc<ContentInfo>, recipient: &str) -> Opening {
-    Opening {
+pub(crate) fn opening(content: &Arc<ContentInfo>, recipient: &str) -> NewDelivery {
+    NewDelivery {
         content: Arc::clone(content),
         recipient: Recipient { id: recipient.into(), weak: true },
         link: None,
@@ -230,8 +231,8 @@ pub(crate) fn opening(content: &Arc<ContentInfo>, recipient: &str) -> Opening {
     }
 }
 
-/// The same by a link.
-pub(crate) fn linked(content: &Arc<ContentInfo>, recipient: &str, link: &str, most: u32) -> Opening {
+/// The same with a link.
+pub(crate) fn linked(content: &Arc<ContentInfo>, recipient: &str, link: &str, most: u32) -> NewDelivery {
     let mut opening = opening(content, recipient);
     opening.link = Some(LinkUse { id: link.into(), max_downloads: Some(most) });
     opening.recipient.weak = false;

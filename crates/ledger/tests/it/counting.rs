@@ -2,30 +2,35 @@
 
 use std::ops::Range;
 
-use outflow_ledger::{Assurance, DownloadQuery, Event, Kind, Options, Outcome, State};
+use outflow_ledger::{
+    Assurance, DeliveryOutcome, DownloadQuery, DownloadState, EventKind, LedgerEvent, LedgerOptions,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::common::{Book, abort, archive, both, close, content, end, opening};
 
 /// The data of an event.
-fn data(event: &Event) -> serde_json::Value {
+fn data(event: &LedgerEvent) -> serde_json::Value {
     serde_json::from_str(event.data.get()).unwrap()
 }
 
 #[test]
 fn a_delivery_of_everything_is_a_receipt() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         book.deliver(&anna, 0..1000);
         book.settle(0);
         let download = book.download();
-        assert_eq!((download.state, download.acked, download.generation), (State::Completed, 1000, 1));
+        assert_eq!(
+            (download.state, download.acked, download.generation),
+            (DownloadState::Completed, 1000, 1)
+        );
         assert!(download.confirmed && download.weak && download.completed.is_some());
         assert_eq!(download.deliveries, 1);
         let events = book.events();
-        assert_eq!(book.kinds(), [Kind::Started, Kind::Completed]);
+        assert_eq!(book.kinds(), [EventKind::Started, EventKind::Completed]);
         assert_eq!(data(&events[0])["download"]["state"], "open");
         assert_eq!(data(&events[1])["download"]["id"], download.id.as_str());
         assert_eq!(data(&events[1])["download"]["acked"], 1000);
@@ -36,7 +41,7 @@ fn a_delivery_of_everything_is_a_receipt() {
 #[test]
 fn sixteen_ranges_at_once_are_one_download() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1600), "anna");
         let deliveries: Vec<_> = (0..16)
             .map(|n| n * 100..(n + 1) * 100)
@@ -44,13 +49,16 @@ fn sixteen_ranges_at_once_are_one_download() {
             .collect();
         book.settle(16);
         for (n, (tracked, range)) in deliveries.into_iter().enumerate() {
-            assert_eq!(book.count(Kind::Completed), 0, "before the delivery {n}");
+            assert_eq!(book.count(EventKind::Completed), 0, "before the delivery {n}");
             end(tracked, &[range]);
             book.settle(15 - n);
         }
         let download = book.download();
-        assert_eq!((download.state, download.acked, download.deliveries), (State::Completed, 1600, 16));
-        assert_eq!(book.kinds(), [Kind::Started, Kind::Completed]);
+        assert_eq!(
+            (download.state, download.acked, download.deliveries),
+            (DownloadState::Completed, 1600, 16)
+        );
+        assert_eq!(book.kinds(), [EventKind::Started, EventKind::Completed]);
         book.close();
     });
 }
@@ -58,29 +66,29 @@ fn sixteen_ranges_at_once_are_one_download() {
 #[test]
 fn a_download_goes_on_after_it_was_broken_off() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         book.break_off(&anna, 0..1000, 999);
         book.settle(0);
         let download = book.download();
-        assert_eq!((download.state, download.acked), (State::Aborted, 999));
+        assert_eq!((download.state, download.acked), (DownloadState::Aborted, 999));
         let aborted = &book.events()[1];
-        assert_eq!(aborted.kind, Kind::Aborted);
+        assert_eq!(aborted.kind, EventKind::Aborted);
         let told = data(aborted);
         assert_eq!(told["delivery"]["at"], 999);
         assert_eq!(told["delivery"]["reason"], "the client went away");
         assert_eq!(told["delivery"]["sent"], 999);
         assert_eq!(told["download"]["state"], "aborted");
-        // The database remembers, not this process.
+        // The database has it, not this process.
         book.close();
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let rest = book.begin(&anna, &[999..1000]);
         book.settle(1);
-        assert_eq!(book.download().state, State::Open);
+        assert_eq!(book.download().state, DownloadState::Open);
         end(rest, &[999..1000]);
         book.settle(0);
-        assert_eq!(book.download().state, State::Completed);
-        assert_eq!(book.kinds(), [Kind::Started, Kind::Aborted, Kind::Completed]);
+        assert_eq!(book.download().state, DownloadState::Completed);
+        assert_eq!(book.kinds(), [EventKind::Started, EventKind::Aborted, EventKind::Completed]);
         book.close();
     });
 }
@@ -88,18 +96,18 @@ fn a_download_goes_on_after_it_was_broken_off() {
 #[test]
 fn it_is_aborted_when_the_last_delivery_under_way_breaks_off() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         let first = book.begin(&anna, &[0..500]);
         let second = book.begin(&anna, &[500..1000]);
         book.settle(2);
         abort(first, &[0..100]);
         book.settle(1);
-        assert_eq!((book.download().state, book.count(Kind::Aborted)), (State::Open, 0));
-        close(second, &[500..600], Outcome::Failed("the file was changed".into()));
+        assert_eq!((book.download().state, book.count(EventKind::Aborted)), (DownloadState::Open, 0));
+        close(second, &[500..600], DeliveryOutcome::Failed("the file was changed".into()));
         book.settle(0);
-        assert_eq!(book.download().state, State::Failed);
-        assert_eq!(book.kinds(), [Kind::Started, Kind::Failed]);
+        assert_eq!(book.download().state, DownloadState::Failed);
+        assert_eq!(book.kinds(), [EventKind::Started, EventKind::Failed]);
         let told = data(&book.events()[1]);
         assert_eq!(told["delivery"]["at"], 600);
         assert_eq!(told["delivery"]["ranges"][0]["start"], 500);
@@ -110,16 +118,16 @@ fn it_is_aborted_when_the_last_delivery_under_way_breaks_off() {
 #[test]
 fn overlapping_ranges_are_counted_once() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         for range in [0..300, 200..500, 100..400, 450..451, 900..1000] {
             book.deliver(&anna, range);
             book.settle(0);
         }
-        assert_eq!((book.download().acked, book.download().state), (600, State::Open));
+        assert_eq!((book.download().acked, book.download().state), (600, DownloadState::Open));
         book.deliver(&anna, 400..950);
         book.settle(0);
-        assert_eq!((book.download().acked, book.download().state), (1000, State::Completed));
+        assert_eq!((book.download().acked, book.download().state), (1000, DownloadState::Completed));
         book.close();
     });
 }
@@ -127,17 +135,17 @@ fn overlapping_ranges_are_counted_once() {
 #[test]
 fn recipients_and_contents_are_kept_apart() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let (one, two) = (content(1, 1000), content(2, 1000));
         book.deliver(&opening(&one, "anna"), 0..500);
         book.deliver(&opening(&one, "bob"), 500..1000);
         book.deliver(&opening(&two, "anna"), 500..1000);
         book.settle(0);
         assert_eq!(book.downloads().len(), 3);
-        assert_eq!(book.count(Kind::Completed), 0);
+        assert_eq!(book.count(EventKind::Completed), 0);
         book.deliver(&opening(&one, "anna"), 500..1000);
         book.settle(0);
-        assert_eq!(book.count(Kind::Completed), 1);
+        assert_eq!(book.count(EventKind::Completed), 1);
         book.close();
     });
 }
@@ -145,7 +153,7 @@ fn recipients_and_contents_are_kept_apart() {
 #[test]
 fn a_second_real_download_counts_again_and_a_straggling_range_does_not() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         let straggler = book.begin(&anna, &[500..1000]);
         book.settle(1);
@@ -158,7 +166,7 @@ fn a_second_real_download_counts_again_and_a_straggling_range_does_not() {
         book.settle(0);
         let generations: Vec<_> = book.downloads().iter().map(|download| download.generation).collect();
         assert_eq!(generations, [2, 1]);
-        assert_eq!(book.count(Kind::Completed), 2);
+        assert_eq!(book.count(EventKind::Completed), 2);
         book.close();
     });
 }
@@ -166,7 +174,7 @@ fn a_second_real_download_counts_again_and_a_straggling_range_does_not() {
 #[test]
 fn a_whole_second_download_that_overlapped_the_first_counts() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         let first = book.begin(&anna, std::slice::from_ref(&(0..1000)));
         let second = book.begin(&anna, std::slice::from_ref(&(0..1000)));
@@ -175,7 +183,10 @@ fn a_whole_second_download_that_overlapped_the_first_counts() {
         book.settle(1);
         end(first, &[0..1000]);
         book.settle(0);
-        assert_eq!(book.kinds(), [Kind::Started, Kind::Completed, Kind::Started, Kind::Completed]);
+        assert_eq!(
+            book.kinds(),
+            [EventKind::Started, EventKind::Completed, EventKind::Started, EventKind::Completed]
+        );
         assert_eq!(book.downloads().len(), 2);
         book.close();
     });
@@ -184,7 +195,7 @@ fn a_whole_second_download_that_overlapped_the_first_counts() {
 #[test]
 fn whole_downloads_in_one_batch_are_counted_each() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         let all: Vec<_> = (0..50).map(|_| book.begin(&anna, std::slice::from_ref(&(0..1000)))).collect();
         all.into_iter().for_each(|tracked| end(tracked, &[0..1000]));
@@ -202,14 +213,14 @@ fn whole_downloads_in_one_batch_are_counted_each() {
 #[test]
 fn an_empty_content_is_complete_when_its_delivery_is() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 0), "anna");
         abort(book.begin(&anna, &[]), &[]);
         book.settle(0);
-        assert_eq!(book.count(Kind::Completed), 0);
+        assert_eq!(book.count(EventKind::Completed), 0);
         end(book.begin(&anna, &[]), &[]);
         book.settle(0);
-        assert_eq!(book.download().state, State::Completed);
+        assert_eq!(book.download().state, DownloadState::Completed);
         book.close();
     });
 }
@@ -217,16 +228,16 @@ fn an_empty_content_is_complete_when_its_delivery_is() {
 #[test]
 fn a_delivery_that_never_starts_leaves_nothing() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1000), "anna");
         drop(book.ledger.track(anna.clone()).unwrap());
         assert_eq!(book.ledger.status().waiting, 0);
-        // One that starts and is given up has broken off where it was.
+        // A delivery that is dropped after its start is aborted where it was.
         let mut given_up = book.begin(&anna, std::slice::from_ref(&(0..1000)));
         given_up.acked(vec![0..10], 20);
         drop(given_up);
         book.settle(0);
-        assert_eq!((book.download().state, book.download().acked), (State::Aborted, 10));
+        assert_eq!((book.download().state, book.download().acked), (DownloadState::Aborted, 10));
         book.close();
     });
 }
@@ -234,7 +245,7 @@ fn a_delivery_that_never_starts_leaves_nothing() {
 #[test]
 fn the_weakest_assurance_of_its_deliveries_is_the_downloads() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let mut anna = opening(&content(1, 1000), "anna");
         book.deliver(&anna, 0..500);
         anna.assurance = Assurance::Proxy;
@@ -242,7 +253,10 @@ fn the_weakest_assurance_of_its_deliveries_is_the_downloads() {
         anna.assurance = Assurance::Peer;
         book.deliver(&anna, 600..1000);
         book.settle(0);
-        assert_eq!((book.download().assurance, book.download().state), (Assurance::Proxy, State::Completed));
+        assert_eq!(
+            (book.download().assurance, book.download().state),
+            (Assurance::Proxy, DownloadState::Completed)
+        );
         book.close();
     });
 }
@@ -250,20 +264,20 @@ fn the_weakest_assurance_of_its_deliveries_is_the_downloads() {
 #[test]
 fn every_other_byte_makes_many_fragments_and_still_completes() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 4000), "anna");
         for start in (0..4000).step_by(400) {
             let holes: Vec<Range<u64>> = (start..start + 400).step_by(2).map(|at| at..at + 1).collect();
             end(book.begin(&anna, &holes), &holes);
         }
         book.settle(0);
-        assert_eq!((book.download().acked, book.download().state), (2000, State::Open));
+        assert_eq!((book.download().acked, book.download().state), (2000, DownloadState::Open));
         book.deliver(&anna, 1..3999);
         book.settle(0);
         assert_eq!(book.download().acked, 3999);
         book.deliver(&anna, 3999..4000);
         book.settle(0);
-        assert_eq!(book.download().state, State::Completed);
+        assert_eq!(book.download().state, DownloadState::Completed);
         book.close();
     });
 }
@@ -271,7 +285,7 @@ fn every_other_byte_makes_many_fragments_and_still_completes() {
 #[test]
 fn an_archive_knows_which_of_its_files_have_arrived() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&archive(1, 40, 1000), "anna");
         book.deliver(&anna, 0..500);
         book.settle(0);
@@ -296,13 +310,16 @@ fn an_archive_knows_which_of_its_files_have_arrived() {
 #[test]
 fn tenths_are_told_if_asked_for() {
     both(|place| {
-        let book = place.open(Options { progress: true, ..Options::default() });
+        let book = place.open(LedgerOptions { progress_events: true, ..LedgerOptions::default() });
         let anna = opening(&content(1, 1000), "anna");
         for range in [0..50, 50..150, 150..160, 160..555, 555..1000] {
             book.deliver(&anna, range);
             book.settle(0);
         }
-        assert_eq!(book.kinds(), [Kind::Started, Kind::Progress, Kind::Progress, Kind::Completed]);
+        assert_eq!(
+            book.kinds(),
+            [EventKind::Started, EventKind::Progress, EventKind::Progress, EventKind::Completed]
+        );
         book.close();
     });
 }
@@ -310,7 +327,7 @@ fn tenths_are_told_if_asked_for() {
 #[test]
 fn no_text_from_outside_makes_an_event_too_long_or_the_database_refuse_it() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let mut info = (*content(1, 1000)).clone();
         info.name = "\"\\\0\u{1}ä".repeat(1000);
         info.path = "/\"\0".repeat(30_000);
@@ -318,16 +335,20 @@ fn no_text_from_outside_makes_an_event_too_long_or_the_database_refuse_it() {
         info.transfer = Some("\\".repeat(9000));
         let mut anna = opening(&std::sync::Arc::new(info), &"\0ä".repeat(5000));
         anna.user_agent = Some("\"".repeat(5000));
-        close(book.begin(&anna, std::slice::from_ref(&(0..1000))), &[], Outcome::Failed("\"\0".repeat(5000)));
+        close(
+            book.begin(&anna, std::slice::from_ref(&(0..1000))),
+            &[],
+            DeliveryOutcome::Failed("\"\0".repeat(5000)),
+        );
         book.settle(0);
         for event in book.events() {
             assert!(serde_json::to_string(&event).unwrap().len() < 20_000);
             assert!(data(&event)["download"]["name"].is_string());
         }
-        assert_eq!(book.download().state, State::Failed);
+        assert_eq!(book.download().state, DownloadState::Failed);
         book.deliver(&anna, 0..1000);
         book.settle(0);
-        assert_eq!(book.download().state, State::Completed);
+        assert_eq!(book.download().state, DownloadState::Completed);
         book.close();
     });
 }
@@ -360,7 +381,7 @@ fn like_a_bitmap(book: &Book, recipient: &str, plan: &[(u64, u64, u64, bool)]) -
     let query = DownloadQuery { recipient: Some(recipient.into()), ..DownloadQuery::default() };
     let downloads = book.wait(book.ledger.downloads(&query)).unwrap();
     let (complete, open): (Vec<_>, Vec<_>) =
-        downloads.into_iter().partition(|download| download.state == State::Completed);
+        downloads.into_iter().partition(|download| download.state == DownloadState::Completed);
     prop_assert_eq!(complete.len(), receipts);
     prop_assert!(open.len() <= 1);
     let acked = open.first().map_or(0, |download| download.acked);
@@ -373,7 +394,7 @@ fn downloads_are_what_a_bitmap_says() {
     let range = (0u64..97, 1u64..60, 0u64..60, proptest::bool::weighted(0.1));
     let plans = proptest::collection::vec(range, 1..30);
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let recipients = std::cell::Cell::new(0);
         let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..ProptestConfig::default() });
         let held = runner.run(&plans, |plan| {
@@ -385,13 +406,14 @@ fn downloads_are_what_a_bitmap_says() {
     });
 }
 
-/// A delivery of the rest from `from` on that is broken off: so much of it acknowledged, so much sent.
-fn cut(book: &Book, opening: &outflow_ledger::Opening, range: Range<u64>, acked: u64, sent: u64) {
+/// A delivery of the rest from `from` on that is broken off: so much of it acknowledged, so much
+/// sent.
+fn cut(book: &Book, opening: &outflow_ledger::NewDelivery, range: Range<u64>, acked: u64, sent: u64) {
     let tracked = book.begin(opening, std::slice::from_ref(&range));
-    tracked.ended(outflow_ledger::Closing {
+    tracked.ended(outflow_ledger::DeliveryEnd {
         acked: (acked > range.start).then_some(range.start..acked).into_iter().collect(),
         sent,
-        outcome: Outcome::Aborted("the client went away".into()),
+        outcome: DeliveryOutcome::Aborted("the client went away".into()),
         transport: None,
     });
     book.settle(0);
@@ -401,19 +423,19 @@ fn cut(book: &Book, opening: &outflow_ledger::Opening, range: Range<u64>, acked:
 fn who_has_read_on_behind_the_last_acknowledgement_goes_on_there() {
     // TCP may hold an acknowledgement back, and a connection that is reset never sends it.
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 1_000_000), "anna");
         cut(&book, &anna, 0..1_000_000, 60_000, 900_000);
         assert_eq!(book.download().acked, 60_000);
-        // Not even this process need be the same.
+        // Another process continues as well.
         book.close();
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         cut(&book, &anna, 70_000..1_000_000, 500_000, 500_000);
         assert_eq!((book.download().acked, book.download().inferred), (500_000, 10_000));
         book.deliver(&anna, 500_100..1_000_000);
         book.settle(0);
         let download = book.download();
-        assert_eq!((download.state, download.inferred), (State::Completed, 10_100));
+        assert_eq!((download.state, download.inferred), (DownloadState::Completed, 10_100));
         book.close();
     });
 }
@@ -421,14 +443,14 @@ fn who_has_read_on_behind_the_last_acknowledgement_goes_on_there() {
 #[test]
 fn who_jumps_has_not_read_on() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = opening(&content(1, 10_000_000), "anna");
         cut(&book, &anna, 0..10_000_000, 100_000, 5_000_000);
         book.deliver(&anna, 400_000..10_000_000);
         book.settle(0);
         let download = book.download();
-        assert_eq!((download.state, download.acked, download.inferred), (State::Open, 9_700_000, 0));
-        // What was never sent was not read either.
+        assert_eq!((download.state, download.acked, download.inferred), (DownloadState::Open, 9_700_000, 0));
+        // Bytes that were never sent cannot have been read.
         let bea = opening(&content(2, 1_000), "bea");
         cut(&book, &bea, 0..1_000, 500, 600);
         book.deliver(&bea, 700..1_000);

@@ -1,8 +1,9 @@
-//! Servers that are killed at random moments, over and over.
+//! Servers that are killed at random moments, again and again.
 //!
-//! A child, which is this test program itself, obtains downloads one after the other and says so on its standard output:
-//! `begun N` before a delivery, `kept N` after the ledger has committed its receipt. It is killed by SIGKILL; the next
-//! one goes on with the next number. In the end the ledger must know of every receipt that was said to be kept.
+//! A child, which is this test program itself, obtains downloads one after the other and says so on
+//! its standard output: `begun N` before a delivery, `kept N` after the ledger has committed its
+//! receipt. It is killed by SIGKILL; the next one goes on with the next number. In the end the
+//! ledger must know of every receipt that was said to be kept.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -10,20 +11,22 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use outflow_ledger::{DownloadQuery, EventQuery, Kind, Ledger, Options, State};
+use outflow_ledger::{DownloadQuery, DownloadState, EventKind, EventQuery, Ledger, LedgerOptions};
 
 use crate::common::{Book, Place, content, end, opening};
 
-/// What tells the child that it is one.
+/// The variable that marks the child process.
 const ADDRESS: &str = "OUTFLOW_TEST_KILLED_LEDGER";
 const FROM: &str = "OUTFLOW_TEST_KILLED_FROM";
 
-/// Not a test: what the child does. Each download comes in three deliveries, the last two at once.
+/// Not a test, but the child process. Each download comes in three deliveries, the last two at
+/// once.
 #[test]
 fn child() {
     let Some(address) = std::env::var_os(ADDRESS) else { return };
     let mut from: u64 = std::env::var(FROM).unwrap().parse().unwrap();
-    let options = Options { tell: true, lapse: Duration::from_millis(500), ..Options::default() };
+    let options =
+        LedgerOptions { server: true, crash_timeout: Duration::from_millis(500), ..LedgerOptions::default() };
     let book = Book::new(Ledger::open(address.to_str().unwrap(), options).unwrap());
     let say = |what: &str, number: u64| {
         let mut out = std::io::stdout().lock();
@@ -74,7 +77,7 @@ fn killed(place: &Place, times: u32, seed: u64) {
         let reader = std::thread::spawn(move || {
             out.lines().map_while(Result::ok).for_each(|line| drop(said.send(line)));
         });
-        // A moment: some lines after its first word, and some microseconds.
+        // Some lines and some microseconds after its first line.
         let lines = dice.below(40);
         let mut all = Vec::new();
         for _ in 0..=lines {
@@ -89,7 +92,7 @@ fn killed(place: &Place, times: u32, seed: u64) {
         reader.join().unwrap();
         all.extend(heard.try_iter());
         for line in all {
-            // The test program's own words stand before the first of ours.
+            // The test program prints its own lines first.
             let Some((word, number)) = line.rsplit_once(' ') else { continue };
             let Ok(number) = number.parse::<u64>() else { continue };
             if word.ends_with("begun") {
@@ -100,7 +103,7 @@ fn killed(place: &Place, times: u32, seed: u64) {
             }
         }
     }
-    let book = place.open(Options::default());
+    let book = place.open(LedgerOptions::default());
     let mut complete: HashMap<String, u32> = HashMap::new();
     let mut before = None;
     loop {
@@ -109,7 +112,7 @@ fn killed(place: &Place, times: u32, seed: u64) {
         let Some(last) = downloads.last() else { break };
         before = Some(last.id.clone());
         for download in &downloads {
-            if download.state == State::Completed {
+            if download.state == DownloadState::Completed {
                 assert_eq!(download.acked, download.total);
                 *complete.entry(download.recipient.clone()).or_default() += 1;
             }
@@ -128,7 +131,7 @@ fn killed(place: &Place, times: u32, seed: u64) {
         after = Some(last.seq);
         for event in events {
             assert!(ids.insert(event.id.clone()), "the event {} is there twice", event.id);
-            if event.kind == Kind::Completed {
+            if event.kind == EventKind::Completed {
                 let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
                 assert!(completed.insert(data["download"]["id"].as_str().unwrap().to_owned()));
             }

@@ -1,10 +1,11 @@
-//! How often links may be used, what is told, and to whom.
+//! How often links may be used, and which endpoints receive which events.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use outflow_ledger::{
-    ContentKey, Endpoint, EventQuery, Filter, Kind, Options, Replay, ReplayEvents, SendState, Target,
+    ContentKey, Endpoint, EndpointTarget, EventFilter, EventKind, EventQuery, LedgerOptions, Replay,
+    ReplayEvents, SendState,
 };
 
 use crate::common::{both, content, linked, opening, until};
@@ -12,14 +13,14 @@ use crate::common::{both, content, linked, opening, until};
 #[test]
 fn a_link_counts_receipts_and_is_exhausted_once() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         let anna = linked(&content(1, 1000), "anna", "l1", 2);
-        assert_eq!(book.ledger.link_now("l1"), None);
+        assert_eq!(book.ledger.cached_link("l1"), None);
         assert_eq!(book.wait(book.ledger.link("l1")).unwrap().receipts, 0);
         book.break_off(&anna, 0..1000, 500);
         book.settle(0);
         assert_eq!(book.wait(book.ledger.link("l1")).unwrap().receipts, 0);
-        assert!(book.wait(book.ledger.has_open("l1", &ContentKey([1; 16]))).unwrap());
+        assert!(book.wait(book.ledger.has_incomplete_download("l1", &ContentKey([1; 16]))).unwrap());
         for receipts in 1..=3 {
             book.deliver(&anna, 0..1000);
             book.settle(0);
@@ -28,11 +29,11 @@ fn a_link_counts_receipts_and_is_exhausted_once() {
         // Receipts of this node are known at once.
         book.deliver(&anna, 0..1000);
         book.settle(0);
-        assert!(book.ledger.link_now("l1").is_none_or(|link| link.receipts == 4));
-        assert!(!book.wait(book.ledger.has_open("l1", &ContentKey([1; 16]))).unwrap());
-        assert!(!book.wait(book.ledger.has_open("l2", &ContentKey([1; 16]))).unwrap());
+        assert!(book.ledger.cached_link("l1").is_none_or(|link| link.receipts == 4));
+        assert!(!book.wait(book.ledger.has_incomplete_download("l1", &ContentKey([1; 16]))).unwrap());
+        assert!(!book.wait(book.ledger.has_incomplete_download("l2", &ContentKey([1; 16]))).unwrap());
         let exhausted: Vec<_> =
-            book.events().into_iter().filter(|event| event.kind == Kind::LinkExhausted).collect();
+            book.events().into_iter().filter(|event| event.kind == EventKind::LinkExhausted).collect();
         assert_eq!(exhausted.len(), 1);
         let told: serde_json::Value = serde_json::from_str(exhausted[0].data.get()).unwrap();
         assert_eq!(told["link"]["id"], "l1");
@@ -45,12 +46,12 @@ fn a_link_counts_receipts_and_is_exhausted_once() {
 #[test]
 fn a_revoked_link_is_void_for_all_processes() {
     both(|place| {
-        let (server, program) = (place.open(Options::default()), place.open(Options::default()));
+        let (server, program) = (place.open(LedgerOptions::default()), place.open(LedgerOptions::default()));
         assert_eq!(server.wait(server.ledger.link("l1")).unwrap().revoked, None);
         program.wait(program.ledger.revoke("l1")).unwrap();
         assert!(program.wait(program.ledger.link("l1")).unwrap().revoked.is_some());
-        // What is remembered is forgotten after a second.
-        until("the link is known to be revoked", || match server.ledger.link_now("l1") {
+        // The cache keeps it for a second.
+        until("the link is known to be revoked", || match server.ledger.cached_link("l1") {
             Some(link) => link.revoked.is_some(),
             None => server.wait(server.ledger.link("l1")).unwrap().revoked.is_some(),
         });
@@ -66,22 +67,22 @@ fn a_revoked_link_is_void_for_all_processes() {
 fn the_end_of_a_transfer_is_told_once_for_ever() {
     both(|place| {
         for _ in 0..2 {
-            let book = place.open(Options::default());
+            let book = place.open(LedgerOptions::default());
             book.wait(book.ledger.transfer_expired("t1")).unwrap();
             book.wait(book.ledger.transfer_expired("t1")).unwrap();
-            assert_eq!(book.kinds(), [Kind::TransferExpired]);
+            assert_eq!(book.kinds(), [EventKind::TransferExpired]);
             book.close();
         }
     });
 }
 
 /// An endpoint that adds each event to a file.
-fn noting(id: &str, folder: &std::path::Path, filter: Filter) -> Endpoint {
+fn noting(id: &str, folder: &std::path::Path, filter: EventFilter) -> Endpoint {
     use std::os::unix::fs::PermissionsExt;
     let program = folder.join(id);
     std::fs::write(&program, format!("#!/bin/sh\ncat >>{}/{id}.log\n", folder.display())).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    Endpoint { id: id.into(), filter, target: Target::Command { program } }
+    Endpoint { id: id.into(), filter, target: EndpointTarget::Command { program } }
 }
 
 fn noted(id: &str, folder: &std::path::Path) -> Vec<String> {
@@ -97,11 +98,15 @@ fn each_event_is_told_to_those_who_want_it_and_again_when_replayed() {
     both(|place| {
         let folder = place.folder.path();
         let endpoints = vec![
-            noting("all", folder, Filter::default()),
-            noting("receipts", folder, Filter { kinds: vec![Kind::Completed], ..Filter::default() }),
-            noting("others", folder, Filter { recipient: Some("bob".into()), ..Filter::default() }),
+            noting("all", folder, EventFilter::default()),
+            noting(
+                "receipts",
+                folder,
+                EventFilter { kinds: vec![EventKind::Completed], ..EventFilter::default() },
+            ),
+            noting("others", folder, EventFilter { recipient: Some("bob".into()), ..EventFilter::default() }),
         ];
-        let options = Options { endpoints, tell: true, ..Options::default() };
+        let options = LedgerOptions { endpoints, server: true, ..LedgerOptions::default() };
         let book = place.open(options.clone());
         book.deliver(&opening(&content(1, 1000), "anna"), 0..1000);
         until("all has been told", || {
@@ -115,23 +120,23 @@ fn each_event_is_told_to_those_who_want_it_and_again_when_replayed() {
         let detail = book.wait(book.ledger.event(&completed.id)).unwrap().unwrap();
         assert_eq!((detail.sends[0].attempts, detail.sends[0].log.len()), (1, 1));
         assert_eq!(noted("others", folder), Vec::<String>::new());
-        // Another process asks for it once more.
-        let program = place.open(Options { tell: false, ..options });
+        // Another process replays it.
+        let program = place.open(LedgerOptions { server: false, ..options });
         let one = Replay { events: ReplayEvents::One(completed.id.clone()), endpoint: Some("others".into()) };
         assert_eq!(program.wait(program.ledger.replay(&one)).unwrap(), 1);
         let all = Replay { events: ReplayEvents::Since(Timestamp::UNIX_EPOCH), endpoint: None };
         assert_eq!(program.wait(program.ledger.replay(&all)).unwrap(), 3);
         program.close();
         book.close();
-        // A server that has just started looks for what waits.
-        let book = place.open(Options {
+        // A server looks for waiting sends when it starts.
+        let book = place.open(LedgerOptions {
             endpoints: vec![
-                noting("all", folder, Filter::default()),
-                noting("receipts", folder, Filter::default()),
-                noting("others", folder, Filter::default()),
+                noting("all", folder, EventFilter::default()),
+                noting("receipts", folder, EventFilter::default()),
+                noting("others", folder, EventFilter::default()),
             ],
-            tell: true,
-            ..Options::default()
+            server: true,
+            ..LedgerOptions::default()
         });
         until("all was told again", || {
             noted("all", folder).len() == 4
@@ -146,10 +151,10 @@ fn each_event_is_told_to_those_who_want_it_and_again_when_replayed() {
 fn two_nodes_tell_each_event_once() {
     let place = crate::common::Place::postgres();
     let folder = place.folder.path();
-    let options = || Options {
-        endpoints: vec![noting("all", folder, Filter::default())],
-        tell: true,
-        ..Options::default()
+    let options = || LedgerOptions {
+        endpoints: vec![noting("all", folder, EventFilter::default())],
+        server: true,
+        ..LedgerOptions::default()
     };
     let nodes = [place.open(options()), place.open(options())];
     for number in 0..20 {
@@ -174,7 +179,7 @@ fn two_nodes_tell_each_event_once() {
 #[test]
 fn pages_of_events_and_downloads_follow_each_other() {
     both(|place| {
-        let book = place.open(Options::default());
+        let book = place.open(LedgerOptions::default());
         for number in 0..5 {
             let mut info = (*content(number, 1000)).clone();
             info.transfer = (number < 3).then(|| "t1".into());
@@ -202,7 +207,11 @@ fn pages_of_events_and_downloads_follow_each_other() {
             1
         );
         assert_eq!(
-            ask(outflow_ledger::DownloadQuery { states: vec![outflow_ledger::State::Open], ..query() }).len(),
+            ask(outflow_ledger::DownloadQuery {
+                states: vec![outflow_ledger::DownloadState::Open],
+                ..query()
+            })
+            .len(),
             1
         );
         let events = book.events();
@@ -214,7 +223,7 @@ fn pages_of_events_and_downloads_follow_each_other() {
         assert_eq!([&last[0].id, &last[1].id], [&events[7].id, &events[8].id]);
         let of = ask(EventQuery { download: Some(newest[0].id.clone()), ..EventQuery::default() });
         assert_eq!(of.len(), 2);
-        assert_eq!(ask(EventQuery { kinds: vec![Kind::Completed], ..EventQuery::default() }).len(), 4);
+        assert_eq!(ask(EventQuery { kinds: vec![EventKind::Completed], ..EventQuery::default() }).len(), 4);
         book.ledger.shut_down(Duration::from_secs(20));
         assert!(book.wait(book.ledger.events(&EventQuery::default())).is_err());
     });

@@ -1,4 +1,4 @@
-//! What the ledger promises, over both engines.
+//! What the ledger guarantees, on both databases.
 #![allow(
     clippy::unwrap_used,
     clippy::single_range_in_vec_init,
@@ -10,5 +10,5 @@ mod counting;
 mod kills;
 mod links;
 mod nodes;
-mod telling;
+mod notifying;
 mod trouble;

@@ -105,7 +105,7 @@ impl AccessControl {
             }
             return Ok(expired);
         };
-        let state = match ledger.link_now(&link.id) {
+        let state = match ledger.cached_link(&link.id) {
             Some(state) => state,
             None => ledger.link(&link.id).await.map_err(|error| unavailable(&error))?,
         };
@@ -124,16 +124,17 @@ impl AccessControl {
     ) -> Result<(), Problem> {
         let (Some(error), Some(link)) = (request.spent(), request.link()) else { return Ok(()) };
         let begun = match &self.ledger {
-            Some(ledger) => {
-                ledger.has_open(&link.id, &content()).await.map_err(|error| unavailable(&error))?
-            }
+            Some(ledger) => ledger
+                .has_incomplete_download(&link.id, &content())
+                .await
+                .map_err(|error| unavailable(&error))?,
             None => false,
         };
         if begun { Ok(()) } else { Err(error.to_problem()) }
     }
 }
 
-fn unavailable(error: &outflow_ledger::Error) -> Problem {
+fn unavailable(error: &outflow_ledger::LedgerError) -> Problem {
     tracing::warn!(%error, "cannot check a link: the ledger does not answer");
     Problem::busy("The server cannot look up this link right now. Try again in a few seconds.")
 }

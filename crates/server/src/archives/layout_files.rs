@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use outflow_ledger::{Part, Parts};
+use outflow_ledger::{ArchivePart, ArchiveParts};
 use outflow_zip::Layout;
 
 use crate::delivery::printable;
@@ -46,7 +46,7 @@ impl LayoutFiles {
     }
 }
 
-impl Parts for LayoutFiles {
+impl ArchiveParts for LayoutFiles {
     fn count(&self) -> u64 {
         (self.layout.entries() - self.folders.len()) as u64
     }
@@ -57,13 +57,13 @@ impl Parts for LayoutFiles {
         (end - first - (self.folders_before(end) - self.folders_before(first))) as u64
     }
 
-    fn part(&self, index: u64) -> Part {
+    fn part(&self, index: u64) -> ArchivePart {
         // The entry with `index` files before it.
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let entry = self.folders.iter().enumerate().fold(index, |entry, (before, folder)| {
             if *folder as usize <= index + before { index + before + 1 } else { entry }
         });
-        Part {
+        ArchivePart {
             name: printable(self.layout.name(entry)),
             size: self.layout.size(entry),
             range: self.layout.entry_range(entry),
@@ -96,7 +96,7 @@ mod tests {
     fn files_are_counted_without_the_folders() {
         let files = files();
         assert_eq!(files.count(), 3);
-        let parts: Vec<Part> = (0..3).map(|index| files.part(index)).collect();
+        let parts: Vec<ArchivePart> = (0..3).map(|index| files.part(index)).collect();
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "d"]);
         assert_eq!(parts.iter().map(|part| part.size).collect::<Vec<_>>(), [100, 0, 50]);
@@ -111,7 +111,7 @@ mod tests {
         }
         for &start in &edges {
             for &end in &edges {
-                let within = |part: &&Part| start <= part.range.start && part.range.end <= end;
+                let within = |part: &&ArchivePart| start <= part.range.start && part.range.end <= end;
                 let expected = parts.iter().filter(within).count() as u64;
                 assert_eq!(files.within(&(start..end)), expected, "{start}..{end}");
             }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use http::{Method, Response, StatusCode};
 use outflow_catalog::{Background, CrcCache, Memo, RelPath};
 use outflow_content::address_of;
-use outflow_ledger::{ContentInfo, Parts};
+use outflow_ledger::{ArchiveParts, ContentInfo};
 use outflow_web::{Problem, ResponseBody};
 
 use crate::access::AccessControl;
@@ -109,7 +109,7 @@ fn info(mount: &Mount, folder: &RelPath, ready: &ReadyArchive, request: &Request
         name: printable(&format!("{}.zip", ready.name)),
         path: printable(&path),
         transfer: mount.transfer(),
-        parts: Some(Arc::clone(&ready.built.files) as Arc<dyn Parts>),
+        parts: Some(Arc::clone(&ready.built.files) as Arc<dyn ArchiveParts>),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outflow_content::{AbortReason, BodyMap, Ending, Evidence, Observer, SpanError};
-use outflow_ledger::{Closing, Outcome, Tracked, Transport};
+use outflow_ledger::{DeliveryEnd, DeliveryHandle, DeliveryOutcome, TransportSummary};
 
 use super::DeliverySource;
 use crate::request::AccessLog;
@@ -12,7 +12,7 @@ use crate::request::AccessLog;
 pub(super) struct DeliveryObserver {
     log: Option<Arc<AccessLog>>,
     /// Taken when the delivery has ended.
-    recorded: Option<Tracked>,
+    recorded: Option<DeliveryHandle>,
     source: Option<Arc<dyn DeliverySource>>,
     body: BodyMap,
     sent: u64,
@@ -21,7 +21,7 @@ pub(super) struct DeliveryObserver {
 impl DeliveryObserver {
     pub(super) fn new(
         log: Option<Arc<AccessLog>>,
-        recorded: Option<Tracked>,
+        recorded: Option<DeliveryHandle>,
         source: Option<Arc<dyn DeliverySource>>,
     ) -> DeliveryObserver {
         DeliveryObserver { log, recorded, source, body: BodyMap::whole(0), sent: 0 }
@@ -34,16 +34,16 @@ impl DeliveryObserver {
         acked.min(self.body.len().saturating_sub(1))
     }
 
-    fn end(&mut self, ending: &Ending, outcome: Outcome) {
+    fn end(&mut self, ending: &Ending, outcome: DeliveryOutcome) {
         if let Some(log) = &self.log {
             log.delivery_ended(ending, &outcome);
         }
         if let Some(recorded) = self.recorded.take() {
             let acked = ending.acked.unwrap_or(0);
-            let completed = matches!(outcome, Outcome::Completed { .. });
+            let completed = matches!(outcome, DeliveryOutcome::Completed { .. });
             let acked = self.body.acked(if completed { acked } else { self.credit(acked) }).collect();
             let transport = ending.transport.as_ref().map(transport);
-            recorded.ended(Closing { acked, sent: ending.sent, outcome, transport });
+            recorded.ended(DeliveryEnd { acked, sent: ending.sent, outcome, transport });
         }
     }
 }
@@ -71,28 +71,28 @@ impl Observer for DeliveryObserver {
     }
 
     fn completed(&mut self, ending: &Ending) {
-        self.end(ending, Outcome::Completed { confirmed: ending.evidence == Evidence::Confirmed });
+        self.end(ending, DeliveryOutcome::Completed { confirmed: ending.evidence == Evidence::Confirmed });
     }
 
     fn aborted(&mut self, ending: &Ending, reason: &AbortReason) {
-        self.end(ending, Outcome::Aborted(reason.to_string()));
+        self.end(ending, DeliveryOutcome::Aborted(reason.to_string()));
     }
 
     fn failed(&mut self, ending: &Ending, error: &SpanError) {
         if let Some(source) = &self.source {
             source.delivery_failed();
         }
-        self.end(ending, Outcome::Failed(error.to_string()));
+        self.end(ending, DeliveryOutcome::Failed(error.to_string()));
     }
 }
 
 /// What limited the delivery: shares of the time in which there was something to send.
-fn transport(seen: &outflow_content::TransportStats) -> Transport {
+fn transport(seen: &outflow_content::TransportStats) -> TransportSummary {
     let busy = seen.busy.as_secs_f64();
     let share = |part: f64| if busy > 0.0 { (part / busy).clamp(0.0, 1.0) } else { 0.0 };
     let client = share(seen.receiver_limited.as_secs_f64());
     let server = share(seen.sender_limited.as_secs_f64());
-    Transport {
+    TransportSummary {
         rtt_ms: seen.rtt.as_secs_f64() * 1000.0,
         limited_by_client: client,
         limited_by_server: server,
@@ -106,7 +106,8 @@ fn transport(seen: &outflow_content::TransportStats) -> Transport {
 mod tests {
     use outflow_content::AbortReason::Disconnected;
     use outflow_ledger::{
-        Assurance, ContentInfo, ContentKey, DownloadQuery, Ledger, Opening, Options, Recipient, State,
+        Assurance, ContentInfo, ContentKey, DownloadQuery, DownloadState, Ledger, LedgerOptions, NewDelivery,
+        Recipient,
     };
     use tempfile::TempDir;
 
@@ -122,7 +123,7 @@ mod tests {
             transfer: None,
             parts: None,
         };
-        let opening = Opening {
+        let opening = NewDelivery {
             content: Arc::new(content),
             recipient: Recipient { id: "anna".to_owned(), weak: false },
             link: None,
@@ -138,9 +139,9 @@ mod tests {
     }
 
     /// The ledger after it has written everything.
-    fn downloads(address: &str, ledger: &Ledger) -> Vec<(State, u64)> {
+    fn downloads(address: &str, ledger: &Ledger) -> Vec<(DownloadState, u64)> {
         ledger.shut_down(std::time::Duration::from_secs(30));
-        let ledger = Ledger::open(address, Options::default()).unwrap();
+        let ledger = Ledger::open(address, LedgerOptions::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let downloads = runtime.block_on(ledger.downloads(&DownloadQuery::default())).unwrap();
         downloads.iter().map(|download| (download.state, download.acked)).collect()
@@ -150,17 +151,17 @@ mod tests {
     fn a_reset_after_the_last_acknowledgement_leaves_the_last_byte_unacknowledged() {
         let folder = TempDir::new().unwrap();
         let address = format!("sqlite:{}", folder.path().join("l").display());
-        let ledger = Ledger::open(&address, Options::default()).unwrap();
+        let ledger = Ledger::open(&address, LedgerOptions::default()).unwrap();
         let mut leaves = observer(&ledger);
         leaves.started(&BodyMap::whole(1000));
         leaves.acked(1000);
         leaves.aborted(&ending(1000, Evidence::Acked), &Disconnected("reset".to_owned()));
-        assert_eq!(downloads(&address, &ledger), [(State::Aborted, 999)]);
+        assert_eq!(downloads(&address, &ledger), [(DownloadState::Aborted, 999)]);
 
-        let ledger = Ledger::open(&address, Options::default()).unwrap();
+        let ledger = Ledger::open(&address, LedgerOptions::default()).unwrap();
         let mut returns = observer(&ledger);
         returns.started(&BodyMap::range(1000, 900..1000));
         returns.completed(&ending(100, Evidence::Confirmed));
-        assert_eq!(downloads(&address, &ledger), [(State::Completed, 1000)]);
+        assert_eq!(downloads(&address, &ledger), [(DownloadState::Completed, 1000)]);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use http::Method;
-use outflow_ledger::{ContentInfo, ContentKey, Ledger, Opening, Tracked};
+use outflow_ledger::{ContentInfo, ContentKey, DeliveryHandle, Ledger, NewDelivery};
 use outflow_web::Problem;
 
 use crate::request::RequestContext;
@@ -21,12 +21,12 @@ pub(super) fn announce(
     ledger: Option<&Ledger>,
     request: &RequestContext,
     content: impl FnOnce() -> Arc<ContentInfo>,
-) -> Result<Option<Tracked>, Problem> {
+) -> Result<Option<DeliveryHandle>, Problem> {
     let client = request.client.address;
     let Some(ledger) = ledger.filter(|_| *request.method() == Method::GET && client.is_some()) else {
         return Ok(None);
     };
-    let opening = Opening {
+    let opening = NewDelivery {
         content: content(),
         recipient: request.recipient(),
         link: request.link_use(),

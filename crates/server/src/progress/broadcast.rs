@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outflow_ledger::{DownloadQuery, Error, Ledger, Progress, Report};
+use outflow_ledger::{DownloadProgress, DownloadQuery, Ledger, LedgerError, ProgressReport};
 use outflow_web::sse;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -42,18 +42,18 @@ pub(super) enum ProgressTopic {
 }
 
 impl ProgressTopic {
-    fn of(progress: &Progress) -> ProgressTopic {
+    fn of(progress: &DownloadProgress) -> ProgressTopic {
         ProgressTopic::Of { recipient: progress.recipient.clone(), weak: progress.link.is_none() }
     }
 
-    pub(super) fn has(&self, progress: &Progress) -> bool {
+    pub(super) fn has(&self, progress: &DownloadProgress) -> bool {
         *self == ProgressTopic::All || *self == ProgressTopic::of(progress)
     }
 }
 
 /// A report, and the event that it became.
 pub(super) struct RenderedReport {
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<DownloadProgress>,
     pub(super) event: Bytes,
 }
 
@@ -97,9 +97,9 @@ impl ProgressFeed {
     }
 
     /// The state of downloads.
-    pub(super) async fn query(&self, query: &DownloadQuery) -> Result<Vec<Progress>, Error> {
+    pub(super) async fn query(&self, query: &DownloadQuery) -> Result<Vec<DownloadProgress>, LedgerError> {
         let _permit = self.0.queries.acquire().await;
-        self.0.ledger.standing(query).await
+        self.0.ledger.progress(query).await
     }
 
     /// Subscribes to all reports about `topic` from now on. Called on a runtime.
@@ -111,7 +111,7 @@ impl ProgressFeed {
         if !topics.running {
             topics.running = true;
             // Before the subscriber queries the state, so that no report falls between the two.
-            let reports = self.0.ledger.listen();
+            let reports = self.0.ledger.subscribe();
             tokio::spawn(self.clone().run(reports));
         }
         drop(topics);
@@ -134,13 +134,13 @@ impl ProgressFeed {
     }
 
     /// Passes reports to the topics while there are subscribers.
-    async fn run(self, mut reports: broadcast::Receiver<Report>) {
+    async fn run(self, mut reports: broadcast::Receiver<ProgressReport>) {
         let mut idle_check = tokio::time::interval(IDLE_CHECK);
         loop {
             tokio::select! {
                 report = reports.recv() => match report {
-                    Ok(Report::Progress(progress)) => self.send(&progress),
-                    Ok(Report::Missed) | Err(RecvError::Lagged(_)) => {
+                    Ok(ProgressReport::Progress(progress)) => self.send(&progress),
+                    Ok(ProgressReport::Missed) | Err(RecvError::Lagged(_)) => {
                         self.topics().send_all(&ProgressMessage::Missed);
                     }
                     Err(RecvError::Closed) => {
@@ -159,7 +159,7 @@ impl ProgressFeed {
         }
     }
 
-    fn send(&self, progress: &Arc<Progress>) {
+    fn send(&self, progress: &Arc<DownloadProgress>) {
         let mut topics = self.topics();
         let names = [ProgressTopic::All, ProgressTopic::of(progress)];
         if !names.iter().any(|topic| topics.senders.contains_key(topic)) {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use outflow_ledger::State;
+use outflow_ledger::DownloadState;
 use outflow_web::sse::{self, StreamPolicy};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ProgressListener<S> {
             match message {
                 ProgressMessage::Report(report) if self.scope.has(&report.progress) => {
                     self.send(&report.event).await?;
-                    if self.scope.is_single() && report.progress.state == State::Completed {
+                    if self.scope.is_single() && report.progress.state == DownloadState::Completed {
                         return Some(());
                     }
                 }
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ProgressListener<S> {
             return false;
         }
         let ledger = self.feed.ledger();
-        let state = match ledger.link_now(&link.id) {
+        let state = match ledger.cached_link(&link.id) {
             Some(state) => Ok(state),
             None => ledger.link(&link.id).await,
         };
@@ -129,14 +129,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ProgressListener<S> {
 
 #[cfg(test)]
 mod tests {
-    use outflow_ledger::{Ledger, Options};
+    use outflow_ledger::{Ledger, LedgerOptions};
     use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
     use super::super::scope::tests::anna;
     use super::*;
 
     fn ledger(folder: &tempfile::TempDir) -> Ledger {
-        Ledger::open(&format!("sqlite:{}", folder.path().join("ledger").display()), Options::default())
+        Ledger::open(&format!("sqlite:{}", folder.path().join("ledger").display()), LedgerOptions::default())
             .unwrap()
     }
 

@@ -19,7 +19,7 @@ use http::header::HeaderMap;
 use http::{Method, Response, StatusCode};
 use outflow_catalog::Found;
 use outflow_content::{UrlPath, Wait, address_of};
-use outflow_ledger::Progress;
+use outflow_ledger::DownloadProgress;
 use outflow_web::{Problem, ResponseBody, reply, sse};
 use outflow_wire::upgrade::Handoff;
 
@@ -98,7 +98,7 @@ async fn open(
     let state = DownloadsState::query(feed, &scope, &mut subscription).await?;
     if let Some((link, Some(spent))) = &scope.link {
         // The link is still good for what was begun by it.
-        let began = |progress: &Progress| progress.link.as_ref() == Some(&link.id);
+        let began = |progress: &DownloadProgress| progress.link.as_ref() == Some(&link.id);
         if link.operator || !state.downloads.iter().any(began) {
             return Err(spent.to_problem());
         }

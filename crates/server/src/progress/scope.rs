@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outflow_ledger::{DownloadQuery, Progress, State};
+use outflow_ledger::{DownloadProgress, DownloadQuery, DownloadState};
 use outflow_web::Problem;
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ pub(super) enum Coverage {
 }
 
 impl ProgressScope {
-    pub(super) fn has(&self, progress: &Progress) -> bool {
+    pub(super) fn has(&self, progress: &DownloadProgress) -> bool {
         let is_covered = match &self.coverage {
             Coverage::Below(folder) => progress.path.starts_with(folder.as_str()),
             Coverage::Exactly(address) => progress.path == *address,
@@ -69,7 +69,7 @@ impl ProgressScope {
 #[derive(Serialize)]
 pub(super) struct DownloadsState {
     /// Newest first.
-    pub(super) downloads: Vec<Progress>,
+    pub(super) downloads: Vec<DownloadProgress>,
 }
 
 impl DownloadsState {
@@ -96,12 +96,12 @@ impl DownloadsState {
     }
 
     /// Adds a report, which may be older or newer than the state.
-    fn put(&mut self, progress: &Progress) {
+    fn put(&mut self, progress: &DownloadProgress) {
         // Ids are in the order of time.
         let at = self.downloads.partition_point(|download| download.download > progress.download);
         match self.downloads.get_mut(at).filter(|download| download.download == progress.download) {
-            Some(known) if known.state == State::Completed => {}
-            Some(known) if progress.state == State::Completed || progress.acked >= known.acked => {
+            Some(known) if known.state == DownloadState::Completed => {}
+            Some(known) if progress.state == DownloadState::Completed || progress.acked >= known.acked => {
                 known.clone_from(progress);
             }
             Some(_) => {}
@@ -115,7 +115,7 @@ impl DownloadsState {
     /// Whether the one download of the scope is completed, so that no event follows.
     pub(super) fn is_over(&self, scope: &ProgressScope) -> bool {
         let newest = self.downloads.first();
-        scope.is_single() && newest.is_some_and(|newest| newest.state == State::Completed)
+        scope.is_single() && newest.is_some_and(|newest| newest.state == DownloadState::Completed)
     }
 
     pub(super) fn event(&self, feed: &ProgressFeed) -> Vec<u8> {
@@ -133,8 +133,8 @@ pub(super) mod tests {
         ProgressScope { topic, coverage: Coverage::Exactly("/a".into()), transfer: None, link: None }
     }
 
-    fn progress(download: &str, acked: u64, state: State) -> Progress {
-        Progress {
+    fn progress(download: &str, acked: u64, state: DownloadState) -> DownloadProgress {
+        DownloadProgress {
             download: download.into(),
             content: String::new(),
             path: "/a".into(),
@@ -155,14 +155,17 @@ pub(super) mod tests {
     #[test]
     fn reports_that_came_while_the_state_was_queried_are_part_of_it() {
         let mut state = DownloadsState {
-            downloads: vec![progress("dl_3", 5, State::Open), progress("dl_1", 10, State::Completed)],
+            downloads: vec![
+                progress("dl_3", 5, DownloadState::Open),
+                progress("dl_1", 10, DownloadState::Completed),
+            ],
         };
         for report in [
-            progress("dl_3", 4, State::Open),
-            progress("dl_1", 9, State::Open),
-            progress("dl_4", 1, State::Open),
-            progress("dl_2", 10, State::Completed),
-            progress("dl_3", 7, State::Aborted),
+            progress("dl_3", 4, DownloadState::Open),
+            progress("dl_1", 9, DownloadState::Open),
+            progress("dl_4", 1, DownloadState::Open),
+            progress("dl_2", 10, DownloadState::Completed),
+            progress("dl_3", 7, DownloadState::Aborted),
         ] {
             state.put(&report);
         }
@@ -170,14 +173,14 @@ pub(super) mod tests {
         assert_eq!(
             downloads.collect::<Vec<_>>(),
             [
-                ("dl_4", 1, State::Open),
-                ("dl_3", 7, State::Aborted),
-                ("dl_2", 10, State::Completed),
-                ("dl_1", 10, State::Completed)
+                ("dl_4", 1, DownloadState::Open),
+                ("dl_3", 7, DownloadState::Aborted),
+                ("dl_2", 10, DownloadState::Completed),
+                ("dl_1", 10, DownloadState::Completed)
             ]
         );
         assert!(!state.is_over(&anna()));
-        state.put(&progress("dl_4", 10, State::Completed));
+        state.put(&progress("dl_4", 10, DownloadState::Completed));
         assert!(state.is_over(&anna()));
         // Others may still download it.
         assert!(!state.is_over(&ProgressScope { topic: ProgressTopic::All, ..anna() }));

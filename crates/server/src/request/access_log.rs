@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::{Method, Request, StatusCode, Uri};
 use outflow_content::{Ending, Evidence};
-use outflow_ledger::Outcome;
+use outflow_ledger::DeliveryOutcome;
 use parking_lot::Mutex;
 
 use outflow_links::without_token;
@@ -35,7 +35,7 @@ struct LoggedDelivery {
     bytes: u64,
     acked: Option<u64>,
     evidence: Option<Evidence>,
-    outcome: Option<Outcome>,
+    outcome: Option<DeliveryOutcome>,
 }
 
 impl AccessLog {
@@ -71,7 +71,7 @@ impl AccessLog {
     }
 
     /// The delivery has ended.
-    pub(crate) fn delivery_ended(&self, ending: &Ending, outcome: &Outcome) {
+    pub(crate) fn delivery_ended(&self, ending: &Ending, outcome: &DeliveryOutcome) {
         self.with(|delivery| {
             delivery.bytes = ending.sent;
             delivery.acked = ending.acked;
@@ -88,7 +88,8 @@ impl AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         let delivery = self.delivery.get_mut().take();
-        let failed = matches!(delivery, Some(LoggedDelivery { outcome: Some(Outcome::Failed(_)), .. }));
+        let failed =
+            matches!(delivery, Some(LoggedDelivery { outcome: Some(DeliveryOutcome::Failed(_)), .. }));
         if !failed && !tracing::enabled!(target: "outflow::access", tracing::Level::INFO) {
             return;
         }
@@ -112,17 +113,17 @@ impl Drop for AccessLog {
             Evidence::Confirmed => "confirmed",
         });
         match outcome {
-            Some(Outcome::Completed { .. }) => tracing::info!(
+            Some(DeliveryOutcome::Completed { .. }) => tracing::info!(
                 target: "outflow::access",
                 %method, path, status, bytes, acked, total, ms, outcome = "completed", evidence, client, link, "delivery"
             ),
-            Some(Outcome::Failed(reason)) => tracing::warn!(
+            Some(DeliveryOutcome::Failed(reason)) => tracing::warn!(
                 target: "outflow::access",
                 %method, path, status, bytes, acked, total, ms, outcome = "failed", reason, client, link, "delivery"
             ),
             aborted => {
                 let reason = match aborted {
-                    Some(Outcome::Aborted(reason)) => reason,
+                    Some(DeliveryOutcome::Aborted(reason)) => reason,
                     _ => String::new(),
                 };
                 tracing::info!(

@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 
 use super::outbox::Memory;
 use super::{Watch, event, until};
-use crate::webhook::command::Program;
+use crate::webhook::command::CommandSender;
+use crate::webhook::sender::{AttemptOutcome, AttemptResult, EventSender};
 use crate::webhook::start_with;
-use crate::webhook::teller::{Answer, Teller, Told};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -26,14 +26,14 @@ fn script(folder: &Path, text: &str) -> PathBuf {
     path
 }
 
-async fn tell(program: &Program) -> Told {
-    program.tell(&event("evt_1"), Timestamp::now()).await
+async fn send(program: &CommandSender) -> AttemptResult {
+    program.send(&event("evt_1"), Timestamp::now()).await
 }
 
-async fn answer_of(text: &str) -> (Told, TempDir) {
+async fn answer_of(text: &str) -> (AttemptResult, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let told = tell(&Program::new(&script(folder.path(), text), LIMIT).ok().unwrap()).await;
-    (told, folder)
+    let result = send(&CommandSender::new(&script(folder.path(), text), LIMIT).ok().unwrap()).await;
+    (result, folder)
 }
 
 /// A named pipe; read to its end when the last process that has it open is gone.
@@ -44,7 +44,7 @@ fn fifo(folder: &Path) -> fs::File {
     fs::OpenOptions::new().read(true).custom_flags(flags).open(path).unwrap()
 }
 
-/// What came out of it, once everybody who wrote is gone.
+/// Reads the pipe to its end, when every writer has closed it.
 async fn rest_of(mut fifo: fs::File) -> String {
     let mut text = String::new();
     let mut is_over = || match fifo.read_to_string(&mut text) {
@@ -58,8 +58,8 @@ async fn rest_of(mut fifo: fs::File) -> String {
 
 #[tokio::test]
 async fn a_program_gets_one_line_and_the_end() {
-    let (told, folder) = answer_of("cat > line; echo done; echo not for you >&2").await;
-    assert_eq!(told, Told::new(Answer::Delivered, "exit status 0"));
+    let (result, folder) = answer_of("cat > line; echo done; echo not for you >&2").await;
+    assert_eq!(result, AttemptResult::new(AttemptOutcome::Delivered, "exit status 0"));
     assert_eq!(
         fs::read_to_string(folder.path().join("line")).unwrap(),
         "{\"id\":\"evt_1\",\"type\":\"download.completed\",\"timestamp\":\"2026-11-23T08:00:00.123Z\",\
@@ -69,26 +69,26 @@ async fn a_program_gets_one_line_and_the_end() {
 
 #[tokio::test]
 async fn a_programs_exit_status_decides_and_its_last_words_are_noted() {
-    let (told, _folder) = answer_of("cat >/dev/null; seq 100000 >&2; echo 'it is full' >&2; exit 7").await;
-    assert_eq!((told.answer, told.brief.as_str()), (Answer::Failed, "exit status 7"));
+    let (result, _folder) = answer_of("cat >/dev/null; seq 100000 >&2; echo 'it is full' >&2; exit 7").await;
+    assert_eq!((result.outcome, result.brief.as_str()), (AttemptOutcome::Failed, "exit status 7"));
     assert!(
-        told.note.starts_with("exit status 7: ") && told.note.ends_with("100000 it is full"),
+        result.note.starts_with("exit status 7: ") && result.note.ends_with("100000 it is full"),
         "{}",
-        told.note
+        result.note
     );
-    assert!(told.note.len() < 400, "{}", told.note.len());
-    let (told, _folder) = answer_of("kill -9 $$").await;
-    assert_eq!(told, Told::new(Answer::Failed, "ended by signal 9"));
+    assert!(result.note.len() < 400, "{}", result.note.len());
+    let (result, _folder) = answer_of("kill -9 $$").await;
+    assert_eq!(result, AttemptResult::new(AttemptOutcome::Failed, "ended by signal 9"));
 }
 
 #[tokio::test]
 async fn a_program_need_not_read() {
     let folder = tempfile::tempdir().unwrap();
-    let program = Program::new(&script(folder.path(), "exec <&-; exit 0"), LIMIT).ok().unwrap();
+    let program = CommandSender::new(&script(folder.path(), "exec <&-; exit 0"), LIMIT).ok().unwrap();
     let mut large = event("evt_1");
     let text = format!("{{\"text\":\"{}\"}}", "x".repeat(1 << 20));
     large.data = serde_json::value::RawValue::from_string(text).unwrap();
-    assert_eq!(program.tell(&large, Timestamp::now()).await.answer, Answer::Delivered);
+    assert_eq!(program.send(&large, Timestamp::now()).await.outcome, AttemptOutcome::Delivered);
 }
 
 #[tokio::test]
@@ -96,9 +96,9 @@ async fn a_program_that_is_too_slow_is_killed_with_all_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = fifo(folder.path());
     let text = "exec >fifo; (echo child; sleep 1000) & echo parent; sleep 1000";
-    let program = Program::new(&script(folder.path(), text), Duration::from_secs(3)).ok().unwrap();
-    let told = tell(&program).await;
-    assert_eq!(told, Told::new(Answer::Failed, "killed: it had not ended after 3s"));
+    let program = CommandSender::new(&script(folder.path(), text), Duration::from_secs(3)).ok().unwrap();
+    let result = send(&program).await;
+    assert_eq!(result, AttemptResult::new(AttemptOutcome::Failed, "killed: it had not ended after 3s"));
     let said = rest_of(fifo).await;
     assert!(said.contains("child") && said.contains("parent"), "{said}");
 }
@@ -108,10 +108,10 @@ async fn a_program_that_nobody_waits_for_is_killed_with_all_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = fifo(folder.path());
     let text = "exec >fifo; (echo child; touch started; sleep 1000) & wait";
-    let program = Program::new(&script(folder.path(), text), LIMIT).ok().unwrap();
-    let telling = tokio::spawn(async move { tell(&program).await });
+    let program = CommandSender::new(&script(folder.path(), text), LIMIT).ok().unwrap();
+    let sending = tokio::spawn(async move { send(&program).await });
     until(async || folder.path().join("started").exists()).await;
-    telling.abort();
+    sending.abort();
     assert_eq!(rest_of(fifo).await, "child\n");
 }
 
@@ -119,11 +119,12 @@ async fn a_program_that_nobody_waits_for_is_killed_with_all_its_children() {
 async fn a_child_that_is_left_behind_does_not_hold_its_parent_up() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = fifo(folder.path());
-    // The child has all of its parent's files, its standard error among them, until the fifo's other end says so.
+    // The child has all of its parent's files, its standard error among them, until the fifo's
+    // other end says so.
     let text = "mkfifo go; (read line <go; echo child >fifo) & echo oops >&2; exit 3";
-    let program = Program::new(&script(folder.path(), text), LIMIT).ok().unwrap();
-    let told = tell(&program).await;
-    assert_eq!(told.note, "exit status 3: oops");
+    let program = CommandSender::new(&script(folder.path(), text), LIMIT).ok().unwrap();
+    let result = send(&program).await;
+    assert_eq!(result.note, "exit status 3: oops");
     fs::write(folder.path().join("go"), "\n").unwrap();
     until(async || {
         let mut byte = [0];
@@ -136,11 +137,11 @@ async fn a_child_that_is_left_behind_does_not_hold_its_parent_up() {
 async fn a_program_that_vanishes_is_a_failure_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = script(folder.path(), "exit 0");
-    let program = Program::new(&path, LIMIT).ok().unwrap();
+    let program = CommandSender::new(&path, LIMIT).ok().unwrap();
     fs::remove_file(&path).unwrap();
-    let told = tell(&program).await;
-    assert_eq!(told.answer, Answer::Failed);
-    assert!(told.note.contains("cannot start") && told.note.contains("No such file"), "{}", told.note);
+    let result = send(&program).await;
+    assert_eq!(result.outcome, AttemptOutcome::Failed);
+    assert!(result.note.contains("cannot start") && result.note.contains("No such file"), "{}", result.note);
 }
 
 #[tokio::test]
@@ -152,21 +153,21 @@ async fn programs_run_two_at_a_time_in_the_order_of_events() {
         echo "$#" >>counts
         sed 's/.*"id":"\([0-9]*\)".*/\1/' >>order
         rmdir "running.$$""#;
-    let program = Program::new(&script(folder.path(), text), LIMIT).ok().unwrap();
+    let program = CommandSender::new(&script(folder.path(), text), LIMIT).ok().unwrap();
     let watch = Watch::new();
     let outbox = Arc::new(Memory::new(&watch));
     let count = 30;
     for n in 0..count {
         outbox.add("p", &n.to_string());
     }
-    let hooks = start_with(
+    let workers = start_with(
         Arc::clone(&outbox) as Arc<Memory>,
-        vec![("p".to_owned(), Arc::new(program) as Arc<dyn Teller>)],
+        vec![("p".to_owned(), Arc::new(program) as Arc<dyn EventSender>)],
         watch.clock(),
         &Handle::current(),
     );
     until(async || outbox.waiting() == 0).await;
-    hooks.stop().await;
+    workers.stop().await;
     let read = |name: &str| -> Vec<usize> {
         let text = fs::read_to_string(folder.path().join(name)).unwrap();
         text.lines().map(|line| line.parse().unwrap()).collect()
@@ -175,7 +176,7 @@ async fn programs_run_two_at_a_time_in_the_order_of_events() {
     let order = read("order");
     assert_eq!(order.len(), count);
     for (place, id) in order.iter().enumerate() {
-        // One can be as slow as it likes while the other runs on.
+        // One program may be slow while the other continues.
         assert!(*id <= place + 1, "{order:?}");
     }
 }

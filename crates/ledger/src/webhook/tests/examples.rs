@@ -1,4 +1,4 @@
-//! What the documentation tells receivers to do.
+//! The code that the documentation recommends to receivers.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::webhook::sign::{Key, signatures};
+use crate::webhook::signature::{WebhookKey, signatures};
 
 const DOCS: &str = include_str!("../../../../../docs/events.md");
 const SECRETS: [&str; 2] =
@@ -33,12 +33,13 @@ fn verdicts(interpreter: &str, flag: &str, program: &str, requests: &str) -> Opt
     Some(text.lines().map(|line| line.parse().unwrap()).collect())
 }
 
-/// Requests, and whether they are to be believed.
+/// Requests, and whether they are authentic.
 fn requests() -> (String, Vec<bool>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed();
     let body = r#"{"type":"download.completed","data":{"name":"ü.zip"}}"#;
     let sign = |secrets: &[&str], seconds| {
-        let keys: Vec<Key> = secrets.iter().map(|secret| Key::parse(secret).ok().unwrap()).collect();
+        let keys: Vec<WebhookKey> =
+            secrets.iter().map(|secret| WebhookKey::parse(secret).ok().unwrap()).collect();
         signatures(&keys, "evt_1", seconds, body.as_bytes())
     };
     let signature = sign(&SECRETS[..1], now);

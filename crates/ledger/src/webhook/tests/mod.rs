@@ -1,4 +1,4 @@
-//! Workers over an outbox in memory: with tellers that play, in time that passes at once; and with the real ones.
+//! Workers over an outbox in memory: with planned senders in paused time, and with the real ones.
 
 mod commands;
 mod examples;
@@ -16,10 +16,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::model::{Event, Kind};
-use crate::webhook::worker::Clock;
+use crate::model::{EventKind, LedgerEvent};
+use crate::webhook::worker::WallClock;
 
-/// A clock that goes with tokio's time, and can be set.
+/// A clock that follows tokio's time and can be set.
 #[derive(Clone)]
 struct Watch {
     base: Timestamp,
@@ -42,24 +42,23 @@ impl Watch {
         self.offset.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> Clock {
+    fn clock(&self) -> WallClock {
         let watch = self.clone();
         Arc::new(move || watch.now())
     }
 }
 
-fn event(id: &str) -> Event {
-    Event {
+fn event(id: &str) -> LedgerEvent {
+    LedgerEvent {
         seq: 1,
         id: id.to_owned(),
-        kind: Kind::Completed,
+        kind: EventKind::Completed,
         timestamp: "2026-11-23T08:00:00.123Z".parse().unwrap(),
         data: RawValue::from_string(r#"{"name":"ü.zip","total":18446744073709551615}"#.to_owned()).unwrap(),
     }
 }
 
-/// Waits for something that happens by itself, in paused time or real time; a test that waits in vain for a minute of
-/// real time has failed.
+/// Waits for a condition, in paused or real time. Fails after a minute of real time.
 async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     let end = std::time::Instant::now() + Duration::from_secs(60);
     let begun = Instant::now();
@@ -69,7 +68,7 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     }
 }
 
-/// What is logged on this thread while the guard lives.
+/// Lines that are logged on this thread while the guard lives.
 fn logged() -> (Arc<Mutex<Vec<String>>>, tracing::subscriber::DefaultGuard) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let guard = tracing::subscriber::set_default(Lines(Arc::clone(&lines)));

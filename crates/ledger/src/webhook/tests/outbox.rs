@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{Watch, event};
-use crate::model::{Error, Event};
-use crate::webhook::outbox::{Attempt, Change, Claimed, EndpointState, FURTHEST, Outbox, Verdict};
+use crate::model::{LedgerError, LedgerEvent};
+use crate::webhook::outbox::{
+    Attempt, AttemptVerdict, ClaimedSend, EndpointChange, EndpointState, MAX_DUE, Outbox,
+};
 use crate::webhook::schedule;
 
 pub(super) struct Memory {
@@ -28,7 +30,7 @@ pub(super) struct Memory {
 
 struct Send {
     endpoint: String,
-    event: Event,
+    event: LedgerEvent,
     attempts: u32,
     since: Timestamp,
     due: Option<Timestamp>,
@@ -67,13 +69,13 @@ impl Memory {
         self.news.notify_one();
     }
 
-    /// What became of an event's attempts.
+    /// The results of an event's attempts.
     pub(super) fn log(&self, endpoint: &str, id: &str) -> Vec<Attempt> {
         let sends = self.sends.lock().unwrap();
         sends.iter().find(|send| send.endpoint == endpoint && send.event.id == id).unwrap().log.clone()
     }
 
-    pub(super) fn last(&self, endpoint: &str, id: &str) -> Option<Verdict> {
+    pub(super) fn last(&self, endpoint: &str, id: &str) -> Option<AttemptVerdict> {
         self.log(endpoint, id).last().map(|attempt| attempt.verdict)
     }
 
@@ -86,15 +88,19 @@ impl Memory {
         self.sends.lock().unwrap().iter().filter(|send| send.due.is_some()).count()
     }
 
-    fn reach(&self) -> Result<(), Error> {
-        if self.away.load(Ordering::SeqCst) { Err(Error::Database("it is away".to_owned())) } else { Ok(()) }
+    fn reach(&self) -> Result<(), LedgerError> {
+        if self.away.load(Ordering::SeqCst) {
+            Err(LedgerError::Database("it is away".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Send {
     /// When it can be claimed.
     fn ready(&self, now: Timestamp) -> Option<Timestamp> {
-        let possible = |at: Timestamp| if schedule::between(now, at) > FURTHEST { now } else { at };
+        let possible = |at: Timestamp| if schedule::time_between(now, at) > MAX_DUE { now } else { at };
         let due = possible(self.due?);
         Some(self.lease.as_ref().map_or(due, |(end, _)| possible(*end).max(due)))
     }
@@ -102,7 +108,12 @@ impl Send {
 
 #[async_trait]
 impl Outbox for Memory {
-    async fn claim(&self, endpoint: &str, limit: usize, lease: Duration) -> Result<Vec<Claimed>, Error> {
+    async fn claim(
+        &self,
+        endpoint: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedSend>, LedgerError> {
         self.reach()?;
         let now = self.watch.now();
         let mut sends = self.sends.lock().unwrap();
@@ -113,8 +124,8 @@ impl Outbox for Memory {
         due.sort_by_key(|send| send.due);
         let claim = |send: &mut Send| {
             let token = self.tokens.fetch_add(1, Ordering::SeqCst).to_string();
-            send.lease = Some((schedule::from_now(now, lease), token.clone()));
-            Claimed {
+            send.lease = Some((schedule::add(now, lease), token.clone()));
+            ClaimedSend {
                 endpoint: endpoint.to_owned(),
                 event: send.event.clone(),
                 attempts: send.attempts,
@@ -125,7 +136,7 @@ impl Outbox for Memory {
         Ok(due.into_iter().take(limit).map(claim).collect())
     }
 
-    async fn settle(&self, claimed: &Claimed, attempt: &Attempt) -> Result<(), Error> {
+    async fn settle(&self, claimed: &ClaimedSend, attempt: &Attempt) -> Result<(), LedgerError> {
         self.reach()?;
         let mut sends = self.sends.lock().unwrap();
         let send = sends.iter_mut().find(|send| {
@@ -137,43 +148,47 @@ impl Outbox for Memory {
         send.lease = None;
         send.log.push(attempt.clone());
         send.due = match attempt.verdict {
-            Verdict::Delivered | Verdict::GivenUp => None,
-            Verdict::Again(due) | Verdict::Postponed(due) => Some(due),
+            AttemptVerdict::Delivered | AttemptVerdict::GivenUp => None,
+            AttemptVerdict::Retry(due) | AttemptVerdict::Postponed(due) => Some(due),
         };
-        if !matches!(attempt.verdict, Verdict::Postponed(_)) {
+        if !matches!(attempt.verdict, AttemptVerdict::Postponed(_)) {
             send.attempts += 1;
         }
         Ok(())
     }
 
-    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, Error> {
+    async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, LedgerError> {
         self.reach()?;
         let now = self.watch.now();
         let sends = self.sends.lock().unwrap();
         Ok(sends.iter().filter(|send| send.endpoint == endpoint).filter_map(|send| send.ready(now)).min())
     }
 
-    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, Error> {
+    async fn endpoint(&self, endpoint: &str) -> Result<EndpointState, LedgerError> {
         self.reach()?;
         Ok(self.state(endpoint))
     }
 
-    async fn change_endpoint(&self, endpoint: &str, change: &Change) -> Result<EndpointState, Error> {
+    async fn change_endpoint(
+        &self,
+        endpoint: &str,
+        change: &EndpointChange,
+    ) -> Result<EndpointState, LedgerError> {
         self.reach()?;
         let mut states = self.states.lock().unwrap();
         let state = states.entry(endpoint.to_owned()).or_default();
         match change {
-            Change::Failed(at) => {
+            EndpointChange::Failed(at) => {
                 state.failing_since = Some(state.failing_since.map_or(*at, |since| since.min(*at)));
             }
-            Change::Succeeded => state.failing_since = None,
-            Change::Disable(at, why) => {
+            EndpointChange::Succeeded => state.failing_since = None,
+            EndpointChange::Disable(at, why) => {
                 if state.disabled.is_none() {
                     self.alarms.lock().unwrap().push((endpoint.to_owned(), why.clone()));
                     state.disabled = Some((*at, why.clone()));
                 }
             }
-            Change::Enable => *state = EndpointState::default(),
+            EndpointChange::Enable => *state = EndpointState::default(),
         }
         Ok(state.clone())
     }

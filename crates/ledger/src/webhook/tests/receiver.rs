@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What is done with a request.
+/// The response to a request.
 #[derive(Clone)]
 pub(super) enum Reply {
     /// These bytes.
     Say(String),
     /// A status, other fields, and no body.
     Status(u16, &'static str),
-    /// Nothing, for ever.
+    /// No response, for ever.
     Hang,
-    /// The connection is closed.
+    /// Closes the connection.
     Close,
     /// A byte of the head every now and then, for ever.
     Trickle,
@@ -30,7 +30,7 @@ pub(super) enum Reply {
     TrickleBody(&'static str),
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) line: String,
@@ -42,13 +42,13 @@ pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     pub(super) requests: Arc<Mutex<Vec<Request>>>,
     pub(super) connections: Arc<AtomicUsize>,
-    /// Bytes that the kernel took of answers that have no end.
+    /// Bytes that the kernel accepted of endless responses.
     pub(super) flooded: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Receiver {
-    /// `reply` is asked with the number of requests before.
+    /// `reply` gets the number of earlier requests.
     pub(super) async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

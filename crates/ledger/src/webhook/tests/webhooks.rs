@@ -16,40 +16,44 @@ use tokio::runtime::Handle;
 use super::outbox::Memory;
 use super::receiver::{Receiver, Reply, Request};
 use super::{Watch, event, logged, until};
-use crate::model::{Endpoint, Filter, Target};
-use crate::webhook::address::Lookup;
-use crate::webhook::http_post::{Limits, Webhook};
-use crate::webhook::outbox::Verdict;
-use crate::webhook::schedule::between;
-use crate::webhook::sign::public_key;
-use crate::webhook::teller::{Answer, Teller, Told};
-use crate::webhook::{check, start, start_with};
+use crate::model::{Endpoint, EndpointTarget, EventFilter};
+use crate::webhook::http_post::{WebhookLimits, WebhookSender};
+use crate::webhook::outbox::AttemptVerdict;
+use crate::webhook::resolver::HostLookup;
+use crate::webhook::schedule::time_between;
+use crate::webhook::sender::{AttemptOutcome, AttemptResult, EventSender};
+use crate::webhook::signature::webhook_public_key;
+use crate::webhook::{start, start_with, validate_endpoints};
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD7D6x1v0FNpk=";
 const SIGNING: &str = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
 
-fn webhook_with(url: &str, secrets: &[&str], limits: Limits) -> Webhook {
+fn webhook_with(url: &str, secrets: &[&str], limits: WebhookLimits) -> WebhookSender {
     let secrets: Vec<String> = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-    Webhook::new(url, &secrets, true, limits).ok().unwrap()
+    WebhookSender::new(url, &secrets, true, limits).ok().unwrap()
 }
 
-fn webhook(url: &str) -> Webhook {
-    webhook_with(url, &[OLD], Limits::default())
+fn webhook(url: &str) -> WebhookSender {
+    webhook_with(url, &[OLD], WebhookLimits::default())
 }
 
-/// For receivers that are waited for in vain.
-fn impatient(url: &str) -> Webhook {
-    webhook_with(url, &[OLD], Limits { attempt: Duration::from_millis(300), ..Limits::default() })
+/// A sender with short timeouts.
+fn impatient(url: &str) -> WebhookSender {
+    webhook_with(
+        url,
+        &[OLD],
+        WebhookLimits { attempt: Duration::from_millis(300), ..WebhookLimits::default() },
+    )
 }
 
-async fn tell(webhook: &Webhook) -> Told {
-    webhook.tell(&event("evt_1"), Timestamp::now()).await
+async fn send(webhook: &WebhookSender) -> AttemptResult {
+    webhook.send(&event("evt_1"), Timestamp::now()).await
 }
 
-async fn answer_to(reply: Reply) -> Told {
+async fn answer_to(reply: Reply) -> AttemptResult {
     let receiver = Receiver::start(move |_| reply.clone()).await;
-    tell(&impatient(&receiver.url("/"))).await
+    send(&impatient(&receiver.url("/"))).await
 }
 
 fn headers(request: &Request) -> HeaderMap {
@@ -63,9 +67,10 @@ fn headers(request: &Request) -> HeaderMap {
 #[tokio::test]
 async fn a_request_is_what_standard_webhooks_asks_for_and_verifies_with_each_secret() {
     let receiver = Receiver::start(|_| Reply::Status(204, "")).await;
-    let webhook = webhook_with(&receiver.url("/hook?token=1"), &[OLD, NEW, SIGNING], Limits::default());
-    let told = tell(&webhook).await;
-    assert_eq!((told.answer, told.note.as_str()), (Answer::Delivered, "204 No Content"));
+    let webhook =
+        webhook_with(&receiver.url("/hook?token=1"), &[OLD, NEW, SIGNING], WebhookLimits::default());
+    let result = send(&webhook).await;
+    assert_eq!((result.outcome, result.note.as_str()), (AttemptOutcome::Delivered, "204 No Content"));
 
     let request = receiver.taken().remove(0);
     assert_eq!(request.line, "POST /hook?token=1 HTTP/1.1");
@@ -90,7 +95,7 @@ async fn a_request_is_what_standard_webhooks_asks_for_and_verifies_with_each_sec
     let signature = request.headers["webhook-signature"].clone();
     let parts: Vec<&str> = signature.split(' ').collect();
     assert_eq!(parts.len(), 3);
-    let public = STANDARD.decode(&public_key(SIGNING).unwrap()["whpk_".len()..]).unwrap();
+    let public = STANDARD.decode(&webhook_public_key(SIGNING).unwrap()["whpk_".len()..]).unwrap();
     let mut content = format!("evt_1.{}.", request.headers["webhook-timestamp"]).into_bytes();
     content.extend_from_slice(&request.body);
     let signed = STANDARD.decode(parts[2].strip_prefix("v1a,").unwrap()).unwrap();
@@ -100,46 +105,50 @@ async fn a_request_is_what_standard_webhooks_asks_for_and_verifies_with_each_sec
 #[tokio::test]
 async fn statuses_mean_what_the_specification_says() {
     for (status, fields, answer) in [
-        (200, "", Answer::Delivered),
-        (201, "", Answer::Delivered),
-        (299, "", Answer::Delivered),
-        (300, "", Answer::Failed),
-        (304, "", Answer::Failed),
-        (400, "", Answer::Failed),
-        (401, "", Answer::Failed),
-        (404, "", Answer::Failed),
-        (410, "", Answer::Gone),
-        (500, "Retry-After: 9\r\n", Answer::Failed),
-        (599, "", Answer::Failed),
-        (429, "", Answer::Overloaded { wait: None, counts: false }),
-        (429, "Retry-After: soon\r\n", Answer::Overloaded { wait: None, counts: false }),
+        (200, "", AttemptOutcome::Delivered),
+        (201, "", AttemptOutcome::Delivered),
+        (299, "", AttemptOutcome::Delivered),
+        (300, "", AttemptOutcome::Failed),
+        (304, "", AttemptOutcome::Failed),
+        (400, "", AttemptOutcome::Failed),
+        (401, "", AttemptOutcome::Failed),
+        (404, "", AttemptOutcome::Failed),
+        (410, "", AttemptOutcome::Gone),
+        (500, "Retry-After: 9\r\n", AttemptOutcome::Failed),
+        (599, "", AttemptOutcome::Failed),
+        (429, "", AttemptOutcome::Overloaded { wait: None, counts: false }),
+        (429, "Retry-After: soon\r\n", AttemptOutcome::Overloaded { wait: None, counts: false }),
         (
             429,
             "Retry-After: 120\r\n",
-            Answer::Overloaded { wait: Some(Duration::from_secs(120)), counts: false },
+            AttemptOutcome::Overloaded { wait: Some(Duration::from_secs(120)), counts: false },
         ),
-        (502, "", Answer::Overloaded { wait: None, counts: true }),
-        (503, "Retry-After: 7\r\n", Answer::Overloaded { wait: Some(Duration::from_secs(7)), counts: true }),
-        (504, "", Answer::Overloaded { wait: None, counts: true }),
+        (502, "", AttemptOutcome::Overloaded { wait: None, counts: true }),
+        (
+            503,
+            "Retry-After: 7\r\n",
+            AttemptOutcome::Overloaded { wait: Some(Duration::from_secs(7)), counts: true },
+        ),
+        (504, "", AttemptOutcome::Overloaded { wait: None, counts: true }),
         (
             503,
             "Retry-After: Fri, 01 Jan 2100 00:00:00 GMT\r\n",
-            Answer::Overloaded { wait: Some(Duration::from_secs(86_400)), counts: true },
+            AttemptOutcome::Overloaded { wait: Some(Duration::from_secs(86_400)), counts: true },
         ),
     ] {
-        let told = answer_to(Reply::Status(status, fields)).await;
-        assert_eq!(told.answer, answer, "{status} {fields}");
-        assert!(told.note.starts_with(&status.to_string()), "{}", told.note);
+        let result = answer_to(Reply::Status(status, fields)).await;
+        assert_eq!(result.outcome, answer, "{status} {fields}");
+        assert!(result.note.starts_with(&status.to_string()), "{}", result.note);
     }
 }
 
 #[tokio::test]
 async fn what_a_failing_receiver_says_is_noted_but_not_for_the_log() {
-    let told =
+    let result =
         answer_to(Reply::Say("HTTP/1.1 500 X\r\nContent-Length: 14\r\n\r\nno\r\n /?token=1".to_owned()))
             .await;
-    assert_eq!(told.note, "500 Internal Server Error: no /?token=1");
-    assert_eq!(told.brief, "500 Internal Server Error");
+    assert_eq!(result.note, "500 Internal Server Error: no /?token=1");
+    assert_eq!(result.brief, "500 Internal Server Error");
 }
 
 #[tokio::test]
@@ -149,9 +158,9 @@ async fn redirects_are_not_followed() {
     let target = listener.local_addr().unwrap();
     for status in [301, 302, 303, 307, 308] {
         let reply = format!("HTTP/1.1 {status} X\r\nLocation: http://{target}/\r\nContent-Length: 0\r\n\r\n");
-        let told = answer_to(Reply::Say(reply)).await;
-        assert_eq!(told.answer, Answer::Failed);
-        assert!(told.note.contains("redirects are not followed"), "{}", told.note);
+        let result = answer_to(Reply::Say(reply)).await;
+        assert_eq!(result.outcome, AttemptOutcome::Failed);
+        assert!(result.note.contains("redirects are not followed"), "{}", result.note);
     }
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody followed");
 }
@@ -165,15 +174,15 @@ async fn receivers_that_hang_trickle_or_close_have_failed_in_time() {
         (Reply::Say("SSH-2.0-OpenSSH_9.2\r\n".to_owned()), "invalid HTTP"),
         (Reply::Fields, ""),
     ] {
-        let told = answer_to(reply).await;
-        assert_eq!(told.answer, Answer::Failed, "{}", told.note);
-        assert!(told.note.contains(says), "{}", told.note);
+        let result = answer_to(reply).await;
+        assert_eq!(result.outcome, AttemptOutcome::Failed, "{}", result.note);
+        assert!(result.note.contains(says), "{}", result.note);
     }
-    // Nobody listens.
+    // No process listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let told = tell(&webhook(&format!("http://127.0.0.1:{port}/?token=SECRET"))).await;
-    assert!(told.note.contains("cannot connect") && told.note.contains("refused"), "{}", told.note);
-    assert!(!told.note.contains("SECRET"), "{}", told.note);
+    let result = send(&webhook(&format!("http://127.0.0.1:{port}/?token=SECRET"))).await;
+    assert!(result.note.contains("cannot connect") && result.note.contains("refused"), "{}", result.note);
+    assert!(!result.note.contains("SECRET"), "{}", result.note);
 }
 
 #[tokio::test]
@@ -184,14 +193,14 @@ async fn answers_without_end_are_not_read() {
         "HTTP/1.1 500 No\r\nContent-Length: 1000000000\r\n\r\n",
     ] {
         let receiver = Receiver::start(move |_| Reply::Flood(head)).await;
-        let told = tell(&webhook(&receiver.url("/"))).await;
-        assert_eq!(told.answer == Answer::Delivered, head.contains("200"));
-        assert!(told.note.len() < 500, "{}", told.note.len());
+        let result = send(&webhook(&receiver.url("/"))).await;
+        assert_eq!(result.outcome == AttemptOutcome::Delivered, head.contains("200"));
+        assert!(result.note.len() < 500, "{}", result.note.len());
         let flooded = receiver.flooded.load(Ordering::SeqCst);
         assert!(flooded < 64 << 20, "{flooded} bytes were taken");
     }
     let receiver = Receiver::start(|_| Reply::Fields).await;
-    assert_eq!(tell(&webhook(&receiver.url("/"))).await.answer, Answer::Failed);
+    assert_eq!(send(&webhook(&receiver.url("/"))).await.outcome, AttemptOutcome::Failed);
     let flooded = receiver.flooded.load(Ordering::SeqCst);
     assert!(flooded < 64 << 20, "{flooded} bytes were taken");
 }
@@ -199,8 +208,8 @@ async fn answers_without_end_are_not_read() {
 #[tokio::test]
 async fn a_slow_body_takes_nothing_back() {
     let begun = Instant::now();
-    let told = answer_to(Reply::TrickleBody("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")).await;
-    assert_eq!(told.answer, Answer::Delivered);
+    let result = answer_to(Reply::TrickleBody("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")).await;
+    assert_eq!(result.outcome, AttemptOutcome::Delivered);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
@@ -209,7 +218,7 @@ async fn connections_are_used_again() {
     let receiver = Receiver::start(|_| Reply::Status(200, "")).await;
     let webhook = webhook(&receiver.url("/"));
     for _ in 0..20 {
-        assert_eq!(tell(&webhook).await.answer, Answer::Delivered);
+        assert_eq!(send(&webhook).await.outcome, AttemptOutcome::Delivered);
     }
     assert_eq!(receiver.connections.load(Ordering::SeqCst), 1);
 }
@@ -222,18 +231,23 @@ async fn names_that_lead_into_private_networks_are_refused_when_they_are_resolve
     let secrets = [OLD.to_owned()];
     for private in ["127.0.0.1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254"] {
         let private: IpAddr = private.parse().unwrap();
-        let lookup: Lookup = Arc::new(move |_| Box::pin(async move { Ok(vec![private]) }));
+        let lookup: HostLookup = Arc::new(move |_| Box::pin(async move { Ok(vec![private]) }));
         let webhook =
-            Webhook::new(&url, &secrets, false, Limits { lookup, ..Limits::default() }).ok().unwrap();
-        let told = tell(&webhook).await;
-        assert_eq!(told.answer, Answer::Failed);
-        assert!(told.note.contains("private network"), "{}", told.note);
+            WebhookSender::new(&url, &secrets, false, WebhookLimits { lookup, ..WebhookLimits::default() })
+                .ok()
+                .unwrap();
+        let result = send(&webhook).await;
+        assert_eq!(result.outcome, AttemptOutcome::Failed);
+        assert!(result.note.contains("private network"), "{}", result.note);
     }
     assert_eq!(receiver.connections.load(Ordering::SeqCst), 0);
 
-    let lookup: Lookup = Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1".parse().unwrap()]) }));
-    let webhook = Webhook::new(&url, &secrets, true, Limits { lookup, ..Limits::default() }).ok().unwrap();
-    assert_eq!(tell(&webhook).await.answer, Answer::Delivered);
+    let lookup: HostLookup = Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1".parse().unwrap()]) }));
+    let webhook =
+        WebhookSender::new(&url, &secrets, true, WebhookLimits { lookup, ..WebhookLimits::default() })
+            .ok()
+            .unwrap();
+    assert_eq!(send(&webhook).await.outcome, AttemptOutcome::Delivered);
     assert_eq!(receiver.taken()[0].headers["host"], format!("hooks.example.org:{port}"));
 }
 
@@ -241,10 +255,10 @@ async fn names_that_lead_into_private_networks_are_refused_when_they_are_resolve
 async fn a_name_that_changes_between_attempts_is_looked_at_each_time() {
     let receiver = Receiver::start(|_| Reply::Status(200, "")).await;
     let calls = Arc::new(AtomicUsize::new(0));
-    let lookup: Lookup = Arc::new({
+    let lookup: HostLookup = Arc::new({
         let calls = Arc::clone(&calls);
         move |_| {
-            // 192.0.2.1 is nobody's, but public enough here would be somebody's: fail instead of calling anyone.
+            // 192.0.2.1 is reserved for documentation: fail instead of calling a real host.
             let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
             Box::pin(async move {
                 if first { Err(ErrorKind::NotFound.into()) } else { Ok(vec!["127.0.0.1".parse().unwrap()]) }
@@ -252,10 +266,16 @@ async fn a_name_that_changes_between_attempts_is_looked_at_each_time() {
         }
     });
     let url = format!("http://rebind.example.org:{}/", receiver.address.port());
-    let webhook =
-        Webhook::new(&url, &[OLD.to_owned()], false, Limits { lookup, ..Limits::default() }).ok().unwrap();
-    assert!(tell(&webhook).await.note.contains("cannot connect"));
-    assert!(tell(&webhook).await.note.contains("private network"));
+    let webhook = WebhookSender::new(
+        &url,
+        &[OLD.to_owned()],
+        false,
+        WebhookLimits { lookup, ..WebhookLimits::default() },
+    )
+    .ok()
+    .unwrap();
+    assert!(send(&webhook).await.note.contains("cannot connect"));
+    assert!(send(&webhook).await.note.contains("private network"));
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     assert_eq!(receiver.connections.load(Ordering::SeqCst), 0);
 }
@@ -271,10 +291,10 @@ async fn tls_that_is_none_fails_with_a_reason() {
         std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         hello
     });
-    let told = tell(&webhook(&url)).await;
+    let result = send(&webhook(&url)).await;
     assert_eq!(answering.join().unwrap()[..2], [22, 3], "that was no TLS");
-    assert_eq!(told.answer, Answer::Failed);
-    assert!(told.note.contains("cannot connect"), "{}", told.note);
+    assert_eq!(result.outcome, AttemptOutcome::Failed);
+    assert!(result.note.contains("cannot connect"), "{}", result.note);
 }
 
 #[tokio::test]
@@ -282,14 +302,14 @@ async fn an_event_keeps_its_id_over_attempts_and_is_signed_anew() {
     let receiver =
         Receiver::start(|n| if n < 2 { Reply::Status(500, "") } else { Reply::Status(200, "") }).await;
     let watch = Watch::new();
-    // The verifier has a clock, too, and forgives five minutes.
-    let now = between(watch.now(), Timestamp::now()).as_secs();
+    // The verifier has a clock of its own, and accepts a difference of five minutes.
+    let now = time_between(watch.now(), Timestamp::now()).as_secs();
     watch.set(i64::try_from(now).unwrap() - 170);
     let outbox = Arc::new(Memory::new(&watch));
     let (lines, _guard) = logged();
-    let hooks = start_with(
+    let workers = start_with(
         Arc::clone(&outbox) as Arc<Memory>,
-        vec![("a".to_owned(), Arc::new(webhook(&receiver.url("/SECRET?SECRET"))) as Arc<dyn Teller>)],
+        vec![("a".to_owned(), Arc::new(webhook(&receiver.url("/SECRET?SECRET"))) as Arc<dyn EventSender>)],
         watch.clock(),
         &Handle::current(),
     );
@@ -299,8 +319,8 @@ async fn an_event_keeps_its_id_over_attempts_and_is_signed_anew() {
         watch.set(wait);
         outbox.wake();
     }
-    until(async || outbox.last("a", "evt_7") == Some(Verdict::Delivered)).await;
-    hooks.stop().await;
+    until(async || outbox.last("a", "evt_7") == Some(AttemptVerdict::Delivered)).await;
+    workers.stop().await;
 
     let requests = receiver.taken();
     assert_eq!(requests.len(), 3);
@@ -325,11 +345,11 @@ async fn an_endpoint_that_cannot_be_told_is_named_and_stops_no_other() {
     let receiver = Receiver::start(|_| Reply::Status(200, "")).await;
     let endpoint = |id: &str, url: String| Endpoint {
         id: id.to_owned(),
-        filter: Filter::default(),
-        target: Target::Webhook { url, secrets: vec![OLD.to_owned()], allow_private: true },
+        filter: EventFilter::default(),
+        target: EndpointTarget::Webhook { url, secrets: vec![OLD.to_owned()], allow_private: true },
     };
     let watch = Watch::new();
-    let now = between(watch.now(), Timestamp::now()).as_secs();
+    let now = time_between(watch.now(), Timestamp::now()).as_secs();
     watch.set(i64::try_from(now).unwrap());
     let outbox = Arc::new(Memory::new(&watch));
     let (lines, _guard) = logged();
@@ -337,9 +357,9 @@ async fn an_endpoint_that_cannot_be_told_is_named_and_stops_no_other() {
     outbox.add("good", "one");
     let endpoints =
         vec![endpoint("bad", "ftp://example.org/".to_owned()), endpoint("good", receiver.url("/"))];
-    let hooks = start(Arc::clone(&outbox) as Arc<Memory>, endpoints, &Handle::current());
-    until(async || outbox.last("good", "one") == Some(Verdict::Delivered)).await;
-    hooks.stop().await;
+    let workers = start(Arc::clone(&outbox) as Arc<Memory>, endpoints, &Handle::current());
+    until(async || outbox.last("good", "one") == Some(AttemptVerdict::Delivered)).await;
+    workers.stop().await;
     assert_eq!(outbox.waiting(), 1);
     assert!(lines.lock().unwrap()[0].contains("bad"), "{lines:?}");
 }
@@ -348,8 +368,8 @@ async fn an_endpoint_that_cannot_be_told_is_named_and_stops_no_other() {
 fn endpoints_are_checked_before_anything_starts() {
     let endpoint = |id: &str, url: &str, secrets: &[&str], allow_private| Endpoint {
         id: id.to_owned(),
-        filter: Filter::default(),
-        target: Target::Webhook {
+        filter: EventFilter::default(),
+        target: EndpointTarget::Webhook {
             url: url.to_owned(),
             secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
             allow_private,
@@ -357,28 +377,29 @@ fn endpoints_are_checked_before_anything_starts() {
     };
     let program = |program: &str| Endpoint {
         id: "p".to_owned(),
-        filter: Filter::default(),
-        target: Target::Command { program: program.into() },
+        filter: EventFilter::default(),
+        target: EndpointTarget::Command { program: program.into() },
     };
     let good = endpoint("a", "https://example.org/", &[OLD, SIGNING], false);
-    check(&[]).unwrap();
-    check(&[good.clone(), endpoint("b", "http://127.0.0.1:1/", &[NEW], true), program("sh")]).unwrap();
+    validate_endpoints(&[]).unwrap();
+    validate_endpoints(&[good.clone(), endpoint("b", "http://127.0.0.1:1/", &[NEW], true), program("sh")])
+        .unwrap();
     for (endpoints, says) in [
         (vec![good.clone(), good.clone()], "two endpoints"),
         (vec![endpoint("", "https://example.org/", &[OLD], false)], "no id"),
-        (vec![endpoint("a", "example.org", &[OLD], false)], "endpoint \"a\": its address is no URL"),
+        (vec![endpoint("a", "example.org", &[OLD], false)], "endpoint \"a\": its address is not a URL"),
         (vec![endpoint("a", "ftp://example.org", &[OLD], false)], "ftp:"),
         (vec![endpoint("a", "https://u:p@example.org", &[OLD], false)], "password"),
         (vec![endpoint("a", "https://127.0.0.1", &[OLD], false)], "private"),
         (vec![endpoint("a", "https://example.org", &[], false)], "no secret"),
         (vec![endpoint("a", "https://example.org", &[OLD, "hunter2"], false)], "whsec_"),
-        (vec![program("/nowhere/at/all")], "cannot be found"),
+        (vec![program("/nowhere/at/all")], "cannot find"),
         (vec![program("no-such-program-here")], "PATH"),
-        (vec![program("/")], "no file"),
+        (vec![program("/")], "not a file"),
         (vec![program("/etc/passwd")], "chmod +x"),
-        (vec![program("")], "no program"),
+        (vec![program("")], "is empty"),
     ] {
-        let error = check(&endpoints).unwrap_err();
+        let error = validate_endpoints(&endpoints).unwrap_err();
         assert!(error.contains(says), "{error}");
         assert!(!error.contains("hunter2") && !error.contains(OLD), "{error}");
     }

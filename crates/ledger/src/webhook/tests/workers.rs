@@ -1,4 +1,4 @@
-//! When is what tried: with a teller that plays, and paused time.
+//! Which attempts are made when: with a planned sender, in paused time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,16 +12,17 @@ use tokio::time::{Instant, sleep};
 
 use super::outbox::Memory;
 use super::{Watch, logged, until};
-use crate::model::Event;
-use crate::webhook::outbox::Verdict;
-use crate::webhook::teller::{Answer, Teller, Told};
-use crate::webhook::{Hooks, enable, start_with};
+use crate::model::LedgerEvent;
+use crate::webhook::outbox::AttemptVerdict;
+use crate::webhook::sender::{AttemptOutcome, AttemptResult, EventSender};
+use crate::webhook::{EndpointWorkers, enable, start_with};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-type Plan = Box<dyn Fn(&Event, usize) -> (Duration, Answer) + Send + Sync>;
+type Plan = Box<dyn Fn(&LedgerEvent, usize) -> (Duration, AttemptOutcome) + Send + Sync>;
 
-/// Answers by plan: for each event and how many times it was tried before, how long it takes and what is said.
+/// A sender with a plan: for an event and its number of earlier attempts, how long the attempt
+/// takes and its outcome.
 struct Player {
     plan: Plan,
     tried: Mutex<Vec<(String, Instant)>>,
@@ -30,7 +31,9 @@ struct Player {
 }
 
 impl Player {
-    fn new(plan: impl Fn(&Event, usize) -> (Duration, Answer) + Send + Sync + 'static) -> Arc<Player> {
+    fn new(
+        plan: impl Fn(&LedgerEvent, usize) -> (Duration, AttemptOutcome) + Send + Sync + 'static,
+    ) -> Arc<Player> {
         Arc::new(Player {
             plan: Box::new(plan),
             tried: Mutex::default(),
@@ -39,7 +42,7 @@ impl Player {
         })
     }
 
-    fn always(answer: Answer) -> Arc<Player> {
+    fn always(answer: AttemptOutcome) -> Arc<Player> {
         Player::new(move |_, _| (Duration::ZERO, answer))
     }
 
@@ -53,8 +56,8 @@ impl Player {
 }
 
 #[async_trait]
-impl Teller for Player {
-    async fn tell(&self, event: &Event, _: Timestamp) -> Told {
+impl EventSender for Player {
+    async fn send(&self, event: &LedgerEvent, _: Timestamp) -> AttemptResult {
         let before = self.times(&event.id).len();
         self.tried.lock().unwrap().push((event.id.clone(), Instant::now()));
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
@@ -62,14 +65,14 @@ impl Teller for Player {
         let (takes, answer) = (self.plan)(event, before);
         sleep(takes).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
-        Told::new(answer, "as planned")
+        AttemptResult::new(answer, "as planned")
     }
 
-    fn limit(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_secs(20)
     }
 
-    fn at_once(&self) -> usize {
+    fn max_concurrent(&self) -> usize {
         8
     }
 
@@ -78,11 +81,11 @@ impl Teller for Player {
     }
 }
 
-fn begin(outbox: &Arc<Memory>, watch: &Watch, tellers: &[(&str, &Arc<Player>)]) -> Hooks {
-    let tellers =
-        tellers.iter().map(|(id, player)| ((*id).to_owned(), Arc::clone(player) as Arc<dyn Teller>));
+fn begin(outbox: &Arc<Memory>, watch: &Watch, senders: &[(&str, &Arc<Player>)]) -> EndpointWorkers {
+    let senders =
+        senders.iter().map(|(id, player)| ((*id).to_owned(), Arc::clone(player) as Arc<dyn EventSender>));
     let outbox: Arc<Memory> = Arc::clone(outbox);
-    start_with(outbox, tellers.collect(), watch.clock(), &Handle::current())
+    start_with(outbox, senders.collect(), watch.clock(), &Handle::current())
 }
 
 fn scene() -> (Watch, Arc<Memory>) {
@@ -91,16 +94,16 @@ fn scene() -> (Watch, Arc<Memory>) {
     (watch, outbox)
 }
 
-const OVERLOADED: Answer = Answer::Overloaded { wait: None, counts: true };
-const LIMITED: Answer = Answer::Overloaded { wait: Some(HOUR), counts: false };
+const OVERLOADED: AttemptOutcome = AttemptOutcome::Overloaded { wait: None, counts: true };
+const LIMITED: AttemptOutcome = AttemptOutcome::Overloaded { wait: Some(HOUR), counts: false };
 
 #[tokio::test(start_paused = true)]
 async fn failures_are_tried_ten_times_over_three_days_and_given_up() {
     let (watch, outbox) = scene();
-    let player = Player::always(Answer::Failed);
+    let player = Player::always(AttemptOutcome::Failed);
     outbox.add("a", "one");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
-    until(async || outbox.last("a", "one") == Some(Verdict::GivenUp)).await;
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
+    until(async || outbox.last("a", "one") == Some(AttemptVerdict::GivenUp)).await;
     let times = player.times("one");
     let waits: Vec<f64> = times.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
     let hour = 3600.0;
@@ -118,14 +121,14 @@ async fn failures_are_tried_ten_times_over_three_days_and_given_up() {
 #[tokio::test(start_paused = true)]
 async fn events_are_told_at_once_whenever_they_come() {
     let (watch, outbox) = scene();
-    let player = Player::always(Answer::Delivered);
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let player = Player::always(AttemptOutcome::Delivered);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     for n in 0..50 {
         sleep(Duration::from_secs(n * 7)).await;
         let added = Instant::now();
         let id = n.to_string();
         outbox.add("a", &id);
-        until(async || outbox.last("a", &id) == Some(Verdict::Delivered)).await;
+        until(async || outbox.last("a", &id) == Some(AttemptVerdict::Delivered)).await;
         assert!(added.elapsed() < Duration::from_millis(100), "{:?}", added.elapsed());
     }
     assert_eq!(player.count(), 50);
@@ -134,16 +137,16 @@ async fn events_are_told_at_once_whenever_they_come() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_hangs_keeps_no_other_waiting() {
     let (watch, outbox) = scene();
-    let slow = Player::new(|_, _| (Duration::from_secs(20), Answer::Failed));
-    let quick = Player::always(Answer::Delivered);
+    let slow = Player::new(|_, _| (Duration::from_secs(20), AttemptOutcome::Failed));
+    let quick = Player::always(AttemptOutcome::Delivered);
     for n in 0..100 {
         outbox.add("slow", &n.to_string());
     }
-    let _hooks = begin(&outbox, &watch, &[("slow", &slow), ("quick", &quick)]);
+    let _workers = begin(&outbox, &watch, &[("slow", &slow), ("quick", &quick)]);
     until(async || slow.count() > 0).await;
     let added = Instant::now();
     outbox.add("quick", "one");
-    until(async || outbox.last("quick", "one") == Some(Verdict::Delivered)).await;
+    until(async || outbox.last("quick", "one") == Some(AttemptVerdict::Delivered)).await;
     assert!(added.elapsed() < Duration::from_millis(100), "{:?}", added.elapsed());
 }
 
@@ -151,12 +154,12 @@ async fn an_endpoint_that_hangs_keeps_no_other_waiting() {
 async fn never_more_than_eight_attempts_are_under_way() {
     let (watch, outbox) = scene();
     let player = Player::new(|event, _| {
-        (Duration::from_millis(event.id.parse::<u64>().unwrap() * 37 % 1000), Answer::Delivered)
+        (Duration::from_millis(event.id.parse::<u64>().unwrap() * 37 % 1000), AttemptOutcome::Delivered)
     });
     for n in 0..500 {
         outbox.add("a", &n.to_string());
     }
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || outbox.waiting() == 0).await;
     assert_eq!(player.most.load(Ordering::SeqCst), 8);
     assert_eq!(player.count(), 500, "something was told twice");
@@ -169,13 +172,13 @@ async fn an_endpoint_that_is_down_is_asked_by_one_at_a_time() {
     let player = Player::new(move |_, _| {
         (
             Duration::from_secs(20),
-            if begun.elapsed() < 10 * HOUR { Answer::Failed } else { Answer::Delivered },
+            if begun.elapsed() < 10 * HOUR { AttemptOutcome::Failed } else { AttemptOutcome::Delivered },
         )
     });
     for n in 0..1000 {
         outbox.add("a", &n.to_string());
     }
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || player.count() >= 8).await;
     sleep(Duration::from_secs(25)).await;
     for _ in 0..1000 {
@@ -190,10 +193,10 @@ async fn an_endpoint_that_is_down_is_asked_by_one_at_a_time() {
 async fn overload_makes_all_events_wait_and_uses_none_of_their_attempts() {
     let (watch, outbox) = scene();
     let player = Player::new(|event, before| {
-        (Duration::ZERO, if event.id == "0" && before == 0 { LIMITED } else { Answer::Delivered })
+        (Duration::ZERO, if event.id == "0" && before == 0 { LIMITED } else { AttemptOutcome::Delivered })
     });
     outbox.add("a", "0");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || player.count() == 1).await;
     let limited = Instant::now();
     for n in 1..20 {
@@ -203,7 +206,7 @@ async fn overload_makes_all_events_wait_and_uses_none_of_their_attempts() {
     let waited = (player.times("1")[0] - limited).as_secs_f64() / 3600.0;
     assert!((0.999..1.11).contains(&waited), "{waited} h, not one");
     assert_eq!(player.count(), 21);
-    assert!(matches!(outbox.log("a", "0")[0].verdict, Verdict::Postponed(_)));
+    assert!(matches!(outbox.log("a", "0")[0].verdict, AttemptVerdict::Postponed(_)));
     for n in 1..20 {
         assert_eq!(outbox.log("a", &n.to_string()).len(), 1);
     }
@@ -215,11 +218,15 @@ async fn overload_that_names_no_time_is_answered_by_longer_and_longer_waits() {
     let player = Player::new(|_, before| {
         (
             Duration::ZERO,
-            if before < 4 { Answer::Overloaded { wait: None, counts: false } } else { Answer::Delivered },
+            if before < 4 {
+                AttemptOutcome::Overloaded { wait: None, counts: false }
+            } else {
+                AttemptOutcome::Delivered
+            },
         )
     });
     outbox.add("a", "one");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || outbox.waiting() == 0).await;
     let times = player.times("one");
     let waits: Vec<f64> = times.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
@@ -231,24 +238,24 @@ async fn overload_that_names_no_time_is_answered_by_longer_and_longer_waits() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_only_ever_meets_overload_ends_nevertheless() {
     let (watch, outbox) = scene();
-    // 502 for this one, whatever is done; the others are fine, so that the endpoint is never disabled.
+    // This event always gets 502. The others are accepted, so the endpoint is never disabled.
     let player = Player::new(|event, _| {
         let answer = match event.id.as_str() {
             "poison" => OVERLOADED,
             "limited" => LIMITED,
-            _ => Answer::Delivered,
+            _ => AttemptOutcome::Delivered,
         };
         (Duration::ZERO, answer)
     });
     outbox.add("a", "poison");
     outbox.add("a", "limited");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     for n in 0..24 * 14 {
         sleep(HOUR).await;
         outbox.add("a", &n.to_string());
     }
-    assert_eq!(outbox.last("a", "poison"), Some(Verdict::GivenUp));
-    assert_eq!(outbox.last("a", "limited"), Some(Verdict::GivenUp));
+    assert_eq!(outbox.last("a", "poison"), Some(AttemptVerdict::GivenUp));
+    assert_eq!(outbox.last("a", "limited"), Some(AttemptVerdict::GivenUp));
     assert!(outbox.alarms.lock().unwrap().is_empty());
     assert_eq!(outbox.state("a").disabled, None);
 }
@@ -261,12 +268,12 @@ async fn five_days_of_failure_disable_an_endpoint_with_one_alarm_and_its_events_
         let works = Arc::clone(&works);
         move |_, _| {
             let works = works.load(Ordering::SeqCst) > 0;
-            (Duration::from_secs(3), if works { Answer::Delivered } else { Answer::Failed })
+            (Duration::from_secs(3), if works { AttemptOutcome::Delivered } else { AttemptOutcome::Failed })
         }
     });
     // Two nodes.
     let (lines, _guard) = logged();
-    let hooks = [begin(&outbox, &watch, &[("a", &player)]), begin(&outbox, &watch, &[("a", &player)])];
+    let workers = [begin(&outbox, &watch, &[("a", &player)]), begin(&outbox, &watch, &[("a", &player)])];
     let begun = Instant::now();
     let mut n = 0;
     while outbox.state("a").disabled.is_none() {
@@ -294,10 +301,10 @@ async fn five_days_of_failure_disable_an_endpoint_with_one_alarm_and_its_events_
     works.store(1, Ordering::SeqCst);
     enable(outbox.as_ref(), "a").await.unwrap();
     until(async || outbox.waiting() == 0).await;
-    assert_eq!(outbox.last("a", "late"), Some(Verdict::Delivered));
+    assert_eq!(outbox.last("a", "late"), Some(AttemptVerdict::Delivered));
     assert_eq!(outbox.state("a").failing_since, None);
-    for hooks in hooks {
-        hooks.stop().await;
+    for node in workers {
+        node.stop().await;
     }
 }
 
@@ -307,10 +314,14 @@ async fn one_success_in_five_days_keeps_an_endpoint() {
     let player = Player::new(|event, _| {
         (
             Duration::ZERO,
-            if event.id.parse::<u64>().unwrap() % 20 == 19 { Answer::Delivered } else { Answer::Failed },
+            if event.id.parse::<u64>().unwrap() % 20 == 19 {
+                AttemptOutcome::Delivered
+            } else {
+                AttemptOutcome::Failed
+            },
         )
     });
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     for n in 0..80 {
         outbox.add("a", &n.to_string());
         sleep(5 * HOUR).await;
@@ -322,17 +333,18 @@ async fn one_success_in_five_days_keeps_an_endpoint() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_is_gone_is_disabled_at_once_and_its_event_waits() {
     let (watch, outbox) = scene();
-    let player =
-        Player::new(|_, before| (Duration::ZERO, if before == 0 { Answer::Gone } else { Answer::Delivered }));
+    let player = Player::new(|_, before| {
+        (Duration::ZERO, if before == 0 { AttemptOutcome::Gone } else { AttemptOutcome::Delivered })
+    });
     outbox.add("a", "one");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || !outbox.log("a", "one").is_empty()).await;
     sleep(100 * HOUR).await;
     assert_eq!(player.count(), 1);
     assert_eq!(outbox.alarms.lock().unwrap().clone(), [("a".to_owned(), "it answered 410 Gone".to_owned())]);
     enable(outbox.as_ref(), "a").await.unwrap();
     let enabled = Instant::now();
-    until(async || outbox.last("a", "one") == Some(Verdict::Delivered)).await;
+    until(async || outbox.last("a", "one") == Some(AttemptVerdict::Delivered)).await;
     assert!(enabled.elapsed() < Duration::from_secs(61), "{:?}", enabled.elapsed());
 }
 
@@ -340,15 +352,15 @@ async fn an_endpoint_that_is_gone_is_disabled_at_once_and_its_event_waits() {
 async fn a_clock_that_is_set_back_by_years_makes_nothing_wait_for_years() {
     let (watch, outbox) = scene();
     let player = Player::new(|_, before| {
-        (Duration::ZERO, if before < 3 { Answer::Failed } else { Answer::Delivered })
+        (Duration::ZERO, if before < 3 { AttemptOutcome::Failed } else { AttemptOutcome::Delivered })
     });
     watch.set(4 * 365 * 86_400);
     outbox.add("a", "one");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || player.count() == 2).await;
     watch.set(-4 * 365 * 86_400);
     let set = Instant::now();
-    until(async || outbox.last("a", "one") == Some(Verdict::Delivered)).await;
+    until(async || outbox.last("a", "one") == Some(AttemptVerdict::Delivered)).await;
     assert!(set.elapsed() < HOUR, "{:?}", set.elapsed());
     assert_eq!(outbox.state("a").failing_since, None);
 }
@@ -356,11 +368,11 @@ async fn a_clock_that_is_set_back_by_years_makes_nothing_wait_for_years() {
 #[tokio::test(start_paused = true)]
 async fn a_database_that_is_away_for_an_hour_loses_nothing() {
     let (watch, outbox) = scene();
-    let player = Player::new(|_, _| (Duration::from_secs(2), Answer::Delivered));
+    let player = Player::new(|_, _| (Duration::from_secs(2), AttemptOutcome::Delivered));
     for n in 0..40 {
         outbox.add("a", &n.to_string());
     }
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || player.count() >= 8).await;
     outbox.away.store(true, Ordering::SeqCst);
     sleep(HOUR).await;
@@ -369,16 +381,16 @@ async fn a_database_that_is_away_for_an_hour_loses_nothing() {
     until(async || outbox.waiting() == 0).await;
     assert!(back.elapsed() < Duration::from_secs(90), "{:?}", back.elapsed());
     for n in 0..40 {
-        assert_eq!(outbox.last("a", &n.to_string()), Some(Verdict::Delivered));
+        assert_eq!(outbox.last("a", &n.to_string()), Some(AttemptVerdict::Delivered));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_cannot_be_noted_for_some_seconds_is_not_made_twice() {
     let (watch, outbox) = scene();
-    let player = Player::new(|_, _| (Duration::from_secs(2), Answer::Delivered));
+    let player = Player::new(|_, _| (Duration::from_secs(2), AttemptOutcome::Delivered));
     outbox.add("a", "one");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || player.count() == 1).await;
     outbox.away.store(true, Ordering::SeqCst);
     sleep(Duration::from_secs(15)).await;
@@ -390,8 +402,8 @@ async fn an_attempt_that_cannot_be_noted_for_some_seconds_is_not_made_twice() {
 #[tokio::test(start_paused = true)]
 async fn two_nodes_tell_each_event_once() {
     let (watch, outbox) = scene();
-    let player = Player::new(|_, _| (Duration::from_millis(300), Answer::Delivered));
-    let _hooks = [begin(&outbox, &watch, &[("a", &player)]), begin(&outbox, &watch, &[("a", &player)])];
+    let player = Player::new(|_, _| (Duration::from_millis(300), AttemptOutcome::Delivered));
+    let _workers = [begin(&outbox, &watch, &[("a", &player)]), begin(&outbox, &watch, &[("a", &player)])];
     for n in 0..300 {
         outbox.add("a", &n.to_string());
     }
@@ -408,21 +420,21 @@ async fn stopping_lets_short_attempts_end_and_gives_up_long_ones_to_whoever_come
     let (watch, outbox) = scene();
     let player = Player::new(|event, before| {
         let takes = if event.id == "long" && before == 0 { HOUR } else { Duration::from_secs(3) };
-        (takes, Answer::Delivered)
+        (takes, AttemptOutcome::Delivered)
     });
     for id in ["short", "long"] {
         outbox.add("a", id);
     }
-    let hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || player.count() == 2).await;
     let stopped = Instant::now();
-    let stopping = tokio::spawn(hooks.stop());
+    let stopping = tokio::spawn(workers.stop());
     tokio::task::yield_now().await;
     outbox.add("a", "later");
     stopping.await.unwrap();
     let took = stopped.elapsed().as_secs_f64();
     assert!((4.9..5.2).contains(&took), "{took}");
-    assert_eq!(outbox.last("a", "short"), Some(Verdict::Delivered));
+    assert_eq!(outbox.last("a", "short"), Some(AttemptVerdict::Delivered));
     assert_eq!((outbox.last("a", "long"), outbox.last("a", "later")), (None, None));
 
     let next = begin(&outbox, &watch, &[("a", &player)]);
@@ -440,15 +452,18 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_ends() {
     let (lines, _guard) = logged();
     let begun = Instant::now();
     let player = Player::new(move |_, _| {
-        (Duration::ZERO, if begun.elapsed() < HOUR { Answer::Failed } else { Answer::Delivered })
+        (
+            Duration::ZERO,
+            if begun.elapsed() < HOUR { AttemptOutcome::Failed } else { AttemptOutcome::Delivered },
+        )
     });
     for n in 0..20 {
         outbox.add("a", &n.to_string());
     }
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     until(async || outbox.waiting() == 0).await;
     let lines = lines.lock().unwrap();
-    assert!(lines[0].contains("cannot be told") && lines[0].contains("as planned"), "{lines:?}");
+    assert!(lines[0].contains("does not accept events") && lines[0].contains("as planned"), "{lines:?}");
     assert!(lines[0].contains("https://example.org"), "{lines:?}");
     assert!(lines[1].contains("again"), "{lines:?}");
     assert_eq!(lines.len(), 2, "{lines:?}");
@@ -457,10 +472,12 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_ends() {
 #[tokio::test(start_paused = true)]
 async fn overload_that_asks_for_no_wait_at_all_is_not_believed() {
     let (watch, outbox) = scene();
-    let player = Player::always(Answer::Overloaded { wait: Some(Duration::ZERO), counts: false });
+    let player = Player::always(AttemptOutcome::Overloaded { wait: Some(Duration::ZERO), counts: false });
     outbox.add("a", "one");
-    let _hooks = begin(&outbox, &watch, &[("a", &player)]);
+    let _workers = begin(&outbox, &watch, &[("a", &player)]);
     sleep(24 * HOUR).await;
     assert!((24 * 50..24 * 60 + 60).contains(&player.count()), "{} attempts", player.count());
-    assert!(outbox.log("a", "one").iter().all(|attempt| matches!(attempt.verdict, Verdict::Postponed(_))));
+    assert!(
+        outbox.log("a", "one").iter().all(|attempt| matches!(attempt.verdict, AttemptVerdict::Postponed(_)))
+    );
 }

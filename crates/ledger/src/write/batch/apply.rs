@@ -1,23 +1,62 @@
-//! One change after the other, in memory.
+//! Applies changes of deliveries to downloads, one after the other, in memory.
+//!
+//! # The states of a download
+//!
+//! ```text
+//!     begin     ┌────────┐   all bytes acknowledged    ┌───────────┐  begin
+//!  ────────────▶│  Open  │────────────────────────────▶│ Completed │───────▶ the next generation
+//!               └────────┘                             └───────────┘
+//! end: aborted   │  ▲   │   end: failed
+//!                ▼  │   ▼
+//!      ┌─────────┐  │  ┌────────┐
+//!      │ Aborted │──┴──│ Failed │   begin: back to Open
+//!      └─────────┘     └────────┘
+//! ```
+//!
+//! | state | change | next state | event |
+//! |---|---|---|---|
+//! | none, Completed | begin | Open, next generation | `download.started` |
+//! | Aborted, Failed | begin | Open | |
+//! | Open | end, all bytes acknowledged | Completed | `download.completed` |
+//! | Open | end, aborted, no other under way | Aborted | `download.aborted` |
+//! | Open | end, failed, no other under way | Failed | `download.failed` |
+//! | Open | any other end, checkpoint | Open | `download.progress`, if enabled |
+//! | Completed | end, whole content by itself | Completed, next generation | started, completed |
+//! | Completed | any other end, checkpoint | Completed | |
+//!
+//! - A checkpoint never completes a download: the end of its delivery does, soon.
+//! - When a server crashes, `upkeep::recovery` ends its deliveries: the download becomes Completed
+//!   if no byte is missing, else Aborted.
+//!
+//! At most one generation of a key is not Completed; the index `downloads_open` enforces it.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Batch, HELD_BACK, Left, MOST_FRAGMENTS, MOST_ORPHANS, MOST_PARTS, Orphan, Work};
-use crate::db::download_row::{Stored, clean};
-use crate::db::event::{About, Told};
+use super::{
+    Batch, BatchedDownload, CutDelivery, MAX_FRAGMENTS, MAX_PARTS, MAX_TAILS, MAX_UNACKED, UnconfirmedTail,
+};
+use crate::db::download_row::{DownloadRow, clean};
+use crate::db::event_row::{DeliveryFacts, NewEvent};
 use crate::db::id;
-use crate::model::{Assurance, Closing, ContentInfo, Download, Kind, Outcome, State, ranges};
-use crate::write::delivery::Delivery;
-use crate::write::queue::Change;
+use crate::model::ranges;
+use crate::model::{
+    Assurance, ContentInfo, DeliveryEnd, DeliveryOutcome, Download, DownloadState, EventKind,
+};
+use crate::write::delivery::TrackedDelivery;
+use crate::write::queue::DeliveryChange;
 
-impl Orphan {
-    /// What the recipient vouches for by going on where `delivery` begins: it has what was sent to it until then.
-    pub(super) fn gap(&self, delivery: &Delivery) -> Option<Range<u64>> {
+/// Ranges of a delivery that its events list.
+const EVENT_RANGES: usize = 16;
+
+impl UnconfirmedTail {
+    /// The bytes that the recipient confirms by resuming where `delivery` begins: it has received
+    /// everything before that.
+    pub(super) fn confirmed_by(&self, delivery: &TrackedDelivery) -> Option<Range<u64>> {
         match &delivery.carries[..] {
-            [range] if self.reached < range.start && range.start <= self.past => {
+            [range] if self.reached < range.start && range.start <= self.end => {
                 Some(self.reached..range.start)
             }
             _ => None,
@@ -26,203 +65,229 @@ impl Orphan {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn apply(&mut self, change: &'a Change) {
+    pub(super) fn apply(&mut self, change: &'a DeliveryChange) {
         match change {
-            Change::Begin(delivery) => self.begin(delivery),
-            Change::Checkpoint(delivery) => self.checkpoint(delivery),
-            Change::End(delivery, closing, at) => self.end(delivery, closing, *at),
+            DeliveryChange::Begin(delivery) => self.begin(delivery),
+            DeliveryChange::Checkpoint(delivery) => self.checkpoint(delivery),
+            DeliveryChange::End(delivery, end, at) => self.end(delivery, end, *at),
         }
     }
 
-    fn begin(&mut self, delivery: &'a Arc<Delivery>) {
-        let index = match self.by_key.get(&Self::key(delivery)).and_then(|generations| generations.open) {
-            Some(open) => open,
-            None => self.next_generation(delivery),
-        };
-        self.places.insert(Self::here(delivery), index);
-        self.rows.insert(Self::here(delivery), delivery);
-        let work = &mut self.works[index];
-        work.under_way.insert(Self::name(delivery));
-        let download = &mut work.stored.download;
-        if download.state != State::Open {
-            download.state = State::Open;
+    fn begin(&mut self, delivery: &'a Arc<TrackedDelivery>) {
+        let incomplete = self.by_key.get(&Self::key(delivery)).and_then(|generations| generations.incomplete);
+        let index = incomplete.unwrap_or_else(|| self.begin_generation(delivery));
+        self.begun.insert(delivery.number, index);
+        self.under_way.insert(delivery.number, delivery);
+        let batched = &mut self.downloads[index];
+        batched.active.insert(Self::active(delivery));
+        let download = &mut batched.row.download;
+        if download.state != DownloadState::Open {
+            download.state = DownloadState::Open;
             download.updated = delivery.began;
-            work.dirty = true;
+            batched.changed = true;
         }
-        if delivery.opening.assurance == Assurance::Proxy && download.assurance == Assurance::Peer {
+        if delivery.info.assurance == Assurance::Proxy && download.assurance == Assurance::Peer {
             download.assurance = Assurance::Proxy;
-            work.dirty = true;
+            batched.changed = true;
         }
-        let (vouched, kept) = work.orphans.drain(..).partition(|orphan| orphan.gap(delivery).is_some());
-        work.orphans = kept;
-        for orphan in Vec::<Orphan>::from_iter(vouched) {
-            let gap = orphan.gap(delivery).expect("it was chosen for it");
-            let before = work.stored.download.acked;
-            work.merge(&delivery.opening.content, &[gap]);
-            work.stored.download.inferred += work.stored.download.acked - before;
-            work.stored.download.updated = delivery.began;
-            self.gone.push(orphan.id);
+        let (confirmed, kept): (Vec<_>, Vec<_>) =
+            batched.tails.drain(..).partition(|tail| tail.confirmed_by(delivery).is_some());
+        batched.tails = kept;
+        for tail in confirmed {
+            let bytes = tail.confirmed_by(delivery).expect("the tail was selected for it");
+            let before = batched.row.download.acked;
+            batched.merge(&delivery.info.content, &[bytes]);
+            batched.row.download.inferred += batched.row.download.acked - before;
+            batched.row.download.updated = delivery.began;
+            self.deleted_deliveries.push(tail.id);
         }
     }
 
-    /// Makes the next download of the delivery's key.
-    fn next_generation(&mut self, delivery: &'a Delivery) -> usize {
-        let index = self.works.len();
+    /// Begins the next download of the delivery's recipient and content.
+    fn begin_generation(&mut self, delivery: &'a TrackedDelivery) -> usize {
+        let index = self.downloads.len();
         let generations = self.by_key.entry(Self::key(delivery)).or_default();
         generations.last += 1;
-        generations.open = Some(index);
-        let stored = Stored::first(delivery, generations.last);
-        self.by_id.insert(stored.download.id.clone(), index);
-        self.tell(Kind::Started, &stored.download, delivery.began, About::default());
-        self.works.push(Work::new(stored, false));
+        generations.incomplete = Some(index);
+        let row = new_download(delivery, generations.last);
+        self.by_id.insert(row.download.id.clone(), index);
+        self.emit(EventKind::Started, &row.download, delivery.began, DeliveryFacts::default());
+        self.downloads.push(BatchedDownload::new(row, false));
         index
     }
 
-    fn checkpoint(&mut self, delivery: &'a Arc<Delivery>) {
-        let acked = delivery.note();
-        let Some(index) = self.work_of(delivery) else { return };
-        let work = &mut self.works[index];
-        // It is not completed by this, even if nothing is missing any more: that says the end, which comes soon.
-        if work.stored.download.state != State::Completed {
-            let before = work.stored.download.acked;
-            work.merge(&delivery.opening.content, &acked);
-            work.stored.download.updated = Self::now();
-            work.dirty = true;
-            self.progressed(index, before);
+    fn checkpoint(&mut self, delivery: &'a Arc<TrackedDelivery>) {
+        let acked = delivery.take_checkpoint();
+        let Some(index) = self.download_of(delivery) else { return };
+        let batched = &mut self.downloads[index];
+        if batched.row.download.state != DownloadState::Completed {
+            let before = batched.row.download.acked;
+            batched.merge(&delivery.info.content, &acked);
+            batched.row.download.updated = Self::now();
+            batched.changed = true;
+            self.emit_progress(index, before);
         }
-        self.rows.insert(Self::here(delivery), delivery);
-        self.noted.push((Arc::clone(delivery), acked));
+        self.under_way.insert(delivery.number, delivery);
+        self.checkpoints.push((Arc::clone(delivery), acked));
     }
 
-    fn end(&mut self, delivery: &'a Arc<Delivery>, closing: &Closing, at: Timestamp) {
-        let Some(index) = self.work_of(delivery) else { return };
+    fn end(&mut self, delivery: &'a Arc<TrackedDelivery>, end: &DeliveryEnd, at: Timestamp) {
+        let Some(index) = self.download_of(delivery) else { return };
         let acked = delivery.progress().acked.clone();
-        if let Some(row) = &delivery.place().row {
-            self.gone.push(row.to_string());
+        if let Some(row) = &delivery.rows().delivery {
+            self.deleted_deliveries.push(row.to_string());
         }
-        self.rows.remove(&Self::here(delivery));
-        self.remember_parts(&delivery.opening.content);
-        let length = delivery.opening.content.length;
+        self.under_way.remove(&delivery.number);
+        self.keep_parts(&delivery.info.content);
+        let length = delivery.info.content.length;
         let whole = length == 0 || matches!(&acked[..], [all] if all.start == 0 && all.end == length);
-        let alone = whole && matches!(closing.outcome, Outcome::Completed { .. });
-        let work = &mut self.works[index];
-        work.under_way.remove(&Self::name(delivery));
-        if work.stored.download.state == State::Completed {
-            // It has been closed meanwhile by somebody else. A delivery that carried everything is another download;
-            // unless its bytes were counted for that one already.
-            if alone && (work.stored.alone || delivery.progress().noted_bytes == 0) {
-                let open = self.by_key.get(&Self::key(delivery)).and_then(|generations| generations.open);
-                let index = self.next_generation(delivery);
-                self.by_key.entry(Self::key(delivery)).or_default().open = open;
-                self.close(index, delivery, closing, at, true);
-            }
+        let alone = whole && matches!(end.outcome, DeliveryOutcome::Completed { .. });
+        let batched = &mut self.downloads[index];
+        batched.active.remove(&Self::active(delivery));
+        if batched.row.download.state == DownloadState::Completed {
+            self.end_after_completion(index, delivery, end, at, alone);
             return;
         }
-        let before = work.stored.download.acked;
-        work.dirty = true;
-        work.stored.download.deliveries += 1;
-        work.stored.download.updated = at;
-        work.merge(&delivery.opening.content, &acked);
-        let download = &mut work.stored.download;
-        if download.acked >= length && (length > 0 || alone) {
-            self.close(index, delivery, closing, at, alone);
+        let before = batched.row.download.acked;
+        batched.changed = true;
+        batched.row.download.deliveries += 1;
+        batched.row.download.updated = at;
+        batched.merge(&delivery.info.content, &acked);
+        if batched.row.download.acked >= length && (length > 0 || alone) {
+            self.complete(index, delivery, end, at, alone);
             return;
         }
-        let (kind, state, reason) = match &closing.outcome {
-            // One part has come to its end, others are missing: nothing to tell.
-            Outcome::Completed { .. } => return self.progressed(index, before),
-            Outcome::Aborted(reason) => (Kind::Aborted, State::Aborted, reason),
-            Outcome::Failed(reason) => (Kind::Failed, State::Failed, reason),
+        self.emit_progress(index, before);
+        let (kind, state, reason) = match &end.outcome {
+            // One range has arrived, others are missing.
+            DeliveryOutcome::Completed { .. } => return,
+            DeliveryOutcome::Aborted(reason) => (EventKind::Aborted, DownloadState::Aborted, reason),
+            DeliveryOutcome::Failed(reason) => (EventKind::Failed, DownloadState::Failed, reason),
         };
-        self.progressed(index, before);
-        self.leave(index, delivery, closing, &acked);
-        let work = &mut self.works[index];
-        if !work.under_way.is_empty() {
+        self.keep_tail(index, delivery, end, &acked);
+        let batched = &mut self.downloads[index];
+        if !batched.active.is_empty() {
             return;
         }
-        work.stored.download.state = state;
-        let about = About {
-            ranges: Some(delivery.carries.iter().take(16).cloned().collect()),
+        batched.row.download.state = state;
+        let facts = DeliveryFacts {
+            ranges: Some(delivery.carries.iter().take(EVENT_RANGES).cloned().collect()),
             at: Some(ranges::reached(&delivery.carries, &acked)),
-            sent: Some(closing.sent),
+            sent: Some(end.sent),
             reason: Some(clean(reason, 512).into_owned()),
-            transport: closing.transport,
+            transport: end.transport,
         };
-        let download = work.stored.download.clone();
-        self.tell(kind, &download, at, about);
+        let download = batched.row.download.clone();
+        self.emit(kind, &download, at, facts);
     }
 
-    /// Keeps how far a delivery got that was cut short, in case that its recipient has read on and goes on there.
-    fn leave(&mut self, index: usize, delivery: &'a Delivery, closing: &Closing, acked: &[Range<u64>]) {
+    /// Ends a delivery whose download another one has completed. A delivery that carried the whole
+    /// content is a download of its own, unless its bytes have counted for the other one.
+    fn end_after_completion(
+        &mut self,
+        index: usize,
+        delivery: &'a TrackedDelivery,
+        end: &DeliveryEnd,
+        at: Timestamp,
+        alone: bool,
+    ) {
+        let uncounted = self.downloads[index].row.alone || delivery.progress().checkpoint_bytes == 0;
+        if !(alone && uncounted) {
+            return;
+        }
+        let key = Self::key(delivery);
+        let incomplete = self.by_key.get(&key).and_then(|generations| generations.incomplete);
+        let index = self.begin_generation(delivery);
+        self.by_key.entry(key).or_default().incomplete = incomplete;
+        self.complete(index, delivery, end, at, true);
+    }
+
+    /// Keeps how far a delivery got that was cut short: its recipient may have read on, and resume
+    /// there.
+    fn keep_tail(
+        &mut self,
+        index: usize,
+        delivery: &'a TrackedDelivery,
+        end: &DeliveryEnd,
+        acked: &[Range<u64>],
+    ) {
         let [range] = &delivery.carries[..] else { return };
         let reached = ranges::reached(&delivery.carries, acked);
-        let past = range.end.min(range.start.saturating_add(closing.sent)).min(reached + HELD_BACK);
-        if past <= reached {
+        let sent_until = range.end.min(range.start.saturating_add(end.sent));
+        let tail_end = sent_until.min(reached + MAX_UNACKED);
+        if tail_end <= reached {
             return;
         }
-        let work = &mut self.works[index];
-        if work.orphans.len() >= MOST_ORPHANS {
-            self.gone.push(work.orphans.remove(0).id);
+        let batched = &mut self.downloads[index];
+        if batched.tails.len() >= MAX_TAILS {
+            self.deleted_deliveries.push(batched.tails.remove(0).id);
         }
-        let orphan = Orphan { id: id::new("", delivery.began), reached, past };
-        work.orphans.push(orphan.clone());
-        self.left.push(Left { orphan, work: index, first: range.start, sent: closing.sent });
+        let tail = UnconfirmedTail { id: id::new("", delivery.began), reached, end: tail_end };
+        batched.tails.push(tail.clone());
+        self.cut.push(CutDelivery { tail, download: index, first: range.start, sent: end.sent });
     }
 
-    /// Makes a receipt of a download.
-    fn close(&mut self, index: usize, delivery: &'a Delivery, closing: &Closing, at: Timestamp, alone: bool) {
-        let work = &mut self.works[index];
-        work.now.clear();
-        work.stored.alone = alone;
-        work.dirty = true;
-        let download = &mut work.stored.download;
+    /// Makes a download a receipt.
+    fn complete(
+        &mut self,
+        index: usize,
+        delivery: &'a TrackedDelivery,
+        end: &DeliveryEnd,
+        at: Timestamp,
+        alone: bool,
+    ) {
+        let batched = &mut self.downloads[index];
+        batched.fragments.clear();
+        batched.row.alone = alone;
+        batched.changed = true;
+        let download = &mut batched.row.download;
         download.deliveries = download.deliveries.max(1);
-        download.state = State::Completed;
+        download.state = DownloadState::Completed;
         download.acked = download.total;
         download.files_done = download.files;
-        download.confirmed = matches!(closing.outcome, Outcome::Completed { confirmed: true });
+        download.confirmed = matches!(end.outcome, DeliveryOutcome::Completed { confirmed: true });
         download.updated = at;
         download.completed = Some(at);
-        if work.known {
-            self.closed.push(download.id.clone());
+        if batched.exists {
+            self.completed.push(download.id.clone());
         }
-        let link = delivery.opening.link.as_ref();
+        let link = delivery.info.link.as_ref();
         let of_link = link.map(|link| (clean(&link.id, 128).into_owned(), link.max_downloads));
-        if let Some((link, most)) = of_link.or_else(|| Some((download.link.clone()?, None))) {
-            let entry = self.receipts.entry(link).or_insert((0, most));
+        if let Some((link, max)) = of_link.or_else(|| Some((download.link.clone()?, None))) {
+            let entry = self.receipts.entry(link).or_insert((0, max));
             entry.0 += 1;
-            entry.1 = most.or(entry.1);
+            entry.1 = max.or(entry.1);
         }
         let generations = self.by_key.entry(Self::key(delivery)).or_default();
-        if generations.open == Some(index) {
-            generations.open = None;
+        if generations.incomplete == Some(index) {
+            generations.incomplete = None;
         }
         let download = download.clone();
-        self.tell(Kind::Completed, &download, at, About { transport: closing.transport, ..About::default() });
+        let facts = DeliveryFacts { transport: end.transport, ..DeliveryFacts::default() };
+        self.emit(EventKind::Completed, &download, at, facts);
     }
 
-    /// Tells that another tenth has arrived, if anybody wants to know.
-    fn progressed(&mut self, index: usize, before: u64) {
-        let download = &self.works[index].stored.download;
+    /// Emits an event if another tenth has arrived since `before`, and such events are wanted.
+    fn emit_progress(&mut self, index: usize, before: u64) {
+        let download = &self.downloads[index].row.download;
         let tenth = |bytes: u64| u128::from(bytes) * 10 / u128::from(download.total.max(1));
         let (before, now) = (tenth(before), tenth(download.acked));
-        if self.context.options.progress && now > before && now < 10 {
+        if self.context.options.progress_events && now > before && now < 10 {
             let download = download.clone();
-            self.tell(Kind::Progress, &download, download.updated, About::default());
+            self.emit(EventKind::Progress, &download, download.updated, DeliveryFacts::default());
         }
     }
 
-    fn tell(&mut self, kind: Kind, download: &Download, at: Timestamp, about: About) {
-        self.events.push(Told::new(kind, download, at, &about, &self.context.options.endpoints));
+    fn emit(&mut self, kind: EventKind, download: &Download, at: Timestamp, facts: DeliveryFacts) {
+        let endpoints = &self.context.options.endpoints;
+        self.events.push(NewEvent::about_download(kind, download, at, &facts, endpoints));
     }
 
     /// Keeps the names of an archive's files, once.
-    fn remember_parts(&mut self, content: &ContentInfo) {
+    fn keep_parts(&mut self, content: &ContentInfo) {
         let Some(parts) = &content.parts else { return };
         let key = content.key.0;
-        if parts.count() > MOST_PARTS
-            || self.known_contents.contains(&key)
-            || self.contents.contains_key(&key)
+        if parts.count() > MAX_PARTS || self.known_contents.contains(&key) || self.contents.contains_key(&key)
         {
             return;
         }
@@ -235,17 +300,21 @@ impl<'a> Batch<'a> {
     }
 }
 
-impl Work {
+impl BatchedDownload {
+    /// Number of acknowledged ranges, including those that were not loaded.
+    pub(super) fn fragment_count(&self) -> usize {
+        self.row.fragments + self.fragments.len() - self.loaded.len()
+    }
+
     /// Merges `ranges`, which lie within the content.
     fn merge(&mut self, content: &ContentInfo, ranges: &[Range<u64>]) {
         let parts = content.parts.as_deref();
         for range in ranges {
-            let fragments = self.stored.fragments + self.now.len() - self.loaded.len();
-            if fragments >= MOST_FRAGMENTS && !self.now.touches(range) {
+            if self.fragment_count() >= MAX_FRAGMENTS && !self.fragments.touches(range) {
                 continue;
             }
-            let merged = self.now.merge(range);
-            let download = &mut self.stored.download;
+            let merged = self.fragments.merge(range);
+            let download = &mut self.row.download;
             if merged.gained == 0 {
                 continue;
             }
@@ -254,45 +323,43 @@ impl Work {
                 let before: u64 = merged.absorbed.iter().map(|range| parts.within(range)).sum();
                 *done += parts.within(&merged.union).saturating_sub(before);
             }
-            self.dirty = true;
+            self.changed = true;
         }
     }
 }
 
-impl Stored {
-    /// A download that has just begun.
-    fn first(delivery: &Delivery, generation: u32) -> Stored {
-        let opening = &delivery.opening;
-        let content = &opening.content;
-        let text = |text: &str, most| clean(text, most).into_owned();
-        let files = content.parts.as_ref().map(|parts| parts.count());
-        let download = Download {
-            id: id::new("dl_", delivery.began),
-            generation,
-            state: State::Open,
-            content: content.key.to_string(),
-            etag: text(&content.etag, 256),
-            name: text(&content.name, 1024),
-            path: text(&content.path, 4096),
-            transfer: content.transfer.as_deref().map(|transfer| text(transfer, 256)),
-            // As the key has it: it was made clean when the delivery began.
-            recipient: opening.recipient.id.clone(),
-            weak: opening.recipient.weak,
-            link: opening.link.as_ref().map(|link| text(&link.id, 128)),
-            client: opening.client.map(|client| client.to_string()),
-            user_agent: opening.user_agent.as_deref().map(|agent| text(agent, 256)),
-            total: content.length,
-            acked: 0,
-            inferred: 0,
-            files_done: files.map(|_| 0),
-            files,
-            deliveries: 0,
-            assurance: opening.assurance,
-            confirmed: false,
-            started: delivery.began,
-            updated: delivery.began,
-            completed: None,
-        };
-        Stored { download, alone: false, fragments: 0 }
-    }
+/// A download that begins with `delivery`.
+fn new_download(delivery: &TrackedDelivery, generation: u32) -> DownloadRow {
+    let info = &delivery.info;
+    let content = &info.content;
+    let text = |text: &str, max| clean(text, max).into_owned();
+    let files = content.parts.as_ref().map(|parts| parts.count());
+    let download = Download {
+        id: id::new("dl_", delivery.began),
+        generation,
+        state: DownloadState::Open,
+        content: content.key.to_string(),
+        etag: text(&content.etag, 256),
+        name: text(&content.name, 1024),
+        path: text(&content.path, 4096),
+        transfer: content.transfer.as_deref().map(|transfer| text(transfer, 256)),
+        // As the key has it: `Ledger::track` has cleaned it.
+        recipient: info.recipient.id.clone(),
+        weak: info.recipient.weak,
+        link: info.link.as_ref().map(|link| text(&link.id, 128)),
+        client: info.client.map(|client| client.to_string()),
+        user_agent: info.user_agent.as_deref().map(|agent| text(agent, 256)),
+        total: content.length,
+        acked: 0,
+        inferred: 0,
+        files_done: files.map(|_| 0),
+        files,
+        deliveries: 0,
+        assurance: info.assurance,
+        confirmed: false,
+        started: delivery.began,
+        updated: delivery.began,
+        completed: None,
+    };
+    DownloadRow { download, alone: false, fragments: 0 }
 }

@@ -1,5 +1,11 @@
-//! Changes of many deliveries, written in one transaction: what they touch is loaded, they are applied one after the
-//! other in memory, and what came out is written, each with one statement for all of them.
+//! Changes of many deliveries, written in one transaction: load what they touch, apply them one
+//! after the other in memory, store the result with one statement for each table.
+//!
+//! ```text
+//! apply   the states of a download, and how changes move it from one to the next
+//! load    what the changes touch
+//! store   what came out
+//! ```
 
 mod apply;
 mod load;
@@ -11,152 +17,175 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::db::context::Context;
-use crate::db::download_row::Stored;
-use crate::db::event::Told;
-use crate::db::sql::Conn;
+#[cfg(test)]
+pub(crate) use load::STATEMENTS as LOAD_STATEMENTS;
+#[cfg(test)]
+pub(crate) use store::STATEMENTS as STORE_STATEMENTS;
+
+use super::delivery::{DeliveryRows, TrackedDelivery};
+use super::queue::DeliveryChange;
+use crate::db::connection::Conn;
+use crate::db::context::NodeContext;
+use crate::db::download_row::DownloadRow;
+use crate::db::event_row::NewEvent;
 use crate::model::Download;
 use crate::model::ranges::Fragments;
-use crate::write::delivery::{Delivery, Place};
-use crate::write::queue::Change;
 
-/// More fragments a download does not get: a range that touches none of them is then not recorded. Whoever makes so
-/// many holes on purpose has to fetch those bytes again.
-pub(crate) const MOST_FRAGMENTS: usize = 131_072;
-/// The names of an archive's files are kept up to so many.
-pub(crate) const MOST_PARTS: u64 = 10_000;
+/// Maximum number of acknowledged ranges of a download. Beyond it, a range that does not touch an
+/// existing one is dropped, and the recipient has to fetch it again.
+///
+/// Bound: ledger.
+const MAX_FRAGMENTS: usize = 131_072;
+/// Maximum number of an archive's files whose names are kept.
+///
+/// Bound: ledger.
+const MAX_PARTS: u64 = 10_000;
+/// How far behind the last acknowledged byte a recipient that broke the connection off may have
+/// read: TCP delays the acknowledgement of up to two segments (RFC 1122, 4.2.3.2) of at most 64
+/// KiB. A recipient that resumes further behind has jumped.
+///
+/// Bound: ledger.
+const MAX_UNACKED: u64 = 128 << 10;
+/// The same when the server crashed: what may have been sent since the last checkpoint.
+///
+/// Bound: ledger.
+const MAX_UNCHECKPOINTED: u64 = 80 << 20;
+/// Maximum number of unconfirmed tails of a download: the latest are kept.
+///
+/// Bound: ledger.
+const MAX_TAILS: usize = 64;
 
-/// What a batch has done, once it is committed.
+/// The result of a batch, once it is committed.
 #[derive(Default)]
-pub(crate) struct Done {
-    /// Where deliveries that began belong.
-    pub(crate) begun: Vec<(Arc<Delivery>, Place)>,
-    /// Of which deliveries what was written.
-    pub(crate) noted: Vec<(Arc<Delivery>, Vec<Range<u64>>)>,
+pub(crate) struct CommittedBatch {
+    /// The rows of deliveries that are under way.
+    pub(crate) begun: Vec<(Arc<TrackedDelivery>, DeliveryRows)>,
+    /// For each delivery with a checkpoint, the acknowledged ranges that are written.
+    pub(crate) checkpoints: Vec<(Arc<TrackedDelivery>, Vec<Range<u64>>)>,
     /// Downloads that have changed, as they are now.
     pub(crate) changed: Vec<Download>,
-    /// Receipts that links have by now.
+    /// Links that have new receipts, and how many they have in all.
     pub(crate) links: Vec<(String, u32)>,
-    /// Whether somebody is to be told something.
-    pub(crate) sends: bool,
-    /// Contents whose parts are written.
+    /// Whether there are events to send.
+    pub(crate) has_sends: bool,
+    /// Contents whose files are written.
     pub(crate) contents: Vec<[u8; 16]>,
 }
 
-/// A download that the batch is about.
-struct Work {
-    stored: Stored,
-    /// Whether it has a row.
-    known: bool,
-    /// Whether its row is to be written.
-    dirty: bool,
-    /// The fragments that were loaded, and what becomes of them.
+/// A download that the batch may change.
+struct BatchedDownload {
+    row: DownloadRow,
+    /// Whether the database has its row.
+    exists: bool,
+    /// Whether its row has to be written.
+    changed: bool,
+    /// The acknowledged ranges that were loaded.
     loaded: Vec<Range<u64>>,
-    now: Fragments,
-    /// Other deliveries of it that are under way, as far as it matters: ids of rows, or places in memory.
-    under_way: HashSet<UnderWay>,
-    orphans: Vec<Orphan>,
+    /// What they have become.
+    fragments: Fragments,
+    /// Its other deliveries under way, as far as they matter.
+    active: HashSet<ActiveDelivery>,
+    tails: Vec<UnconfirmedTail>,
 }
 
+/// A delivery under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum UnderWay {
-    Row(String),
-    Here(usize),
+enum ActiveDelivery {
+    /// It has a row with this id.
+    Recorded(String),
+    /// It began in this batch: its [`TrackedDelivery::number`].
+    New(u64),
 }
 
-/// What is left of a delivery of one range that was cut short, by its recipient, by us, or with its server: bytes behind
-/// `reached` may have arrived and are not known to have.
+/// The end of a delivery that was cut short by its recipient, by the server, or by a crash: bytes
+/// from `reached` to `end` may have arrived without an acknowledgement.
 #[derive(Clone, Debug)]
-struct Orphan {
+struct UnconfirmedTail {
     id: String,
     reached: u64,
-    past: u64,
+    end: u64,
 }
 
-/// How far behind the last acknowledged byte a recipient that broke a connection off may have read on: TCP holds back the
-/// acknowledgement of up to two segments (RFC 1122, 4.2.3.2), which have 64 KiB each at the most. No more, because
-/// whoever goes on further behind has not read on but jumped.
-const HELD_BACK: u64 = 128 << 10;
-
-/// The same when a server crashed: what may have been sent since the last checkpoint, and is in nobody's account.
-const SINCE_CHECKPOINT: u64 = 80 << 20;
-
-/// Of one download so many of them are kept, the latest.
-const MOST_ORPHANS: usize = 64;
-
 /// A delivery that was cut short in this batch.
-struct Left {
-    orphan: Orphan,
-    work: usize,
+struct CutDelivery {
+    tail: UnconfirmedTail,
+    /// Index of its download.
+    download: usize,
     first: u64,
     sent: u64,
 }
 
 /// One recipient and one content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key<'a> {
+struct DownloadKey<'a> {
     recipient: &'a str,
     content: [u8; 16],
 }
 
-/// The downloads of a key.
+/// The downloads with the same key: one recipient obtaining one content again and again.
 #[derive(Default)]
 struct Generations {
-    open: Option<usize>,
+    /// Index of the one that is not complete.
+    incomplete: Option<usize>,
+    /// Number of the last one.
     last: u32,
 }
 
-/// A batch in the works.
+/// A batch on its way to the database.
 pub(crate) struct Batch<'a> {
-    context: &'a Context,
+    context: &'a NodeContext,
     known_contents: &'a HashSet<[u8; 16]>,
-    changes: &'a [Change],
-    works: Vec<Work>,
+    changes: &'a [DeliveryChange],
+    downloads: Vec<BatchedDownload>,
+    /// Index by id.
     by_id: HashMap<String, usize>,
-    by_key: HashMap<Key<'a>, Generations>,
-    /// To which download a delivery belongs that began in this batch.
-    places: HashMap<usize, usize>,
-    /// Rows of deliveries under way to be written or removed.
-    rows: HashMap<usize, &'a Arc<Delivery>>,
-    gone: Vec<String>,
-    /// What is left of deliveries that were cut short.
-    left: Vec<Left>,
-    /// Downloads with rows whose orphans are of no use any more.
-    closed: Vec<String>,
-    events: Vec<Told>,
-    /// Receipts by link: how many more, and how many there may be.
+    by_key: HashMap<DownloadKey<'a>, Generations>,
+    /// Index of the download of each delivery that began in this batch, by its number.
+    begun: HashMap<u64, usize>,
+    /// Deliveries under way whose rows are to be written, by their numbers.
+    under_way: HashMap<u64, &'a Arc<TrackedDelivery>>,
+    /// Ids of the rows of deliveries that are to be deleted.
+    deleted_deliveries: Vec<String>,
+    /// Deliveries that were cut short.
+    cut: Vec<CutDelivery>,
+    /// Ids of downloads that are complete now, and whose tails are of no use.
+    completed: Vec<String>,
+    events: Vec<NewEvent>,
+    /// By link: new receipts, and the maximum number of receipts.
     receipts: HashMap<String, (u32, Option<u32>)>,
+    /// The files of archives, as JSON.
     contents: HashMap<[u8; 16], String>,
-    noted: Vec<(Arc<Delivery>, Vec<Range<u64>>)>,
+    checkpoints: Vec<(Arc<TrackedDelivery>, Vec<Range<u64>>)>,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(
-        context: &'a Context,
+        context: &'a NodeContext,
         known_contents: &'a HashSet<[u8; 16]>,
-        changes: &'a [Change],
+        changes: &'a [DeliveryChange],
     ) -> Batch<'a> {
         Batch {
             context,
             known_contents,
             changes,
-            works: Vec::new(),
+            downloads: Vec::new(),
             by_id: HashMap::new(),
             by_key: HashMap::new(),
-            places: HashMap::new(),
-            rows: HashMap::new(),
-            gone: Vec::new(),
-            left: Vec::new(),
-            closed: Vec::new(),
+            begun: HashMap::new(),
+            under_way: HashMap::new(),
+            deleted_deliveries: Vec::new(),
+            cut: Vec::new(),
+            completed: Vec::new(),
             events: Vec::new(),
             receipts: HashMap::new(),
             contents: HashMap::new(),
-            noted: Vec::new(),
+            checkpoints: Vec::new(),
         }
     }
 
-    /// Does it all, within a transaction that the caller has begun and will commit as batch `number` of this instance.
-    pub(crate) async fn run(mut self, conn: &mut Conn, number: i64) -> Result<Done, sqlx::Error> {
+    /// Loads, applies and stores, in a transaction that the caller has begun and commits as batch
+    /// `number` of this process.
+    pub(crate) async fn run(mut self, conn: &mut Conn, number: i64) -> Result<CommittedBatch, sqlx::Error> {
         self.load(conn).await?;
         for change in self.changes {
             self.apply(change);
@@ -164,30 +193,25 @@ impl<'a> Batch<'a> {
         self.store(conn, number).await
     }
 
-    fn key(delivery: &Delivery) -> Key<'_> {
-        Key { recipient: &delivery.opening.recipient.id, content: delivery.opening.content.key.0 }
+    fn key(delivery: &TrackedDelivery) -> DownloadKey<'_> {
+        DownloadKey { recipient: &delivery.info.recipient.id, content: delivery.info.content.key.0 }
     }
 
-    /// Deliveries are told apart by where they lie in memory: the changes keep them there.
-    fn here(delivery: &Arc<Delivery>) -> usize {
-        Arc::as_ptr(delivery).addr()
-    }
-
-    /// Who else is under way: by its row, if it has one.
-    fn name(delivery: &Arc<Delivery>) -> UnderWay {
-        match &delivery.place().row {
-            Some(row) => UnderWay::Row(row.to_string()),
-            None => UnderWay::Here(Self::here(delivery)),
+    /// How `delivery` is known among those under way.
+    fn active(delivery: &TrackedDelivery) -> ActiveDelivery {
+        match &delivery.rows().delivery {
+            Some(row) => ActiveDelivery::Recorded(row.to_string()),
+            None => ActiveDelivery::New(delivery.number),
         }
     }
 
-    /// The download that `delivery` belongs to.
-    fn work_of(&self, delivery: &Arc<Delivery>) -> Option<usize> {
-        if let Some(work) = self.places.get(&Self::here(delivery)) {
-            return Some(*work);
+    /// Index of the download of `delivery`.
+    fn download_of(&self, delivery: &TrackedDelivery) -> Option<usize> {
+        if let Some(index) = self.begun.get(&delivery.number) {
+            return Some(*index);
         }
-        let place = delivery.place();
-        self.by_id.get(&**place.download.as_ref()?).copied()
+        let rows = delivery.rows();
+        self.by_id.get(&**rows.download.as_ref()?).copied()
     }
 
     fn now() -> Timestamp {

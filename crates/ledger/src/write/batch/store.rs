@@ -1,22 +1,69 @@
-//! What came out of a batch, written: one statement for all rows of a kind, because each statement costs two changes of
-//! threads (SQLite) or a round trip (PostgreSQL).
+//! Stores the result of a batch. One statement writes all rows of a table, because each statement
+//! costs two switches of threads (SQLite) or a round trip (PostgreSQL).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Batch, Done, Left, Work};
-use crate::db::download_row::UPSERT;
-use crate::db::event::{insert_events, other_event};
+use super::{Batch, BatchedDownload, CommittedBatch, CutDelivery};
+use crate::db::connection::{Arg, Conn};
+use crate::db::download_row::UPSERT_DOWNLOADS;
+use crate::db::event_row::{NewEvent, insert_events};
 use crate::db::id;
-use crate::db::sql::{Arg, Conn, Rows};
-use crate::model::{ContentKey, Kind, ranges};
-use crate::write::delivery::Place;
+use crate::db::rows::Rows;
+use crate::db::statement::{Statement, statements};
+use crate::model::{ContentKey, EventKind, ranges};
+use crate::write::delivery::{DeliveryRows, TrackedDelivery};
 
-/// A link, as its event tells of it.
+statements! {
+    UPSERT_INSTANCE = Statement::new(
+        "INSERT INTO instances (id, beat, batch) VALUES ($1, {{now}}, $2) \
+         ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, batch = excluded.batch",
+    );
+    DELETE_ALL_FRAGMENTS = Statement::new(
+        "DELETE FROM fragments WHERE download IN (SELECT {{text 0}} FROM {{rows $1}})",
+    );
+    DELETE_FRAGMENTS = Statement::new(
+        "DELETE FROM fragments WHERE (download, first) IN (SELECT {{text 0}}, {{int 1}} FROM {{rows $1}})",
+    );
+    INSERT_FRAGMENTS = Statement::new(
+        "INSERT INTO fragments (download, first, past) \
+         SELECT {{text 0}}, {{int 1}}, {{int 2}} FROM {{rows $1}}",
+    );
+    UPSERT_DELIVERIES = Statement::new(
+        "INSERT INTO deliveries (id, download, instance, first, reached, past, sent, updated) \
+         SELECT {{text 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{int 5}}, {{int 6}}, {{int 7}} \
+         FROM {{rows $1}} WHERE true \
+         ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, reached = excluded.reached, \
+             sent = excluded.sent, updated = excluded.updated",
+    );
+    DELETE_DELIVERIES = Statement::new(
+        "DELETE FROM deliveries WHERE id IN (SELECT {{text 0}} FROM {{rows $1}})",
+    );
+    /// Deletes the tails of downloads.
+    DELETE_TAILS = Statement::new(
+        "DELETE FROM deliveries WHERE instance IS NULL \
+         AND download IN (SELECT {{text 0}} FROM {{rows $1}})",
+    );
+    COUNT_RECEIPTS = Statement::new(
+        "INSERT INTO links (id, receipts, exhausted) \
+         SELECT {{text 0}}, {{int 1}}, 0 FROM {{rows $1}} WHERE true \
+         ON CONFLICT (id) DO UPDATE SET receipts = links.receipts + excluded.receipts \
+         RETURNING id, receipts, exhausted",
+    );
+    MARK_EXHAUSTED = Statement::new(
+        "UPDATE links SET exhausted = 1 WHERE id IN (SELECT {{text 0}} FROM {{rows $1}})",
+    );
+    INSERT_CONTENTS = Statement::new(
+        "INSERT INTO contents (content, parts) SELECT {{text 0}}, {{text 1}} FROM {{rows $1}} WHERE true \
+         ON CONFLICT (content) DO NOTHING",
+    );
+}
+
+/// The data of `link.exhausted`.
 #[derive(Serialize)]
-struct LinkData<'a> {
+struct ExhaustedLink<'a> {
     id: &'a str,
     recipient: Option<&'a str>,
     receipts: i64,
@@ -24,184 +71,152 @@ struct LinkData<'a> {
 }
 
 impl Batch<'_> {
-    pub(super) async fn store(mut self, conn: &mut Conn, number: i64) -> Result<Done, sqlx::Error> {
+    pub(super) async fn store(mut self, conn: &mut Conn, number: i64) -> Result<CommittedBatch, sqlx::Error> {
         self.store_downloads(conn).await?;
         self.store_fragments(conn).await?;
         let begun = self.store_deliveries(conn).await?;
         let links = self.store_receipts(conn).await?;
         self.store_contents(conn).await?;
-        let sql = "INSERT INTO instances (id, beat, batch) VALUES ($1, CLOCK, $2) \
-                   ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, batch = excluded.batch";
-        conn.run(sql, &[self.context.presence.instance.as_str().into(), Arg::Int(number)]).await?;
-        let sends = insert_events(conn, &self.events).await?;
-        Ok(Done {
+        let instance = self.context.presence.instance.as_str();
+        conn.run(&UPSERT_INSTANCE, &[instance.into(), Arg::Int(number)]).await?;
+        let has_sends = insert_events(conn, &self.events).await?;
+        let changed = self.downloads.into_iter().filter(|batched| batched.changed);
+        Ok(CommittedBatch {
             begun,
-            noted: self.noted,
-            changed: self
-                .works
-                .into_iter()
-                .filter(|work| work.dirty)
-                .map(|work| work.stored.download)
-                .collect(),
+            checkpoints: self.checkpoints,
+            changed: changed.map(|batched| batched.row.download).collect(),
             links,
-            sends,
+            has_sends,
             contents: self.contents.into_keys().collect(),
         })
     }
 
     async fn store_downloads(&mut self, conn: &mut Conn) -> Result<(), sqlx::Error> {
         let mut rows = Rows::default();
-        for work in self.works.iter_mut().filter(|work| work.dirty) {
-            work.stored.fragments = if work.stored.download.completed.is_some() {
-                0
-            } else {
-                work.stored.fragments + work.now.len() - work.loaded.len()
-            };
-            work.stored.write(&mut rows);
+        for batched in self.downloads.iter_mut().filter(|batched| batched.changed) {
+            let complete = batched.row.download.completed.is_some();
+            batched.row.fragments = if complete { 0 } else { batched.fragment_count() };
+            batched.row.write(&mut rows);
         }
         if !rows.is_empty() {
-            conn.run(UPSERT, &[rows.arg()]).await?;
+            conn.run(&UPSERT_DOWNLOADS, &[rows.into()]).await?;
         }
         Ok(())
     }
 
     async fn store_fragments(&mut self, conn: &mut Conn) -> Result<(), sqlx::Error> {
         let (mut cleared, mut gone, mut new) = (Rows::default(), Rows::default(), Rows::default());
-        for Work { stored, known, loaded, now, .. } in self.works.iter().filter(|work| work.dirty) {
-            let download = &stored.download;
+        for batched in self.downloads.iter().filter(|batched| batched.changed) {
+            let BatchedDownload { row, exists, loaded, fragments, .. } = batched;
+            let download = &row.download;
             if download.completed.is_some() {
-                if *known {
+                if *exists {
                     cleared.row().put(&download.id);
                 }
                 continue;
             }
-            for range in loaded.iter().filter(|range| !now.has(range)) {
-                gone.row().put(&download.id).int(range.start);
+            for range in loaded.iter().filter(|range| !fragments.contains(range)) {
+                gone.row().put(&download.id).put(&range.start);
             }
-            let before: std::collections::HashSet<_> = loaded.iter().collect();
-            for range in now.iter().filter(|range| !before.contains(range)) {
-                new.row().put(&download.id).int(range.start).int(range.end);
+            let before: HashSet<_> = loaded.iter().collect();
+            for range in fragments.iter().filter(|range| !before.contains(range)) {
+                new.row().put(&download.id).put(&range.start).put(&range.end);
             }
         }
         if !cleared.is_empty() {
-            let sql = "DELETE FROM fragments WHERE download IN (SELECT k.value->>0 FROM EACH($1))";
-            conn.run(sql, &[cleared.arg()]).await?;
+            conn.run(&DELETE_ALL_FRAGMENTS, &[cleared.into()]).await?;
         }
         if !gone.is_empty() {
-            let sql = "DELETE FROM fragments WHERE (download, first) IN \
-                       (SELECT k.value->>0, CAST(k.value->>1 AS bigint) FROM EACH($1))";
-            conn.run(sql, &[gone.arg()]).await?;
+            conn.run(&DELETE_FRAGMENTS, &[gone.into()]).await?;
         }
         if !new.is_empty() {
-            let sql = "INSERT INTO fragments (download, first, past) \
-                       SELECT k.value->>0, CAST(k.value->>1 AS bigint), CAST(k.value->>2 AS bigint) FROM EACH($1)";
-            conn.run(sql, &[new.arg()]).await?;
+            conn.run(&INSERT_FRAGMENTS, &[new.into()]).await?;
         }
         Ok(())
     }
 
-    /// Rows of those deliveries that began or went on, and did not end in this batch.
+    /// Stores the deliveries that are under way after this batch, and the tails of those that were
+    /// cut short. Returns the rows of the former.
     async fn store_deliveries(
         &mut self,
         conn: &mut Conn,
-    ) -> Result<Vec<(Arc<crate::write::delivery::Delivery>, Place)>, sqlx::Error> {
-        let noted: HashMap<usize, usize> =
-            self.noted.iter().enumerate().map(|(at, (delivery, _))| (Self::here(delivery), at)).collect();
+    ) -> Result<Vec<(Arc<TrackedDelivery>, DeliveryRows)>, sqlx::Error> {
+        let checkpoints: HashMap<u64, usize> =
+            self.checkpoints.iter().enumerate().map(|(at, (delivery, _))| (delivery.number, at)).collect();
         let (mut rows, mut begun) = (Rows::default(), Vec::new());
-        for (here, delivery) in &self.rows {
-            let Some(work) = self.work_of(delivery) else { continue };
-            let download = &self.works[work].stored.download;
-            let row = delivery.place().row.clone().unwrap_or_else(|| id::new("", delivery.began).into());
+        let now = Self::now().as_microsecond();
+        for (number, delivery) in &self.under_way {
+            let Some(index) = self.download_of(delivery) else { continue };
+            let download = &self.downloads[index].row.download;
+            let id = delivery.rows().delivery.clone().unwrap_or_else(|| id::new("", delivery.began).into());
             let first = delivery.carries.first().map_or(0, |range| range.start);
-            let acked = noted.get(here).map_or(&[][..], |at| &self.noted[*at].1);
-            let past = match &delivery.carries[..] {
+            let acked = checkpoints.get(number).map_or(&[][..], |at| &self.checkpoints[*at].1);
+            let end = match &delivery.carries[..] {
                 [range] => Some(range.end),
                 _ => None,
             };
-            rows.row().put(&*row).put(&download.id).put(&self.context.presence.instance).int(first);
-            rows.int(ranges::reached(&delivery.carries, acked)).put(&past).int(delivery.progress().sent);
-            rows.put(&Self::now().as_microsecond());
-            let place = Place { download: Some(download.id.as_str().into()), row: Some(row) };
-            begun.push((Arc::clone(delivery), place));
+            rows.row().put(&*id).put(&download.id).put(&self.context.presence.instance).put(&first);
+            rows.put(&ranges::reached(&delivery.carries, acked)).put(&end).put(&delivery.progress().sent);
+            rows.put(&now);
+            let stored = DeliveryRows { download: Some(download.id.as_str().into()), delivery: Some(id) };
+            begun.push((Arc::clone(delivery), stored));
         }
-        for Left { orphan, work, first, sent } in &self.left {
-            let download = &self.works[*work].stored.download;
+        for CutDelivery { tail, download, first, sent } in &self.cut {
+            let download = &self.downloads[*download].row.download;
             if download.completed.is_none() {
-                rows.row().put(&orphan.id).put(&download.id).put(&None::<String>).int(*first);
-                rows.int(orphan.reached)
-                    .put(&Some(orphan.past))
-                    .int(*sent)
-                    .put(&Self::now().as_microsecond());
+                rows.row().put(&tail.id).put(&download.id).put(&None::<String>).put(first);
+                rows.put(&tail.reached).put(&tail.end).put(sent).put(&now);
             }
         }
         if !rows.is_empty() {
-            let sql = "INSERT INTO deliveries (id, download, instance, first, reached, past, sent, updated) \
-                       SELECT k.value->>0, k.value->>1, k.value->>2, CAST(k.value->>3 AS bigint), \
-                           CAST(k.value->>4 AS bigint), CAST(k.value->>5 AS bigint), CAST(k.value->>6 AS bigint), \
-                           CAST(k.value->>7 AS bigint) \
-                       FROM EACH($1) WHERE true \
-                       ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, reached = excluded.reached, \
-                           sent = excluded.sent, updated = excluded.updated";
-            conn.run(sql, &[rows.arg()]).await?;
+            conn.run(&UPSERT_DELIVERIES, &[rows.into()]).await?;
         }
-        let mut gone = Rows::default();
-        for id in &self.gone {
-            gone.row().put(id);
+        let deleted = ids(&self.deleted_deliveries);
+        if !deleted.is_empty() {
+            conn.run(&DELETE_DELIVERIES, &[deleted.into()]).await?;
         }
-        if !gone.is_empty() {
-            let sql = "DELETE FROM deliveries WHERE id IN (SELECT k.value->>0 FROM EACH($1))";
-            conn.run(sql, &[gone.arg()]).await?;
-        }
-        let mut closed = Rows::default();
-        for id in &self.closed {
-            closed.row().put(id);
-        }
-        if !closed.is_empty() {
-            let sql = "DELETE FROM deliveries WHERE instance IS NULL \
-                       AND download IN (SELECT k.value->>0 FROM EACH($1))";
-            conn.run(sql, &[closed.arg()]).await?;
+        let completed = ids(&self.completed);
+        if !completed.is_empty() {
+            conn.run(&DELETE_TAILS, &[completed.into()]).await?;
         }
         Ok(begun)
     }
 
-    /// Counts receipts of links; whoever makes a link's last one tells so.
+    /// Counts receipts of links, and emits an event for each link that has reached its maximum. The
+    /// node that counts the last receipt emits it.
     async fn store_receipts(&mut self, conn: &mut Conn) -> Result<Vec<(String, u32)>, sqlx::Error> {
         if self.receipts.is_empty() {
             return Ok(Vec::new());
         }
         let mut rows = Rows::default();
         let mut sorted: Vec<_> = self.receipts.iter().collect();
-        // Locked in one order by all nodes.
+        // All nodes lock rows in the same order.
         sorted.sort_unstable();
         for (link, (count, _)) in sorted {
             rows.row().put(link).put(count);
         }
-        let sql = "INSERT INTO links (id, receipts, exhausted) \
-                   SELECT k.value->>0, CAST(k.value->>1 AS bigint), 0 FROM EACH($1) WHERE true \
-                   ON CONFLICT (id) DO UPDATE SET receipts = links.receipts + excluded.receipts \
-                   RETURNING id, receipts, exhausted";
         let mut links = Vec::new();
         let mut exhausted = Rows::default();
-        for row in conn.rows(sql, &[rows.arg()]).await? {
-            let (link, receipts, told) = (row.text(0)?, row.int(1)?, row.int(2)? != 0);
-            let most = self.receipts.get(&link).and_then(|(_, most)| *most);
-            if !told && most.is_some_and(|most| receipts >= i64::from(most)) {
+        for row in conn.rows(&COUNT_RECEIPTS, &[rows.into()]).await? {
+            let (link, receipts, reported) = (row.text(0)?, row.int(1)?, row.int(2)? != 0);
+            let max = self.receipts.get(&link).and_then(|(_, max)| *max);
+            if !reported && max.is_some_and(|max| receipts >= i64::from(max)) {
                 exhausted.row().put(&link);
                 let recipient = self
                     .changes
                     .iter()
-                    .map(|change| &change.delivery().opening)
-                    .find(|opening| opening.link.as_ref().is_some_and(|used| used.id == link))
-                    .map(|opening| opening.recipient.id.as_str());
-                let data = LinkData { id: &link, recipient, receipts, max_downloads: most };
+                    .map(|change| &change.delivery().info)
+                    .find(|info| info.link.as_ref().is_some_and(|used| used.id == link))
+                    .map(|info| info.recipient.id.as_str());
+                let data = ExhaustedLink { id: &link, recipient, receipts, max_downloads: max };
                 let endpoints = &self.context.options.endpoints;
-                self.events.push(other_event(Kind::LinkExhausted, "link", &data, Self::now(), endpoints));
+                let event = NewEvent::about_other(EventKind::LinkExhausted, &data, Self::now(), endpoints);
+                self.events.push(event);
             }
             links.push((link, u32::try_from(receipts).unwrap_or(u32::MAX)));
         }
         if !exhausted.is_empty() {
-            let sql = "UPDATE links SET exhausted = 1 WHERE id IN (SELECT k.value->>0 FROM EACH($1))";
-            conn.run(sql, &[exhausted.arg()]).await?;
+            conn.run(&MARK_EXHAUSTED, &[exhausted.into()]).await?;
         }
         Ok(links)
     }
@@ -212,10 +227,16 @@ impl Batch<'_> {
             rows.row().put(&ContentKey(*content).to_string()).put(parts);
         }
         if !rows.is_empty() {
-            let sql = "INSERT INTO contents (content, parts) SELECT k.value->>0, k.value->>1 FROM EACH($1) WHERE true \
-                       ON CONFLICT (content) DO NOTHING";
-            conn.run(sql, &[rows.arg()]).await?;
+            conn.run(&INSERT_CONTENTS, &[rows.into()]).await?;
         }
         Ok(())
     }
+}
+
+fn ids(ids: &[String]) -> Rows {
+    let mut rows = Rows::default();
+    for id in ids {
+        rows.row().put(id);
+    }
+    rows
 }

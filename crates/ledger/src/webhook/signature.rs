@@ -6,32 +6,32 @@ use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-/// How to make a secret, for messages.
-pub(super) const HOW: &str = "make one with: outflow webhook-secret";
+/// How to make a secret, for error messages.
+pub(super) const MAKE_ONE: &str = "make one with: outflow webhook-secret";
 
-/// What one secret signs with.
-pub(super) enum Key {
-    /// v1: HMAC-SHA256, which the receiver checks with the same secret.
+/// A key made of one secret.
+pub(super) enum WebhookKey {
+    /// v1: HMAC-SHA256. The receiver verifies with the same secret.
     Hmac(hmac::Key),
-    /// v1a: ed25519, which the receiver checks with the public key.
+    /// v1a: ed25519. The receiver verifies with the public key.
     Ed25519(Box<Ed25519KeyPair>),
 }
 
-impl Key {
-    /// From `whsec_…` or `whsk_…`. The error says nothing of the secret itself.
-    pub(super) fn parse(secret: &str) -> Result<Key, String> {
+impl WebhookKey {
+    /// Parses `whsec_…` or `whsk_…`. The error contains no part of the secret.
+    pub(super) fn parse(secret: &str) -> Result<WebhookKey, String> {
         let secret = secret.trim();
         if let Some(encoded) = secret.strip_prefix("whsec_") {
             let bytes = decode("whsec_", encoded)?;
             if !(24..=64).contains(&bytes.len()) {
                 let length = bytes.len();
-                return Err(format!("a secret has {length} bytes, not 24 to 64; {HOW}"));
+                return Err(format!("a secret has {length} bytes, not 24 to 64; {MAKE_ONE}"));
             }
-            return Ok(Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &bytes)));
+            return Ok(WebhookKey::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &bytes)));
         }
         if let Some(encoded) = secret.strip_prefix("whsk_") {
             let bytes = decode("whsk_", encoded)?;
-            // The seed alone, or followed by the public key, as many libraries keep it.
+            // The seed alone, or followed by the public key, as many libraries store it.
             let pair = match bytes.len() {
                 32 => Ed25519KeyPair::from_seed_unchecked(&bytes),
                 64 => Ed25519KeyPair::from_seed_and_public_key(&bytes[..32], &bytes[32..]),
@@ -41,33 +41,34 @@ impl Key {
                     ));
                 }
             };
-            let pair =
-                pair.map_err(|_| "a whsk_ secret is no ed25519 key: its halves do not fit".to_owned())?;
-            return Ok(Key::Ed25519(Box::new(pair)));
+            let pair = pair.map_err(|_| {
+                "a whsk_ secret is not an ed25519 key: its halves do not fit; copy it again".to_owned()
+            })?;
+            return Ok(WebhookKey::Ed25519(Box::new(pair)));
         }
         if secret.starts_with("whpk_") {
             return Err(
-                "whpk_ is a public key, which is for the receiver; give the whsk_ secret here".to_owned()
+                "whpk_ is a public key, which is for the receiver; use the whsk_ secret here".to_owned()
             );
         }
-        Err(format!("a secret begins neither with whsec_ (HMAC-SHA256) nor with whsk_ (ed25519); {HOW}"))
+        Err(format!("a secret begins neither with whsec_ (HMAC-SHA256) nor with whsk_ (ed25519); {MAKE_ONE}"))
     }
 
     fn sign(&self, content: &[u8]) -> String {
         match self {
-            Key::Hmac(key) => format!("v1,{}", STANDARD.encode(hmac::sign(key, content))),
-            Key::Ed25519(pair) => format!("v1a,{}", STANDARD.encode(pair.sign(content))),
+            WebhookKey::Hmac(key) => format!("v1,{}", STANDARD.encode(hmac::sign(key, content))),
+            WebhookKey::Ed25519(pair) => format!("v1a,{}", STANDARD.encode(pair.sign(content))),
         }
     }
 }
 
-/// A new secret `whsec_…` for v1, which the receiver has to know as well.
+/// A new secret `whsec_…` for v1. The receiver needs the same secret.
 #[must_use]
-pub fn new_secret() -> String {
+pub fn new_webhook_secret() -> String {
     format!("whsec_{}", STANDARD.encode(random()))
 }
 
-/// A new secret `whsk_…` for v1a, whose [`public_key`] the receiver has to know.
+/// A new secret `whsk_…` for v1a. The receiver needs its [`webhook_public_key`].
 #[must_use]
 pub fn new_signing_secret() -> String {
     format!("whsk_{}", STANDARD.encode(random()))
@@ -82,18 +83,19 @@ fn random() -> [u8; 32] {
 /// The public key `whpk_…` of a secret `whsk_…`, for the receiver.
 ///
 /// # Errors
-/// The secret is not one of an ed25519 key; the text says what is wrong.
-pub fn public_key(secret: &str) -> Result<String, String> {
-    match Key::parse(secret)? {
-        Key::Ed25519(pair) => Ok(format!("whpk_{}", STANDARD.encode(pair.public_key()))),
-        Key::Hmac(_) => {
+///
+/// The secret is not an ed25519 key. The text says what is wrong.
+pub fn webhook_public_key(secret: &str) -> Result<String, String> {
+    match WebhookKey::parse(secret)? {
+        WebhookKey::Ed25519(pair) => Ok(format!("whpk_{}", STANDARD.encode(pair.public_key()))),
+        WebhookKey::Hmac(_) => {
             Err("a whsec_ secret has no public key: the receiver needs the secret itself".to_owned())
         }
     }
 }
 
-/// The value of `webhook-signature`: one signature for each key, so that a receiver that knows any of them is content.
-pub(super) fn signatures(keys: &[Key], id: &str, seconds: i64, body: &[u8]) -> String {
+/// The value of `webhook-signature`: one signature for each key. A receiver needs only one of them.
+pub(super) fn signatures(keys: &[WebhookKey], id: &str, seconds: i64, body: &[u8]) -> String {
     let mut content = format!("{id}.{seconds}.").into_bytes();
     content.extend_from_slice(body);
     let each: Vec<String> = keys.iter().map(|key| key.sign(&content)).collect();
@@ -101,7 +103,9 @@ pub(super) fn signatures(keys: &[Key], id: &str, seconds: i64, body: &[u8]) -> S
 }
 
 fn decode(prefix: &str, encoded: &str) -> Result<Vec<u8>, String> {
-    STANDARD.decode(encoded).map_err(|_| format!("what follows {prefix} in a secret is not base64; {HOW}"))
+    STANDARD
+        .decode(encoded)
+        .map_err(|_| format!("what follows {prefix} in a secret is not base64; {MAKE_ONE}"))
 }
 
 #[cfg(test)]
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_specification_has_its_signature() {
-        let key = Key::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = WebhookKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signature =
             signatures(&[key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
@@ -126,28 +130,28 @@ mod tests {
 
     #[test]
     fn public_keys_are_those_of_the_rfc() {
-        assert_eq!(public_key(SEED).unwrap(), PUBLIC);
+        assert_eq!(webhook_public_key(SEED).unwrap(), PUBLIC);
         let both = [
             STANDARD.decode(&SEED["whsk_".len()..]).unwrap(),
             STANDARD.decode(&PUBLIC["whpk_".len()..]).unwrap(),
         ];
-        assert_eq!(public_key(&format!("whsk_{}", STANDARD.encode(both.concat()))).unwrap(), PUBLIC);
-        assert!(public_key(&secret("whsec_", 32)).unwrap_err().contains("no public key"));
+        assert_eq!(webhook_public_key(&format!("whsk_{}", STANDARD.encode(both.concat()))).unwrap(), PUBLIC);
+        assert!(webhook_public_key(&secret("whsec_", 32)).unwrap_err().contains("no public key"));
     }
 
     #[test]
     fn new_secrets_are_good_and_differ() {
-        for new in [new_secret, new_signing_secret] {
-            assert!(Key::parse(&new()).is_ok());
+        for new in [new_webhook_secret, new_signing_secret] {
+            assert!(WebhookKey::parse(&new()).is_ok());
             assert_ne!(new(), new());
         }
-        assert!(public_key(&new_signing_secret()).unwrap().starts_with("whpk_"));
+        assert!(webhook_public_key(&new_signing_secret()).unwrap().starts_with("whpk_"));
     }
 
     #[test]
     fn secrets_that_are_none_are_refused_without_being_repeated() {
         for good in [24, 32, 64] {
-            assert!(Key::parse(&secret("whsec_", good)).is_ok(), "{good}");
+            assert!(WebhookKey::parse(&secret("whsec_", good)).is_ok(), "{good}");
         }
         let halves = format!("whsk_{}", STANDARD.encode([7; 64]));
         for (bad, says) in [
@@ -161,7 +165,7 @@ mod tests {
             (String::new(), "begins neither"),
             (halves, "do not fit"),
         ] {
-            let error = Key::parse(&bad).err().unwrap();
+            let error = WebhookKey::parse(&bad).err().unwrap();
             assert!(error.contains(says), "{bad}: {error}");
             let encoded = bad.split('_').next_back().unwrap();
             assert!(encoded.len() < 5 || !error.contains(encoded), "{error}");

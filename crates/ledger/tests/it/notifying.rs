@@ -1,4 +1,4 @@
-//! Events reach endpoints: from a delivery to a receiver that checks what it gets.
+//! Events reach endpoints: from a delivery to a receiver that verifies its requests.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,16 +8,16 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName};
-use outflow_ledger::{Endpoint, Filter, Kind, Options, SendState, Target};
+use outflow_ledger::{Endpoint, EndpointTarget, EventFilter, EventKind, LedgerOptions, SendState};
 
 use crate::common::{Book, Place, both, content, opening, until};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// What a receiver got: path, headers, body.
+/// Requests that a receiver got: path, headers, body.
 type Taken = Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>;
 
-/// A receiver to which `/gone` is gone. It ends with the test's process.
+/// A receiver that answers 410 at `/gone`. It ends with the test's process.
 fn receiver() -> (SocketAddr, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -55,16 +55,16 @@ fn take(mut stream: &TcpStream, taken: &Taken) -> Option<()> {
 
 fn webhook(id: &str, receiver: SocketAddr) -> Endpoint {
     let url = format!("http://{receiver}/{id}");
-    let target = Target::Webhook { url, secrets: vec![SECRET.into()], allow_private: true };
-    Endpoint { id: id.into(), filter: Filter::default(), target }
+    let target = EndpointTarget::Webhook { url, secrets: vec![SECRET.into()], allow_private: true };
+    Endpoint { id: id.into(), filter: EventFilter::default(), target }
 }
 
-fn telling(endpoints: Vec<Endpoint>) -> Options {
-    outflow_ledger::check(&endpoints).unwrap();
-    Options { endpoints, tell: true, ..Options::default() }
+fn telling(endpoints: Vec<Endpoint>) -> LedgerOptions {
+    outflow_ledger::validate_endpoints(&endpoints).unwrap();
+    LedgerOptions { endpoints, server: true, ..LedgerOptions::default() }
 }
 
-/// Ids of the events that were told at `/path`, after the independent verifier has seen them.
+/// Ids of the events that were received at `/path` and passed the independent verifier.
 fn verified(taken: &Taken, path: &str) -> Vec<String> {
     let verifier = standardwebhooks::Webhook::new(SECRET).unwrap();
     let taken = taken.lock().unwrap();
@@ -79,7 +79,7 @@ fn verified(taken: &Taken, path: &str) -> Vec<String> {
     ids
 }
 
-fn states(book: &Book) -> HashMap<(Kind, String), SendState> {
+fn states(book: &Book) -> HashMap<(EventKind, String), SendState> {
     let mut states = HashMap::new();
     for event in book.events() {
         let detail = book.wait(book.ledger.event(&event.id)).unwrap().unwrap();
@@ -104,13 +104,16 @@ fn a_receipt_is_told_once_by_webhook_and_by_program_and_an_endpoint_that_is_gone
             .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let mut gone = webhook("gone", address);
-        gone.filter.kinds = vec![Kind::Completed];
-        let command =
-            Endpoint { id: "program".into(), filter: Filter::default(), target: Target::Command { program } };
+        gone.filter.kinds = vec![EventKind::Completed];
+        let command = Endpoint {
+            id: "program".into(),
+            filter: EventFilter::default(),
+            target: EndpointTarget::Command { program },
+        };
         let book = place.open(telling(vec![webhook("good", address), gone, command]));
         book.deliver(&opening(&content(1, 1000), "anna"), 0..1000);
 
-        let told = [Kind::Started, Kind::Completed, Kind::EndpointDisabled];
+        let told = [EventKind::Started, EventKind::Completed, EventKind::EndpointDisabled];
         let all = || {
             let states = states(&book);
             told.iter().all(|kind| {
@@ -134,8 +137,8 @@ fn a_receipt_is_told_once_by_webhook_and_by_program_and_an_endpoint_that_is_gone
         ids.sort();
         assert_eq!(ids, sorted_ids(&book));
         assert_eq!(verified(&taken, "/gone").len(), 1);
-        assert_eq!(states(&book)[&(Kind::Completed, "gone".to_owned())], SendState::Waiting);
-        book.wait(book.ledger.enable("gone")).unwrap();
+        assert_eq!(states(&book)[&(EventKind::Completed, "gone".to_owned())], SendState::Waiting);
+        book.wait(book.ledger.enable_endpoint("gone")).unwrap();
         until("it is asked again", || verified(&taken, "/gone").len() == 2);
         book.close();
     });
@@ -146,7 +149,7 @@ fn what_was_not_told_before_a_restart_is_told_after_it_under_its_id() {
     both(|place| {
         let (address, taken) = receiver();
         let endpoints = vec![webhook("good", address)];
-        let silent = Options { tell: false, ..telling(endpoints.clone()) };
+        let silent = LedgerOptions { server: false, ..telling(endpoints.clone()) };
         let book = place.open(silent);
         for number in 0..5 {
             book.deliver(&opening(&content(number, 1000), "anna"), 0..1000);

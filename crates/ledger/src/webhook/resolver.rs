@@ -1,8 +1,8 @@
-//! A resolver that knows public addresses only.
+//! A resolver that returns public addresses only.
 //!
-//! An endpoint's address is often chosen by somebody who may not reach what the server can. So a name is resolved here,
-//! and the connection goes to an address that was looked at: a name that changes its mind between a check and the
-//! connection gains nothing.
+//! The person who registers an endpoint must not reach what only the server can. So this resolver
+//! resolves the names, and the connection goes to an address that it has checked: a name that
+//! changes its address between a check and the connection gains nothing.
 
 use std::future::Future;
 use std::io;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use outflow_net::is_public;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Finds a name's addresses.
-pub(super) type Lookup = Arc<dyn Fn(String) -> Looking + Send + Sync>;
+/// Looks up the addresses of a name.
+pub(super) type HostLookup = Arc<dyn Fn(String) -> HostLookupFuture + Send + Sync>;
 
-/// Addresses that are being found.
-pub(super) type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+/// A lookup under way.
+pub(super) type HostLookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// Asks the system.
-pub(super) fn system() -> Lookup {
+/// The lookup of the operating system.
+pub(super) fn system_lookup() -> HostLookup {
     Arc::new(|name| {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name, 0)).await?;
@@ -29,45 +29,45 @@ pub(super) fn system() -> Lookup {
     })
 }
 
-/// Resolves names to public addresses only, unless told otherwise.
-pub(super) struct Resolver {
-    pub(super) lookup: Lookup,
+/// Resolves names to public addresses only, unless private ones are allowed.
+pub(super) struct PublicResolver {
+    pub(super) lookup: HostLookup,
     pub(super) allow_private: bool,
 }
 
-impl Resolve for Resolver {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let looking = (self.lookup)(name.as_str().to_owned());
+        let lookup = (self.lookup)(name.as_str().to_owned());
         let allow_private = self.allow_private;
         Box::pin(async move {
-            let found = looking.await?;
-            let any = !found.is_empty();
-            let may: Vec<SocketAddr> = found
+            let found = lookup.await?;
+            let exists = !found.is_empty();
+            let allowed: Vec<SocketAddr> = found
                 .into_iter()
                 .filter(|address| allow_private || is_public(*address))
                 .map(|address| SocketAddr::new(address, 0))
                 .collect();
-            if may.is_empty() && any {
-                return Err(Private.into());
+            if allowed.is_empty() && exists {
+                return Err(PrivateTarget.into());
             }
-            let addresses: Addrs = Box::new(may.into_iter());
+            let addresses: Addrs = Box::new(allowed.into_iter());
             Ok(addresses)
         })
     }
 }
 
-/// All addresses of a host lie in private networks.
+/// All addresses of a host are in private networks.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "refused: the host is in a private network; allow private targets for this endpoint if that is meant"
+    "rejected: the host is in a private network; allow private targets for this endpoint if that is intended"
 )]
-pub(super) struct Private;
+pub(super) struct PrivateTarget;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answering(addresses: &[&str]) -> Lookup {
+    fn answering(addresses: &[&str]) -> HostLookup {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Arc::new(move |_| {
             let addresses = addresses.clone();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     async fn resolve(addresses: &[&str], allow_private: bool) -> Result<Vec<String>, String> {
-        let resolver = Resolver { lookup: answering(addresses), allow_private };
+        let resolver = PublicResolver { lookup: answering(addresses), allow_private };
         let found = resolver.resolve("example.org".parse().unwrap()).await;
         found.map(|found| found.map(|one| one.ip().to_string()).collect()).map_err(|error| error.to_string())
     }
