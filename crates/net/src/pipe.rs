@@ -1,10 +1,10 @@
 //! Pipes for splice(2), borrowed while they hold bytes.
 //!
 //! The kernel moves bytes from one socket to another only through a pipe. A caller that waits for
-//! bytes holds none. Each thread keeps a few spare pipes, since a new one costs two system calls and
-//! a table for its pages. Their number in the process is bounded, because each takes two descriptors
-//! and, while its client is slow, up to [`PIPE_BYTES`] of the kernel's memory. A caller that gets no
-//! pipe copies.
+//! bytes holds none. Each thread keeps a few spare pipes, since a new one costs two system calls
+//! and a table for its pages. Their number in the process is bounded, because each takes two
+//! descriptors and, while its client is slow, up to [`PIPE_BYTES`] of the kernel's memory. A caller
+//! that gets no pipe copies.
 
 use std::cell::RefCell;
 use std::io;
@@ -88,7 +88,8 @@ impl PipeEnds {
         size.is_ok_and(|size| size >= MIN_PIPE_BYTES).then_some(PipeEnds { read, write, _permit: permit })
     }
 
-    /// Asks the kernel rather than trusting the caller: a left-over byte would reach another client.
+    /// Asks the kernel rather than trusting the caller: a left-over byte would reach another
+    /// client.
     fn is_empty(&self) -> bool {
         matches!(rustix::io::ioctl_fionread(&self.read), Ok(0))
     }
@@ -142,8 +143,8 @@ impl Pipe {
                 self.filled = self.filled.saturating_sub(n);
                 Ok(n)
             }
-            // The pipe rather than the socket would block: it holds fewer bytes than was claimed, so
-            // waiting would never end.
+            // The pipe rather than the socket would block: it holds fewer bytes than was claimed,
+            // so waiting would never end.
             Err(Errno::AGAIN) if ends.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(errno) => Err(errno.into()),
         }

@@ -76,9 +76,9 @@ impl TunnelClientArgs {
         let tls = if self.cacert.is_empty() { None } else { Some(roots().context("--cacert")?) };
         let options = client::TunnelClientOptions {
             protocol: match self.via {
-                ViaArg::ConnectTcp => client::TunnelProtocol::ConnectTcp,
-                ViaArg::Websocket => client::TunnelProtocol::WebSocket,
-                ViaArg::Purr => client::TunnelProtocol::Purr,
+                ViaArg::ConnectTcp => client::UpgradeProtocol::ConnectTcp,
+                ViaArg::Websocket => client::UpgradeProtocol::WebSocket,
+                ViaArg::Purr => client::UpgradeProtocol::Purr,
             },
             token,
             tls,

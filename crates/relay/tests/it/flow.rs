@@ -225,7 +225,7 @@ async fn an_answer_before_a_reset_is_handed_on() {
     left.write_all(b"a request that is not wanted").await.unwrap();
     right.readable().await.unwrap();
     right.write_all(b"413 too large").await.unwrap();
-    // With something unread the kernel resets.
+    // With unread bytes the kernel resets.
     drop(right);
     let mut got = Vec::new();
     is_reset(left.read_to_end(&mut got).await);

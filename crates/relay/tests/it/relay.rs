@@ -60,7 +60,7 @@ fn unix(path: &Path) -> RelayAddress {
 
 /// An address that refuses connections, and that no other program can take.
 fn refusing() -> (std::net::TcpListener, RelayAddress) {
-    // Bound and not listening: std has no such socket, so this one is shut down again.
+    // Bound and not listening. std cannot make such a socket, so this one is shut down again.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
@@ -271,7 +271,7 @@ async fn no_more_clients_than_allowed_are_there_and_the_next_one_waits() {
     }
     let mut third = relay.connect().await;
     third.write_all(b"third").await.unwrap();
-    // Everything that can happen has happened.
+    // Lets everything happen that can.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

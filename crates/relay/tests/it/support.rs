@@ -13,7 +13,7 @@ fn size(random: &mut Random, limit: usize) -> usize {
     1 + random.below(limit as u64) as usize
 }
 
-/// A stream of bytes that can be made again at the other end.
+/// A stream of bytes that the other end can generate as well.
 pub(crate) struct RepeatableBytes {
     block: Vec<u8>,
     at: usize,
@@ -22,13 +22,12 @@ pub(crate) struct RepeatableBytes {
 impl RepeatableBytes {
     pub(crate) fn new(seed: u64) -> RepeatableBytes {
         let mut random = Random::new(seed);
-        // No multiple of what anybody reads or writes at a time: a piece in the wrong place never
-        // fits.
+        // Not a multiple of any size of a read or a write, so that a misplaced piece never fits.
         let block = (0..250_007).map(|_| random.next() as u8).collect();
         RepeatableBytes { block, at: 0 }
     }
 
-    /// The next bytes, at most so many.
+    /// The next bytes, at most `most`.
     pub(crate) fn next(&mut self, most: usize) -> &[u8] {
         let from = self.at % self.block.len();
         let n = most.min(self.block.len() - from);
@@ -120,7 +119,7 @@ pub(crate) enum SocketSort {
     Unix,
 }
 
-/// Reading or writing has failed as it does on a connection that was reset.
+/// Checks that a read or a write has failed because the connection was reset.
 #[track_caller]
 pub(crate) fn is_reset(result: io::Result<usize>) {
     let error = result.expect_err("no error");

@@ -37,7 +37,7 @@ mod url;
 
 pub use self::error::{AddressError, ConnectError, TunnelRefusal};
 pub use self::leg::{ClientLeg, tls_config};
-pub use self::options::{TunnelClientOptions, TunnelProtocol};
+pub use self::options::{TunnelClientOptions, UpgradeProtocol};
 pub use self::proxy::ProxyEnvironment;
 pub use self::reverse::{IncomingConnection, RemoteListener};
 pub use self::tunnel::{ClientTunnel, TunnelClient};

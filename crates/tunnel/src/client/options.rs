@@ -11,7 +11,7 @@ use crate::frame::LegFraming;
 
 /// The protocol in which a tunnel is requested, which also frames its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TunnelProtocol {
+pub enum UpgradeProtocol {
     /// `connect-tcp`: capsules (draft-ietf-httpbis-connect-tcp).
     #[default]
     ConnectTcp,
@@ -21,12 +21,12 @@ pub enum TunnelProtocol {
     Purr,
 }
 
-impl TunnelProtocol {
+impl UpgradeProtocol {
     pub(super) fn framing(self) -> LegFraming {
         match self {
-            TunnelProtocol::ConnectTcp => LegFraming::Capsules,
-            TunnelProtocol::WebSocket => LegFraming::WebSocket,
-            TunnelProtocol::Purr => LegFraming::Raw,
+            UpgradeProtocol::ConnectTcp => LegFraming::Capsules,
+            UpgradeProtocol::WebSocket => LegFraming::WebSocket,
+            UpgradeProtocol::Purr => LegFraming::Raw,
         }
     }
 }
@@ -35,7 +35,7 @@ impl TunnelProtocol {
 #[derive(Clone)]
 pub struct TunnelClientOptions {
     /// The protocol of the request.
-    pub protocol: TunnelProtocol,
+    pub protocol: UpgradeProtocol,
     /// Sent as `Authorization: Bearer`. Without it, the user and password of the URL are sent, if
     /// it has any.
     pub token: Option<String>,
@@ -56,7 +56,7 @@ pub struct TunnelClientOptions {
 impl Default for TunnelClientOptions {
     fn default() -> TunnelClientOptions {
         TunnelClientOptions {
-            protocol: TunnelProtocol::default(),
+            protocol: UpgradeProtocol::default(),
             token: None,
             tls: None,
             proxies: ProxyEnvironment::from_environment(),

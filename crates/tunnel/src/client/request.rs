@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::error::ConnectError;
 use super::leg::ClientLeg;
-use super::options::{TunnelClientOptions, TunnelProtocol};
-use super::response::{self, ResponseHead};
+use super::options::{TunnelClientOptions, UpgradeProtocol};
+use super::response::{self, ConnectResponse};
 use super::url::RequestUrl;
 use crate::session::{RESUME_FIELD, ResumeRequest, ResumeResponse};
 
@@ -34,7 +34,7 @@ pub(super) struct GrantedLeg {
 /// A request, and what its response has to contain.
 pub(super) struct UpgradeRequest {
     text: String,
-    protocol: TunnelProtocol,
+    protocol: UpgradeProtocol,
     authority: String,
     /// The `Sec-WebSocket-Accept` for our key.
     accept: String,
@@ -51,11 +51,11 @@ impl UpgradeRequest {
         let mut field = |name: &str, value: &str| text.push_str(&format!("{name}: {value}\r\n"));
         let mut accept = String::new();
         match options.protocol {
-            TunnelProtocol::ConnectTcp => {
+            UpgradeProtocol::ConnectTcp => {
                 field("Upgrade", CONNECT_TCP[0]);
                 field("Capsule-Protocol", "?1");
             }
-            TunnelProtocol::WebSocket => {
+            UpgradeProtocol::WebSocket => {
                 let mut nonce = [0; 16];
                 SystemRandom::new().fill(&mut nonce).map_err(|_| ConnectError::Random)?;
                 let key = STANDARD.encode(nonce);
@@ -64,7 +64,7 @@ impl UpgradeRequest {
                 field("Sec-WebSocket-Version", "13");
                 field("Sec-WebSocket-Key", &key);
             }
-            TunnelProtocol::Purr => {
+            UpgradeProtocol::Purr => {
                 field("Upgrade", "purr");
                 field("Purr-Request", MEOW);
                 field("Purr-Version", "0.1.2");
@@ -72,7 +72,7 @@ impl UpgradeRequest {
         }
         // Servers of purr may require this one.
         let agent = match options.protocol {
-            TunnelProtocol::Purr => "Purr Client 0.1.2",
+            UpgradeProtocol::Purr => "Purr Client 0.1.2",
             _ => concat!("outflow/", env!("CARGO_PKG_VERSION")),
         };
         field("User-Agent", agent);
@@ -89,18 +89,18 @@ impl UpgradeRequest {
     }
 
     /// Whether a 101 switches to the requested protocol.
-    fn is_granted_by(&self, response: &ResponseHead) -> bool {
+    fn is_granted_by(&self, response: &ConnectResponse) -> bool {
         let upgrade = response.field(&UPGRADE).unwrap_or_default();
         let says = |word: &str| upgrade.eq_ignore_ascii_case(word);
         let connection = response.field(&CONNECTION).unwrap_or_default();
         let switches = connection.split(',').any(|one| one.trim().eq_ignore_ascii_case("upgrade"));
         switches
             && match self.protocol {
-                TunnelProtocol::ConnectTcp => CONNECT_TCP.into_iter().any(says),
-                TunnelProtocol::WebSocket => {
+                UpgradeProtocol::ConnectTcp => CONNECT_TCP.into_iter().any(says),
+                UpgradeProtocol::WebSocket => {
                     says("websocket") && response.field(&SEC_WEBSOCKET_ACCEPT) == Some(self.accept.as_str())
                 }
-                TunnelProtocol::Purr => says("purr") && response.field(&PURR_REQUEST) == Some(MEOW),
+                UpgradeProtocol::Purr => says("purr") && response.field(&PURR_REQUEST) == Some(MEOW),
             }
     }
 }

@@ -36,13 +36,13 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A response, and the bytes that arrived with its head.
 #[derive(Debug)]
-pub(super) struct ResponseHead {
+pub(super) struct ConnectResponse {
     pub(super) status: StatusCode,
     fields: HeaderMap,
     pub(super) early: Vec<u8>,
 }
 
-impl ResponseHead {
+impl ConnectResponse {
     /// The first field of that name, if it is text.
     pub(super) fn field(&self, name: &HeaderName) -> Option<&str> {
         self.fields.get(name)?.to_str().ok()
@@ -68,7 +68,7 @@ impl ResponseHead {
 }
 
 /// Reads a final response, skipping interim ones, up to the end of its head.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ResponseHead> {
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ConnectResponse> {
     let mut bytes = Vec::with_capacity(HEAD_CAPACITY);
     let mut interim = 0;
     loop {
@@ -98,7 +98,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Re
 }
 
 /// The head at the front of `bytes`, and its length.
-fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHead, usize)>> {
+fn parse(bytes: &[u8]) -> io::Result<Option<(ConnectResponse, usize)>> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP/1.1");
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
@@ -112,7 +112,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHead, usize)>> {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong())?;
         map.append(name, HeaderValue::from_bytes(field.value).map_err(|_| wrong())?);
     }
-    Ok(Some((ResponseHead { status, fields: map, early: Vec::new() }, length)))
+    Ok(Some((ConnectResponse { status, fields: map, early: Vec::new() }, length)))
 }
 
 #[cfg(test)]

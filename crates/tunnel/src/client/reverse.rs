@@ -62,10 +62,10 @@ impl TunnelClient {
         Ok(RemoteListener { address, lines })
     }
 
-    /// Asks for a connection that was accepted.
+    /// Opens a tunnel to a connection that the server has accepted.
     ///
     /// # Errors
-    /// Why it is not to be had: it may be gone.
+    /// Why there is no tunnel: the connection may have been closed.
     pub async fn accept(&self, accepted: &IncomingConnection) -> Result<ClientTunnel, ConnectError> {
         self.open_destination(Destination::Accepted(accepted.id.clone())).await
     }
@@ -81,7 +81,7 @@ impl RemoteListener {
     /// Waits for the next connection. May be dropped while it waits.
     ///
     /// # Errors
-    /// When the server listens no more, or is gone.
+    /// The server has stopped listening, or the connection to it is lost.
     pub async fn next(&mut self) -> io::Result<IncomingConnection> {
         let line = self.lines.next().await?;
         let words: Vec<&str> = line.split(' ').collect();

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 
 use super::error::ConnectError;
 use super::leg::{self, ClientLeg, tls_config};
-use super::options::{TunnelClientOptions, TunnelProtocol};
+use super::options::{TunnelClientOptions, UpgradeProtocol};
 use super::request::{self, GrantedLeg, UpgradeRequest};
 use super::url::{Destination, RemoteTarget, TunnelUrl};
 use crate::carry::{self, TunnelEnd, TunnelStream, TunnelTotals};
@@ -58,7 +58,7 @@ impl TunnelClient {
         &self,
         destination: Destination,
     ) -> Result<ClientTunnel, ConnectError> {
-        let resumable = self.0.options.resume && self.0.options.protocol == TunnelProtocol::ConnectTcp;
+        let resumable = self.0.options.resume && self.0.options.protocol == UpgradeProtocol::ConnectTcp;
         let GrantedLeg { leg, early, resume } =
             self.connect(&destination, resumable.then_some(ResumeRequest::New)).await?;
         let resume = resume.filter(|_| resumable).and_then(|response| ResumeGrant::try_from(response).ok());

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::AddressError;
-use super::options::TunnelProtocol;
+use super::options::UpgradeProtocol;
 
 /// The path of tunnels below the URL of a server (draft-ietf-httpbis-connect-tcp).
 const WELL_KNOWN: &str = "/.well-known/masque/tcp/{target_host}/{target_port}/";
@@ -95,13 +95,13 @@ impl TunnelUrl {
 
     /// Whether it determines the target. A purr server has its own paths, so a path in its URL
     /// does.
-    pub(super) fn is_bound(&self, protocol: TunnelProtocol) -> bool {
+    pub(super) fn is_bound(&self, protocol: UpgradeProtocol) -> bool {
         match self.kind {
             UrlKind::Template => false,
             UrlKind::Capability => true,
             UrlKind::Base => {
                 let path = self.text.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
-                protocol == TunnelProtocol::Purr && path.is_some_and(|(_, path)| !path.is_empty())
+                protocol == UpgradeProtocol::Purr && path.is_some_and(|(_, path)| !path.is_empty())
             }
         }
     }
@@ -109,7 +109,7 @@ impl TunnelUrl {
     /// The URL of one request.
     pub(super) fn request_url(
         &self,
-        protocol: TunnelProtocol,
+        protocol: UpgradeProtocol,
         destination: &Destination,
     ) -> Result<RequestUrl, AddressError> {
         let path = match destination {
@@ -257,14 +257,14 @@ impl fmt::Display for RemoteTarget {
 mod tests {
     use super::*;
 
-    fn request_url(address: &str, protocol: TunnelProtocol, host: &str, port: u16) -> RequestUrl {
+    fn request_url(address: &str, protocol: UpgradeProtocol, host: &str, port: u16) -> RequestUrl {
         let destination = Destination::Tunnel(RemoteTarget::new(host, port).ok());
         address.parse::<TunnelUrl>().unwrap().request_url(protocol, &destination).unwrap()
     }
 
     #[test]
     fn each_kind_of_address_leads_somewhere() {
-        let path = |address: &str| request_url(address, TunnelProtocol::ConnectTcp, "db.local", 5432).path;
+        let path = |address: &str| request_url(address, UpgradeProtocol::ConnectTcp, "db.local", 5432).path;
         assert_eq!(path("https://h"), "/.well-known/masque/tcp/db.local/5432/");
         assert_eq!(path("https://h/"), "/.well-known/masque/tcp/db.local/5432/");
         assert_eq!(path("https://h/in/"), "/in/.well-known/masque/tcp/db.local/5432/");
@@ -277,7 +277,7 @@ mod tests {
     fn what_is_listened_on_is_an_address_of_the_server() {
         let server: TunnelUrl = "https://h/in".parse().unwrap();
         let path =
-            |wanted: Destination| server.request_url(TunnelProtocol::ConnectTcp, &wanted).unwrap().path;
+            |wanted: Destination| server.request_url(UpgradeProtocol::ConnectTcp, &wanted).unwrap().path;
         let at = "[::]:2222".parse().unwrap();
         assert_eq!(path(Destination::Listen(at)), "/in/.well-known/outflow/listen/%3A%3A/2222/");
         assert_eq!(path(Destination::Accepted("a_-/".to_owned())), "/in/.well-known/outflow/accept/a_-%2F/");
@@ -285,14 +285,14 @@ mod tests {
 
     #[test]
     fn a_purr_server_has_paths_of_its_own() {
-        let path = |address: &str| request_url(address, TunnelProtocol::Purr, "db", 1).path;
+        let path = |address: &str| request_url(address, UpgradeProtocol::Purr, "db", 1).path;
         assert_eq!(path("http://h/vnc/7?t=x"), "/vnc/7?t=x");
         assert_eq!(path("http://h/"), "/.well-known/masque/tcp/db/1/");
     }
 
     #[test]
     fn addresses_of_ipv6_are_written_as_each_place_wants() {
-        let url = request_url("https://u%40x:p@[2001:db8::1]:8443", TunnelProtocol::ConnectTcp, "[::1]", 22);
+        let url = request_url("https://u%40x:p@[2001:db8::1]:8443", UpgradeProtocol::ConnectTcp, "[::1]", 22);
         assert_eq!(url.path, "/.well-known/masque/tcp/%3A%3A1/22/");
         assert_eq!((&*url.authority, &*url.host, url.port), ("[2001:db8::1]:8443", "2001:db8::1", 8443));
         assert_eq!(url.user.as_deref(), Some(&b"u@x:p"[..]));
@@ -312,11 +312,11 @@ mod tests {
         }
         let query: TunnelUrl = "https://h/?a".parse().unwrap();
         let wanted = Destination::Tunnel(RemoteTarget::new("h", 1).ok());
-        assert!(query.request_url(TunnelProtocol::WebSocket, &wanted).is_err());
+        assert!(query.request_url(UpgradeProtocol::WebSocket, &wanted).is_err());
         let capability: TunnelUrl = "https://h/tunnel/c/x".parse().unwrap();
         assert!(
             capability
-                .request_url(TunnelProtocol::ConnectTcp, &Destination::Listen(([127, 0, 0, 1], 0).into()))
+                .request_url(UpgradeProtocol::ConnectTcp, &Destination::Listen(([127, 0, 0, 1], 0).into()))
                 .is_err()
         );
         for host in ["", "a b", "a/b", "[]", "a\r\nb"] {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is sent, and what comes.
+/// A frame to send.
 #[derive(Clone, Debug, PartialEq)]
 enum SentFrame {
     Data(Vec<u8>),
@@ -46,7 +46,7 @@ fn encode(framing: LegFraming, role: LegRole, frames: &[SentFrame]) -> Vec<u8> {
     out
 }
 
-/// Decodes pieces that end at `cuts`; payload that came in several is put together.
+/// Decodes pieces that end at `cuts`. Payload appears as `Closed(0, hex)`.
 fn decode(decoder: &mut FrameDecoder, bytes: &[u8], cuts: &[usize]) -> Result<Vec<FrameEvent>, FrameError> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     ends.push(bytes.len());
@@ -57,7 +57,6 @@ fn decode(decoder: &mut FrameDecoder, bytes: &[u8], cuts: &[usize]) -> Result<Ve
         start = end;
         let mut at = 0;
         while let (used, Some(event)) = decoder.decode(&mut piece[at..])? {
-            // Payload stands in the events as it came.
             at += used;
             events.push(event.clone());
             if let FrameEvent::Data(n) = event {
@@ -73,7 +72,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Payloads that follow one another are one: where a frame ends means nothing.
+/// Joins adjacent payloads, because frame boundaries carry no meaning.
 fn joined(events: Vec<FrameEvent>) -> Vec<FrameEvent> {
     let mut out: Vec<FrameEvent> = Vec::new();
     for event in events {
@@ -158,7 +157,7 @@ fn the_last_bytes_may_come_with_the_end() {
 
 #[test]
 fn capsules_that_nobody_knows_are_skipped_and_controls_may_follow_the_end() {
-    // The type of RFC 9297's datagrams, one that is there to be skipped, and one of 0 bytes.
+    // The type of RFC 9297's datagrams, a reserved type, and a capsule of 0 bytes.
     let got = events(
         LegFraming::Capsules,
         LegRole::Server,

@@ -18,9 +18,9 @@ const FRAMED: [LegFraming; 2] = [LegFraming::Capsules, LegFraming::WebSocket];
 
 type Carried = JoinHandle<(TunnelTotals, TunnelEnd)>;
 
-/// One end of a tunnel that runs.
+/// One end of a running tunnel.
 struct Running {
-    /// What is tunnelled.
+    /// The program whose bytes are tunnelled.
     program: DuplexStream,
     fate: Fate,
     carried: Carried,
@@ -48,7 +48,7 @@ fn tunnel(framing: LegFraming, room: usize) -> (Running, Running) {
     (client, server)
 }
 
-/// One end, with the other end's leg in hand.
+/// One end; the test holds the other end of the leg.
 fn half(framing: LegFraming, role: LegRole, limits: TunnelTimeouts) -> (Running, DuplexStream) {
     let (one, other) = duplex(1 << 20);
     (run(one, b"", framing, role, 1 << 20, limits), other)
@@ -118,7 +118,7 @@ async fn what_came_early_comes_first() {
     running.program.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"SSH-2.0-outflow\r\n");
 
-    // A frame that was cut by the end of the head's buffer.
+    // A frame that is cut by the end of the buffer of the head.
     let (leg, mut other) = duplex(100);
     let mut running =
         run(leg, b"\x82\x05he", LegFraming::WebSocket, LegRole::Client, 100, TunnelTimeouts::default());
@@ -157,7 +157,7 @@ async fn what_is_malformed_resets_the_far_end() {
 
     let (running, mut leg) = half(LegFraming::WebSocket, LegRole::Client, TunnelTimeouts::default());
     leg.write_all(b"\x83\x00").await.unwrap();
-    // 1002, masked: opcode, length, key, two bytes of status and words.
+    // 1002, masked: opcode, length, key, two bytes of status, and the reason.
     let mut close = [0; 2];
     leg.read_exact(&mut close).await.unwrap();
     assert_eq!(close[0], 0x88);
@@ -175,7 +175,7 @@ async fn a_far_end_that_breaks_is_no_end() {
         let mut got = Vec::new();
         other.read_to_end(&mut got).await.unwrap();
         match framing {
-            // The bytes alone do not tell it: the socket has to.
+            // The bytes alone do not show it; the socket has to be reset.
             LegFraming::Raw => assert!(got.is_empty()),
             LegFraming::Capsules => {
                 assert_eq!(got[..4], [0xaf, 0x75, 0x74, 0x04], "no FINAL_DATA");
@@ -215,7 +215,7 @@ async fn a_tunnel_that_nobody_uses_is_given_up() {
     leg.write_all(b"\xaf\x75\x74\x01\x00").await.unwrap();
     let (_, end) = running.carried.await.unwrap();
     assert!(matches!(end, TunnelEnd::Idle), "{end}");
-    // One second of it is for the last word, as nobody closes this leg.
+    // One second of it is for the Close, as this test does not close the leg.
     assert_eq!(start.elapsed().as_secs(), 221);
     assert!(running.fate.is_reset());
 }
@@ -253,11 +253,11 @@ async fn who_does_not_know_our_ping_is_not_lost_by_it() {
     tokio::time::sleep(Duration::from_secs(1000)).await;
     leg.write_all(b"\xa0\x28\xd7\xf2\x01x").await.unwrap();
     assert_eq!(running.program.read_u8().await.unwrap(), b'x');
-    // It has been asked every 25 seconds, each time by an empty capsule.
+    // A ping was sent every 25 seconds, each an empty capsule.
     let mut asked = vec![0; 40 * 5];
     leg.read_exact(&mut asked).await.unwrap();
     assert!(asked.chunks(5).all(|ping| ping == b"\xaf\x75\x74\x01\x00"));
-    // Once it has answered, its silence tells.
+    // Once it has answered, its silence counts.
     leg.write_all(b"\xaf\x75\x74\x02\x00").await.unwrap();
     assert!(matches!(running.carried.await.unwrap().1, TunnelEnd::LegLost(_)));
 }

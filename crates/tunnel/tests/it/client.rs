@@ -9,7 +9,7 @@ use std::sync::Arc;
 use outflow_tunnel::carry::{JoinedStream, TunnelEnd};
 use outflow_tunnel::client::{
     ClientTunnel, ConnectError, ProxyEnvironment, RemoteTarget, TunnelClient, TunnelClientOptions,
-    TunnelProtocol, tls_config,
+    UpgradeProtocol, tls_config,
 };
 use outflow_wire::websocket::accept_key;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// Without what the environment of the tests says.
-fn options(via: TunnelProtocol) -> TunnelClientOptions {
+/// Without the proxies of the test's environment.
+fn options(via: UpgradeProtocol) -> TunnelClientOptions {
     TunnelClientOptions { protocol: via, proxies: ProxyEnvironment::none(), ..TunnelClientOptions::default() }
 }
 
@@ -44,8 +44,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// A server that answers one request with what `answer` makes of its head, and then says back what
-/// it hears.
+/// A server that responds to one request with what `answer` makes of its head, and then echoes.
 async fn server(
     answer: impl FnOnce(&str) -> Vec<u8> + Send + 'static,
 ) -> (SocketAddr, JoinHandle<(String, TcpStream)>) {
@@ -62,14 +61,13 @@ async fn server(
 
 async fn refused(answer: &'static [u8]) -> String {
     let (address, served) = server(move |_| answer.to_vec()).await;
-    let client = client(&format!("http://{address}"), options(TunnelProtocol::ConnectTcp));
+    let client = client(&format!("http://{address}"), options(UpgradeProtocol::ConnectTcp));
     let error = client.open(Some(&target())).await.err().unwrap().to_string();
     drop(served);
     error.replace(&address.to_string(), "server")
 }
 
-/// Both ends of a program's pipes: what it says is `says`, what it hears comes back with the end of
-/// the tunnel.
+/// Runs a tunnel with `says` as input; returns the output, and how the tunnel ended.
 async fn talk(tunnel: ClientTunnel, says: &[u8]) -> (Vec<u8>, TunnelEnd) {
     let (mine, mut heard) = tokio::io::duplex(1 << 16);
     let carried = tunnel.carry(JoinedStream::new(std::io::Cursor::new(says.to_vec()), mine));
@@ -82,7 +80,7 @@ async fn talk(tunnel: ClientTunnel, says: &[u8]) -> (Vec<u8>, TunnelEnd) {
 #[tokio::test]
 async fn connect_tcp_is_asked_for_as_the_draft_says_and_carries_what_came_early() {
     let (address, served) = server(|_| {
-        // With the head comes what the target says first, and its end.
+        // The first bytes of the target, and its end, arrive with the head.
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: connect-tcp\r\n\
           Capsule-Protocol: ?1\r\n\r\n\xa0\x28\xd7\xf2\x05SSH-2\xa0\x28\xd7\xf3\x02.0"
             .to_vec()
@@ -91,7 +89,7 @@ async fn connect_tcp_is_asked_for_as_the_draft_says_and_carries_what_came_early(
     let token = Some("t0ken".to_owned());
     let client = client(
         &format!("http://{address}/"),
-        TunnelClientOptions { token, ..options(TunnelProtocol::ConnectTcp) },
+        TunnelClientOptions { token, ..options(UpgradeProtocol::ConnectTcp) },
     );
     let tunnel = client.open(Some(&target())).await.unwrap();
     assert!(!tunnel.is_resumable());
@@ -127,8 +125,8 @@ async fn websocket_is_for_proxies_that_know_nothing_else() {
         [head.as_bytes(), b"\x82\x02hi\x88\x02\x03\xe8"].concat()
     })
     .await;
-    // A user and a password go where a token does not.
-    let client = client(&format!("http://anna:pass@{address}"), options(TunnelProtocol::WebSocket));
+    // Without a token, the user and password are sent.
+    let client = client(&format!("http://anna:pass@{address}"), options(UpgradeProtocol::WebSocket));
     let tunnel = client.open(Some(&target())).await.unwrap();
     let (head, stream) = served.await.unwrap();
     assert_eq!(field(&head, "Upgrade"), Some("websocket"));
@@ -155,7 +153,7 @@ async fn a_purr_server_is_asked_as_its_own_client_would() {
             .to_vec()
     })
     .await;
-    let client = client(&format!("http://{address}/vnc/7"), options(TunnelProtocol::Purr));
+    let client = client(&format!("http://{address}/vnc/7"), options(UpgradeProtocol::Purr));
     assert!(client.is_bound());
     let tunnel = client.open(None).await.unwrap();
     let (head, mut stream) = served.await.unwrap();
@@ -182,14 +180,14 @@ async fn a_purr_server_is_asked_as_its_own_client_would() {
 
 #[tokio::test]
 async fn what_is_not_agreed_on_is_no_tunnel() {
-    let answers: [(TunnelProtocol, &[u8]); 4] = [
-        (TunnelProtocol::ConnectTcp, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
-        (TunnelProtocol::ConnectTcp, b"Upgrade: connect-tcp\r\n"),
+    let answers: [(UpgradeProtocol, &[u8]); 4] = [
+        (UpgradeProtocol::ConnectTcp, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+        (UpgradeProtocol::ConnectTcp, b"Upgrade: connect-tcp\r\n"),
         (
-            TunnelProtocol::WebSocket,
+            UpgradeProtocol::WebSocket,
             b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n",
         ),
-        (TunnelProtocol::Purr, b"Connection: Upgrade\r\nUpgrade: purr\r\n"),
+        (UpgradeProtocol::Purr, b"Connection: Upgrade\r\nUpgrade: purr\r\n"),
     ];
     for (via, fields) in answers {
         let answer = [b"HTTP/1.1 101 Switching Protocols\r\n", fields, b"\r\n"].concat();
@@ -224,7 +222,7 @@ async fn a_refusal_says_what_to_do() {
 #[tokio::test]
 async fn who_does_not_listen_cannot_be_reached() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let client = client(&format!("http://{address}"), options(TunnelProtocol::ConnectTcp));
+    let client = client(&format!("http://{address}"), options(UpgradeProtocol::ConnectTcp));
     let error = client.open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, ConnectError::Unreachable(..)) && error.is_temporary(), "{error}");
 }
@@ -235,7 +233,7 @@ async fn who_does_not_answer_is_not_waited_for_for_ever() {
     let address = listener.local_addr().unwrap();
     let options = TunnelClientOptions {
         response_timeout: std::time::Duration::from_millis(50),
-        ..options(TunnelProtocol::ConnectTcp)
+        ..options(UpgradeProtocol::ConnectTcp)
     };
     let error = client(&format!("http://{address}"), options).open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, ConnectError::Timeout(..)), "{error}");
@@ -247,7 +245,7 @@ async fn a_token_cannot_smuggle_fields() {
     let token = Some("a\r\nHost: b".to_owned());
     let client = client(
         &format!("http://{address}"),
-        TunnelClientOptions { token, ..options(TunnelProtocol::ConnectTcp) },
+        TunnelClientOptions { token, ..options(UpgradeProtocol::ConnectTcp) },
     );
     assert!(matches!(client.open(Some(&target())).await.err(), Some(ConnectError::Token)));
 }
@@ -270,7 +268,7 @@ async fn a_proxy_is_asked_to_connect_and_then_passed_by() {
     });
     let through = client(
         &format!("http://{address}"),
-        TunnelClientOptions { proxies, ..options(TunnelProtocol::ConnectTcp) },
+        TunnelClientOptions { proxies, ..options(UpgradeProtocol::ConnectTcp) },
     );
     let error = through.open(Some(&target())).await.err().unwrap().to_string();
     assert!(error.contains("404"), "{error}");
@@ -286,12 +284,12 @@ async fn a_proxy_is_asked_to_connect_and_then_passed_by() {
     let (proxy, _served) =
         server(|_| b"HTTP/1.1 403 no\r\nContent-Length: 8\r\n\r\nnot you\n".to_vec()).await;
     let proxies = ProxyEnvironment::from_variables(|name| (name == "ALL_PROXY").then(|| proxy.to_string()));
-    let through = client("http://h", TunnelClientOptions { proxies, ..options(TunnelProtocol::ConnectTcp) });
+    let through = client("http://h", TunnelClientOptions { proxies, ..options(UpgradeProtocol::ConnectTcp) });
     let error = through.open(Some(&target())).await.err().unwrap().to_string();
     assert!(error.starts_with("the proxy ") && error.contains("403 Forbidden: not you"), "{error}");
 }
 
-/// A certificate for `localhost`, as a file, and who shows it.
+/// A certificate for `localhost`, as a file, and a server that uses it.
 fn certificate(folder: &std::path::Path) -> (PathBuf, TlsAcceptor) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let path = folder.join("authority.pem");
@@ -336,14 +334,14 @@ async fn a_certificate_is_checked_and_an_authority_can_be_given() {
     let address = format!("https://localhost:{port}");
     let trusting = TunnelClientOptions {
         tls: Some(tls_config(&[path]).unwrap()),
-        ..options(TunnelProtocol::ConnectTcp)
+        ..options(UpgradeProtocol::ConnectTcp)
     };
     let tunnel = client(&address, trusting.clone()).open(Some(&target())).await.unwrap();
     let (got, end) = talk(tunnel, b"").await;
     assert_eq!(got, b"secret");
     assert!(matches!(end, TunnelEnd::Complete), "{end}");
 
-    // Another name than the certificate's, and nobody's authority.
+    // A name that the certificate does not have, and an authority that is not trusted.
     let error =
         client(&format!("https://127.0.0.1:{port}"), trusting).open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, ConnectError::Tls(..)) && !error.is_temporary(), "{error}");
@@ -353,7 +351,7 @@ async fn a_certificate_is_checked_and_an_authority_can_be_given() {
     let (other, _) = certificate(folder.path());
     let doubting = TunnelClientOptions {
         tls: Some(tls_config(&[other]).unwrap()),
-        ..options(TunnelProtocol::ConnectTcp)
+        ..options(UpgradeProtocol::ConnectTcp)
     };
     let error = client(&address, doubting).open(Some(&target())).await.err().unwrap();
     assert!(matches!(error, ConnectError::Tls(..)) && !error.is_temporary(), "{error}");

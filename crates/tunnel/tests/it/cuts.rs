@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use crate::world::{Running, World, start};
 use outflow_testkit::noise;
 
-/// Sends all, ends, and reads to the end.
+/// Sends everything, ends the direction, and reads to the end.
 async fn exchange(program: DuplexStream, out: &[u8]) -> Vec<u8> {
     let (mut read, mut write) = tokio::io::split(program);
     let send = async {
@@ -20,8 +20,8 @@ async fn exchange(program: DuplexStream, out: &[u8]) -> Vec<u8> {
     got
 }
 
-/// Both directions at once, over legs that are cut as told: all has to arrive. Says how many legs
-/// it took.
+/// Both directions at once, over legs that break as specified: every byte has to arrive. Returns
+/// the number of legs.
 async fn through(cuts: Vec<usize>, room: usize, up: &[u8], down: &[u8]) -> usize {
     let world = World::new(SessionLimits::default(), cuts, room);
     let Running { client, client_fate, server, server_fate, carried } = start(&world, room);
@@ -30,7 +30,7 @@ async fn through(cuts: Vec<usize>, room: usize, up: &[u8], down: &[u8]) -> usize
     let (totals, end) = carried.await.unwrap();
     assert!(matches!(end, TunnelEnd::Complete), "{end}");
     assert_eq!(totals, TunnelTotals { to_far: down.len() as u64, from_far: up.len() as u64 });
-    // What the server still has in hand it gets done, or lets expire.
+    // The server finishes what it has, or lets it expire.
     tokio::time::sleep(std::time::Duration::from_secs(61)).await;
     assert!(world.sessions.is_empty());
     assert!(!client_fate.is_reset() && !server_fate.is_reset());
@@ -42,7 +42,8 @@ async fn megabytes_survive_hundreds_of_cuts_at_random_bytes() {
     let (up, down) = (noise(1, 3 << 20), noise(2, 4 << 20));
     for seed in 0..4 {
         let random = noise(100 + seed, 400 * 2);
-        // Up to 64 KiB a leg, and some bytes at least: an ever repeated nothing would not get on.
+        // Up to 64 KiB a leg, and at least a few bytes: legs that carry nothing would make no
+        // progress.
         let cuts: Vec<usize> =
             random.chunks(2).map(|two| usize::from(u16::from_le_bytes([two[0], two[1]])) + 1).collect();
         let legs = through(cuts, [700, 5_000, 64 << 10, 1 << 20][seed as usize], &up, &down).await;
@@ -53,7 +54,7 @@ async fn megabytes_survive_hundreds_of_cuts_at_random_bytes() {
 #[tokio::test(start_paused = true)]
 async fn a_cut_at_any_byte_of_a_short_exchange_is_not_noticed() {
     // Every place where a leg can break: in heads, in payloads, in ends, in acknowledgements, in
-    // the last word.
+    // the DONE.
     for cut in 0..90 {
         through(vec![cut], 1 << 16, b"question", b"the answer").await;
         for second in 0..30 {

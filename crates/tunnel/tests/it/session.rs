@@ -49,11 +49,11 @@ fn ack(offset: u64) -> Vec<u8> {
     out
 }
 
-/// Reads payload until there are so many bytes, or nothing comes for a minute.
-async fn payload(leg: &mut DuplexStream, most: usize) -> Vec<u8> {
+/// Reads payload until there are `len` bytes, or nothing arrives for 20 seconds.
+async fn payload(leg: &mut DuplexStream, len: usize) -> Vec<u8> {
     let mut decoder = FrameDecoder::new(LegFraming::Capsules, LegRole::Client);
     let mut out = Vec::new();
-    while out.len() < most {
+    while out.len() < len {
         let mut piece = vec![0; 10_000];
         let Ok(n) = tokio::time::timeout(Duration::from_secs(20), leg.read(&mut piece)).await else { break };
         let (n, mut at) = (n.unwrap(), 0);
@@ -106,7 +106,7 @@ async fn who_does_not_come_back_is_given_up_and_the_far_end_is_reset() {
     drop(leg);
     tokio::time::sleep(Duration::from_secs(59)).await;
     assert!(!fate.is_reset());
-    // Coming back begins the time anew.
+    // Reconnecting starts the time again.
     let session = sessions.attach(id, "anna", 0).await.unwrap();
     let (leg, ran) = run(session, 1 << 16);
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -130,7 +130,7 @@ async fn a_newer_leg_displaces_the_older() {
     let (mut older, ran) = run(session, 1 << 16);
     older.write_all(&data(b"one ")).await.unwrap();
     program.read_exact(&mut [0; 4]).await.unwrap();
-    // The older one does not know yet that its network is gone.
+    // The older leg has not noticed yet that its network is gone.
     let session = sessions.attach(id, "anna", 0).await.unwrap();
     assert!(matches!(ran.await.unwrap(), LegOutcome::Displaced));
     let mut rest = Vec::new();
@@ -141,7 +141,7 @@ async fn a_newer_leg_displaces_the_older() {
     let mut got = [0; 3];
     program.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"two");
-    // And nothing expires on account of the older one.
+    // The older leg lets nothing expire.
     tokio::time::sleep(Duration::from_secs(20)).await;
     newer.write_all(&ack(0)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(45)).await;
@@ -159,7 +159,7 @@ async fn who_never_acknowledges_gets_a_window_and_no_more() {
     let got = payload(&mut leg, usize::MAX).await;
     assert_eq!(got.len(), WINDOW_BYTES);
     assert!(got == sent[..WINDOW_BYTES]);
-    // Each byte that is acknowledged lets another one through.
+    // Each acknowledged byte lets another one pass.
     leg.write_all(&ack(100)).await.unwrap();
     assert!(payload(&mut leg, 100).await == sent[WINDOW_BYTES..WINDOW_BYTES + 100]);
     drop(leg);
@@ -222,7 +222,7 @@ async fn there_are_no_more_than_allowed_and_an_end_makes_room() {
     let Ok(_three) = sessions.begin("berta", far) else { panic!("three in all") };
     let Err(_) = sessions.begin("caesar", watched(1).0) else { panic!("four in all") };
     assert!(!fate.is_reset());
-    // Dropped before it ran: it waits for its client, and then makes room.
+    // Dropped before it ran, it waits for its client and then expires.
     drop(one);
     assert!(sessions.begin("anna", watched(1).0).is_err());
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -236,7 +236,7 @@ async fn a_far_end_that_breaks_at_the_server_is_reset_at_the_client() {
     running.client.write_all(b"hello").await.unwrap();
     running.server.read_exact(&mut [0; 5]).await.unwrap();
     drop(running.server);
-    // It has ended one way; what is sent the other way cannot be taken.
+    // One direction has ended; bytes in the other direction cannot be accepted.
     running.client.write_all(b"hello?").await.unwrap();
     let (_, end) = running.carried.await.unwrap();
     assert!(matches!(end, TunnelEnd::GivenUp(1011, _)), "{end}");

@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 use outflow_tunnel::carry::TunnelStream;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-/// One that notes when it is reset.
+/// A stream that records when it is reset.
 pub(crate) struct Watched {
     stream: DuplexStream,
     reset: Arc<AtomicBool>,
 }
 
-/// What is known of a [`Watched`].
+/// What happened to a [`Watched`].
 #[derive(Clone, Default)]
 pub(crate) struct Fate(Arc<AtomicBool>);
 
@@ -25,8 +25,8 @@ impl Fate {
     }
 }
 
-/// A pair of `room` bytes each way: a side to be carried, its fate, and the end of whoever is
-/// tunnelled.
+/// A stream with a buffer of `room` bytes each way: the end to carry, its fate, and the program's
+/// end.
 pub(crate) fn watched(room: usize) -> (Watched, Fate, DuplexStream) {
     let (stream, other) = tokio::io::duplex(room);
     let fate = Fate::default();
@@ -63,7 +63,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// One that was reset.
+/// The error of a stream that was reset.
 pub(crate) struct Fails;
 
 impl TunnelStream for Fails {}

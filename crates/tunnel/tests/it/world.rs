@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::side::{Fate, Watched, watched};
 
-/// A leg that breaks after so many bytes, of both directions together.
+/// A leg that breaks after a number of bytes in both directions together.
 pub(crate) struct Fragile {
     stream: DuplexStream,
     left: usize,
@@ -73,15 +73,15 @@ impl AsyncWrite for Fragile {
     }
 }
 
-/// The server, as a client sees it.
+/// The server, as a client reaches it.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) sessions: Sessions<Watched>,
     /// How the legs ended, in order.
     pub(crate) ran: Arc<Mutex<Vec<LegOutcome>>>,
-    /// After how many bytes each leg breaks: the next one's first. None left: not at all.
+    /// After how many bytes each leg breaks, the next one first. When none is left, legs hold.
     cuts: Arc<Mutex<Vec<usize>>>,
-    /// Room within a leg.
+    /// The buffer of a leg, in bytes.
     room: usize,
     pub(crate) limits: carry::TunnelTimeouts,
 }
@@ -113,10 +113,10 @@ impl World {
         });
     }
 
-    /// Begins a session, of which the client keeps the far end that it is given.
+    /// Begins a session between two far ends.
     pub(crate) fn begin(&self, far: Watched, at_server: Watched) -> JoinHandle<(TunnelTotals, TunnelEnd)> {
         let Ok(session) = self.sessions.begin("somebody", at_server) else { panic!("too many") };
-        // As it would be read in the field.
+        // As the header field carries it.
         let answer: ResumeResponse = session.response().to_string().parse().unwrap();
         let granted = ResumeGrant::try_from(answer).unwrap();
         let (client, server) = self.leg();
@@ -147,9 +147,9 @@ impl Reconnect for World {
     }
 }
 
-/// A session that runs.
+/// A running session.
 pub(crate) struct Running {
-    /// What is tunnelled, at either end, and what became of the far ends there.
+    /// The programs at both ends, and what happened to the far ends.
     pub(crate) client: DuplexStream,
     pub(crate) client_fate: Fate,
     pub(crate) server: DuplexStream,

@@ -16,7 +16,7 @@ fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
 }
 
-/// A request that has to be refused; the answer.
+/// Sends a request that has to be refused; returns the response.
 #[track_caller]
 fn refused(server: &Running, protocol: LegProtocol, request: &str) -> (LegHead, String) {
     TestLeg::ask(server.addr, protocol, request).err().unwrap_or_else(|| panic!("granted: {request}"))
@@ -26,7 +26,7 @@ fn refused(server: &Running, protocol: LegProtocol, request: &str) -> (LegHead, 
 fn nobody_reaches_what_is_not_listed() {
     let inside = TestTarget::new();
     let port = inside.addr.port();
-    // One port less than all, and nothing private by name.
+    // One port fewer than all, and no private address by name.
     let names = format!("inside.test:{port}");
     let resolver: NameResolver =
         Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1".parse::<IpAddr>().unwrap()]) }));
@@ -80,7 +80,7 @@ fn a_name_that_changes_its_address_leads_nowhere_else() {
     let name = format!("rebinding.test:{}", inside.addr.port());
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
-    // Public when it is looked at first, private ever after.
+    // Resolves to a public address at first, then to a private one.
     let resolver: NameResolver = Arc::new(move |_| {
         let first = counting.fetch_add(1, Ordering::Relaxed) == 0;
         let address: IpAddr = if first { "192.0.2.1" } else { "127.0.0.1" }.parse().unwrap();
@@ -122,7 +122,7 @@ fn nobody_gets_anywhere_without_a_token() {
         }
     }
     assert!(target.is_untouched());
-    // A proxy's client says it in its own way: anna and whatever, the token as the password.
+    // A client of a proxy sends Basic: any user name, with the token as the password.
     let basic = "Proxy-Authorization: Basic YW5uYTowMTIzNDU2Nzg5YWJjZGVmMDEyMw==\r\n";
     let request = LegProtocol::Connect.request(target.addr, basic);
     let (mut leg, head) = TestLeg::ask(server.addr, LegProtocol::Connect, &request).unwrap();
@@ -183,7 +183,7 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
         (once.replace(".", ".A"), "was not issued by this server"),
         (once[..once.len() - 3].to_owned(), "was not issued by this server"),
         (format!("{once}/"), "was not issued by this server"),
-        // Signed, and still not listed.
+        // Signed, but not on the list.
         (sign(other.addr, 60, false), "not among the targets"),
         (sign(target.addr, 0, false), "has expired"),
     ] {
@@ -196,7 +196,7 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
         let (_leg, _) = ask(&many).unwrap();
         target.accept();
     }
-    // A capability is not a token for anything else.
+    // A capability is not a token for other requests.
     let token = once.strip_prefix("/tunnel/c/").unwrap();
     let request = LegProtocol::Capsules.request(target.addr, &format!("Authorization: Bearer {token}\r\n"));
     assert_eq!(refused(&server, LegProtocol::Capsules, &request).0.status, 401);
@@ -205,7 +205,7 @@ fn a_capability_is_for_one_target_and_one_tunnel() {
 #[test]
 fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
     let gone = TestTarget::new().addr;
-    // A target that accepts nobody: whoever comes when the line is full is not answered.
+    // A target that accepts no connection: once its queue is full, the kernel does not answer.
     let hanging = full_target();
     let failing: NameResolver = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
     let server = Running::with(TunnelSettings {
@@ -228,7 +228,7 @@ fn targets_that_do_not_answer_have_statuses_and_words_of_their_own() {
     }
 }
 
-/// A listening socket whose line is full, with those who stand in it.
+/// A listening socket whose queue is full, with the clients in it.
 fn full_target() -> (Vec<rustix::fd::OwnedFd>, SocketAddr) {
     use rustix::net::{
         AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,

@@ -6,10 +6,10 @@ use std::net::{Shutdown, TcpStream};
 
 use super::support::{LegProtocol, Running, TOKEN, TestLeg, TestTarget, assert_same, noise};
 
-/// More than all buffers on the way hold.
+/// More bytes than all buffers on the way hold.
 const LARGE: usize = 12_000_000;
 
-/// Sends all of `bytes`, then ends the direction, beside whatever the test does.
+/// Sends all of `bytes` in the background, then ends the direction.
 fn sending(mut stream: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         stream.write_all(&bytes).unwrap();
@@ -40,7 +40,7 @@ fn the_client_ends_first_and_gets_the_answer() {
             });
             assert_same(&all(&mut far), &request, &format!("{protocol:?}: what the target got"));
             client.join().unwrap();
-            // Only now does it speak: the other direction has ended long ago.
+            // It sends only now, long after the other direction has ended.
             let far = sending(far, response.clone());
             let got = leg.read_to_end().unwrap();
             assert_same(&got, &response, &format!("{protocol:?}: what the client got"));
@@ -118,7 +118,7 @@ fn a_client_that_breaks_is_no_end_for_the_target() {
     for protocol in LegProtocol::ALL {
         for reset in [true, false] {
             if !reset && matches!(protocol, LegProtocol::Connect | LegProtocol::Purr) {
-                // Without frames, its end is the end.
+                // Without frames, the end of the leg is the end of the direction.
                 continue;
             }
             let target = TestTarget::new();
@@ -144,7 +144,7 @@ fn what_either_side_says_at_once_is_not_lost() {
     let server = Running::start();
     for protocol in [LegProtocol::Connect, LegProtocol::Purr] {
         let target = TestTarget::new();
-        // SSH and VNC greet before they are spoken to; a client may speak before it is answered.
+        // SSH and VNC servers send first; a client may send before the response.
         let addr = target.addr;
         let greeter = std::thread::spawn(move || {
             let mut far = target.accept();

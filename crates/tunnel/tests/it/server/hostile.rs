@@ -71,9 +71,9 @@ fn frames_that_are_not_right_end_the_tunnel_with_a_reason_and_reset_the_target()
         far.read_to_end(&mut Vec::new()).expect_err("what was cut looked whole");
     }
     for (bytes, ended) in [
-        // More behind the end.
+        // Data after the end.
         ([capsule_head(FINAL_DATA, 0), capsule_head(DATA, 1), b"x".to_vec()].concat(), true),
-        // The leg ends within a capsule, and behind one.
+        // The leg ends within a capsule, and after one.
         ([capsule_head(DATA, 100), b"x".to_vec()].concat(), false),
         ([capsule_head(DATA, 1), b"x".to_vec()].concat(), false),
     ] {
@@ -85,14 +85,14 @@ fn frames_that_are_not_right_end_the_tunnel_with_a_reason_and_reset_the_target()
         leg.read_to_end().expect_err("an end");
         let heard = far.read_to_end(&mut Vec::new());
         assert!(ended || heard.is_err(), "what was cut looked whole");
-        // Whatever it has heard, it cannot say any more.
+        // Whatever the server received, the leg is closed.
         until("the target is reset", || far.write_all(b"x").err());
     }
 }
 
 #[test]
 fn frames_without_end_are_passed_on_as_they_come() {
-    // What says that it is 2^61 bytes long is not waited for, nor made room for.
+    // A capsule that claims 2^61 bytes is neither awaited nor allocated.
     let server = Running::start();
     let target = TestTarget::new();
     let endless: [(LegProtocol, Vec<u8>); 2] = [
@@ -140,7 +140,7 @@ fn one_who_takes_all_their_places_leaves_those_of_others() {
     assert!(body.contains("4 tunnels"), "{body}");
     let bens = LegProtocol::Capsules.request(target.addr, "Authorization: Bearer another token, ben's\r\n");
     assert!(TestLeg::ask(server.addr, LegProtocol::Capsules, &bens).is_ok());
-    // A place is free again when its tunnel is over.
+    // A permit is free again when its tunnel has ended.
     drop(legs.pop());
     until("a place is free", || TestLeg::ask(server.addr, LegProtocol::Capsules, &request).ok());
 }

@@ -14,7 +14,7 @@ use outflow_testkit::tunnel::patient;
 
 const LARGE: usize = 5_000_000;
 
-/// The protocols that there are on streams.
+/// The protocols over HTTP/2.
 const ALL: [LegProtocol; 3] = [LegProtocol::Capsules, LegProtocol::WebSocket, LegProtocol::Connect];
 
 fn request(protocol: LegProtocol, target: SocketAddr, token: &str) -> Request<()> {
@@ -34,8 +34,7 @@ fn request(protocol: LegProtocol, target: SocketAddr, token: &str) -> Request<()
     request.uri(path).body(()).unwrap()
 }
 
-/// A tunnel's leg on a stream, as a socket: what is written to it goes into the stream, and the
-/// other way round. The status if it is refused.
+/// A tunnel's leg on an HTTP/2 stream, as a socket. The status if the request is refused.
 fn leg(server: &Running, protocol: LegProtocol, target: SocketAddr, token: &str) -> Result<TestLeg, u16> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let near = patient(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
@@ -64,7 +63,7 @@ async fn bridge(
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(async move { drop(connection.await) });
     let mut sender = sender.ready().await.unwrap();
-    // Only who has been told that they are understood may send them.
+    // A client may send extended CONNECTs only after the server's setting.
     while !sender.is_extended_connect_protocol_enabled() {
         tokio::task::yield_now().await;
     }
@@ -118,7 +117,7 @@ async fn bridge(
         }
         whole
     };
-    // What has been said leaves before the connection does, which is when nobody has it any more.
+    // Bytes that were written leave before the connection closes, when its last handle is dropped.
     drop((sender, send, body));
     let _ = driver.await;
     if !whole {

@@ -13,7 +13,8 @@ fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
 }
 
-/// Asks for a tunnel with `Outflow-Resume`; the leg and what the answer says, or the status.
+/// Requests a tunnel with `Outflow-Resume`; returns the leg and the field of the response, or the
+/// status.
 fn ask(server: &Running, target: &TestTarget, who: &str, resume: &str) -> Result<(TestLeg, String), u16> {
     let lines = format!("{who}Outflow-Resume: {resume}\r\n");
     let request = LegProtocol::Capsules.request(target.addr, &lines);
@@ -37,7 +38,7 @@ fn a_tunnel_goes_on_for_whom_it_belongs_to() {
     far.write_all(b"world").unwrap();
     assert_eq!(leg.read_exact(5).unwrap(), b"world");
     drop(leg);
-    // Lost on the way to nobody.
+    // The client loses its leg.
     far.write_all(b" and more").unwrap();
     let again = |received: u64| format!("{id}; received={received}");
     for (who, resume, status) in [
@@ -50,11 +51,11 @@ fn a_tunnel_goes_on_for_whom_it_belongs_to() {
     ] {
         assert_eq!(ask(&server, &target, &who, &resume).err(), Some(status), "{resume}");
     }
-    // The client has not got all of what it was sent, and is sent the rest of it.
+    // The client has not received everything, and is sent the rest.
     let (mut leg, said) = ask(&server, &target, &bearer(), &again(3)).unwrap();
     assert_eq!(said, format!("{id}; received=5"));
     assert_eq!(leg.read_exact(11).unwrap(), b"ld and more");
-    // What it has acknowledged by that is not kept.
+    // The bytes that it has acknowledged by this are no longer kept.
     drop(leg);
     assert_eq!(ask(&server, &target, &bearer(), &again(2)).err(), Some(409));
     let (mut leg, _) = ask(&server, &target, &bearer(), &again(14)).unwrap();

@@ -14,7 +14,7 @@ fn bearer() -> String {
 
 fn server() -> Running {
     let listen = AllowList::parse(["127.0.0.1:*"]).unwrap();
-    // Port 0 stands for any: it is allowed where all are.
+    // Port 0, any free port, is allowed where all ports are.
     Running::with(TunnelSettings { listen, ..settings(&[]) })
 }
 
@@ -24,7 +24,7 @@ fn ask(server: &Running, path: &str, lines: &str) -> Result<TestLeg, (u16, Strin
     asked.map(|(leg, _)| leg).map_err(|(head, body)| (head.status, body))
 }
 
-/// The next line that the server says.
+/// The next line from the server.
 fn line(leg: &mut TestLeg) -> String {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
@@ -46,7 +46,7 @@ fn connections_that_are_accepted_reach_the_client() {
         let words: Vec<&str> = said.split(' ').collect();
         assert_eq!((words[0], words[2]), ("accepted", &*visitor.local_addr().unwrap().to_string()));
         let path = format!("/.well-known/outflow/accept/{}/", words[1]);
-        // Not for others, and only once.
+        // Only for its owner, and only once.
         assert_eq!(
             ask(&server, &path, "Authorization: Bearer another token, ben's\r\n").err().unwrap().0,
             404

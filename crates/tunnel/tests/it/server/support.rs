@@ -32,7 +32,7 @@ impl Running {
         Running { addr, handle, thread: Some(thread) }
     }
 
-    /// Of one user, who may reach every port of this machine.
+    /// A server with users who may reach every port of this machine.
     pub(crate) fn start() -> Running {
         Running::with(settings(&["127.0.0.0/8:*"]))
     }
