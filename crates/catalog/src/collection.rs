@@ -6,17 +6,19 @@ use std::sync::Arc;
 use outflow_content::Wait;
 use outflow_fs::{OpenError, RelPath, WalkError, WalkLimits, WalkScope};
 
-use crate::entry::{FolderEntry, Found};
+use crate::entry::{FolderEntry, FoundPath};
 use crate::tree::Tree;
 
 /// A set of files in folders: a folder on disk, a transfer, a part of a store.
 ///
-/// Except for [`Collection::find`] with [`Wait::No`] the calls may block, so they are for threads that may.
+/// Except for [`Collection::find`] with [`Wait::No`] the calls may block, so they are for threads
+/// that may.
 pub trait Collection: fmt::Debug + Send + Sync + 'static {
     /// What it is called, raw; may be empty.
     fn name(&self) -> &[u8];
 
-    /// Tells it from all others, and one state of it from another if it [never changes](Collection::is_immutable).
+    /// Tells it from all others, and one state of it from another if it [never
+    /// changes](Collection::is_immutable).
     fn identity(&self) -> [u8; 32];
 
     /// Whether a call that was answered once will be answered the same for ever.
@@ -25,16 +27,16 @@ pub trait Collection: fmt::Debug + Send + Sync + 'static {
     }
 
     /// What its publisher says of it.
-    fn about(&self) -> Option<&About> {
+    fn about(&self) -> Option<&TransferInfo> {
         None
     }
 
     /// What `path` is.
     ///
     /// # Errors
-    /// [`OpenError`]; with [`Wait::No`] one that [is "would block"](OpenError::is_would_block) when the answer
-    /// takes time.
-    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError>;
+    /// [`OpenError`]; with [`Wait::No`] one that [is "would block"](OpenError::is_would_block) when
+    /// the answer takes time.
+    fn find(&self, path: &RelPath, wait: Wait) -> Result<FoundPath, OpenError>;
 
     /// Everything directly in `folder`, sorted by name.
     ///
@@ -56,7 +58,7 @@ pub trait Collection: fmt::Debug + Send + Sync + 'static {
 
 /// What its publisher says of a transfer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct TransferInfo {
     /// Its name in addresses.
     pub id: String,
     /// A line of text.

@@ -17,7 +17,8 @@ pub enum FileTag {
 }
 
 impl FileTag {
-    /// The opaque part of the tag of a file of `size` bytes, which is the same on every node that has the same file.
+    /// The opaque part of the tag of a file of `size` bytes, which is the same on every node that
+    /// has the same file.
     #[must_use]
     pub fn text(self, size: u64, modified: Option<UnixTime>) -> Option<String> {
         match self {
@@ -44,8 +45,8 @@ pub struct FolderEntry {
 }
 
 impl FolderEntry {
-    /// The opaque part of a file's strong entity tag. `None` for a folder, or if nothing would tell a changed
-    /// file from this one.
+    /// The opaque part of a file's strong entity tag. `None` for a folder, or if nothing would tell
+    /// a changed file from this one.
     #[must_use]
     pub fn etag(&self) -> Option<String> {
         if self.is_folder() { None } else { self.tag.text(self.size, self.modified) }
@@ -60,7 +61,7 @@ impl FolderEntry {
 
 /// What was found at a path.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum FoundPath {
     /// A file.
     File(FoundFile),
     /// A folder.
@@ -76,7 +77,8 @@ pub struct FoundFile {
     pub size: u64,
     /// Modified time, if it is known.
     pub modified: Option<UnixTime>,
-    /// The opaque part of its strong entity tag. `None` if nothing would tell a changed file from this one.
+    /// The opaque part of its strong entity tag. `None` if nothing would tell a changed file from
+    /// this one.
     pub etag: Option<String>,
     /// Its media type, if it is known better than by its name.
     pub media_type: Option<Arc<str>>,

@@ -7,7 +7,8 @@ use outflow_fs::Identity;
 pub struct Fingerprint(pub(crate) [u32; 3]);
 
 impl Fingerprint {
-    /// The fingerprint of several texts, each with its length, so that no two lists of texts run into one.
+    /// The fingerprint of several texts, each with its length, so that no two lists of texts run
+    /// into one.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Fingerprint {
         let mut hasher = blake3::Hasher::new();
@@ -40,7 +41,8 @@ impl Fingerprint {
         Fingerprint::of_file(&Identity { size: 0, mtime: 0, ctime: 0, ..*identity })
     }
 
-    /// The inode that the fingerprint of a local file was made of, as a [hash](Identity::inode_hash).
+    /// The inode that the fingerprint of a local file was made of, as a
+    /// [hash](Identity::inode_hash).
     #[must_use]
     pub fn inode_hash(self) -> u32 {
         self.0[0]

@@ -5,19 +5,19 @@
 //!   local        a folder on disk
 //!   stores/      objects in a store: transfers, plain stores, and the kinds of stores
 //!   manifest/    what a transfer consists of
-//! tree/        what a walk found, small enough for millions of files; the door for other crates' collections
+//! tree/        what a walk found, small enough for millions of files; built by any crate
 //! entry        files and folders as they are listed and found
 //! crc/         the CRC-32s of files: remembered, computed, learned in quiet times
 //! fingerprint  what a file is known by in caches
 //! ```
 //!
-//! Paths, local folders and walks come from `outflow-fs`, stores from `outflow-objects`; what of them belongs to a
-//! collection is exported here as well.
+//! Paths, local folders and walks come from `outflow-fs`, stores from `outflow-objects`; what of
+//! them belongs to a collection is exported here as well.
 //!
 //! # A collection of one's own
 //!
-//! A [`Collection`] may be written anywhere. It builds a [`Tree`] of what it has, which finds, lists and walks; a
-//! [`FileOpener`] says where the bytes come from.
+//! A [`Collection`] may be written anywhere. It builds a [`Tree`] of what it has, which finds,
+//! lists and walks; a [`FileOpener`] says where the bytes come from.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -75,7 +75,7 @@
 //!     fn is_immutable(&self) -> bool {
 //!         true
 //!     }
-//!     fn find(&self, path: &RelPath, _: Wait) -> Result<Found, OpenError> {
+//!     fn find(&self, path: &RelPath, _: Wait) -> Result<FoundPath, OpenError> {
 //!         self.tree.find(path)
 //!     }
 //!     fn list(&self, folder: &RelPath, limit: usize) -> Result<Vec<FolderEntry>, OpenError> {
@@ -93,7 +93,8 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let poems: Arc<dyn Collection> = Arc::new(Poems::new()?);
-//! let Found::File(fog) = poems.find(&RelPath::new(b"old/fog.txt")?, Wait::No)? else { panic!("a folder") };
+//! let path = RelPath::new(b"old/fog.txt")?;
+//! let FoundPath::File(fog) = poems.find(&path, Wait::No)? else { panic!("a folder") };
 //! assert_eq!(fog.size, 13);
 //! let tree = poems.walk(&RelPath::root(), &WalkScope::All, WalkLimits::default())?;
 //! assert_eq!((tree.files(), tree.bytes()), (2, 17));
@@ -111,9 +112,9 @@ mod manifest;
 mod stores;
 mod tree;
 
-pub use collection::{About, Collection};
+pub use collection::{Collection, TransferInfo};
 pub use crc::{Background, CrcCache, Memo};
-pub use entry::{FileTag, FolderEntry, Found, FoundFile};
+pub use entry::{FileTag, FolderEntry, FoundFile, FoundPath};
 pub use fingerprint::Fingerprint;
 pub use manifest::{Manifest, ManifestError, ManifestFile, is_transfer_id, new_transfer_id};
 pub use outflow_fs::{
@@ -126,6 +127,6 @@ pub use outflow_objects::{
 };
 pub use stores::{PlainStore, Transfer, open_store, store_examples, store_kinds};
 pub use tree::{
-    Entry, FileCrc32, FileOpener, FileRecord, LearnedCrc32, OpenerFuture, Tree, TreeBuilder, TreeDigest,
+    FileCrc32, FileOpener, FileRecord, LearnedCrc32, OpenerFuture, Tree, TreeBuilder, TreeDigest, TreeEntry,
     TreeFile,
 };

@@ -12,7 +12,7 @@ use outflow_fs::{
 };
 
 use crate::collection::Collection;
-use crate::entry::{FileTag, FolderEntry, Found, FoundFile};
+use crate::entry::{FileTag, FolderEntry, FoundFile, FoundPath};
 use crate::fingerprint::Fingerprint;
 use crate::tree::{
     FileCrc32, FileOpener, FileRecord, LearnedCrc32, LevelBuilder, OpenerFuture, Tree, TreeFile,
@@ -27,10 +27,10 @@ impl Collection for Root {
         blake3::hash(self.path().as_os_str().as_bytes()).into()
     }
 
-    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
+    fn find(&self, path: &RelPath, wait: Wait) -> Result<FoundPath, OpenError> {
         Ok(match self.open(path, wait)? {
-            Opened::File(file) => Found::File(FoundFile::from(file)),
-            Opened::Folder(_) => Found::Folder,
+            Opened::File(file) => FoundPath::File(FoundFile::from(file)),
+            Opened::Folder(_) => FoundPath::Folder,
         })
     }
 

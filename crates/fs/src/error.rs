@@ -6,43 +6,43 @@ use std::io;
 use outflow_content::SpanError;
 use rustix::io::Errno;
 
-/// Why something below a root cannot be opened, and what it is called.
+/// Why something below a root cannot be opened, with its name.
 #[derive(Debug)]
 pub struct OpenError {
     /// Path below the root, made printable.
     pub path: String,
-    /// What is the matter.
+    /// The reason.
     pub kind: OpenErrorKind,
 }
 
-/// What is the matter.
+/// A reason why something cannot be opened.
 #[derive(Debug)]
 pub enum OpenErrorKind {
-    /// There is no such file or folder, or none that could exist (a name too long), or a hidden one.
+    /// There is no such file or folder, or it is hidden, or its name is too long to exist.
     NotFound,
-    /// The system does not let us read it.
+    /// The process may not read it.
     Denied,
     /// A symbolic link leads out of the root, or in circles.
     LinkRefused,
     /// A FIFO, a socket or a device.
     NotAFile,
-    /// It would take time, and [`outflow_content::Wait::No`] was asked for.
+    /// It would block, and the caller passed [`outflow_content::Wait::No`].
     WouldBlock,
     /// The process or the system has no descriptor left.
     NoDescriptors,
-    /// The folder is bigger than the bound for a listing.
+    /// The folder has more entries than the caller's limit.
     TooBig {
-        /// The bound, in entries.
+        /// The limit, in entries.
         limit: usize,
     },
     /// Any other error of the system.
     Io(io::Error),
-    /// For what lies elsewhere than on a disk: the error of whatever holds it.
+    /// Any other error, of a collection whose files do not lie on a disk.
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl OpenError {
-    /// Says that `path` cannot be opened.
+    /// The error that `path` cannot be opened.
     pub fn new(path: impl fmt::Display, kind: OpenErrorKind) -> OpenError {
         OpenError { path: path.to_string(), kind }
     }

@@ -12,11 +12,12 @@ use crate::file::LocalFile;
 
 use crate::root::{Opened, Root};
 
-/// A file that was found earlier. It is opened when its bytes leave, and refused if it is another one by then.
+/// A file that was found earlier. It is opened when its bytes leave, and refused if it is another
+/// one by then.
 ///
-/// Inode, size and modified time have to agree: a clock tick is long enough for a file to be replaced by another
-/// one of the same size and time. The inode's own time may differ, because changing a file's mode or linking it
-/// elsewhere changes none of its bytes.
+/// Inode, size and modified time have to agree: a clock tick is long enough for a file to be
+/// replaced by another one of the same size and time. The inode's own time may differ, because
+/// changing a file's mode or linking it elsewhere changes none of its bytes.
 #[derive(Clone, Debug)]
 pub struct ExpectedFile {
     root: Arc<Root>,
@@ -30,21 +31,21 @@ pub struct ExpectedFile {
 enum ExpectedVersion {
     /// Modified at this time, and the same inode.
     Inode { modified: UnixTime, inode: u32 },
-    /// Modified in this microsecond since 1970, if that is known. The folder may have been copied, so the inode is not
-    /// compared.
+    /// Modified in this microsecond since 1970, if that is known. The folder may have been copied,
+    /// so the inode is not compared.
     Micros(Option<u64>),
 }
 
 impl ExpectedFile {
-    /// The file `path` below `root`, expected with `size` bytes, last modified at `modified`, and with the inode
-    /// that has this [hash](crate::Identity::inode_hash).
+    /// The file `path` below `root`, expected with `size` bytes, last modified at `modified`, and
+    /// with the inode that has this [hash](crate::Identity::inode_hash).
     #[must_use]
     pub fn new(root: Arc<Root>, path: RelPath, size: u64, modified: UnixTime, inode: u32) -> ExpectedFile {
         ExpectedFile { root, path, size, version: ExpectedVersion::Inode { modified, inode } }
     }
 
-    /// The file `path` below `root`, expected with `size` bytes, and modified in the microsecond `micros` since 1970 if
-    /// that is known. Its inode does not matter.
+    /// The file `path` below `root`, expected with `size` bytes, and modified in the microsecond
+    /// `micros` since 1970 if that is known. Its inode does not matter.
     #[must_use]
     pub fn without_inode(root: Arc<Root>, path: RelPath, size: u64, micros: Option<u64>) -> ExpectedFile {
         ExpectedFile { root, path, size, version: ExpectedVersion::Micros(micros) }

@@ -1,4 +1,5 @@
-//! A file's bytes through memory: at once what is in the page cache, the rest from threads that may block.
+//! A file's bytes through memory: at once from the page cache, the rest from threads that may
+//! block.
 
 use std::future::Future as _;
 use std::io::{self, IoSliceMut};
@@ -13,14 +14,16 @@ use tokio::task::JoinHandle;
 
 use crate::file::LocalFile;
 
-/// How much is read at once, in bytes. One delivery holds one such chunk. Copying that much out of the page
-/// cache takes about 25 us, so it is also how much is read on a thread that serves others.
+/// Size of one read in bytes. A delivery holds one such chunk. Copying it out of the page cache
+/// takes about 25 us, which a thread that serves others can afford.
+///
+/// Bound: local files.
 const CHUNK: usize = 128 * 1024;
 
 /// Yields exactly `left` bytes from `offset`, or an error.
 ///
-/// Handing a file to another thread and back costs more than reading a small one that is in the page cache.
-/// So each chunk is first tried here, without waiting for anything.
+/// Handing a file to another thread and back costs more than reading a small one from the page
+/// cache. So each chunk is first tried without blocking.
 pub(crate) struct FileFeed<F> {
     state: FeedState<F>,
     offset: u64,
@@ -34,7 +37,7 @@ enum FeedState<F> {
     Ended,
 }
 
-/// The file, to go on with, and the next of its bytes.
+/// The file, for the next read, and the bytes of this one.
 type ReadChunk = Result<(LocalFile, Bytes), SpanError>;
 
 /// A file that a feed opens with its first chunk.
@@ -59,7 +62,7 @@ impl<F: OpenLater> FileFeed<F> {
         FileFeed { state: FeedState::Unopened(file), offset, left: len }
     }
 
-    /// The next chunk, if that takes no time; otherwise it is being read from now on.
+    /// Reads the next chunk if that does not block; otherwise starts to read it on another thread.
     fn begin(&mut self, state: FeedState<F>) -> Result<ReadChunk, JoinHandle<ReadChunk>> {
         let (offset, left) = (self.offset, self.left);
         let file = match state {
@@ -104,14 +107,15 @@ impl Chunk {
         self.offset + self.filled as u64
     }
 
-    /// Reads what can be had without waiting; true if that is all of the chunk.
+    /// Reads from the page cache; true if that is all of the chunk.
     fn read_cached(&mut self) -> bool {
         while self.filled < self.buffer.len() {
             let at = self.at();
             let into = &mut [IoSliceMut::new(&mut self.buffer[self.filled..])];
             match rustix::io::preadv2(self.file.fd(), into, at, ReadWriteFlags::NOWAIT) {
-                // 0 is not the file's end for sure: Linux 5.9 and 5.10 say it anywhere (preadv2(2), BUGS).
-                // Nor is an error final; not every file system knows the flag. A plain read will tell.
+                // 0 may not be the file's end: Linux 5.9 and 5.10 return it anywhere (preadv2(2),
+                // BUGS). An error is not final either, because not every file system knows the
+                // flag. A plain read decides.
                 Ok(0) | Err(_) => return false,
                 Ok(read) => self.filled += read,
             }
@@ -131,8 +135,8 @@ impl Chunk {
         self.done()
     }
 
-    /// Hands the chunk out. The file is checked after reading and before its last chunk is handed out, so that
-    /// a changed file can never be taken for a complete one.
+    /// Hands the chunk out. Checks the file before the last chunk, so that a changed file is never
+    /// complete.
     fn done(self) -> ReadChunk {
         if self.left == self.buffer.len() as u64 {
             self.file.verify()?;

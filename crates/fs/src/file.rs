@@ -1,4 +1,4 @@
-//! An open file, and what it was when it was opened.
+//! An open file, and its identity when it was opened.
 
 use std::fmt;
 use std::io::IoSliceMut;
@@ -11,7 +11,7 @@ use rustix::io::ReadWriteFlags;
 
 use crate::identity::Identity;
 
-/// An open regular file, and what it was when it was opened.
+/// An open regular file, and its identity when it was opened.
 #[derive(Clone)]
 pub struct LocalFile(Arc<FileAtOpen>);
 
@@ -34,7 +34,7 @@ impl LocalFile {
         }))
     }
 
-    /// What the file was when it was opened.
+    /// The file's identity when it was opened.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.0.identity
@@ -58,8 +58,8 @@ impl LocalFile {
         &self.0.path
     }
 
-    /// All its bytes, if they are in the page cache and the file is still what it was when it was opened.
-    /// Does not wait.
+    /// All its bytes, if they are in the page cache and the file has not changed since it was
+    /// opened. Does not block.
     #[must_use]
     pub fn read_resident(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.size()).ok()?];
@@ -69,7 +69,7 @@ impl LocalFile {
         whole.then_some(bytes)
     }
 
-    /// The same open file for senders, which only see what they need of it.
+    /// The same open file, for senders.
     #[must_use]
     pub fn to_open_file(&self) -> Arc<dyn OpenFile> {
         Arc::clone(&self.0) as Arc<dyn OpenFile>
@@ -111,9 +111,9 @@ impl FileAtOpen {
         if now.mtime != was.mtime {
             return Err(changed("it was written to".to_owned()));
         }
-        // Deleting a file, renaming another one over it or linking it elsewhere changes the inode's time,
-        // too, but not one of its bytes: whoever is in the middle of it may have the rest. Such a change
-        // shows by the number of links.
+        // Deleting a file, renaming another one over it or linking it elsewhere changes the inode's
+        // time but none of its bytes: a delivery under way may continue. The number of links tells
+        // such a change.
         if now.ctime != was.ctime && links(&stat) == self.links {
             return Err(changed("its inode was changed".to_owned()));
         }

@@ -1,10 +1,11 @@
-//! What makes a file on this machine the same file with the same bytes.
+//! The identity of a local file: equal identities mean equal bytes.
 
 use outflow_content::UnixTime;
 use rustix::fs::Stat;
 
-/// A file as `fstat` sees it. Two equal identities mean the same bytes, as far as the system can tell:
-/// writing changes the modified time and, beyond anybody's reach, the changed time.
+/// A file as `fstat` describes it. Two equal identities mean the same bytes, as far as the system
+/// can tell: a write changes the modified time, and the changed time, which no program can set
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Device number.
@@ -39,7 +40,8 @@ impl Identity {
     /// Device and inode in 32 bits: enough to notice that another file has taken a path.
     #[must_use]
     pub fn inode_hash(&self) -> u32 {
-        // Neighbouring inodes differ in few bits; multiplying by an odd number spreads them to the upper half.
+        // Neighbouring inodes differ in few bits; multiplying by an odd number spreads them to the
+        // upper half.
         let mixed = (self.ino ^ self.dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 32) as u32
     }

@@ -13,8 +13,9 @@
 //! error      why something cannot be opened
 //! ```
 //!
-//! [`Root::open`] is the one door to files: symbolic links that lead out of the root, names that begin with a dot
-//! (unless the root shows them), FIFOs, sockets and devices are refused there, whatever a request asks for.
+//! [`Root::open`] is the one door to files: symbolic links that lead out of the root, names that
+//! begin with a dot (unless the root shows them), FIFOs, sockets and devices are refused there,
+//! whatever a request asks for.
 //!
 //! ```
 //! use outflow_content::{OpenFile, Wait};
@@ -26,7 +27,8 @@
 //! std::os::unix::fs::symlink("/etc", folder.path().join("out"))?;
 //!
 //! let root = Root::new(folder.path(), RootOptions::default())?;
-//! let Opened::File(film) = root.open(&RelPath::new(b"film.mp4")?, Wait::Yes)? else { panic!("a folder") };
+//! let path = RelPath::new(b"film.mp4")?;
+//! let Opened::File(film) = root.open(&path, Wait::Yes)? else { panic!("a folder") };
 //! assert_eq!(film.size(), 5);
 //! film.verify()?;
 //!

@@ -19,8 +19,8 @@ pub struct LocalEntry {
 }
 
 impl Root {
-    /// Everything in `folder` that this root serves, sorted by name. Links that lead out of the root, FIFOs, sockets
-    /// and devices are left out. Blocks.
+    /// Everything in `folder` that this root serves, sorted by name. Links that lead out of the
+    /// root, FIFOs, sockets and devices are left out. Blocks.
     ///
     /// # Errors
     /// [`OpenError`]; `TooBig` for more than `limit` entries.
@@ -65,8 +65,8 @@ impl Root {
         Ok(())
     }
 
-    /// What `name` in `folder` is, with links followed under the root's rule. `None` for what is not served, or gone
-    /// again.
+    /// What `name` in `folder` is, with links followed under the root's rule. `None` for what is
+    /// not served, or gone again.
     pub(crate) fn stat_in(&self, folder: &LocalFolder, name: &[u8]) -> Option<Stat> {
         let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         match FileType::from_raw_mode(stat.st_mode) {

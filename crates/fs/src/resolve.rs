@@ -1,8 +1,8 @@
-//! From a path below the root to a descriptor, never leaving the root.
+//! Opens a path below the root without leaving the root.
 //!
-//! The kernel does it in one call (`openat2`, Linux 5.6; `RESOLVE_CACHED` 5.12). What it cannot do is done
-//! here, one component at a time: kernels without `openat2`, paths over 4,095 bytes, and absolute links
-//! that point back into the root.
+//! The kernel does it in one call (`openat2`, Linux 5.6; `RESOLVE_CACHED` 5.12). Kernels without
+//! `openat2`, paths over 4,095 bytes and absolute links back into the root are resolved here, one
+//! component at a time.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,30 +15,34 @@ use rustix::io::Errno;
 
 use crate::error::OpenErrorKind;
 
-/// Longest path that the kernel takes in one call, in bytes (`PATH_MAX` less the NUL).
+/// Maximum length of a path that the kernel takes in one call, in bytes (`PATH_MAX` less the NUL).
 const KERNEL_PATH: usize = 4095;
-/// Links that one path may go through, as in the kernel.
+/// Maximum number of links in one path, as in the kernel.
+///
+/// Bound: local files.
 const LINKS: usize = 40;
-/// How often a lookup is repeated that raced with a rename.
+/// Maximum number of retries of a lookup that raced with a rename.
+///
+/// Bound: local files.
 const RACES: usize = 16;
 
-/// Regular files are opened so that nothing else hurts: a FIFO does not wait for a writer, a terminal
-/// does not become ours.
+/// Regular files are opened so that nothing else hurts: a FIFO does not wait for a writer, a
+/// terminal does not become ours.
 pub(crate) fn open_flags() -> OFlags {
     OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
 }
 
-pub(crate) struct Resolver {
-    /// Where the root lies, to recognise absolute links back into it.
+pub(crate) struct PathResolver {
+    /// The root's path, to recognise absolute links back into it.
     base: PathBuf,
     follow: bool,
     without_openat2: AtomicBool,
     without_cached: AtomicBool,
 }
 
-impl Resolver {
-    pub(crate) fn new(base: &Path, follow: bool) -> Resolver {
-        Resolver {
+impl PathResolver {
+    pub(crate) fn new(base: &Path, follow: bool) -> PathResolver {
+        PathResolver {
             base: base.to_owned(),
             follow,
             without_openat2: AtomicBool::new(false),
@@ -105,8 +109,8 @@ impl Resolver {
         }
     }
 
-    /// One component after the other, links read and followed here. `..` occurs in links only; it goes
-    /// back to the root and down again, so that one descriptor is all it takes.
+    /// Resolves one component after the other, and reads and follows links. `..` occurs in links
+    /// only; it starts at the root again, so that one descriptor is enough.
     pub(crate) fn open_by_steps(
         &self,
         root: BorrowedFd<'_>,
@@ -114,7 +118,7 @@ impl Resolver {
         flags: OFlags,
     ) -> Result<OwnedFd, OpenErrorKind> {
         let mut links = 0;
-        // Real names from the root to where we stand, and what is still to be gone, next one last.
+        // Real names from the root to the current folder, and the names that follow, next one last.
         let mut here: Vec<Vec<u8>> = Vec::new();
         let mut ahead: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         ahead.reverse();
@@ -228,7 +232,7 @@ mod tests {
         symlink("/proc/self/root", at("magic")).unwrap();
         let base = inside.path().canonicalize().unwrap();
         let root = rustix::fs::open(&base, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let resolver = Resolver::new(&base, false);
+        let resolver = PathResolver::new(&base, false);
         for (path, works) in [
             ("", true),
             ("a", true),
@@ -266,7 +270,7 @@ mod tests {
         }
         let path = RelPath::new(vec![name.as_str(); 20].join("/").as_bytes()).unwrap();
         assert!(path.as_bytes().len() > KERNEL_PATH);
-        let resolver = Resolver::new(&base, false);
+        let resolver = PathResolver::new(&base, false);
         assert!(resolver.open(root.as_fd(), &path, open_flags(), Wait::Yes).is_ok());
         // remove_dir_all works with descriptors, so the depth is no trouble for it either.
     }

@@ -1,4 +1,4 @@
-//! The served folder, opened once.
+//! A folder that was opened once.
 
 use std::fmt;
 use std::io;
@@ -14,30 +14,31 @@ use crate::file::LocalFile;
 use crate::folder::LocalFolder;
 use crate::identity::Identity;
 
-use crate::resolve::{Resolver, open_flags};
+use crate::resolve::{PathResolver, open_flags};
 
-/// What of a folder is served.
+/// Which files of a folder can be opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RootOptions {
-    /// Symbolic links may lead out of the folder. Off: such a link is refused, one inside works.
+    /// Follow symbolic links that lead out of the folder. Off: such a link is refused, and one
+    /// inside works.
     pub follow_symlinks: bool,
-    /// Names that begin with a dot are served, too.
+    /// Show names that begin with a dot.
     pub hidden: bool,
 }
 
-/// A served folder (or a single file of one), opened once: renaming it on the way changes nothing, and
+/// A folder (or a single file in one) that was opened once: renaming it changes nothing, and
 /// nothing outside can be reached through it.
 pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
     name: Vec<u8>,
-    /// The one name that is visible when a single file is served.
+    /// The only visible name, for a single file.
     only: Option<Vec<u8>>,
     options: RootOptions,
-    resolver: Resolver,
+    resolver: PathResolver,
 }
 
-/// What a path turned out to be.
+/// What a path names.
 #[derive(Debug)]
 pub enum Opened {
     /// A regular file.
@@ -50,24 +51,24 @@ impl Root {
     /// Opens `path`, a folder or a regular file. Blocks.
     ///
     /// # Errors
-    /// What the system says; `InvalidInput` for something that is neither file nor folder.
+    /// The system's error; `InvalidInput` for something that is neither file nor folder.
     pub fn new(path: &Path, options: RootOptions) -> io::Result<Root> {
         let real = path.canonicalize()?;
         let metadata = std::fs::metadata(&real)?;
         if metadata.is_dir() {
             let dir =
                 rustix::fs::open(&real, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-            // Says early, and to whom it concerns, that the folder cannot be read.
+            // An unreadable folder fails here, where its owner sees it.
             rustix::fs::openat(&dir, ".", open_flags() | OFlags::DIRECTORY, Mode::empty())?;
             let name = real.file_name().map_or_else(Vec::new, |name| name.as_bytes().to_vec());
-            let resolver = Resolver::new(&real, options.follow_symlinks);
+            let resolver = PathResolver::new(&real, options.follow_symlinks);
             return Ok(Root { dir, path: real, name, only: None, options, resolver });
         }
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a folder nor a regular file"));
         }
         rustix::fs::open(&real, open_flags(), Mode::empty())?;
-        // The name is the one that was given, even when it is a link; its folder is where the link lies.
+        // The given name counts, even if it is a link; the folder is where the link lies.
         let name = path.file_name().or(real.file_name()).map(OsStrExt::as_bytes).unwrap_or_default().to_vec();
         let parent = match path.parent() {
             Some(parent) if path.file_name().is_some() && !parent.as_os_str().is_empty() => {
@@ -78,9 +79,9 @@ impl Root {
         };
         let dir =
             rustix::fs::open(&parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        // Whoever names a link means its target, and no other name can be asked for.
+        // A symlink given by name is followed; it is the only reachable name.
         let options = RootOptions { follow_symlinks: true, hidden: true };
-        let resolver = Resolver::new(&parent, true);
+        let resolver = PathResolver::new(&parent, true);
         Ok(Root { dir, path: parent, only: Some(name.clone()), name, options, resolver })
     }
 
@@ -90,13 +91,13 @@ impl Root {
         &self.name
     }
 
-    /// Where the folder was when it was opened.
+    /// The folder's path when it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What of the folder is served.
+    /// The options it was opened with.
     #[must_use]
     pub fn options(&self) -> RootOptions {
         self.options
@@ -105,8 +106,8 @@ impl Root {
     /// Opens what `path` names.
     ///
     /// # Errors
-    /// [`OpenError`]; with [`Wait::No`] one that [is "would block"](OpenError::is_would_block) when the
-    /// system has to ask a disk.
+    /// [`OpenError`]; with [`Wait::No`] one that [is "would block"](OpenError::is_would_block) when
+    /// the system has to ask a disk.
     pub fn open(&self, path: &RelPath, wait: Wait) -> Result<Opened, OpenError> {
         let fail = |kind| OpenError::new(path, kind);
         if !self.is_visible(path) {
@@ -121,18 +122,18 @@ impl Root {
         }
     }
 
-    /// Whether opening `path` would give the very file that `file` is, unchanged since it was opened.
+    /// Whether opening `path` would give the same file as `file`, unchanged since it was opened.
     ///
-    /// One look at the path instead of opening it again. That the path stays inside the root need not be
-    /// checked anew: it did when `file` was opened, and this is the same inode. Does not wait, but for
-    /// a file system that has to ask a network.
+    /// One stat(2) instead of opening it again. The path was inside the root when `file` was
+    /// opened, and this is the same inode, so that need not be checked again. Does not block,
+    /// except on a network file system.
     #[must_use]
     pub fn still_names(&self, path: &RelPath, file: &LocalFile) -> bool {
         rustix::fs::statat(&self.dir, path.as_bytes(), AtFlags::empty())
             .is_ok_and(|stat| Identity::of(&stat) == file.identity())
     }
 
-    /// What `path` is, without opening it: following links under the root's rule. Blocks.
+    /// Stats `path` without opening it, and follows links under the root's rule. Blocks.
     pub(crate) fn stat(&self, path: &RelPath) -> Result<Stat, OpenErrorKind> {
         if !self.is_visible(path) {
             return Err(OpenErrorKind::NotFound);
@@ -149,7 +150,7 @@ impl Root {
         }
     }
 
-    /// Whether `path` may be asked for at all.
+    /// Whether `path` is neither hidden nor excluded.
     pub(crate) fn is_visible(&self, path: &RelPath) -> bool {
         match &self.only {
             Some(only) => path.is_root() || path.as_bytes() == only.as_slice(),

@@ -1,7 +1,8 @@
 //! Walks a folder, or a selection of what is in it, for a visitor. Blocks.
 //!
-//! Folders are walked level by level: first everything directly in the base, then for each folder that was found, in
-//! that order, everything directly in it. What waits for its turn is one record and one name for each folder.
+//! Folders are walked level by level: first everything directly in the base, then for each folder
+//! that was found, in that order, everything directly in it. What waits for its turn is one record
+//! and one name for each folder.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -19,7 +20,8 @@ use crate::root::{Opened, Root};
 pub enum WalkScope {
     /// Everything.
     All,
-    /// These paths below the folder: files, and folders with everything in them. Sorted, none twice.
+    /// These paths below the folder: files, and folders with everything in them. Sorted, none
+    /// twice.
     Paths(Vec<RelPath>),
     /// Everything down to this many levels, with the folders on the last level left empty.
     Levels(usize),
@@ -36,9 +38,22 @@ pub struct WalkLimits {
     pub path: usize,
 }
 
+/// Maximum number of files and folders in one walk, by default.
+///
+/// Bound: local files.
+const MAX_ENTRIES: usize = 10_000_000;
+/// Maximum depth of folders in one walk, by default.
+///
+/// Bound: local files.
+const MAX_DEPTH: usize = 1_000;
+/// Maximum length of a path in one walk in bytes, by default.
+///
+/// Bound: local files.
+const MAX_PATH: usize = 32_000;
+
 impl Default for WalkLimits {
     fn default() -> WalkLimits {
-        WalkLimits { entries: 10_000_000, depth: 1_000, path: 32_000 }
+        WalkLimits { entries: MAX_ENTRIES, depth: MAX_DEPTH, path: MAX_PATH }
     }
 }
 
@@ -115,14 +130,16 @@ pub struct WalkEntry<'a> {
 
 /// Receives what a walk finds, level by level.
 pub trait WalkVisitor {
-    /// A file or folder in the current folder, which is the base at first. Siblings come sorted by name.
+    /// A file or folder in the current folder, which is the base at first. Siblings come sorted by
+    /// name.
     ///
     /// # Errors
     /// A [`WalkError`] ends the walk.
     fn entry(&mut self, entry: WalkEntry<'_>) -> Result<(), WalkError>;
 
-    /// From now on, entries lie in the next folder: the first one that [`WalkVisitor::entry`] received and that has
-    /// not had its turn. Every folder has one, even if there is nothing in it.
+    /// From now on, entries lie in the next folder: the first one that [`WalkVisitor::entry`]
+    /// received and that has not had its turn. Every folder has one, even if there is nothing in
+    /// it.
     fn next_folder(&mut self);
 
     /// The process may not read this file or folder.
@@ -130,9 +147,9 @@ pub trait WalkVisitor {
 }
 
 impl Root {
-    /// Walks `scope` of the folder `base`, and hands everything to `visitor`. Hidden files are left out unless the
-    /// root shows them; links inside the root are followed (but not in circles); links that lead out, FIFOs, sockets
-    /// and devices are left out. Blocks.
+    /// Walks `scope` of the folder `base`, and hands everything to `visitor`. Hidden files are left
+    /// out unless the root shows them; links inside the root are followed (but not in circles);
+    /// links that lead out, FIFOs, sockets and devices are left out. Blocks.
     ///
     /// # Errors
     /// [`WalkError`].
@@ -204,7 +221,7 @@ struct Siblings {
 }
 
 impl<V: WalkVisitor> Walk<'_, V> {
-    /// Hands over the selected files and folders, whose names are their paths.
+    /// Visits the selected files and folders, whose names are their paths.
     fn selected(&mut self, paths: &[RelPath]) -> Result<(), WalkError> {
         let mut missing = Unreadable::default();
         for below in paths {
@@ -216,7 +233,7 @@ impl<V: WalkVisitor> Walk<'_, V> {
             };
             self.limit(0)?;
             self.entry(below.as_bytes(), &stat, kind, NO_PARENT)?;
-            // Opening is the exact question here, and there are few.
+            // Opening is the exact check, and there are few.
             if kind == EntryKind::File && self.root.open(&path, Wait::Yes).is_err() {
                 self.visitor.unreadable(below.to_string());
             }
@@ -227,7 +244,7 @@ impl<V: WalkVisitor> Walk<'_, V> {
         Ok(())
     }
 
-    /// Gives each folder its turn, while more are found.
+    /// Visits each folder, while more are found.
     fn descend(&mut self, levels: usize) -> Result<(), WalkError> {
         let mut index = 0;
         while index < self.folders.len() {
@@ -279,7 +296,7 @@ impl<V: WalkVisitor> Walk<'_, V> {
         }
     }
 
-    /// Hands over what is in a folder, sorted by name.
+    /// Visits what is in a folder, sorted by name.
     fn children(&mut self, folder: &LocalFolder, parent: u32) -> Result<(), WalkError> {
         let mut siblings = std::mem::take(&mut self.siblings);
         siblings.names.clear();
@@ -300,8 +317,9 @@ impl<V: WalkVisitor> Walk<'_, V> {
             let name = name(*place);
             let Some(stat) = self.root.stat_in(folder, name) else { continue };
             let Some(kind) = EntryKind::of(&stat) else { continue };
-            // What everybody may read needs no question, and asking costs as much as all the rest. (An access
-            // list could deny it to us alone; then the delivery is cut when it comes to that file.)
+            // A file that everybody may read is not checked, because the check costs as much as all
+            // the rest. (If an access list denies it to this process alone, the delivery is cut at
+            // that file.)
             let is_public = stat.st_mode & 0o444 == 0o444;
             if kind == EntryKind::File && !is_public && !may_read_at(folder.as_fd(), name) {
                 let path = folder.path().join(name).unwrap_or_else(|_| RelPath::root());

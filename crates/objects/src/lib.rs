@@ -1,4 +1,5 @@
-//! Objects in stores that are far away: S3 and its kin, Google Cloud Storage, Azure, any HTTP origin.
+//! Objects in stores that are far away: S3 and its kin, Google Cloud Storage, Azure, any HTTP
+//! origin.
 //!
 //! ```text
 //! store      an opened store: heads, lists, small reads and writes
@@ -13,11 +14,12 @@
 //! ```
 //!
 //! A [`Store`] is opened by its address. [`Store::source`] gives an object's bytes as a
-//! [`Source`](outflow_content::Source): they are fetched in segments while they leave, with retries, within the memory
-//! of [`StoreOptions::segment_memory`], and from a plain HTTP endpoint the kernel moves them from socket to socket.
+//! [`Source`](outflow_content::Source): they are fetched in segments while they leave, with
+//! retries, within the memory of [`StoreOptions::segment_memory`], and from a plain HTTP endpoint
+//! the kernel moves them from socket to socket.
 //!
-//! A new kind of store is a module in `client/` and a row in [`KINDS`]. A kind may also be defined elsewhere, and opened
-//! with [`Store::open_among`]:
+//! A new kind of store is a module in `client/` and a row in [`KINDS`]. A kind may also be defined
+//! elsewhere, and opened with [`Store::open_among`]:
 //!
 //! ```
 //! use std::sync::{Arc, LazyLock};

@@ -1,4 +1,5 @@
-//! Keys as folders: what lies below one, and the empty objects that some tools put in the place of folders.
+//! Keys as folders: what lies below one, and the empty objects that some tools put in the place of
+//! folders.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,7 @@ pub(crate) fn is_below(folder: &Path, path: &Path) -> bool {
     }
 }
 
-/// Drops empty objects that others lie below: they only say that there is a folder.
+/// Removes empty objects that others lie below: they are markers of folders.
 pub(crate) fn drop_markers(objects: &mut Vec<Object>) {
     if objects.iter().all(|object| object.size > 0) {
         return;

@@ -9,8 +9,8 @@ pub struct Object {
     pub key: String,
     /// Size in bytes.
     pub size: u64,
-    /// The store's entity tag, as it is sent in `If-Match`, with its quotes. Without one a change is noticed by
-    /// size only.
+    /// The store's entity tag, as it is sent in `If-Match`, with its quotes. Without one a change
+    /// is noticed by size only.
     pub etag: Option<String>,
     /// The store's version of it, where it keeps versions.
     pub version: Option<String>,

@@ -1,7 +1,7 @@
-//! The threads on which stores are asked: one small runtime for the whole process.
+//! The threads that talk to stores: one small runtime for the whole process.
 //!
-//! Connections belong to the runtime that opened them. Callers come from many (each serving thread has one of its
-//! own), so all of the work is done here, whoever asks.
+//! A connection belongs to the runtime that opened it. Callers come from many runtimes (each
+//! serving thread has its own), so all of the work is done on this one.
 
 use std::future::Future;
 use std::io;
@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+/// Number of threads that talk to all stores.
+///
+/// Bound: object stores.
 const THREADS: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -25,24 +28,24 @@ pub(crate) fn handle() -> io::Result<Handle> {
     match RUNTIME.set(runtime) {
         Ok(()) => Ok(handle),
         Err(second) => {
-            // Somebody was faster. A runtime must not be dropped where a task runs, unless it need not wait.
+            // Another thread was faster. In a task, a runtime must be dropped without waiting.
             second.shutdown_background();
             RUNTIME.get().map(|runtime| runtime.handle().clone()).ok_or_else(|| io::ErrorKind::Other.into())
         }
     }
 }
 
-/// Runs `work` on `runtime`. Whoever stops waiting stops the work. None: it panicked.
+/// Runs `work` on `runtime`. Dropping the future aborts the work. `None`: it panicked.
 pub(crate) async fn run<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {
-    struct Stop<T>(JoinHandle<T>);
-    impl<T> Drop for Stop<T> {
+    struct AbortOnDrop<T>(JoinHandle<T>);
+    impl<T> Drop for AbortOnDrop<T> {
         fn drop(&mut self) {
             self.0.abort();
         }
     }
-    let mut task = Stop(runtime.spawn(work));
+    let mut task = AbortOnDrop(runtime.spawn(work));
     (&mut task.0).await.ok()
 }

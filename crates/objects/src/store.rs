@@ -22,24 +22,24 @@ use crate::client::failure::kind_of;
 use crate::client::kind::{Backend, ConnectionUse, StoreKind};
 use crate::client::kinds::{KINDS, parse};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::fetch::{Engine, ObjectSource, Reader, StoreFacts};
+use crate::fetch::{Engine, ObjectReader, ObjectSource, StoreFacts};
 use crate::key::path_of;
 use crate::object::Object;
 use crate::{listing, runtime};
 
-/// A request whose answer does not go on for so long has failed.
+/// Time without a byte of an answer after which a request has failed.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
-/// The same for one that sends: the body counts as well.
+/// The same for a request that sends a body, whose sending counts.
 const WRITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How a store is used.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Connections to the store at the same time, at the most.
+    /// Maximum number of connections to the store.
     pub connections: usize,
-    /// Memory for all segments together, in bytes.
+    /// Maximum memory of all segments together, in bytes.
     pub segment_memory: usize,
-    /// A second request is sent when a recipient is about to run dry and the store does not answer.
+    /// Sends a second request when the first is late and a recipient waits.
     pub hedge: bool,
 }
 
@@ -49,8 +49,8 @@ impl Default for StoreOptions {
     }
 }
 
-/// A store that was opened by its address. Clones are the same store. All calls may be made from any runtime:
-/// the work is done on threads of the store's own.
+/// A store that was opened by its address. Clones are the same store. All calls may be made from
+/// any runtime: the work is done on threads of the store's own.
 #[derive(Clone)]
 pub struct Store(pub(crate) Arc<OpenStore>);
 
@@ -83,8 +83,8 @@ pub enum SmallRead {
 }
 
 impl Store {
-    /// Opens `address`, which is of one of the [`KINDS`]. Endpoint, region and credentials come from the usual
-    /// environment. Asks the store nothing.
+    /// Opens `address`, which is of one of the [`KINDS`]. Endpoint, region and credentials come
+    /// from the usual environment. Asks the store nothing.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`], with what to do.
@@ -201,7 +201,7 @@ impl Store {
             let mut stream = inner.backend.calls.list((!folder.is_root()).then_some(&folder));
             while let Some(meta) = stream.try_next().await.map_err(|error| kind_of(&error))? {
                 let object = inner.object(&meta, None);
-                // A folder's own marker is not below it, and who says "a" does not mean "ab".
+                // A folder's own marker is not below it, and "a" does not mean "ab".
                 if listing::is_below(&folder, &meta.location) {
                     objects.push(object);
                 }
@@ -216,7 +216,8 @@ impl Store {
         .await
     }
 
-    /// What lies directly in the folder `prefix` (empty: the top): names of folders, and objects. Both are sorted.
+    /// What lies directly in the folder `prefix` (empty: the top): names of folders, and objects.
+    /// Both are sorted.
     ///
     /// # Errors
     /// [`StoreError`]; `TooBig` for more than `limit`.
@@ -286,8 +287,8 @@ impl Store {
         .await
     }
 
-    /// The CRC-32 of all bytes of an object, if the store can tell without sending them. None also when the store
-    /// has another object by now.
+    /// The CRC-32 of all bytes of an object, if the store can tell without sending them. None also
+    /// when the store has another object by now.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -310,7 +311,7 @@ impl Store {
             })
             .await;
         match combined {
-            // Many servers have no such request, and rights for it can be missing. That is no failure.
+            // Many servers have no such request, or refuse it. That is no failure.
             Err(StoreError { kind, what }) if !matches!(kind, StoreErrorKind::Unavailable(_)) => {
                 tracing::debug!("{what}: {kind}");
                 Ok(None)
@@ -329,10 +330,10 @@ impl Store {
         if let Ok(Some(crc32)) = self.crc32(&object).await {
             return Ok(crc32);
         }
-        // The key is sound, or there will be nothing to read.
+        // An invalid key has nothing to read.
         self.path(&object.key).map_err(failed)?;
         let mut crc32 = crc32fast::Hasher::new();
-        let mut reader = Reader::new(&self.0.engine, &object, 0..object.size);
+        let mut reader = ObjectReader::new(&self.0.engine, &object, 0..object.size);
         while let Some(bytes) = poll_fn(|cx| reader.poll_next(cx)).await {
             crc32.update(&bytes?);
         }
@@ -352,7 +353,8 @@ impl Store {
         self.0.backend.bytes.is_none()
     }
 
-    /// Waits for `future`, which may use this store. Only for threads that may block: inside of a task it panics.
+    /// Waits for `future`, which may use this store. Only for threads that may block: inside of a
+    /// task it panics.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.0.runtime.block_on(future)
     }
@@ -389,7 +391,7 @@ impl Store {
         .await
     }
 
-    /// Does `work` on the store's own threads. Whoever stops waiting stops it.
+    /// Runs `work` on the store's threads. Dropping the future aborts it.
     pub(crate) async fn call<T, F>(
         &self,
         verb: &str,

@@ -1,4 +1,4 @@
-//! A thread that reads files in quiet times, so that their CRC-32s are known before they are needed.
+//! A thread that learns CRC-32s of files before they are needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,22 +11,25 @@ use parking_lot::{Condvar, Mutex};
 use crate::crc::cache::CrcCache;
 use crate::tree::{LearnedCrc32, Tree};
 
-/// Trees that wait for the thread. A further one is left out; it comes again with the next request.
+/// Maximum number of trees that wait for the thread. A further one is dropped; the next request
+/// offers it again.
+///
+/// Bound: archives.
 const WAITING: usize = 8;
 
-/// For each moment of reading, this many moments of rest.
+/// Ratio of the time at rest to the time at work.
 const REST: u32 = 4;
 
-/// Reads the files of trees whose CRC-32 is not known, one at a time, at a low priority and with rests.
-/// Dropping it ends the thread after the chunk that it is reading.
+/// Reads the files of trees whose CRC-32 is not known, one at a time, at a low priority and with
+/// rests. Dropping it ends the thread after the current chunk.
 #[derive(Debug)]
 pub struct Background {
     queue: SyncSender<Arc<Tree>>,
-    stop: Arc<Stop>,
+    stop: Arc<BackgroundStop>,
 }
 
 #[derive(Debug, Default)]
-struct Stop {
+struct BackgroundStop {
     now: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
@@ -36,10 +39,10 @@ impl Background {
     /// Starts the thread.
     ///
     /// # Errors
-    /// What the system says when it has no thread to give.
+    /// The system's error if it cannot start a thread.
     pub fn start(cache: Arc<CrcCache>) -> std::io::Result<Background> {
         let (queue, trees) = sync_channel(WAITING);
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::new(BackgroundStop::default());
         let seen = Arc::clone(&stop);
         std::thread::Builder::new()
             .name("crc-background".to_owned())
@@ -47,9 +50,9 @@ impl Background {
         Ok(Background { queue, stop })
     }
 
-    /// Asks for the CRC-32s of a tree's files. Never waits; false when too many trees wait already, or
-    /// when the cache could not hold them all.
-    pub fn ask(&self, tree: &Arc<Tree>) -> bool {
+    /// Queues a tree whose files' CRC-32s are to be learned. Never blocks; false if too many trees
+    /// wait already.
+    pub fn enqueue(&self, tree: &Arc<Tree>) -> bool {
         self.queue.try_send(Arc::clone(tree)).is_ok()
     }
 }
@@ -61,24 +64,24 @@ impl Drop for Background {
     }
 }
 
-impl Stop {
+impl BackgroundStop {
     fn is_now(&self) -> bool {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Sleeps, unless it is time to stop.
+    /// Sleeps until `time` has passed or the thread has to stop.
     fn rest(&self, time: Duration) {
         let mut guard = self.lock.lock();
         let _ = self.wake.wait_while_for(&mut guard, |()| !self.is_now(), time);
     }
 }
 
-fn run(cache: &CrcCache, trees: &Receiver<Arc<Tree>>, stop: &Stop) {
-    // Of this thread only, on Linux. Not being nice is no reason not to work.
+fn run(cache: &CrcCache, trees: &Receiver<Arc<Tree>>, stop: &BackgroundStop) {
+    // On Linux this concerns only this thread. It works without, too.
     let _ = rustix::process::setpriority_process(None, 19);
-    let mut pace = Pace { stop, busy_since: Instant::now() };
+    let mut pace = BackgroundPace { stop, busy_since: Instant::now() };
     while let Ok(tree) = trees.recv() {
-        // A tree that does not fit would push its own files out again.
+        // A tree that does not fit would evict its own files again.
         if tree.files() <= cache.capacity() / 2 {
             pace.busy_since = Instant::now();
             fill(cache, &tree, &mut pace);
@@ -89,13 +92,13 @@ fn run(cache: &CrcCache, trees: &Receiver<Arc<Tree>>, stop: &Stop) {
     }
 }
 
-struct Pace<'a> {
-    stop: &'a Stop,
+struct BackgroundPace<'a> {
+    stop: &'a BackgroundStop,
     busy_since: Instant,
 }
 
-impl Pace<'_> {
-    /// Rests for as long as the work since the last rest deserves; false when it is time to stop.
+impl BackgroundPace<'_> {
+    /// Rests in proportion to the work since the last rest; false if the thread has to stop.
     fn rest(&mut self) -> bool {
         let busy = self.busy_since.elapsed();
         if busy >= Duration::from_millis(1) {
@@ -106,7 +109,7 @@ impl Pace<'_> {
     }
 }
 
-fn fill(cache: &CrcCache, tree: &Tree, pace: &mut Pace<'_>) {
+fn fill(cache: &CrcCache, tree: &Tree, pace: &mut BackgroundPace<'_>) {
     let _ = tree.visit(|entry| {
         let wanted = entry.kind == EntryKind::File && entry.size > 0;
         if wanted && tree.crc32(entry.index, cache).is_none() {

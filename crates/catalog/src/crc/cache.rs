@@ -1,4 +1,4 @@
-//! The CRC-32s of files, known by the files' identity.
+//! The CRC-32s of files, by fingerprint.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +17,7 @@ use crate::tree::{OpenerFuture, Tree};
 pub struct CrcCache {
     memo: Memo,
     running: Mutex<HashMap<Fingerprint, watch::Sender<Computation>>>,
-    /// How many files are read at the same time only to know their CRC.
+    /// Permits for reading files only to compute their CRC-32.
     readers: Arc<Semaphore>,
 }
 
@@ -29,14 +29,14 @@ enum Computation {
 }
 
 impl CrcCache {
-    /// A cache that keeps what it learns in `memo`.
+    /// A cache that stores CRC-32s in `memo`.
     #[must_use]
     pub fn new(memo: Memo) -> CrcCache {
         let readers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         CrcCache { memo, running: Mutex::default(), readers: Arc::new(Semaphore::new(readers)) }
     }
 
-    /// How many files it remembers at the most.
+    /// Maximum number of files.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.memo.capacity()
@@ -53,14 +53,14 @@ impl CrcCache {
         self.memo.insert(key, crc);
     }
 
-    /// A number that grows whenever something is learned.
+    /// A number that grows with each CRC-32 that is added or changed.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.memo.version()
     }
 
-    /// The CRC-32 of the file that is known by `key`: remembered, or computed by `computing`. However many callers
-    /// ask at the same time, it is computed once; when none of them waits any more, that ends.
+    /// The CRC-32 of the file `key`: remembered, or computed by `computing`. Callers of the same
+    /// file share one computation; it ends when none of them waits any more.
     ///
     /// # Errors
     /// [`SpanError`] when the file cannot be read, or was changed meanwhile.
@@ -76,12 +76,12 @@ impl CrcCache {
             let (leader, mut waiting) = self.join(key);
             if let Some(leader) = leader {
                 let answer = leader.compute(computing).await;
-                // Until here this receiver said that somebody waits.
+                // Until here this receiver counts as one that waits.
                 drop(waiting);
                 return answer;
             }
-            // Closed without a result, or failed: the next caller computes by itself, and has an error of its own if
-            // there is one.
+            // Closed without a result, or failed: the next caller computes by itself, and has an
+            // error of its own if there is one.
             let ended = waiting.wait_for(|state| !matches!(state, Computation::Running)).await;
             if let Ok(state) = ended
                 && let Computation::Done(crc) = *state
@@ -103,7 +103,7 @@ impl CrcCache {
     }
 }
 
-/// The caller that computes. Dropping it without a result is a failure, and lets the next one try.
+/// The caller that computes. Dropping it without a result lets the next caller try.
 struct Leader {
     cache: Arc<CrcCache>,
     key: Fingerprint,

@@ -1,4 +1,8 @@
-//! A bounded memory of 32-bit facts by key, which survives restarts where it may write.
+//! A bounded map from fingerprints to 32-bit numbers, which survives restarts where it may write.
+//!
+//! No library: `redb` and the linked SQLite keep transactions, pages and locks that a cache needs
+//! not; one map and one append-only file let several processes share it, and forget without
+//! compaction.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,21 +14,22 @@ use parking_lot::Mutex;
 use crate::crc::memo_file::MemoFile;
 use crate::fingerprint::Fingerprint;
 
-/// Remembers numbers, in memory and, where it may, in a file. Several processes may share the file.
+/// Remembers numbers in memory and, if possible, in a file. Several processes may share the file.
 ///
-/// Bounded: after [`Memo::capacity`] keys the older half is forgotten. A key takes about 40 bytes of
-/// memory and 20 on disk.
+/// After [`Memo::capacity`] keys the older half is forgotten. A key takes about 40 bytes of memory
+/// and 20 on disk.
 #[derive(Debug)]
 pub struct Memo {
-    known: Mutex<Known>,
+    known: Mutex<MemoGenerations>,
     file: Mutex<Option<MemoFile>>,
     capacity: usize,
     version: AtomicU64,
 }
 
-/// Two generations: when the young one is full it becomes the old one, and the old one is forgotten.
+/// Two generations: when the young one is full it becomes the old one, and the old one is
+/// forgotten.
 #[derive(Debug, Default)]
-struct Known {
+struct MemoGenerations {
     young: HashMap<u64, (u32, u32)>,
     old: HashMap<u64, (u32, u32)>,
 }
@@ -44,8 +49,8 @@ impl Memo {
     /// A memo in the file `name` in `folder`, both made if they are not there. Blocks.
     ///
     /// # Errors
-    /// What the system says when the folder cannot be made or the file in it not be read or written. The
-    /// caller may go on with one [in memory](Memo::in_memory).
+    /// The system's error if the folder cannot be created, or the file in it cannot be read or
+    /// written. The caller may use one [in memory](Memo::in_memory) instead.
     pub fn open(folder: &Path, name: &str, capacity: usize) -> io::Result<Memo> {
         let mut memo = Memo::in_memory(capacity);
         let known = memo.known.get_mut();
@@ -55,7 +60,7 @@ impl Memo {
         Ok(memo)
     }
 
-    /// How many keys it remembers at the most.
+    /// Maximum number of keys.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -67,14 +72,13 @@ impl Memo {
         self.version.load(Ordering::Acquire)
     }
 
-    /// What is known by `key`.
+    /// The number of `key`.
     #[must_use]
     pub fn get(&self, key: Fingerprint) -> Option<u32> {
         self.known.lock().get(key, self.capacity / 2)
     }
 
-    /// Remembers `value`, in place of what was known by `key`. Writes 20 bytes to a file: short enough not
-    /// to count as blocking.
+    /// Sets the number of `key`. Writes 20 bytes to a file: short enough not to count as blocking.
     pub fn insert(&self, key: Fingerprint, value: u32) {
         {
             let mut known = self.known.lock();
@@ -99,7 +103,7 @@ fn halves(key: Fingerprint) -> (u64, u32) {
     (u64::from(key.0[0]) << 32 | u64::from(key.0[1]), key.0[2])
 }
 
-impl Known {
+impl MemoGenerations {
     fn get(&mut self, key: Fingerprint, half: usize) -> Option<u32> {
         let (short, check) = halves(key);
         if let Some((there, value)) = self.young.get(&short) {
@@ -109,7 +113,7 @@ impl Known {
         if there != check {
             return None;
         }
-        // What is asked for stays young.
+        // A key that is used stays young.
         self.insert(key, value, half);
         Some(value)
     }

@@ -3,11 +3,14 @@
 //! ```text
 //! 12  the key, three little-endian words
 //!  4  the value
-//!  4  check: CRC-32 of the 16 bytes before, turned over
+//!  4  check: CRC-32 of the 16 bytes before, inverted
 //! ```
 //!
-//! Each record is one `write` on an `O_APPEND` descriptor, so several processes may write at the same
-//! time. A record torn by a crash is skipped: reading goes on at the next byte where a check fits.
+//! Each record is one `write` on an `O_APPEND` descriptor, so several processes may write at the
+//! same time. A record torn by a crash is skipped: reading resumes at the next byte where a check
+//! fits.
+//!
+//! No library: the format is this drawing, and a torn or foreign record costs nothing but itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Write as _};
@@ -22,13 +25,13 @@ const RECORD: usize = 20;
 pub(crate) struct MemoFile {
     file: File,
     len: u64,
-    /// The length at which it grows no more until the next start, in bytes.
+    /// Maximum length in bytes; records beyond it are dropped until the next start.
     full: u64,
 }
 
 impl MemoFile {
-    /// Opens the file in `folder` and hands out its records, oldest first. One of more than `capacity`
-    /// records is rewritten with the newer half of them.
+    /// Opens the file in `folder` and hands out its records, oldest first. One of more than
+    /// `capacity` records is rewritten with the newer half of them.
     pub(crate) fn open(
         folder: &Path,
         name: &str,
@@ -61,7 +64,8 @@ impl MemoFile {
     }
 }
 
-/// A link in the place of the file is not followed: the cache folder may be one that others can write to.
+/// A link in the place of the file is not followed, because others may be able to write to the
+/// cache folder.
 fn libc_nofollow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
@@ -111,7 +115,7 @@ fn each_record(file: &File, mut learn: impl FnMut(Fingerprint, u32)) -> io::Resu
 }
 
 /// Writes all but the first `skip` records to a new file and puts it in the place of the old one.
-/// A process that still has the old one open loses what it writes to it, which only costs time.
+/// A process that still has the old file open loses what it writes, which only costs time.
 fn rewrite(old: &File, path: &Path, options: &OpenOptions, skip: usize) -> io::Result<File> {
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&fresh);

@@ -1,8 +1,8 @@
-//! What a transfer consists of: `manifest.json`, version 1. `docs/manifest.md` describes it for people.
+//! Manifests of transfers: `manifest.json`, version 1, described in `docs/manifest.md`.
 //!
 //! ```text
-//! parse   from hostile bytes to a manifest, or to a sentence about what is wrong
-//! write   from a manifest to bytes, always the same
+//! parse   reads hostile bytes, and says what is wrong with them
+//! write   writes a manifest, always with the same bytes
 //! id      names of transfers
 //! ```
 
@@ -20,20 +20,21 @@ pub struct Manifest {
     pub id: String,
     /// A line for people.
     pub title: Option<String>,
-    /// Some words for people.
+    /// Some lines for people.
     pub message: Option<String>,
     /// When it was made, in nanoseconds since 1970.
     pub created: i64,
     /// When it ends, in nanoseconds since 1970.
     pub expires: Option<i64>,
-    /// Its files. Whoever shows them sorts them by name.
+    /// Its files in any order.
     pub files: Vec<ManifestFile>,
 }
 
 /// One file of a transfer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManifestFile {
-    /// Relative path with slashes; no empty component, `.` or `..`, no backslash, no control character.
+    /// Relative path with slashes; no empty component, `.` or `..`, no backslash, no control
+    /// character.
     pub name: String,
     /// The object, below the transfer's folder. By the same rules as the name.
     pub key: String,
@@ -52,11 +53,17 @@ pub struct ManifestFile {
 impl Manifest {
     /// The name of a manifest in its transfer's folder.
     pub const NAME: &'static str = "manifest.json";
-    /// A longer one is refused, in bytes.
+    /// Maximum length of a manifest in bytes.
+    ///
+    /// Bound: transfers.
     pub const MAX_BYTES: usize = 64 << 20;
-    /// One with more is refused.
+    /// Maximum number of files in a manifest.
+    ///
+    /// Bound: transfers.
     pub const MAX_FILES: usize = 1_000_000;
-    /// A longer name or key is refused, in bytes.
+    /// Maximum length of a name or key in bytes.
+    ///
+    /// Bound: transfers.
     pub const MAX_NAME: usize = 4096;
 
     /// Where the manifest of the transfer `id` is, below the store's address.

@@ -1,4 +1,4 @@
-//! From bytes that anybody may have written to a manifest. Every refusal names the file and says what is wrong.
+//! Reads a manifest from untrusted bytes. Every error names the file and says what is wrong.
 
 use std::cmp::Ordering;
 
@@ -9,10 +9,21 @@ use serde_json::Value;
 use super::{Manifest, ManifestFile, is_transfer_id};
 use outflow_content::printable;
 
+/// Maximum length of a title in bytes.
+///
+/// Bound: transfers.
 const MAX_TITLE: usize = 1024;
+/// Maximum length of a message in bytes.
+///
+/// Bound: transfers.
 const MAX_MESSAGE: usize = 64 << 10;
+/// Maximum length of a tag or media type in bytes.
+///
+/// Bound: transfers.
 const MAX_FIELD: usize = 1024;
-/// So much of a bad value is repeated.
+/// Maximum length of an invalid value in a message, in bytes.
+///
+/// Bound: transfers.
 const SHOWN: usize = 80;
 
 /// What is wrong with a manifest, and what to do.
@@ -52,12 +63,12 @@ impl Manifest {
     /// Reads the manifest that was found in the folder of the transfer `id`.
     ///
     /// # Errors
-    /// [`ManifestError`] for whatever does not follow the rules in every point.
+    /// [`ManifestError`] for a manifest that breaks a rule.
     pub fn parse(json: &[u8], id: &str) -> Result<Manifest, ManifestError> {
         parse(json, id).map_err(ManifestError)
     }
 
-    /// Whether it follows its own rules: what [`Manifest::parse`] would say about it.
+    /// Checks that [`Manifest::parse`] would accept it.
     ///
     /// # Errors
     /// [`ManifestError`].
@@ -77,7 +88,7 @@ fn parse(json: &[u8], id: &str) -> Result<Manifest, String> {
     let outer: ManifestJson = match serde_json::from_slice(json) {
         Ok(outer) => outer,
         Err(error) => {
-            // Another version may look different; then its number is the better message.
+            // Another version may have another form; then its number is the better message.
             if let Ok(VersionJson { version }) = serde_json::from_slice(json) {
                 check_version(version.as_ref())?;
             }
@@ -234,7 +245,8 @@ fn check_path(what: &str, path: &str) -> Result<(), String> {
 fn distinct(files: &[ManifestFile]) -> Result<(), String> {
     let mut order: Vec<u32> = (0..files.len() as u32).collect();
     let name = |index: u32| files[index as usize].name.as_bytes();
-    // With slashes before all else, a folder's content comes right after a file of its name: neighbours suffice.
+    // With slashes before all else, a folder's content comes right after a file of its name:
+    // neighbours suffice.
     order.sort_by(|one, other| compare(name(*one), name(*other)));
     for pair in order.windows(2) {
         let (one, other) = (name(pair[0]), name(pair[1]));
@@ -271,7 +283,7 @@ fn text(name: &str, value: Option<Value>) -> Result<Option<String>, String> {
     }
 }
 
-/// What will stand in a header.
+/// A value for a header.
 fn field(name: &str, value: Option<Value>) -> Result<Option<String>, String> {
     let Some(text) = text(name, value)? else { return Ok(None) };
     let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));

@@ -1,5 +1,5 @@
-//! From a manifest to bytes. The same manifest always makes the same bytes: one line for each file, fields in the
-//! order of the documentation, what is not known left out.
+//! Writes a manifest. The same manifest always gives the same bytes: one line for each file, fields
+//! in the order of the documentation, without those that are not known.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -65,7 +65,7 @@ fn field(json: &mut Vec<u8>, name: &str, text: Option<&String>) {
 }
 
 fn value(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // Strings and numbers into memory: there is nothing that could fail.
+    // Strings and numbers into memory cannot fail.
     let _ = serde_json::to_writer(json, value);
 }
 

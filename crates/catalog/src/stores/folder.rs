@@ -1,7 +1,7 @@
 //! A folder of this machine as a store: `file:///path`.
 //!
-//! The client for stores lists, reads and writes it. The bytes of its objects leave as those of local files, from a root
-//! that nothing leads out of.
+//! The client for stores lists, reads and writes it. The bytes of its objects leave as those of
+//! local files, from a root that nothing leads out of.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -68,8 +68,8 @@ fn open_root(path: &Path) -> Option<Arc<Root>> {
     .map(Arc::new)
 }
 
-/// The modified time in a tag, in microseconds since 1970. The client for stores makes tags of the form
-/// `"inode-mtime-size"`, in hexadecimal.
+/// The modified time in a tag, in microseconds since 1970. The client for stores makes tags of the
+/// form `"inode-mtime-size"`, in hexadecimal.
 fn micros_of(etag: &str) -> Option<u64> {
     u64::from_str_radix(etag.trim_matches('"').split('-').nth(1)?, 16).ok()
 }

@@ -16,11 +16,12 @@ pub fn store_examples() -> String {
     examples_of(&store_kinds())
 }
 
-/// Opens the store at `address`. Endpoint, region and credentials come from the usual environment. Asks the store
-/// nothing.
+/// Opens the store at `address`. Endpoint, region and credentials come from the usual environment.
+/// Asks the store nothing.
 ///
 /// # Errors
-/// [`StoreError`] of the kind [`Misconfigured`](outflow_objects::StoreErrorKind::Misconfigured), with what to do.
+/// [`StoreError`] of the kind [`Misconfigured`](outflow_objects::StoreErrorKind::Misconfigured),
+/// with what to do.
 pub fn open_store(address: &str, options: &StoreOptions) -> Result<Store, StoreError> {
     Store::open_among(&store_kinds(), address, options)
 }

@@ -78,8 +78,9 @@ impl FileOpener for ObjectOpener {
         })
     }
 
-    /// A store may know the CRC-32 of an object. If not, the bytes are not fetched for it: that costs its owner money,
-    /// and the first whole download tells it as well. A store that fails is left alone.
+    /// Asks the store, which may know the CRC-32. The bytes are not fetched for it: that costs
+    /// money, and the first whole download yields it as well. After a failure the store is left
+    /// alone.
     fn learn_crc32(&self, file: TreeFile<'_>, _: &mut dyn FnMut() -> bool) -> LearnedCrc32 {
         match self.store.wait(self.store.crc32(self.object(file.slot()))) {
             Ok(Some(crc32)) => LearnedCrc32::Known(FileCrc32 { crc32, fingerprint: file.fingerprint() }),
@@ -103,8 +104,8 @@ impl fmt::Debug for ObjectOpener {
     }
 }
 
-/// What the strong tag of an object's file is made of. A weak tag of the store does not say that two objects have
-/// the same bytes.
+/// The parts of an object's strong entity tag. A weak tag of the store does not promise equal
+/// bytes.
 pub(crate) fn tag_of(object: &Object) -> FileTag {
     let hash = |parts: &[&[u8]]| {
         let mut hasher = blake3::Hasher::new();

@@ -1,6 +1,7 @@
-//! A part of a store as plain folders: what lies there, as it lies there.
+//! A part of a store as plain folders, without manifests.
 //!
-//! A store knows no folders, only keys with slashes in them: a folder is there as long as something is in it.
+//! A store knows no folders, only keys with slashes in them: a folder is there as long as something
+//! is in it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,20 +13,27 @@ use outflow_objects::{Object, Store, StoreErrorKind};
 use quick_cache::sync::Cache;
 
 use crate::collection::Collection;
-use crate::entry::{FileTag, FolderEntry, Found};
+use crate::entry::{FileTag, FolderEntry, FoundPath};
 use crate::stores::opener::{ObjectOpener, found, open_error, tag_of};
 use crate::tree::{NamedFile, Tree, by_components};
 
-/// For how long it is believed what was found at a path, or that nothing was.
+/// How long the state of a path is trusted.
 const FRESH: Duration = Duration::from_secs(2);
-/// Paths whose finding is remembered; each takes some hundred bytes.
+/// Maximum number of paths whose state is cached; each takes some hundred bytes.
+///
+/// Bound: object stores.
 const PATHS: usize = 10_000;
-/// Objects of one walk; each takes some hundred bytes, too.
+/// Maximum number of objects in one walk; each takes some hundred bytes.
+///
+/// Bound: object stores.
 const OBJECTS: usize = 1_000_000;
-/// Up to this many selected paths are asked for one by one; for more all of the folder is listed.
+/// Maximum number of selected paths that are requested one by one; for more the whole folder is
+/// listed.
+///
+/// Bound: object stores.
 const ASKED_SINGLY: usize = 16;
 
-/// All that lies below a store's address, or what of it is not hidden.
+/// All objects below a store's address, or those that are not hidden.
 pub struct PlainStore {
     store: Store,
     name: Vec<u8>,
@@ -41,7 +49,7 @@ enum PathState {
 }
 
 impl PlainStore {
-    /// What lies in `store`; with `hidden`, names that begin with a dot, too.
+    /// The objects in `store`; with `hidden`, names that begin with a dot, too.
     #[must_use]
     pub fn new(store: Store, hidden: bool) -> PlainStore {
         let name = store.address().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -64,7 +72,7 @@ impl PlainStore {
         key.ok_or_else(|| OpenError::new(path, OpenErrorKind::NotFound))
     }
 
-    /// Asks the store. Blocks.
+    /// Requests the state of a path from the store. Blocks.
     fn request(&self, path: &RelPath) -> Result<PathState, OpenError> {
         let key = self.key(path)?;
         let fail = |kind: OpenErrorKind| OpenError::new(path, kind);
@@ -137,12 +145,12 @@ impl PlainStore {
         let opener = Arc::new(ObjectOpener::new(self.store.clone(), objects.clone()));
         let record = |slot| opener.record(slot);
         let mut tree = Tree::of_sorted(folder.clone(), &named, record, Arc::clone(&opener) as _, limits)?;
-        // No address can have such a name, so an archive without it must not look complete.
+        // No address can have such a name, and an archive without it must not look complete.
         unreadable.iter().for_each(|key| tree.unreadable.add(printable(key.as_bytes())));
         Ok(tree)
     }
 
-    /// The selected files and folders, each asked for by itself.
+    /// The selected files and folders, each requested by itself.
     fn singly(&self, folder: &RelPath, paths: &[RelPath], limits: WalkLimits) -> Result<Tree, WalkError> {
         let mut objects = Vec::new();
         for below in paths {
@@ -152,7 +160,7 @@ impl PlainStore {
                 Ok(PathState::Folder) => {
                     objects.extend(self.objects(&path, false, limits.entries.min(OBJECTS))?)
                 }
-                // It is missing from the tree then, and will be named.
+                // It is missing from the tree then, and the error names it.
                 Ok(PathState::Nothing) => {}
                 Err(OpenError { kind: OpenErrorKind::NotFound, .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -177,7 +185,7 @@ impl PlainStore {
     }
 }
 
-/// Stands for a folder that is not looked into.
+/// Stands for a folder that is not listed.
 fn marker(folder: &str, name: &str) -> Object {
     let slash = if folder.is_empty() { "" } else { "/" };
     let key = format!("{folder}{slash}{name}/");
@@ -193,13 +201,13 @@ impl Collection for PlainStore {
         blake3::hash(self.store.address().as_bytes()).into()
     }
 
-    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
+    fn find(&self, path: &RelPath, wait: Wait) -> Result<FoundPath, OpenError> {
         if path.is_root() {
-            return Ok(Found::Folder);
+            return Ok(FoundPath::Folder);
         }
         match self.state_of(path, wait)? {
-            PathState::File(object) => Ok(Found::File(found(&self.store, path, &object))),
-            PathState::Folder => Ok(Found::Folder),
+            PathState::File(object) => Ok(FoundPath::File(found(&self.store, path, &object))),
+            PathState::Folder => Ok(FoundPath::Folder),
             PathState::Nothing => Err(OpenError::new(path, OpenErrorKind::NotFound)),
         }
     }

@@ -1,7 +1,7 @@
 //! A transfer: objects in a store, under the names that its manifest gives them.
 //!
-//! It is made once, of a manifest that was read, and never changes: another manifest is another transfer. So whoever
-//! holds one goes on with what he began with, and nothing that is asked of it has to wait.
+//! It is built once from a manifest and never changes: another manifest is another transfer. So a
+//! download ends with the files that it began with, and no call blocks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use outflow_content::{UnixTime, Wait};
 use outflow_fs::{OpenError, RelPath, WalkError, WalkLimits, WalkScope};
 use outflow_objects::{Object, Store};
 
-use crate::collection::{About, Collection};
-use crate::entry::{FolderEntry, Found};
+use crate::collection::{Collection, TransferInfo};
+use crate::entry::{FolderEntry, FoundPath};
 use crate::manifest::Manifest;
 use crate::stores::opener::ObjectOpener;
 use crate::tree::{NamedFile, Tree, by_components};
@@ -20,16 +20,16 @@ use crate::tree::{NamedFile, Tree, by_components};
 pub struct Transfer {
     identity: [u8; 32],
     name: Vec<u8>,
-    about: About,
-    /// All of it. Whatever is asked for is a part of this.
+    about: TransferInfo,
+    /// All of it; walks return parts of it.
     tree: Tree,
     /// Media types by the files' slots; empty if the manifest gives none.
     media_types: Box<[Option<Arc<str>>]>,
 }
 
 impl Transfer {
-    /// The transfer that `manifest`, which was parsed or checked, makes of objects in `store`. `state` tells this
-    /// manifest from others that the same transfer had or will have.
+    /// Builds the transfer of `manifest`, which was parsed or checked, from objects in `store`.
+    /// `state` tells this manifest from others of the same transfer.
     ///
     /// # Errors
     /// [`WalkError`] if it is too deeply nested.
@@ -64,7 +64,7 @@ impl Transfer {
         }
         let title = manifest.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
         let name = title.unwrap_or(&manifest.id).as_bytes().to_vec();
-        let about = About {
+        let about = TransferInfo {
             id: manifest.id,
             title: manifest.title,
             message: manifest.message,
@@ -77,9 +77,9 @@ impl Transfer {
         Ok(Transfer { identity, name, about, tree, media_types })
     }
 
-    /// What its manifest says of it.
+    /// The manifest's description of it.
     #[must_use]
-    pub fn about(&self) -> &About {
+    pub fn about(&self) -> &TransferInfo {
         &self.about
     }
 
@@ -109,13 +109,13 @@ impl Collection for Transfer {
         true
     }
 
-    fn about(&self) -> Option<&About> {
+    fn about(&self) -> Option<&TransferInfo> {
         Some(&self.about)
     }
 
-    fn find(&self, path: &RelPath, _: Wait) -> Result<Found, OpenError> {
+    fn find(&self, path: &RelPath, _: Wait) -> Result<FoundPath, OpenError> {
         let mut found = self.tree.find(path)?;
-        if let Found::File(file) = &mut found
+        if let FoundPath::File(file) = &mut found
             && let Some(index) = self.tree.index_of(path)
         {
             let slot = self.tree.file(index).slot() as usize;

@@ -40,8 +40,9 @@ impl TreeBuilder {
         TreeBuilder::default()
     }
 
-    /// Adds a file; the folders above it need not be added. Returns the number by which the opener will know it
-    /// ([`TreeFile::slot`](crate::TreeFile::slot)). Of two files with the same path the first one counts.
+    /// Adds a file; the folders above it need not be added. Returns the number by which the opener
+    /// will know it ([`TreeFile::slot`](crate::TreeFile::slot)). Of two files with the same path
+    /// the first one counts.
     ///
     /// # Errors
     /// [`BadPath`].
@@ -102,8 +103,8 @@ pub(crate) fn by_components(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 impl Tree {
-    /// The tree of the files `named`, which are sorted [by components](by_components) and checked to be paths, and none
-    /// of which is there twice.
+    /// The tree of the files `named`, which are sorted [by components](by_components) and checked
+    /// to be paths, and none of which is there twice.
     pub(crate) fn of_sorted(
         base: RelPath,
         named: &[NamedFile<'_>],
@@ -112,7 +113,8 @@ impl Tree {
         limits: WalkLimits,
     ) -> Result<Tree, WalkError> {
         let mut tree = Tree::empty(base, opener);
-        // Folders that still have to be filled: their files, where the names in them begin, and how deep they are.
+        // Folders that still have to be filled: their files, where the names in them begin, and how
+        // deep they are.
         let mut open = VecDeque::from([(NO_PARENT, 0..named.len(), 0, 0)]);
         while let Some((parent, range, skip, depth)) = open.pop_front() {
             if let Some((path, _)) = named.get(range.start)
@@ -193,8 +195,8 @@ impl Tree {
     }
 }
 
-/// Builds a tree while a walk finds it: first everything directly in the base, then folder by folder, in the order in
-/// which they were added.
+/// Builds a tree while a walk finds it: first everything directly in the base, then folder by
+/// folder, in the order in which they were added.
 pub(crate) struct LevelBuilder {
     tree: Tree,
     limits: WalkLimits,

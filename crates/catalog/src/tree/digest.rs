@@ -9,8 +9,8 @@ use crate::tree::entries::{Tree, nanos_or_lowest};
 /// What two trees have in common if these are the same. Archives are known by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeDigest {
-    /// The same names in the same order, sizes, versions of the bytes, and permissions to execute. The same on every
-    /// node, and whatever is known of CRC-32s.
+    /// The same names in the same order, sizes, versions of the bytes, and permissions to execute.
+    /// The same on every node, and whatever is known of CRC-32s.
     pub content: [u8; 32],
     /// The same content, of the same inodes or objects, with the same times.
     pub exact: [u8; 32],

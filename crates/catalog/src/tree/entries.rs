@@ -1,7 +1,7 @@
-//! What a walk found: one record of 40 bytes and one name each.
+//! The files and folders that a walk found: one record of 40 bytes and one name each.
 //!
-//! Records lie folder by folder: the children of one folder are neighbours, sorted by name. A name is kept
-//! once, and paths are put together from the parents' names when they are needed.
+//! Records lie folder by folder: the children of one folder are neighbours, sorted by name. A name
+//! is kept once, and paths are put together from the parents' names when they are needed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub struct Tree {
 
 /// One file or folder of a tree.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// By which [`Tree`] knows it.
+pub struct TreeEntry<'a> {
+    /// Its index in the [`Tree`].
     pub index: usize,
     /// Path below the tree's base, raw bytes, without a slash at the end.
     pub path: &'a [u8],
@@ -78,14 +78,16 @@ impl TreeFile<'_> {
         self.record().fingerprint
     }
 
-    /// Which file it was, in the order in which [`TreeBuilder::file`](crate::TreeBuilder::file) received them. Parts of
-    /// the tree keep that number. `u32::MAX` where the tree was built without numbers.
+    /// Which file it was, in the order in which [`TreeBuilder::file`](crate::TreeBuilder::file)
+    /// received them. Parts of the tree keep that number. `u32::MAX` where the tree was built
+    /// without numbers.
     #[must_use]
     pub fn slot(&self) -> u32 {
         self.tree.slots.get(self.index).copied().unwrap_or(u32::MAX)
     }
 
-    /// Modified time in nanoseconds since 1970, with the lowest number for a time that is not known.
+    /// Modified time in nanoseconds since 1970, with the lowest number for a time that is not
+    /// known.
     pub(crate) fn modified_nanos(&self) -> i64 {
         nanos_or_lowest(self.record().modified)
     }
@@ -137,7 +139,7 @@ impl Tree {
         self.records.is_empty()
     }
 
-    /// How many bytes all names have together.
+    /// Length of all names together in bytes.
     #[must_use]
     pub fn name_bytes(&self) -> usize {
         self.names.len()
@@ -179,17 +181,19 @@ impl Tree {
             + self.opener.memory()
     }
 
-    /// What must not be left out silently: files and folders that the process may not read.
+    /// Files and folders that the process may not read. An archive without them would look
+    /// complete.
     #[must_use]
     pub fn unreadable(&self) -> &Unreadable {
         &self.unreadable
     }
 
-    /// Visits every file and folder: each folder before what is in it, siblings by the bytes of their names.
+    /// Visits every file and folder: each folder before what is in it, siblings by the bytes of
+    /// their names.
     ///
     /// # Errors
     /// The first error of `visit`, which ends the visit.
-    pub fn visit<E>(&self, mut visit: impl FnMut(Entry<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn visit<E>(&self, mut visit: impl FnMut(TreeEntry<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut path = Vec::new();
         // Ranges of siblings still to be visited, and how long the path is where they lie.
         let mut open = vec![(0..self.top, 0)];
@@ -230,7 +234,7 @@ impl Tree {
         }
         names.reverse();
         let below = names.join(&b'/');
-        // The names come from the system or from a checked path, so there is nothing to refuse.
+        // The names come from the system or from a checked path, so they are valid.
         self.base.join(&below).unwrap_or_else(|_| RelPath::root())
     }
 
@@ -279,13 +283,13 @@ impl Tree {
         &self.names[start..start + usize::from(record.name_len)]
     }
 
-    fn entry<'a>(&self, index: usize, path: &'a [u8]) -> Entry<'a> {
+    fn entry<'a>(&self, index: usize, path: &'a [u8]) -> TreeEntry<'a> {
         let record = &self.records[index];
         let size = match record.kind {
             EntryKind::File => record.size,
             EntryKind::Folder => record.children().len() as u64,
         };
-        Entry {
+        TreeEntry {
             index,
             path,
             kind: record.kind,

@@ -21,5 +21,5 @@ mod retain;
 pub use build::{FileRecord, TreeBuilder};
 pub(crate) use build::{LevelBuilder, NamedFile, by_components};
 pub use digest::TreeDigest;
-pub use entries::{Entry, Tree, TreeFile};
+pub use entries::{Tree, TreeEntry, TreeFile};
 pub use opener::{FileCrc32, FileOpener, LearnedCrc32, OpenerFuture};

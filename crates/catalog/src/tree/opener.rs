@@ -11,12 +11,14 @@ use crate::entry::FileTag;
 use crate::fingerprint::Fingerprint;
 use crate::tree::TreeFile;
 
-/// Opens the files of a tree. A tree has records only; whoever builds one says with this where the bytes are.
+/// Opens the files of a tree, which itself has records only.
 ///
-/// Only [`FileOpener::source`] is needed. The rest says what else is known of the files, and is asked for each of a
-/// million of them: it has to be quick unless it says otherwise.
+/// Only [`FileOpener::source`] is required. The other methods tell more about the files. They are
+/// called for each of a million files, so they have to be quick unless their description says
+/// otherwise.
 pub trait FileOpener: fmt::Debug + Send + Sync + 'static {
-    /// The bytes of `file`, which are those that the tree's record describes, or an error while they leave.
+    /// The bytes of `file`. They are those that the tree's record describes, or fail while they
+    /// leave.
     fn source(&self, file: TreeFile<'_>) -> Arc<dyn Source>;
 
     /// What the file's strong entity tag is made of.
@@ -25,7 +27,8 @@ pub trait FileOpener: fmt::Debug + Send + Sync + 'static {
         FileTag::Times
     }
 
-    /// A number that changes whenever the file's bytes may have changed, and is the same on every node.
+    /// A number that changes whenever the file's bytes may have changed, and is the same on every
+    /// node.
     fn version(&self, file: TreeFile<'_>) -> u64 {
         file.modified_nanos().cast_unsigned()
     }
@@ -45,14 +48,15 @@ pub trait FileOpener: fmt::Debug + Send + Sync + 'static {
         })
     }
 
-    /// Learns the file's CRC-32 in quiet times, if that costs little. Blocks. Calls `rest` between pieces of work, and
-    /// gives up when that is false.
+    /// Learns the file's CRC-32 in the background, if that costs little. Blocks. Calls `rest`
+    /// between pieces of work, and gives up when that returns false.
     fn learn_crc32(&self, file: TreeFile<'_>, rest: &mut dyn FnMut() -> bool) -> LearnedCrc32 {
         let _ = (file, rest);
         LearnedCrc32::Nothing
     }
 
-    /// Whether the bytes are fetched over a network, so that it pays to fetch the next files while one leaves.
+    /// Whether the bytes are fetched over a network, so that it pays to fetch the next files while
+    /// one leaves.
     fn is_remote(&self) -> bool {
         false
     }
@@ -71,19 +75,19 @@ pub type OpenerFuture = Pin<Box<dyn Future<Output = Result<FileCrc32, SpanError>
 pub struct FileCrc32 {
     /// Of all its bytes.
     pub crc32: u32,
-    /// What the file that was read is known by: the tree's fingerprint, or another one if something changed that does
-    /// not change the bytes.
+    /// Fingerprint of the file that was read: the tree's, or another one after a change that does
+    /// not concern the bytes.
     pub fingerprint: Fingerprint,
 }
 
-/// What became of [`FileOpener::learn_crc32`].
+/// The result of [`FileOpener::learn_crc32`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LearnedCrc32 {
     /// It is this.
     Known(FileCrc32),
     /// It cannot be learned at little cost.
     Nothing,
-    /// The files of this tree had better be left alone for now.
+    /// The background should leave this tree alone for now.
     GiveUp,
 }
 

@@ -7,7 +7,7 @@ use outflow_fs::{
     EntryKind, OpenError, OpenErrorKind, RelPath, Unreadable, WalkError, WalkLimits, WalkScope,
 };
 
-use crate::entry::{FileTag, FolderEntry, Found, FoundFile};
+use crate::entry::{FileTag, FolderEntry, FoundFile, FoundPath};
 use crate::tree::entries::Tree;
 use crate::tree::record::{NO_PARENT, Record};
 
@@ -16,17 +16,17 @@ impl Tree {
     ///
     /// # Errors
     /// [`OpenError`] if there is nothing.
-    pub fn find(&self, path: &RelPath) -> Result<Found, OpenError> {
+    pub fn find(&self, path: &RelPath) -> Result<FoundPath, OpenError> {
         if path.is_root() {
-            return Ok(Found::Folder);
+            return Ok(FoundPath::Folder);
         }
         let index = self.index_of(path).ok_or_else(|| OpenError::new(path, OpenErrorKind::NotFound))?;
         let record = &self.records[index];
         if record.kind == EntryKind::Folder {
-            return Ok(Found::Folder);
+            return Ok(FoundPath::Folder);
         }
         let file = self.file(index);
-        Ok(Found::File(FoundFile {
+        Ok(FoundPath::File(FoundFile {
             path: path.clone(),
             size: record.size,
             modified: record.modified,
@@ -70,8 +70,8 @@ impl Tree {
         Ok(children.map(entry).collect())
     }
 
-    /// The part of this tree that is `scope` of the folder `folder` below its base. What could not be read of the
-    /// whole counts as unreadable in each part.
+    /// The part of this tree that is `scope` of the folder `folder` below its base. What could not
+    /// be read of the whole counts as unreadable in each part.
     ///
     /// # Errors
     /// [`WalkError`].

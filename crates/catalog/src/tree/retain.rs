@@ -8,13 +8,13 @@ use crate::tree::entries::Tree;
 use crate::tree::record::{NO_PARENT, Record};
 
 impl Tree {
-    /// The tree without the entries for which `keep` is false, by their paths below the base. What is in a folder goes
-    /// with it. What could not be read stays known, because `keep` cannot be asked about it.
+    /// The tree without the entries for which `keep` is false, by their paths below the base. A
+    /// folder goes with all its content. Unreadable files stay recorded.
     #[must_use]
     pub fn retain(&self, mut keep: impl FnMut(&[u8], EntryKind) -> bool) -> Tree {
         let mut kept = Tree::empty(self.base.clone(), Arc::clone(&self.opener));
         kept.unreadable = self.unreadable.clone();
-        // Of each new record: which one of this tree it is.
+        // For each new record, its index in this tree.
         let mut from = Vec::new();
         let mut path = Vec::new();
         self.keep_of(&mut kept, 0..self.top, NO_PARENT, &mut path, &mut from, &mut keep);
@@ -35,7 +35,7 @@ impl Tree {
         kept
     }
 
-    /// Copies what is wanted of the siblings `indexes`, all of which lie in the folder `path`.
+    /// Copies those of the siblings `indexes` in the folder `path` that `keep` accepts.
     fn keep_of(
         &self,
         kept: &mut Tree,

@@ -1,10 +1,11 @@
-//! A collection that is written outside of the crate: listed, found, walked, and its CRC-32s computed.
+//! A collection that is written outside of the crate: listed, found, walked, and its CRC-32s
+//! computed.
 
 use std::sync::Arc;
 
 use outflow_catalog::{
     Background, Collection, CrcCache, EntryKind, FileOpener, FileRecord, FileTag, Fingerprint, FolderEntry,
-    Found, Memo, OpenError, OpenErrorKind, RelPath, Tree, TreeBuilder, TreeFile, WalkError, WalkLimits,
+    FoundPath, Memo, OpenError, OpenErrorKind, RelPath, Tree, TreeBuilder, TreeFile, WalkError, WalkLimits,
     WalkScope,
 };
 use outflow_content::{Source, Span, SpanError, UnixTime, Wait};
@@ -73,7 +74,7 @@ impl Collection for Shelf {
         true
     }
 
-    fn find(&self, path: &RelPath, _: Wait) -> Result<Found, OpenError> {
+    fn find(&self, path: &RelPath, _: Wait) -> Result<FoundPath, OpenError> {
         self.tree.find(path)
     }
 
@@ -110,12 +111,12 @@ fn a_collection_from_elsewhere_is_listed_found_and_walked() {
     assert!(matches!(too_big.kind, OpenErrorKind::TooBig { limit: 3 }));
 
     for (name, text) in TEXTS {
-        let Found::File(file) = shelf.find(&path(name), Wait::No).unwrap() else { panic!("{name}") };
+        let FoundPath::File(file) = shelf.find(&path(name), Wait::No).unwrap() else { panic!("{name}") };
         assert_eq!((file.path, file.size), (path(name), text.len() as u64));
         assert_eq!(file.etag, FileTag::Hash(text.len() as u128).text(0, None));
         assert_eq!(bytes_of(&file.source, file.size), text.as_bytes());
     }
-    assert!(matches!(shelf.find(&path("old"), Wait::No).unwrap(), Found::Folder));
+    assert!(matches!(shelf.find(&path("old"), Wait::No).unwrap(), FoundPath::Folder));
     assert!(shelf.find(&path("old/no"), Wait::No).is_err());
 
     let walk = |scope: &WalkScope| {
@@ -148,5 +149,5 @@ async fn the_crc32_of_a_file_from_elsewhere_is_computed_by_reading_it() {
     assert_eq!(tree.crc32(index, &cache), Some(crc32fast::hash(b"The fog comes")));
     // The background leaves files alone whose opener does not know better.
     let background = Background::start(cache).unwrap();
-    assert!(background.ask(&Arc::new(tree)));
+    assert!(background.enqueue(&Arc::new(tree)));
 }

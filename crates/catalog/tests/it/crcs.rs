@@ -88,7 +88,7 @@ fn the_background_thread_learns_all_files_of_a_tree() {
     let tree = Arc::new(crate::walk(&root, "", &WalkScope::All, WalkLimits::default()).unwrap());
     let cache = Arc::new(CrcCache::new(Memo::in_memory(100)));
     let background = Background::start(Arc::clone(&cache)).unwrap();
-    assert!(background.ask(&tree));
+    assert!(background.enqueue(&tree));
     // The thread has nothing else to do, and each file is one more version.
     while cache.version() < 20 {
         std::thread::yield_now();

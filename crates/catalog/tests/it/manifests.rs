@@ -192,6 +192,7 @@ fn a_hundred_thousand_files_are_read_at_once() {
     let manifest = Manifest::parse(&json, "some_Id-1").unwrap();
     let took = begin.elapsed();
     assert_eq!(manifest.files.len(), 100_000);
-    // A second, or ten in a debug build on a busy machine. Whoever compared each with all would take hours.
+    // A second, or ten in a debug build on a busy machine. Comparing each with all would
+    // take hours.
     assert!(took < Duration::from_secs(300), "{took:?}");
 }

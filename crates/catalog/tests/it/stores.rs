@@ -1,5 +1,5 @@
-//! Stores: a folder always, and any other that `OUTFLOW_TEST_STORE` names (an empty prefix; the environment holds
-//! its credentials).
+//! Stores: a folder always, and any other that `OUTFLOW_TEST_STORE` names (an empty prefix; the
+//! environment holds its credentials).
 
 use std::sync::Arc;
 

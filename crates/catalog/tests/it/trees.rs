@@ -1,4 +1,5 @@
-//! Trees: parts of them, and trees without some entries, have what a walk would have found, and the right bytes.
+//! Trees: parts of them, and trees without some entries, have what a walk would have found, and the
+//! right bytes.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -48,7 +48,8 @@ async fn a_feed_has_exactly_the_bytes_asked_for() {
     assert!(matches!(all(&file, 699_990, 20).await, Err(SpanError::Truncated { missing: 10, .. })));
 }
 
-/// The same without a runtime, and so without a thread that may block: an attempt to use one panics.
+/// The same without a runtime, and so without a thread that may block: an attempt to use one
+/// panics.
 fn all_at_once(
     source: &dyn outflow_content::FileSource,
     offset: u64,
@@ -91,7 +92,7 @@ fn what_is_in_the_page_cache_needs_no_other_thread() {
         assert_eq!(all_at_once(&file, offset, len).unwrap(), expected);
         assert_eq!(all_at_once(&lazy, offset, len).unwrap(), expected);
     }
-    // Whatever is wrong is found here, too.
+    // Changes are found here, too.
     std::fs::write(temp.path().join("f"), &bytes[1..]).unwrap();
     assert!(matches!(all_at_once(&file, 0, 10), Err(SpanError::Changed { .. })));
     assert!(matches!(all_at_once(&lazy, 0, 10), Err(SpanError::Changed { .. })));

@@ -1,7 +1,7 @@
-//! The HTTP client under all of a store's clients, and what it hands on of the answers.
+//! The HTTP client under all of a store's clients.
 //!
-//! `object_store` knows nothing of S3's checksum headers; but an answer's extensions reach whoever asked. So the
-//! client here copies the headers there.
+//! `object_store` ignores S3's checksum headers, but it passes an answer's extensions to the
+//! caller. So this client copies the checksum there.
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use object_store::client::{
     HttpService, ReqwestConnector,
 };
 
-/// What an answer says of the CRC-32 of the whole object.
+/// What an answer's headers tell of the CRC-32 of the whole object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checksum {
     /// It is this.
@@ -22,8 +22,9 @@ pub(crate) enum Checksum {
 }
 
 impl Checksum {
-    /// From `x-amz-checksum-crc32` and `x-amz-checksum-type`. Not all servers send the type, nor the hyphen and
-    /// number that a value of parts should end with; the tag of what was uploaded in parts has such an end, too.
+    /// From `x-amz-checksum-crc32` and `x-amz-checksum-type`. Not all servers send the type, nor
+    /// the hyphen and number that a value of parts should end with; the tag of what was uploaded in
+    /// parts has such an end, too.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Checksum> {
         let value = headers.get("x-amz-checksum-crc32")?.to_str().ok()?.trim();
         let is_whole = match headers.get("x-amz-checksum-type") {
@@ -68,7 +69,8 @@ impl Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        // The servers that give credentials are asked over plain HTTP, or must not be, whatever holds for the store.
+        // Servers of credentials may have to be reached without TLS, or must not be, independently
+        // of the store.
         if allows_http(options) != self.allow_http {
             return ReqwestConnector::default().connect(options);
         }

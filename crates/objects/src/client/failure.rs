@@ -1,4 +1,4 @@
-//! From a client's error to what is said about it. Never an URL's query, never a header, never a request.
+//! Turns a client's error into a message that never has a URL's query, a header or a request in it.
 
 use std::error::Error as _;
 
@@ -7,7 +7,9 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::error::StoreErrorKind;
 
-/// More of a server's words is not repeated.
+/// Maximum length of a server's message that is repeated, in bytes.
+///
+/// Bound: object stores.
 const WORDS: usize = 300;
 
 /// What `error` means.
@@ -58,7 +60,7 @@ fn other(error: &Error) -> StoreErrorKind {
 const NO_CREDENTIALS: &str = "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
                               AWS_PROFILE, or AWS_SKIP_SIGNATURE=true for a public bucket";
 
-/// What a transport's error says.
+/// The message of a transport's error.
 pub(crate) fn transport(error: &HttpError) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(source) = deepest.source() {
@@ -76,7 +78,7 @@ pub(crate) fn transport(error: &HttpError) -> String {
     }
 }
 
-/// What a status and the body of an S3 error say.
+/// The meaning of a status and the body of an S3 error.
 pub(crate) fn answered(status: http::StatusCode, body: &str) -> StoreErrorKind {
     let text = answer(status.as_u16(), body);
     match status.as_u16() {
@@ -130,13 +132,14 @@ fn answer(status: u16, text: &str) -> String {
     }
 }
 
-/// The words of a refusal.
+/// The message of a refusal.
 fn words(error: &Error) -> Option<String> {
     let text = chain(error);
     code_and_message(&text).or_else(|| status(&text).map(|status| answer(status, "")))
 }
 
-/// Code and message of an S3 error in XML, of Azure likewise. All else of it may hold a signature's parts.
+/// Code and message of an S3 error in XML, of Azure likewise. All else of it may hold a signature's
+/// parts.
 fn code_and_message(text: &str) -> Option<String> {
     let element = |name: &str| {
         let start = text.find(&format!("<{name}>"))? + name.len() + 2;
@@ -145,14 +148,16 @@ fn code_and_message(text: &str) -> Option<String> {
     };
     let code = element("Code")?;
     let words = match element("Message") {
-        // With the code of a wrong signature comes a message that is only advice; with others a name or two.
+        // The message is advice, or names an object; the rest of the body may hold parts of a
+        // signature.
         Some(message) => format!("{code}: {message}"),
         None => code.to_owned(),
     };
     Some(scrub(&words))
 }
 
-/// `text` in one line, cut, and with all queries of URLs and everything that looks like a credential taken out.
+/// `text` in one line, cut, and with all queries of URLs and everything that looks like a
+/// credential taken out.
 fn scrub(text: &str) -> String {
     let mut safe = String::with_capacity(text.len().min(WORDS));
     for word in text.split_whitespace() {

@@ -13,17 +13,19 @@ use crate::error::StoreErrorKind;
 use crate::fetch::PlainAddresses;
 use crate::object::Object;
 
-/// A kind of store: how its addresses look, and how one is opened. All that depends on the kind is here.
+/// A kind of store: how its addresses look, and how one is opened. All that depends on the kind is
+/// here.
 #[derive(Debug)]
 pub struct StoreKind {
     /// What stands before `://` in its addresses.
     pub scheme: &'static str,
     /// An address, for help texts and messages.
     pub example: &'static str,
-    /// Checks an address of this kind. The error says what is wrong with it, and repeats nothing that could be a
-    /// secret.
+    /// Checks an address of this kind. The error says what is wrong with it, and repeats nothing
+    /// that could be a secret.
     pub parse: fn(&str) -> Result<StoreAddress, String>,
-    /// Opens the store at an address. Asks it nothing. It is called again for connections that send bodies.
+    /// Opens the store at an address. Asks it nothing. It is called again for connections that send
+    /// bodies.
     pub open: fn(&StoreAddress, ConnectionUse) -> Result<Backend, StoreErrorKind>,
     /// An object has the media type that it was written with.
     pub keeps_media_types: bool,
@@ -34,7 +36,8 @@ pub struct StoreKind {
 pub struct ConnectionUse {
     /// Idle connections that are kept.
     pub connections: usize,
-    /// The time without a byte of an answer after which a request has failed. Sending a body counts as well.
+    /// The time without a byte of an answer after which a request has failed. Sending a body counts
+    /// as well.
     pub patience: Duration,
 }
 
@@ -55,8 +58,8 @@ pub struct Backend {
 
 /// A way to an object's bytes that needs no requests: the store lies on a disk, say.
 pub trait ObjectBytes: Send + Sync + 'static {
-    /// The bytes of `object`, which have to be those of this very version. `None` if there is no such way to them; they
-    /// are fetched then.
+    /// The bytes of `object`, which have to be those of this very version. `None` if there is no
+    /// such way to them; they are fetched then.
     fn source(&self, object: &Object) -> Option<Arc<dyn Source>>;
 }
 

@@ -4,7 +4,8 @@ use crate::client::address::StoreAddress;
 use crate::client::kind::StoreKind;
 use crate::client::{azure, gcs, http, s3};
 
-/// Every kind of store that this crate knows. A new one is a module beside this one, and a row here.
+/// Every kind of store that this crate knows. A new one is a module beside this one, and a row
+/// here.
 pub static KINDS: [&StoreKind; 5] = [&s3::S3_KIND, &gcs::GCS, &azure::AZURE, &http::HTTPS, &http::HTTP];
 
 /// The kinds' examples as a text: `a, b or c`.
@@ -23,8 +24,8 @@ pub fn examples_of(kinds: &[&StoreKind]) -> String {
     text
 }
 
-/// Finds the kind of `address` among `kinds`, and checks the address by its rules. The errors repeat of the address
-/// only what cannot be a secret.
+/// Finds the kind of `address` among `kinds`, and checks the address by its rules. The errors
+/// repeat of the address only what cannot be a secret.
 pub(crate) fn parse<'a>(
     kinds: &[&'a StoreKind],
     address: &str,

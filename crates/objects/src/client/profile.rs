@@ -1,14 +1,19 @@
-//! The files that the AWS tools share: `~/.aws/config` and `~/.aws/credentials`, as far as a store needs them.
+//! The files that the AWS tools share: `~/.aws/config` and `~/.aws/credentials`, as far as a store
+//! needs them.
 //!
-//! Keys, token, region and endpoint of a profile. What asks somebody else for credentials (SSO, roles,
-//! `credential_process`) is recognised and refused with advice.
+//! Reads keys, token, region and endpoint of a profile. Ways to get credentials from others (SSO,
+//! roles, `credential_process`) are recognised and refused with advice.
+//!
+//! No library: the AWS tools' dialect of INI nests keys by indentation and cuts comments after a
+//! blank, which the INI crates do not read, and the AWS SDK's own loader brings its whole runtime
+//! along. 50 lines parse it.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-/// What a profile says.
+/// The settings of a profile.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Profile {
     pub(crate) key_id: Option<String>,
@@ -16,7 +21,7 @@ pub(crate) struct Profile {
     pub(crate) token: Option<String>,
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
-    /// The key of a way to credentials that is not supported.
+    /// The key that stands for an unsupported way to get credentials.
     pub(crate) elsewhere: Option<&'static str>,
 }
 
@@ -29,13 +34,13 @@ impl fmt::Debug for Profile {
     }
 }
 
-/// Ways to credentials that others have to be asked for.
+/// Keys that stand for ways to get credentials from others.
 const ELSEWHERE: [&str; 5] =
     ["sso_session", "sso_start_url", "role_arn", "credential_process", "web_identity_token_file"];
 
 type Sections = HashMap<String, HashMap<String, String>>;
 
-/// The profile that the environment chooses. Files that are not there say nothing.
+/// The profile that the environment chooses. Missing files count as empty.
 pub(crate) fn read(env: impl Fn(&str) -> Option<OsString>) -> Result<Profile, String> {
     let home = env("HOME").map(PathBuf::from);
     let file = |variable: &str, name: &str| {
@@ -68,7 +73,7 @@ fn choose(config: &str, credentials: &str, name: &str) -> Option<Profile> {
     if section.is_none() && keys.is_none() {
         return None;
     }
-    // What the credentials file says is stronger.
+    // The credentials file has precedence.
     let get = |key: &str| {
         let value = keys.and_then(|keys| keys.get(key)).or_else(|| section.and_then(|s| s.get(key)));
         value.filter(|value| !value.is_empty()).cloned()

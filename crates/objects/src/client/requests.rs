@@ -1,4 +1,4 @@
-//! What only S3 can, and `object_store` does not ask for: requests of our own, signed with the same credentials.
+//! Requests that only S3 knows and `object_store` does not send, signed with the same credentials.
 
 use std::time::Duration;
 
@@ -17,14 +17,18 @@ use crate::client::failure::{answered, kind_of, transport};
 use crate::error::StoreErrorKind;
 use crate::object::Object;
 
-/// What stays as it is in a path, by the rules of signing.
+/// Characters that stay in a path, by the rules of signing.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// The same within a query.
 const QUERY: &AsciiSet = &PATH.add(b'/');
 
-/// Tries of one request.
+/// Maximum number of tries of one request.
+///
+/// Bound: object stores.
 const TRIES: u32 = 4;
-/// Longer answers are none that is expected here.
+/// Maximum length of an answer in bytes.
+///
+/// Bound: object stores.
 const LONGEST_ANSWER: usize = 16 << 20;
 /// Parts of an object that one request lists.
 const PARTS: &str = "1000";
@@ -42,11 +46,12 @@ pub(crate) struct S3 {
     pub(crate) signs: bool,
     /// Plain HTTP.
     pub(crate) is_plain: bool,
-    /// Off where requests need headers that only the library adds: encryption, payment by the requester.
+    /// Off where requests need headers that only the library adds: encryption, payment by the
+    /// requester.
     pub(crate) checks_uploads: bool,
 }
 
-/// A request.
+/// A request to S3.
 pub(crate) struct S3Request<'a> {
     pub(crate) method: Method,
     pub(crate) key: &'a Path,
@@ -55,14 +60,14 @@ pub(crate) struct S3Request<'a> {
     pub(crate) body: Bytes,
 }
 
-/// A good answer.
+/// An answer with a status of success.
 pub(crate) struct S3Response {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl S3 {
-    /// Sends `request`, several times if the server or the network are at fault.
+    /// Sends `request`, and retries when the server or the network fails.
     pub(crate) async fn send(&self, request: S3Request<'_>) -> Result<S3Response, StoreErrorKind> {
         let mut tried = 0;
         loop {
@@ -137,7 +142,7 @@ impl S3 {
         format!("{}/{}", self.bucket_url, utf8_percent_encode(key.as_ref(), PATH))
     }
 
-    /// An URL by which anybody can get the object for a while.
+    /// A URL that gives access to the object for a while.
     pub(crate) async fn signed_url(
         &self,
         key: &Path,
@@ -158,7 +163,8 @@ impl S3 {
         Ok(url)
     }
 
-    /// The CRC-32 of an object that was uploaded in parts, from those of the parts. None where the store has none.
+    /// The CRC-32 of an object that was uploaded in parts, from those of the parts. None where the
+    /// store has none.
     pub(crate) async fn combined_crc32(
         &self,
         path: &Path,
@@ -183,12 +189,12 @@ impl S3 {
             let Ok(attributes) = quick_xml::de::from_reader::<_, Attributes>(&*answer.body) else {
                 return Ok(None);
             };
-            // Somebody may have replaced the object in between.
+            // The object may have been replaced in between.
             let same = |tag: &str| object.etag.as_deref().is_none_or(|etag| etag.trim_matches('"') == tag);
             if !attributes.etag.as_deref().is_none_or(|tag| same(tag.trim_matches('"'))) {
                 return Ok(None);
             }
-            // Heads of some servers do not say what kind of sum theirs is.
+            // Heads of some servers do not tell the kind of their checksum.
             if let Some(Sums { crc32: Some(value), kind: Some(kind) }) = &attributes.sums
                 && kind == "FULL_OBJECT"
             {
@@ -198,7 +204,7 @@ impl S3 {
             let got = page.parts.len();
             parts.extend(page.parts);
             let next = page.next.unwrap_or_default();
-            // A server that repeats itself must not be asked for ever.
+            // A server that repeats itself must not cause an endless loop.
             if !page.truncated || got == 0 || next.is_empty() || next == marker {
                 break;
             }
@@ -216,7 +222,7 @@ enum RequestFailure {
     Lasting(StoreErrorKind),
 }
 
-/// Some requests are answered with 200 before they fail.
+/// S3 answers some requests with 200 before they fail.
 fn is_error(body: &[u8]) -> bool {
     body.windows(7).take(400).any(|window| window == b"<Error>")
 }

@@ -1,5 +1,5 @@
-//! Ranged requests on plain sockets, for endpoints without TLS: bodies can be read into our own buffers, or moved by
-//! the kernel without being read at all.
+//! Ranged requests on plain sockets, for endpoints without TLS: bodies can be read into our own
+//! buffers, or moved by the kernel without being read at all.
 
 use std::io;
 use std::ops::Range;
@@ -20,15 +20,19 @@ use crate::fetch::plain::PlainUrl;
 use crate::fetch::retry::{FetchFailure, retry_after};
 use crate::object::Object;
 
-/// How long a connection may take to come about.
+/// Timeout of connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the store may think about its answer.
+/// Timeout of the answer's head.
 pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(15);
-/// An unused connection is closed after this time: most servers do so after a minute or more.
+/// An idle connection is closed after this time; most servers do so after a minute or more.
 const IDLE: Duration = Duration::from_secs(20);
-/// Longest head of an answer, in bytes.
+/// Maximum length of an answer's head in bytes.
+///
+/// Bound: object stores.
 const HEAD: usize = 32 * 1024;
-/// Longest body of an error that is read, in bytes.
+/// Maximum length of an error's body that is read, in bytes.
+///
+/// Bound: object stores.
 const ERROR_BODY: usize = 16 * 1024;
 
 /// Open connections that wait for their next request.
@@ -81,11 +85,11 @@ impl ConnectionPool {
 pub(crate) struct DirectBody {
     stream: Option<TcpStream>,
     left: u64,
-    /// Where the connection goes afterwards, if it can be used again.
+    /// The pool that the connection returns to, if it can be used again.
     home: Option<(Arc<ConnectionPool>, String, u16)>,
 }
 
-/// Asks for `range` of `object`, and reads the head of the answer.
+/// Requests `range` of `object`, and reads the head of the answer.
 pub(crate) async fn open(
     pool: &Arc<ConnectionPool>,
     url: &PlainUrl,
@@ -157,8 +161,8 @@ fn request(url: &PlainUrl, object: &Object, range: &Range<u64>) -> String {
     request
 }
 
-/// What matters of an answer's head.
-struct ResponseHead {
+/// The fields of an answer's head that matter here.
+struct SegmentHead {
     status: u16,
     keep_alive: bool,
     length: Option<u64>,
@@ -170,14 +174,14 @@ struct ResponseHead {
     coded: bool,
 }
 
-impl ResponseHead {
-    fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHead, usize)>> {
+impl SegmentHead {
+    fn parse(bytes: &[u8]) -> io::Result<Option<(SegmentHead, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; 100];
         let mut parsed = httparse::Response::new(&mut fields);
         let invalid =
             |error: httparse::Error| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP: {error}"));
         let httparse::Status::Complete(len) = parsed.parse(bytes).map_err(invalid)? else { return Ok(None) };
-        let mut head = ResponseHead {
+        let mut head = SegmentHead {
             status: parsed.code.unwrap_or(0),
             keep_alive: parsed.version == Some(1),
             length: None,
@@ -202,7 +206,7 @@ impl ResponseHead {
         Ok(Some((head, len)))
     }
 
-    /// Sees to it that exactly the asked bytes of exactly this object follow.
+    /// Checks that exactly the requested bytes of exactly this object follow.
     fn check(&self, object: &Object, range: &Range<u64>) -> Result<(), FetchFailure> {
         if let (Some(wanted), Some(got)) = (&object.etag, &self.etag)
             && wanted.trim_start_matches("W/") != got.trim_start_matches("W/")
@@ -233,7 +237,7 @@ impl ResponseHead {
             }
             Some((first, last, _)) if first == range.start && last.checked_add(1) == Some(range.end) => {
                 if self.length.is_none_or(|length| length == len) {
-                    // Without a length nobody could tell where the next answer begins.
+                    // Without a length the next answer's start is unknown.
                     if self.length.is_some() {
                         Ok(())
                     } else {
@@ -256,7 +260,7 @@ fn content_range(value: &str) -> Option<(u64, u64, u64)> {
 }
 
 /// Reads a head and not one byte more, so that what follows can be spliced.
-async fn read_head(stream: &TcpStream) -> io::Result<ResponseHead> {
+async fn read_head(stream: &TcpStream) -> io::Result<SegmentHead> {
     let mut head = Vec::new();
     let mut seen = vec![0; 4096];
     loop {
@@ -272,8 +276,8 @@ async fn read_head(stream: &TcpStream) -> io::Result<ResponseHead> {
         };
         let before = head.len();
         head.extend_from_slice(&seen[..n]);
-        let done = ResponseHead::parse(&head)?;
-        // What was looked at and belongs to the head is taken out of the socket.
+        let done = SegmentHead::parse(&head)?;
+        // Only the bytes of the head are taken out of the socket.
         let take = done.as_ref().map_or(n, |(_, len)| len - before);
         rustix::net::recv(stream, &mut seen[..take], RecvFlags::DONTWAIT)?;
         match done {
@@ -288,10 +292,11 @@ async fn read_head(stream: &TcpStream) -> io::Result<ResponseHead> {
     }
 }
 
-/// What an error status means. Its body may say more, and has to be read for the connection to be used again.
+/// The meaning of an error status. Its body may tell more, and has to be read before the connection
+/// is used again.
 async fn refusal(
     stream: TcpStream,
-    head: &ResponseHead,
+    head: &SegmentHead,
     home: Option<(Arc<ConnectionPool>, String, u16)>,
 ) -> FetchFailure {
     let failure = FetchFailure::of_status(head.status, head.retry_after);
@@ -326,7 +331,8 @@ async fn refusal(
     }
 }
 
-/// The code in an S3 error (`<Code>ExpiredToken</Code>`): letters only, so that nothing else is repeated.
+/// The code in an S3 error (`<Code>ExpiredToken</Code>`): letters only, so that nothing else is
+/// repeated.
 fn code(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let code = text.split_once("<Code>")?.1.split_once("</Code>")?.0;
@@ -347,7 +353,8 @@ impl DirectBody {
         Ok(n)
     }
 
-    /// Moves what is there into a pipe; `WouldBlock` if there is nothing, 0 at the end of the stream.
+    /// Moves what is there into a pipe; `WouldBlock` if there is nothing, 0 at the end of the
+    /// stream.
     pub(crate) fn try_splice(&mut self, into: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         let len = most.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let stream = self.stream()?;

@@ -1,9 +1,10 @@
-//! The memory that all segments share: one budget, pooled buffers, and who has to give way.
+//! The memory that all segments share: one budget, pooled buffers, and eviction.
 //!
-//! Whoever wants to fetch reserves first ([`SegmentMemory::reserve`]), in turn. What has arrived and was not handed out
-//! yet is no more than a cache: it can be fetched again. So when the budget is used up, the pieces that nobody
-//! will miss, and those of whoever holds more than a fair share, are let go ([`PieceHolder::evict`]). Nobody waits
-//! for somebody else's slow recipient.
+//! A segment reserves its memory first ([`SegmentMemory::reserve`]), in turn. Bytes that have
+//! arrived and have not been handed out are a cache, because they can be fetched again. When the
+//! budget is used up, pieces that no recipient needs soon, and pieces of recipients that hold more
+//! than a fair share, are evicted ([`PieceHolder::evict`]). So a slow recipient never blocks
+//! another one.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,11 +16,11 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay in the
-/// processor's cache between being filled and being sent.
+/// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay
+/// in the processor's cache between being filled and being sent.
 pub(crate) const BUFFER: usize = 256 * 1024;
 
-/// Whoever waits looks as often for what others can miss.
+/// Interval at which a waiting reservation tries to evict pieces.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// The budget is counted in units of this many bytes.
@@ -29,36 +30,36 @@ const UNIT: usize = 1024;
 pub(crate) struct SegmentMemory {
     limit: usize,
     budget: Arc<Semaphore>,
-    /// How many wait for memory.
+    /// Reservations that wait for memory.
     waiting: AtomicUsize,
-    /// How many recipients share it.
+    /// Recipients that share the budget.
     readers: AtomicUsize,
     spares: Mutex<Vec<Box<[u8]>>>,
     most_spares: usize,
     holders: Mutex<Vec<Weak<dyn PieceHolder>>>,
 }
 
-/// Somebody who keeps pieces that can be fetched again.
+/// Keeps pieces that can be evicted, because they can be fetched again.
 pub(crate) trait PieceHolder: Send + Sync {
-    /// Says what could go: the larger the number, the less it would be missed.
+    /// Offers pieces for eviction. `fair` is the fair share of one recipient in bytes.
     fn offers(&self, fair: u64, offer: &mut dyn FnMut(EvictionOffer));
-    /// Lets go of the piece at `start`, if it is still there.
+    /// Evicts the piece at `start`, if it is still there.
     fn evict(&self, start: u64);
 }
 
-/// A piece that could go.
+/// A piece that may be evicted.
 pub(crate) struct EvictionOffer {
     /// Where it begins in its object.
     pub(crate) start: u64,
     /// Its bytes.
     pub(crate) len: usize,
-    /// How little it would be missed.
+    /// How little it is needed: the piece with the largest number is evicted first.
     pub(crate) spare: u64,
 }
 
 impl SegmentMemory {
-    /// A budget of `limit` bytes; at least one buffer. An eighth of it is for spare buffers, and another one for what
-    /// the allocator cannot give back.
+    /// Creates a budget of `limit` bytes, at least one buffer. An eighth of it is for spare
+    /// buffers, and another eighth for memory that the allocator does not return.
     pub(crate) fn new(limit: usize) -> Arc<SegmentMemory> {
         let spare = limit / 8;
         let limit = limit - 2 * spare;
@@ -80,34 +81,34 @@ impl SegmentMemory {
         (self.limit / UNIT).saturating_sub(self.budget.available_permits()) * UNIT
     }
 
-    /// What one recipient may have for itself, in bytes. None can take all.
+    /// The fair share of one recipient in bytes: less than the whole budget, even for a single one.
     pub(crate) fn fair_share(&self) -> u64 {
         let readers = self.readers.load(Ordering::Relaxed).max(3) + 1;
         (self.limit / readers).max(BUFFER) as u64
     }
 
-    /// One more recipient shares the memory until the answer is dropped.
+    /// Counts one more recipient until the returned share is dropped.
     pub(crate) fn share(self: &Arc<Self>) -> MemoryShare {
         self.readers.fetch_add(1, Ordering::Relaxed);
         MemoryShare(Arc::clone(self))
     }
 
-    /// True while somebody waits for memory.
+    /// True while a reservation waits for memory.
     pub(crate) fn is_short(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// From now on `holder` is asked to let go of pieces.
+    /// Adds a holder whose pieces may be evicted.
     pub(crate) fn register(&self, holder: Weak<dyn PieceHolder>) {
         let mut holders = self.holders.lock();
-        // Those who are gone are swept out when their number may have doubled.
+        // Dropped holders are swept out when their number may have doubled.
         if holders.len() == holders.capacity() {
             holders.retain(|holder| holder.strong_count() > 0);
         }
         holders.push(holder);
     }
 
-    /// SegmentMemory for `bytes`, without waiting for anybody.
+    /// Reserves `bytes` if that is possible at once.
     pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<MemoryReservation> {
         if self.is_short() {
             return None;
@@ -121,7 +122,7 @@ impl SegmentMemory {
         Some(MemoryReservation { memory: Arc::clone(self), permit })
     }
 
-    /// SegmentMemory for `bytes` (of what is more than the whole budget, that much), in turn.
+    /// Reserves `bytes`, at most the whole budget, in turn.
     pub(crate) async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<MemoryReservation> {
         if let Some(reservation) = self.try_reserve(bytes) {
             return Some(reservation);
@@ -131,7 +132,7 @@ impl SegmentMemory {
         let mut turn = pin!(Arc::clone(&self.budget).acquire_many_owned(self.units(bytes)));
         loop {
             self.evict(bytes);
-            // What nobody could miss just now may be left lying by then.
+            // Pieces that are needed now may have become stale by then.
             if let Ok(permit) = timeout(AGAIN, &mut turn).await {
                 // The semaphore is never closed.
                 return Some(MemoryReservation { memory: Arc::clone(self), permit: permit.ok()? });
@@ -139,14 +140,14 @@ impl SegmentMemory {
         }
     }
 
-    /// A piece has become evictable: lets it go, or another one, if somebody waits.
+    /// A piece has become evictable: evicts it or another one if a reservation waits.
     pub(crate) fn relieve(&self) {
         if self.is_short() {
             self.evict(BUFFER);
         }
     }
 
-    /// Lets go of pieces of `bytes` together, if there are so many that can be missed.
+    /// Evicts pieces of `bytes` together, as far as there are any.
     fn evict(&self, bytes: usize) {
         let fair = self.fair_share();
         let holders: Vec<Arc<dyn PieceHolder>> = {
@@ -180,7 +181,7 @@ impl SegmentMemory {
     }
 }
 
-/// One recipient's part in the memory.
+/// One recipient's part in the budget.
 pub(crate) struct MemoryShare(Arc<SegmentMemory>);
 
 impl MemoryShare {
@@ -203,15 +204,15 @@ impl Drop for WaitingForMemory<'_> {
     }
 }
 
-/// SegmentMemory that was set aside and is not in use yet. What is left of it is given back.
+/// Memory that is reserved and not in use yet. Dropping it returns what is left of it.
 pub(crate) struct MemoryReservation {
     memory: Arc<SegmentMemory>,
     permit: OwnedSemaphorePermit,
 }
 
 impl MemoryReservation {
-    /// A buffer of `len` bytes out of what was reserved; counted beyond it if that is used up, which happens
-    /// when a store sends in very small pieces.
+    /// Takes a buffer of `len` bytes out of the reservation. Beyond it the buffer is not counted,
+    /// which happens only when a store sends in very small pieces.
     pub(crate) fn buffer(&mut self, len: usize) -> SegmentBuffer {
         let units = self.memory.units(len) as usize;
         let permit = self.permit.split(units.min(self.permit.num_permits()));
@@ -224,7 +225,7 @@ impl MemoryReservation {
     }
 }
 
-/// A buffer that is counted, and goes back to the pool.
+/// A buffer that is counted, and returns to the pool.
 pub(crate) struct SegmentBuffer {
     bytes: Box<[u8]>,
     filled: usize,
@@ -253,7 +254,7 @@ impl SegmentBuffer {
         self.filled = 0;
     }
 
-    /// The filled bytes; the buffer goes back when the last clone of them is dropped.
+    /// The filled bytes. The buffer returns to the pool when the last clone of them is dropped.
     pub(crate) fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }

@@ -5,10 +5,10 @@
 //!   reader     one recipient's bytes: from memory, or straight from the store's socket
 //!     pace       how far ahead is fetched
 //!     splicing   segments that the kernel moves
-//!   engine     what recipients of one store share: memory, requests, and objects that several of them read
+//!   engine     what recipients share: memory, requests, objects that several of them read
 //!   shared     pieces and segments that the recipients of one object share
 //!   memory     the budget for all of them
-//!   requests   requests for segments: how many at a time, by which way, and a second one when the first is late
+//!   requests   requests for segments: how many, by which way, and a second one when late
 //!     plain      addresses for plain sockets
 //!     direct     over plain sockets
 //!     through    by `object_store`
@@ -32,6 +32,6 @@ mod through;
 
 pub(crate) use engine::Engine;
 pub(crate) use plain::{PlainAddresses, PlainUrl, VALID, has_proxy};
-pub(crate) use reader::Reader;
+pub(crate) use reader::ObjectReader;
 pub(crate) use requests::StoreFacts;
 pub(crate) use source::ObjectSource;

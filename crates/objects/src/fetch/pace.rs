@@ -1,27 +1,31 @@
-//! How far ahead of its recipient an object is fetched: enough to keep a fast one busy, little for a slow one.
+//! How far ahead of its recipient an object is fetched: enough to keep a fast one busy, little for
+//! a slow one.
 
 use std::time::{Duration, Instant};
 
-/// What is fetched first, and the least that is fetched ahead, in bytes.
+/// Size of the first fetch, and minimum that is fetched ahead, in bytes.
 pub(crate) const LEAST: u64 = 1 << 20;
-/// The most that is fetched ahead.
+/// Maximum number of bytes that are fetched ahead of one recipient.
+///
+/// Bound: object stores.
 const MOST: u64 = 32 << 20;
-/// The largest segment; a recipient that is as fast as that has several on their way.
+/// Maximum size of a segment in bytes. A recipient that is fast enough for it has several under
+/// way.
 const SEGMENT: u64 = 8 << 20;
-/// What is ahead should last for this time, and for some of the store's answers. Not longer: what waits in memory
-/// leaves the processor's cache, and is sent at twice the cost.
+/// Bytes ahead should last for this time, and for some of the store's latencies. Not longer: bytes
+/// that wait in memory leave the processor's cache, and cost twice as much to send.
 const AHEAD: Duration = Duration::from_millis(5);
 
-/// One recipient's pace.
-pub(crate) struct Pace {
+/// How far ahead of one recipient its object is fetched.
+pub(crate) struct ReadAheadWindow {
     window: u64,
     taken: u64,
     since: Instant,
 }
 
-impl Pace {
-    pub(crate) fn new() -> Pace {
-        Pace { window: LEAST, taken: 0, since: Instant::now() }
+impl ReadAheadWindow {
+    pub(crate) fn new() -> ReadAheadWindow {
+        ReadAheadWindow { window: LEAST, taken: 0, since: Instant::now() }
     }
 
     /// The recipient took `bytes`.
@@ -29,16 +33,17 @@ impl Pace {
         self.taken += bytes;
     }
 
-    /// The recipient had to wait although the store was not asked late: more has to be on its way.
+    /// The recipient had to wait: doubles the window.
     pub(crate) fn ran_dry(&mut self) {
         self.window = (self.window * 2).min(MOST);
         (self.taken, self.since) = (0, Instant::now());
     }
 
-    /// How many bytes should be here or on their way, if `fair` is the most that may be and the store takes
-    /// `latency` to answer.
+    /// The number of bytes that should be in memory or on their way, at most `fair`, for a store
+    /// that answers after `latency`.
     pub(crate) fn window(&mut self, latency: Duration, fair: u64) -> u64 {
-        // A window's worth has been taken without running dry: it may be more than is needed.
+        // The recipient took a window's worth without waiting: the window may be larger than
+        // needed.
         if self.taken >= self.window {
             let took = self.since.elapsed().as_secs_f64().max(0.001);
             let needed = self.taken as f64 / took * (AHEAD + 4 * latency).as_secs_f64();
@@ -48,7 +53,7 @@ impl Pace {
         self.window.min(fair)
     }
 
-    /// How large a segment is for such a window.
+    /// The size of a segment for such a window.
     pub(crate) fn segment(window: u64) -> u64 {
         if window <= LEAST { window } else { (window / 4).clamp(LEAST, SEGMENT) }
     }
@@ -60,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_window_follows_the_recipient() {
-        let mut pace = Pace::new();
+        let mut pace = ReadAheadWindow::new();
         let latency = Duration::from_millis(20);
         assert_eq!(pace.window(latency, u64::MAX), LEAST);
         (0..10).for_each(|_| pace.ran_dry());
@@ -74,9 +79,9 @@ mod tests {
 
     #[test]
     fn segments_are_bounded_and_several_are_on_their_way_for_a_fast_recipient() {
-        assert_eq!(Pace::segment(LEAST), LEAST);
-        assert_eq!(Pace::segment(300_000), 300_000);
-        assert_eq!(Pace::segment(2 * LEAST), LEAST);
-        assert_eq!(Pace::segment(MOST), SEGMENT);
+        assert_eq!(ReadAheadWindow::segment(LEAST), LEAST);
+        assert_eq!(ReadAheadWindow::segment(300_000), 300_000);
+        assert_eq!(ReadAheadWindow::segment(2 * LEAST), LEAST);
+        assert_eq!(ReadAheadWindow::segment(MOST), SEGMENT);
     }
 }

@@ -21,9 +21,9 @@ pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Finds the addresses of a store's objects for plain sockets.
 #[derive(Clone)]
 pub(crate) enum PlainAddresses {
-    /// Anybody may use them: the path says it all.
+    /// Without a signature: the path is enough.
     Open(Arc<KnownAddress>),
-    /// They are signed for a while (path and version), which may take a request for credentials.
+    /// Signed for a while, from path and version. That may take a request for credentials.
     Signed(Arc<SignAddress>),
 }
 
@@ -31,7 +31,8 @@ type KnownAddress = dyn Fn(&Path) -> Option<PlainUrl> + Send + Sync;
 type SignAddress =
     dyn Fn(Path, Option<&str>) -> Boxed<Result<Option<PlainUrl>, StoreErrorKind>> + Send + Sync;
 
-/// Where an object can be had by plain HTTP. Whoever knows the query can have it: it must not be shown.
+/// The address of an object over plain HTTP. Its query may be a signature, so it must never be
+/// shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PlainUrl {
     /// To connect to: a name or an address, IPv6 without brackets.
@@ -77,7 +78,7 @@ impl fmt::Debug for PlainUrl {
     }
 }
 
-/// True when the environment wants plain HTTP to go through a proxy, which only the full client speaks to.
+/// True when the environment names a proxy for plain HTTP: only the full client supports that.
 pub(crate) fn has_proxy() -> bool {
     ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
         .into_iter()

@@ -1,20 +1,21 @@
 //! One recipient's bytes of one object, from memory or straight from the store's socket.
 //!
 //! ```text
-//!            it has taken PROOF bytes              nothing is left in memory, nor on its way there;
-//!            and waits for more                    alone with its object, no connection is wanted
-//!   Memory ───────────────────────────▶ Proven ───────────────────────────────────────▶ Splicing
-//!     ▲                                  │  ▲                                              │
-//!     │                                  │  └──────────────────────────────────────────────┤
-//!     │                                  │      another recipient came, a connection is    │
-//!     │                                  │      wanted, or the sender asks for memory      │
-//!     └──────────────────────────────────┴─────────────────────────────────────────────────┘
-//!                              backpressure: the recipient takes nothing
+//!           it has taken PROOF bytes              nothing is left in memory, or on its
+//!           and waits for more                    way there; alone with its object
+//!  Memory ───────────────────────────▶ Proven ───────────────────────────────────▶ Splicing
+//!    ▲                                  │  ▲                                          │
+//!    │                                  │  └──────────────────────────────────────────┤
+//!    │                                  │      another recipient comes, a request     │
+//!    │                                  │      waits for a connection, or the sender  │
+//!    │                                  │      asks for memory                        │
+//!    └──────────────────────────────────┴─────────────────────────────────────────────┘
+//!                         backpressure: the recipient takes nothing
 //! ```
 //!
-//! Both ways out of `Splicing` take what is coming into memory and give the connection back. Only over plain HTTP, and
-//! only for a sender that can splice, does a reader get beyond `Proven`. While it splices nobody sees the bytes, so
-//! their CRC-32 is not checked from there on.
+//! Both ways out of `Splicing` take what is coming into memory and give the connection back. Only
+//! over plain HTTP, and only for a sender that can splice, does a reader get beyond `Proven`. While
+//! it splices, the program does not see the bytes, so it does not check their CRC-32 any more.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use outflow_content::{Feed, SpanError};
 
 use crate::fetch::engine::Engine;
 use crate::fetch::memory::MemoryShare;
-use crate::fetch::pace::{LEAST, Pace};
+use crate::fetch::pace::{LEAST, ReadAheadWindow};
 use crate::fetch::retry::FetchFailure;
 use crate::fetch::shared::{SharedObject, TakenPiece};
 use crate::fetch::splicing::Splicing;
@@ -38,7 +39,7 @@ const MIN_SPLICED: u64 = 256 * 1024;
 const PROOF: u64 = LEAST / 2;
 
 /// The feed of a run of an object's bytes.
-pub(crate) struct Reader {
+pub(crate) struct ObjectReader {
     shared: Arc<SharedObject>,
     id: u64,
     share: MemoryShare,
@@ -47,7 +48,7 @@ pub(crate) struct Reader {
     end: u64,
     /// Up to where everything has been requested for memory.
     asked: u64,
-    pace: Pace,
+    pace: ReadAheadWindow,
     /// It waits for bytes that have not arrived in memory.
     waits: bool,
     /// The sender has asked for splicing, so it is able to.
@@ -70,25 +71,25 @@ enum ReaderState {
 struct Crc32Check {
     expected: u32,
     sofar: Hasher,
-    /// The last piece has been fetched again.
+    /// The last piece has been fetched again once.
     again: bool,
 }
 
-impl Reader {
-    pub(crate) fn new(engine: &Arc<Engine>, object: &Arc<Object>, range: Range<u64>) -> Reader {
+impl ObjectReader {
+    pub(crate) fn new(engine: &Arc<Engine>, object: &Arc<Object>, range: Range<u64>) -> ObjectReader {
         let shared = engine.shared(object);
         let id = shared.join(range.start);
         let whole = range.start == 0 && range.end == object.size;
         let expected = object.crc32.filter(|_| whole);
         let check = expected.map(|expected| Crc32Check { expected, sofar: Hasher::new(), again: false });
-        Reader {
+        ObjectReader {
             id,
             share: engine.memory().share(),
             begin: range.start,
             at: range.start,
             end: range.end,
             asked: range.start,
-            pace: Pace::new(),
+            pace: ReadAheadWindow::new(),
             waits: false,
             sender_splices: false,
             state: ReaderState::Memory,
@@ -97,7 +98,7 @@ impl Reader {
         }
     }
 
-    /// Where it is, in bytes from the object's start.
+    /// Its position in bytes from the object's start.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
@@ -115,7 +116,7 @@ impl Reader {
         self.asked = self.asked.max(self.at);
         let latency = self.shared.requests().latency();
         let window = self.pace.window(latency, self.share.memory().fair_share());
-        let segment = Pace::segment(window);
+        let segment = ReadAheadWindow::segment(window);
         let until = self.at.saturating_add(window).min(self.end);
         // Whole segments; less only if there is nothing else, or nothing more.
         while self.asked < until
@@ -152,7 +153,7 @@ impl Reader {
             self.shared.passed(self.id, self.at);
             splicing.into_memory(&self.shared);
             self.asked = self.at;
-            self.pace = Pace::new();
+            self.pace = ReadAheadWindow::new();
         }
     }
 
@@ -160,7 +161,8 @@ impl Reader {
         failure.to_span_error(&self.shared.object().key)
     }
 
-    /// Adds `bytes` to what is checked. False: they are the last ones, wrong, and are being fetched again.
+    /// Adds `bytes` to the checksum. False: they are the last ones, wrong, and have to be fetched
+    /// again.
     fn passes(&mut self, bytes: &Bytes, crc32: Option<u32>) -> Result<bool, SpanError> {
         let Some(check) = &mut self.check else { return Ok(true) };
         let mut sofar = check.sofar.clone();
@@ -176,7 +178,7 @@ impl Reader {
         }
         let (expected, object) = (check.expected, self.shared.object());
         if std::mem::replace(&mut check.again, true) {
-            // Any of them may be wrong: nobody who comes later should be given one.
+            // Any of the pieces may be wrong: no later recipient may get one.
             self.shared.discard(0..self.end);
             let how = format!("its bytes have the CRC-32 {got:08x}, but {expected:08x} was promised");
             return Err(SpanError::Changed { name: object.key.clone(), how });
@@ -191,7 +193,7 @@ impl Reader {
     }
 }
 
-impl Feed for Reader {
+impl Feed for ObjectReader {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SpanError>>> {
         // The sender cannot splice, at least at the moment.
         self.stop_splicing();
@@ -222,10 +224,11 @@ impl Feed for Reader {
                     return Poll::Pending;
                 }
                 TakenPiece::Missing => {
-                    // Nobody requested it yet, or it was evicted for others.
+                    // It has not been requested yet, or it was evicted for others.
                     self.asked = self.at;
                     self.fetch_ahead();
-                    // It may have failed just now, for another recipient: then that is what is found next.
+                    // It may have failed just now, for another recipient: then that is what is
+                    // found next.
                     if self.asked == self.at && std::mem::replace(&mut asked_again, true) {
                         return Poll::Ready(Some(Err(
                             self.error(&FetchFailure::passing("it cannot be fetched"))
@@ -275,7 +278,7 @@ impl Feed for Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for ObjectReader {
     fn drop(&mut self) {
         // What is spliced ends before the recipient is gone.
         self.state = ReaderState::Memory;

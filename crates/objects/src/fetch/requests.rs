@@ -1,4 +1,5 @@
-//! One store's requests for segments: how many at a time, by which way, and a second one when the first is late.
+//! One store's requests for segments: how many at a time, by which way, and a second one when the
+//! first is late.
 
 use std::io;
 use std::ops::Range;
@@ -22,11 +23,13 @@ use crate::key::path_of;
 use crate::object::Object;
 use crate::runtime;
 
-/// A second request for every so many: 5 %.
+/// Maximum share of second requests: one in this many, 5 %.
+///
+/// Bound: object stores.
 const HEDGES: u64 = 20;
-/// A second request is never sent earlier than this.
+/// Minimum delay of a second request.
 const EARLIEST_HEDGE: Duration = Duration::from_millis(20);
-/// A signed address is not used any more when it ends so soon.
+/// A signed address that is valid for less than this is not used any more.
 const SIGNED_FOR: Duration = Duration::from_secs(30);
 
 /// What fetching has to know of a store.
@@ -45,7 +48,7 @@ pub(crate) struct StoreFacts {
     pub(crate) hedge: bool,
 }
 
-/// Everything that requests to one store share.
+/// State that all requests to one store share.
 pub(crate) struct Requests {
     facts: StoreFacts,
     /// Connections that may be opened beside those in use.
@@ -80,13 +83,13 @@ pub(crate) struct RequestCounters {
     pub(crate) hedged: AtomicU64,
 }
 
-/// An answer whose head was right. Holds one of the store's connections.
+/// An answer whose head is valid. Holds one of the store's connections.
 pub(crate) struct SegmentResponse {
-    body: ResponseBody,
+    body: SegmentBody,
     _permit: OwnedSemaphorePermit,
 }
 
-enum ResponseBody {
+enum SegmentBody {
     Direct(DirectBody),
     Through(ThroughBody),
 }
@@ -131,7 +134,8 @@ impl Requests {
         self.permits.available_permits() == self.facts.connections
     }
 
-    /// Runs a segment's work where its connection belongs: here for plain sockets, else on the store's threads.
+    /// Runs a segment's work where its connection belongs: here for plain sockets, else on the
+    /// store's threads.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::AbortHandle {
         match Handle::try_current() {
             Ok(here) if self.is_plain() => here.spawn(work).abort_handle(),
@@ -139,7 +143,8 @@ impl Requests {
         }
     }
 
-    /// Requests `range`, and a second time if the answer is late and `urgent` says that a recipient waits for it.
+    /// Requests `range`, and a second time if the answer is late and `urgent` says that a recipient
+    /// waits for it.
     pub(crate) async fn open(
         &self,
         from: &RequestedObject,
@@ -169,7 +174,7 @@ impl Requests {
         Ok(SegmentResponse { body, _permit: permit })
     }
 
-    /// Whether somebody waits for a connection: no time to hold one longer than the store needs.
+    /// Whether a request waits for a connection, so that none should be held longer than needed.
     pub(crate) fn is_busy(&self) -> bool {
         self.waiting.load(Relaxed) > 0
     }
@@ -185,14 +190,14 @@ impl Requests {
         permit.map_err(|_| FetchFailure::Lasting("the store was closed".to_owned()))
     }
 
-    /// How long to wait before a second request: longer than nearly all answers took.
+    /// The delay of a second request: longer than nearly all answers took.
     fn hedge_after(&self) -> Option<Duration> {
         let (mean, deviation) = (self.latency.mean.load(Relaxed), self.latency.deviation.load(Relaxed));
         let known = self.facts.hedge && mean > 0;
         known.then(|| Duration::from_micros(mean + 4 * deviation).max(EARLIEST_HEDGE))
     }
 
-    /// A connection for a second request, if there is one to spare and not too many were sent already.
+    /// A permit for a second request, if one is free and not too many were sent already.
     fn second_permit(&self, urgent: &impl Fn() -> bool) -> Option<OwnedSemaphorePermit> {
         let sent = self.counters.hedged.load(Relaxed);
         if !urgent() || (sent + 1) * HEDGES > self.counters.requests.load(Relaxed) {
@@ -204,7 +209,7 @@ impl Requests {
     }
 
     /// Sends one request.
-    async fn request(&self, from: &RequestedObject, range: Range<u64>) -> Result<ResponseBody, FetchFailure> {
+    async fn request(&self, from: &RequestedObject, range: Range<u64>) -> Result<SegmentBody, FetchFailure> {
         self.counters.requests.fetch_add(1, Relaxed);
         let object = &from.object;
         if let Some(url) = self.url(from).await? {
@@ -213,10 +218,10 @@ impl Requests {
                 // Signed with credentials that have ended, perhaps.
                 *from.url.lock() = None;
             }
-            return answer.map(ResponseBody::Direct);
+            return answer.map(SegmentBody::Direct);
         }
         let path = path_of(&self.facts.prefix, &object.key).map_err(FetchFailure::of_kind)?;
-        through::open(&self.facts.client, &path, object, range).await.map(ResponseBody::Through)
+        through::open(&self.facts.client, &path, object, range).await.map(SegmentBody::Through)
     }
 
     /// The object's address for plain sockets: the last one while it is valid, or a new one.
@@ -251,7 +256,7 @@ impl Drop for WaitingForPermit<'_> {
     }
 }
 
-/// The answer that is there first; the other one's if that is a failure.
+/// The answer that comes first, or the other one if that failed.
 async fn first_good<T>(
     mut first: Pin<&mut impl Future<Output = Result<T, FetchFailure>>>,
     mut second: Pin<&mut impl Future<Output = Result<T, FetchFailure>>>,
@@ -288,45 +293,45 @@ impl SegmentResponse {
     /// Bytes that are still to come.
     pub(crate) fn left(&self) -> u64 {
         match &self.body {
-            ResponseBody::Direct(body) => body.left(),
-            ResponseBody::Through(body) => body.left(),
+            SegmentBody::Direct(body) => body.left(),
+            SegmentBody::Through(body) => body.left(),
         }
     }
 
     /// Reads what is there; `WouldBlock` if there is nothing, 0 at the end of the stream.
     pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.body {
-            ResponseBody::Direct(body) => body.try_read(into),
-            ResponseBody::Through(body) => body.try_read(into),
+            SegmentBody::Direct(body) => body.try_read(into),
+            SegmentBody::Through(body) => body.try_read(into),
         }
     }
 
     /// Waits for more.
     pub(crate) async fn readable(&mut self) -> io::Result<()> {
         match &mut self.body {
-            ResponseBody::Direct(body) => body.readable().await,
-            ResponseBody::Through(body) => body.readable().await,
+            SegmentBody::Direct(body) => body.readable().await,
+            SegmentBody::Through(body) => body.readable().await,
         }
     }
 
     /// The body on a plain socket.
     pub(crate) fn direct(&mut self) -> Option<&mut DirectBody> {
         match &mut self.body {
-            ResponseBody::Direct(body) => Some(body),
-            ResponseBody::Through(_) => None,
+            SegmentBody::Direct(body) => Some(body),
+            SegmentBody::Through(_) => None,
         }
     }
 
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.body {
-            ResponseBody::Direct(body) => body.poll_readable(cx),
-            ResponseBody::Through(_) => Poll::Ready(Ok(())),
+            SegmentBody::Direct(body) => body.poll_readable(cx),
+            SegmentBody::Through(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// The body has been taken whole: its connection can be used again.
     pub(crate) fn finish(mut self) {
-        if let ResponseBody::Direct(body) = &mut self.body {
+        if let SegmentBody::Direct(body) = &mut self.body {
             body.finish();
         }
     }

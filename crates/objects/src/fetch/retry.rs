@@ -6,32 +6,38 @@ use outflow_content::SpanError;
 
 use crate::error::StoreErrorKind;
 
-/// Tries without a single new byte, before a segment is given up.
+/// Maximum number of tries of a segment without a single new byte.
+///
+/// Bound: object stores.
 const TRIES: u32 = 8;
-/// Tries with credentials that are refused.
+/// Maximum number of tries with credentials that are refused.
+///
+/// Bound: object stores.
 const DENIED: u32 = 4;
-/// Wait before the second try; it doubles with each further one.
+/// Delay before the second try; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// Longest wait of our own accord.
+/// Maximum delay without a `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Longest wait that a store may ask for.
+/// Maximum delay that a `Retry-After` can ask for.
+///
+/// Bound: object stores.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Why a request did not bring what was asked for.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub(crate) enum FetchFailure {
     /// It may go better next time.
     Passing {
         /// What happened.
         why: String,
-        /// How long the store wants to be left alone.
+        /// The store's `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// The same as passing, but right away: a pooled connection had been closed meanwhile.
     Stale,
     /// The credentials were refused: worth another try with fresh ones.
     Denied(String),
-    /// The object is not the one any more that the content was made from.
+    /// The object is not the version that the content was made from.
     Changed(String),
     /// It will not go better.
     Lasting(String),
@@ -42,7 +48,7 @@ impl FetchFailure {
         FetchFailure::Passing { why: why.into(), retry_after: None }
     }
 
-    /// What an answer's status means, if it is not one of success.
+    /// The meaning of an answer's status that is not one of success.
     pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> FetchFailure {
         match status {
             412 => FetchFailure::Changed("the store has another version of it by now".to_owned()),
@@ -77,7 +83,7 @@ impl FetchFailure {
     }
 }
 
-/// Counts the tries for one segment.
+/// Counts the tries of one segment.
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
     failed: u32,
@@ -95,7 +101,8 @@ impl Retries {
     pub(crate) fn after(&mut self, failure: FetchFailure) -> Result<Duration, FetchFailure> {
         match failure {
             FetchFailure::Changed(_) | FetchFailure::Lasting(_) => Err(failure),
-            // Signed with credentials that have just ended, perhaps: the next ones are not long in coming.
+            // Signed with credentials that have just ended, perhaps: the next ones are not long in
+            // coming.
             FetchFailure::Denied(_) => {
                 self.denied += 1;
                 if self.denied >= DENIED { Err(failure) } else { Ok(FIRST_WAIT * (self.denied - 1)) }
@@ -112,7 +119,8 @@ impl Retries {
                     return Err(failure);
                 }
                 let wait = (FIRST_WAIT * 2u32.pow(self.failed - 1)).min(LONGEST_WAIT);
-                // Between half and all of it, so that those who failed together do not come back together.
+                // Between half and all of it, so that requests that failed together are not
+                // repeated together.
                 let wait = wait.mul_f64(0.5 + 0.5 * jitter());
                 Ok(retry_after.map_or(wait, |asked| asked.min(LONGEST_RETRY_AFTER).max(wait)))
             }
@@ -123,7 +131,8 @@ impl Retries {
 /// A number from 0 to 1 that differs from call to call.
 fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
-    // Each state has a key of its own (std documentation), so the hash of nothing is random enough here.
+    // Each state has a key of its own (std documentation), so the hash of nothing is random enough
+    // here.
     RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 

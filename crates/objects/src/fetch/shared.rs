@@ -1,8 +1,10 @@
-//! What the recipients of one object share: the pieces that have arrived, and the segments that are on their way.
+//! What the recipients of one object share: the pieces that have arrived, and the segments that are
+//! on their way.
 //!
-//! A segment is fetched by a task of its own, so that nobody depends on whoever asked first. What arrives is kept
-//! until all who are there have had it. While there is only one recipient, that is at once; since a second one has
-//! come, pieces stay as long as there is memory, for those who come later.
+//! A task of its own fetches each segment, so that no recipient depends on the one that came first.
+//! Pieces are kept until all present recipients have taken them. With a single recipient that is at
+//! once. Since a second one came, pieces stay as long as there is memory, for recipients that come
+//! later.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,21 +25,22 @@ use crate::fetch::requests::{RequestedObject, Requests, SegmentResponse};
 use crate::fetch::retry::{FetchFailure, Retries};
 use crate::object::Object;
 
-/// A store that sends nothing for this time is asked again.
+/// A store that sends nothing for this time gets the request again.
 pub(crate) const STALLED: Duration = Duration::from_secs(15);
 
-/// What its recipient has not taken for this time can give way to others' bytes, as a last resort.
+/// Pieces that a recipient has not taken for this time may be evicted as a last resort.
 const STALE: Duration = Duration::from_millis(500);
 
-/// A buffer with this much in it is handed over as it is when somebody waits; less is copied out of it.
+/// A buffer with this many bytes is handed over as it is when a recipient waits; fewer bytes are
+/// copied out of it.
 const WORTHWHILE: usize = 64 * 1024;
 
-/// How far a segment runs ahead of a recipient that keeps up, in bytes: what has just come is still in the
-/// processor's cache when it leaves.
+/// How far a segment runs ahead of a recipient that keeps up, in bytes: what has just come is still
+/// in the processor's cache when it leaves.
 const LEAD: u64 = 2 * BUFFER as u64;
 
-/// For how long a segment waits for its recipient, for each MiB. A slow one is not waited for: it would hold the
-/// connection.
+/// How long a segment waits for its recipient, for each MiB. It does not wait longer for a slow
+/// one, because that would hold the connection.
 const COURTESY: Duration = Duration::from_millis(10);
 
 /// One object's pieces, segments and recipients.
@@ -46,7 +49,7 @@ pub(crate) struct SharedObject {
     memory: Arc<SegmentMemory>,
     requested: RequestedObject,
     state: Mutex<SharedState>,
-    /// A recipient went on while a segment waited for that.
+    /// Notifies segments that wait for a recipient to advance.
     advanced: Notify,
 }
 
@@ -60,7 +63,7 @@ struct SharedState {
     /// There have been two recipients at the same time.
     crowded: bool,
     failed: Option<(Range<u64>, FetchFailure)>,
-    /// A segment waits for a recipient to go on.
+    /// A segment waits for a recipient to advance.
     waits: bool,
 }
 
@@ -82,19 +85,19 @@ struct SegmentUnderWay {
 struct ReaderPosition {
     id: u64,
     at: u64,
-    /// Whom to wake when something arrives at `at`.
+    /// Wakes the recipient when something arrives at `at`.
     waker: Option<Waker>,
 }
 
-/// What is there for a recipient.
+/// The state of a recipient's next bytes.
 pub(crate) enum TakenPiece {
     /// Its next bytes, and their CRC-32 if that is known.
     Bytes(Bytes, Option<u32>),
     /// They are on their way; the recipient will be woken.
     Coming,
-    /// Nobody has asked for them.
+    /// They have not been requested.
     Missing,
-    /// They cannot be had.
+    /// They cannot be fetched.
     Failed(FetchFailure),
 }
 
@@ -134,7 +137,7 @@ impl SharedObject {
         self.lock().failed.is_some()
     }
 
-    /// A new recipient, at `at`.
+    /// Adds a recipient at `at`, and returns its id.
     pub(crate) fn join(&self, at: u64) -> u64 {
         let mut state = self.lock();
         let id = state.new_id();
@@ -143,7 +146,7 @@ impl SharedObject {
         id
     }
 
-    /// A recipient has gone. With the last one, everything that is on its way is given up.
+    /// Removes a recipient. With the last one, all segments under way are aborted.
     pub(crate) fn leave(&self, id: u64) {
         let mut state = self.lock();
         state.readers.retain(|reader| reader.id != id);
@@ -159,18 +162,18 @@ impl SharedObject {
         }
     }
 
-    /// Whether there is no other recipient.
+    /// Whether there is a single recipient.
     pub(crate) fn is_alone(&self) -> bool {
         self.lock().readers.len() == 1
     }
 
-    /// Whether nothing of what follows `at` is here or on its way.
+    /// Whether the byte at `at` is neither in memory nor on its way.
     pub(crate) fn is_blank_at(&self, at: u64) -> bool {
         let state = self.lock();
         state.piece_at(at).is_none() && !state.flights.iter().any(|flight| flight.rest.contains(&at))
     }
 
-    /// The next bytes of recipient `id` from `at`, before `end`.
+    /// The next bytes of recipient `id` in `range`.
     pub(crate) fn take(&self, id: u64, range: Range<u64>, cx: &mut Context<'_>) -> TakenPiece {
         let mut state = self.lock();
         let found = state.piece_at(range.start).map(|(start, piece)| {
@@ -205,7 +208,7 @@ impl SharedObject {
         taken
     }
 
-    /// Recipient `id` has had everything before `at`, by another way.
+    /// Recipient `id` has received everything before `at` by another way.
     pub(crate) fn passed(&self, id: u64, at: u64) {
         let mut state = self.lock();
         if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == id) {
@@ -214,13 +217,14 @@ impl SharedObject {
         }
     }
 
-    /// Lets go of what lies in `range`, because it turned out to be wrong.
+    /// Drops the pieces in `range`, because they turned out to be wrong.
     pub(crate) fn discard(&self, range: Range<u64>) {
         self.lock().pieces.retain(|start, _| !range.contains(start));
     }
 
-    /// Fetches what is neither here nor on its way of the beginning of `range`: as far as it goes in one
-    /// segment of at most `most` bytes. Returns up to where everything is here or on its way then.
+    /// Fetches the first bytes of `range` that are neither in memory nor on their way, with one
+    /// segment of at most `most` bytes. Returns the offset up to which everything is in memory or
+    /// on its way then.
     pub(crate) fn fetch(self: &Arc<Self>, range: Range<u64>, most: u64) -> u64 {
         let mut state = self.lock();
         let start = state.covered_from(range.start).min(range.end);
@@ -235,11 +239,11 @@ impl SharedObject {
         end
     }
 
-    /// Goes on in memory with an answer that is already coming.
+    /// Reads the rest of an answer into memory.
     pub(crate) fn adopt(self: &Arc<Self>, at: u64, opened: SegmentResponse) {
         let mut state = self.lock();
         let end = at + opened.left();
-        // Somebody else may have asked for the same meanwhile.
+        // Another recipient may have requested the same meanwhile.
         if at < end && state.gap_end(at) >= end && state.covered_from(at) == at {
             self.spawn_segment(&mut state, at..end, Some(opened));
         }
@@ -276,7 +280,7 @@ impl SharedState {
         (at < start + piece.bytes.len() as u64).then_some((*start, piece))
     }
 
-    /// The first byte from `at` on that is neither here nor on its way.
+    /// The first byte from `at` on that is neither in memory nor on its way.
     fn covered_from(&self, mut at: u64) -> u64 {
         loop {
             if let Some((start, piece)) = self.piece_at(at) {
@@ -292,13 +296,13 @@ impl SharedState {
     /// Where the first piece or segment behind `at` begins.
     fn gap_end(&self, at: u64) -> u64 {
         let piece = self.pieces.range(at..).next().map(|(start, _)| *start);
-        // One that has brought everything covers nothing any more, though its task may not have ended yet.
+        // A segment that has arrived whole covers nothing, though its task may not have ended yet.
         let flights = self.flights.iter().map(|flight| &flight.rest).filter(|rest| !rest.is_empty());
         let flights = flights.map(|rest| rest.start).filter(|start| *start >= at);
         flights.chain(piece).min().unwrap_or(u64::MAX)
     }
 
-    /// Lets go of what everybody has had, unless more may come.
+    /// Drops pieces that every recipient has taken, unless more recipients may come.
     fn forget(&mut self) {
         if self.crowded {
             return;
@@ -311,7 +315,7 @@ impl SharedState {
         }
     }
 
-    /// Wakes those who wait for something in `range`.
+    /// The wakers of recipients that wait for a byte in `range`.
     fn wake(&mut self, range: &Range<u64>) -> Vec<Waker> {
         let waiting = self.readers.iter_mut().filter(|reader| range.contains(&reader.at));
         waiting.filter_map(|reader| reader.waker.take()).collect()
@@ -323,7 +327,7 @@ impl PieceHolder for SharedObject {
         let state = self.lock();
         for (start, piece) in &state.pieces {
             let end = start + piece.bytes.len() as u64;
-            // How far the nearest recipient that will want it has still to go.
+            // The distance of the nearest recipient that still needs the piece.
             let ahead = state.readers.iter().filter(|reader| reader.at < end);
             let distance = ahead.map(|reader| start.saturating_sub(reader.at)).min();
             let spare = match distance {
@@ -331,7 +335,7 @@ impl PieceHolder for SharedObject {
                 Some(distance) if distance > fair || (state.crowded && distance > 4 * BUFFER as u64) => {
                     distance
                 }
-                // What comes next, and a fair share, stays with whoever takes it.
+                // The next bytes, and a fair share of them, stay with a recipient that takes them.
                 Some(_) if piece.since.elapsed() < STALE => continue,
                 Some(_) => 0,
             };
@@ -345,7 +349,7 @@ impl PieceHolder for SharedObject {
     }
 }
 
-/// A segment's task. When it ends, however it does, the segment is not on its way any more.
+/// A segment's task. Dropping it removes the segment, however it ended.
 struct SegmentTask {
     shared: Arc<SharedObject>,
     id: u64,
@@ -356,7 +360,7 @@ impl SegmentTask {
         let (mut at, end) = (range.start, range.end);
         let memory = &self.shared.memory;
         let len = usize::try_from(end - at).unwrap_or(usize::MAX);
-        // Whoever has to wait for memory must not keep a connection meanwhile.
+        // A segment that waits for memory must not keep a connection.
         let (reservation, mut opened) = match memory.try_reserve(len) {
             Some(reservation) => (Some(reservation), opened),
             None => {
@@ -406,7 +410,8 @@ impl SegmentTask {
                 Ok(0) => break FetchFailure::passing("the store's answer ended early"),
                 Ok(n) => {
                     buffer.fill(n);
-                    // Some of its room may lie behind the segment's end: bytes before it left on their own.
+                    // The buffer may reach beyond the segment's end, because bytes before it left
+                    // on their own.
                     let ended = *at + buffer.filled().len() as u64 == end;
                     if !buffer.is_full() && !ended {
                         continue;
@@ -447,7 +452,8 @@ impl SegmentTask {
         Err(failure)
     }
 
-    /// Lets the recipients take what has come, and waits for the one in front, but for no longer than `courtesy`.
+    /// Lets recipients take what has arrived, and waits for the foremost one, at most for
+    /// `courtesy`.
     async fn keep_pace(&self, at: u64, courtesy: &mut Duration) {
         tokio::task::yield_now().await;
         while !courtesy.is_zero() && !self.shared.requests.is_busy() {
@@ -472,7 +478,7 @@ impl SegmentTask {
         state.readers.iter().any(|reader| reader.at == at && reader.waker.is_some())
     }
 
-    /// Hands over what has arrived at `at`.
+    /// Adds the bytes that arrived at `at`.
     fn arrived(&self, at: &mut u64, buffer: SegmentBuffer) {
         let crc32 = self.shared.object().crc32.is_some().then(|| crc32fast::hash(buffer.filled()));
         let piece = Piece { bytes: buffer.freeze(), crc32, since: Instant::now() };
@@ -499,7 +505,7 @@ impl Drop for SegmentTask {
         let mut state = self.shared.lock();
         let Some(index) = state.flights.iter().position(|flight| flight.id == self.id) else { return };
         let flight = state.flights.swap_remove(index);
-        // Whoever waits for the rest finds out that it failed, or asks for it again.
+        // A recipient that waits for the rest finds that it failed, or requests it again.
         let wakers = state.wake(&(flight.rest.start..flight.rest.end.max(flight.rest.start + 1)));
         drop(state);
         wakers.into_iter().for_each(Waker::wake);

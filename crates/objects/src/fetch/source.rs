@@ -7,16 +7,16 @@ use outflow_content::{FeedSpan, Source, Span};
 use parking_lot::Mutex;
 
 use crate::fetch::engine::Engine;
-use crate::fetch::reader::Reader;
+use crate::fetch::reader::ObjectReader;
 use crate::object::Object;
 
 /// The bytes of an object in a store, fetched while they leave.
 pub(crate) struct ObjectSource {
     engine: Arc<Engine>,
     object: Arc<Object>,
-    /// The reader of a span that is fetched ahead, and the span's length. A request for exactly this span takes it;
-    /// any other one drops it and what it has fetched.
-    ahead: Mutex<Option<(u64, Reader)>>,
+    /// The reader of a span that is fetched ahead, and the span's length. A request for exactly
+    /// this span takes it; any other one drops it and what it has fetched.
+    ahead: Mutex<Option<(u64, ObjectReader)>>,
 }
 
 impl ObjectSource {
@@ -24,8 +24,8 @@ impl ObjectSource {
         ObjectSource { engine, object, ahead: Mutex::default() }
     }
 
-    fn reader(&self, offset: u64, len: u64) -> Reader {
-        Reader::new(&self.engine, &self.object, offset..offset.saturating_add(len))
+    fn reader(&self, offset: u64, len: u64) -> ObjectReader {
+        ObjectReader::new(&self.engine, &self.object, offset..offset.saturating_add(len))
     }
 }
 

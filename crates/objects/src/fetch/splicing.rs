@@ -1,5 +1,5 @@
-//! Segments that go from the store's socket to the recipient's without being read: the one that is leaving, and the
-//! next, which has been asked for and waits in the kernel.
+//! Segments that the kernel moves from the store's socket to the recipient's: the current one, and
+//! the next one, whose answer waits in the kernel.
 
 use std::io;
 use std::ops::Range;
@@ -19,9 +19,9 @@ const FIRST: u64 = 4 << 20;
 /// The longest.
 const LONGEST: u64 = 32 << 20;
 
-/// Where a recipient is in the segments that are spliced for it.
+/// The segments that are spliced for one recipient.
 pub(crate) struct Splicing {
-    /// What has not been asked for.
+    /// Bytes that have not been requested.
     rest: Range<u64>,
     size: u64,
     current: Option<SplicedSegment>,
@@ -29,7 +29,7 @@ pub(crate) struct Splicing {
 }
 
 struct SplicedSegment {
-    /// What of it has not been moved.
+    /// Its bytes that have not been moved.
     range: Range<u64>,
     state: SegmentState,
     retries: Retries,
@@ -40,7 +40,7 @@ struct SplicedSegment {
 enum SegmentState {
     Opening(Boxed<Result<SegmentResponse, FetchFailure>>),
     Open(SegmentResponse),
-    /// The last request failed, which has not been looked at yet.
+    /// The last request failed, and has not been repeated yet.
     Failed(FetchFailure),
 }
 
@@ -62,7 +62,7 @@ impl Splicing {
             }
         }
         let Some(current) = &mut self.current else { return Poll::Ready(Ok(())) };
-        // Half of it has been moved: the next one's answer should be here when it ends.
+        // Half of it has been moved: the next answer should be here when it ends.
         if self.next.is_none() && (current.range.end - current.range.start) * 4 <= self.size {
             self.next = self.ask(shared);
         }

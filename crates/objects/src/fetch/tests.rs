@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 
 use crate::fetch::engine::Engine;
 use crate::fetch::plain::{PlainAddresses, PlainUrl};
-use crate::fetch::reader::Reader;
+use crate::fetch::reader::ObjectReader;
 use crate::fetch::requests::StoreFacts;
 use crate::object::Object;
 
@@ -217,12 +217,12 @@ fn engine(port: u16, connections: usize, memory: usize, hedge: bool) -> Arc<Engi
     Engine::new(facts, memory)
 }
 
-async fn next(reader: &mut Reader) -> Option<Result<Bytes, SpanError>> {
+async fn next(reader: &mut ObjectReader) -> Option<Result<Bytes, SpanError>> {
     poll_fn(|cx| reader.poll_next(cx)).await
 }
 
 /// All bytes through memory.
-async fn read(reader: &mut Reader) -> Result<Vec<u8>, (Vec<u8>, SpanError)> {
+async fn read(reader: &mut ObjectReader) -> Result<Vec<u8>, (Vec<u8>, SpanError)> {
     let mut all = Vec::new();
     while let Some(chunk) = next(reader).await {
         match chunk {
@@ -234,7 +234,7 @@ async fn read(reader: &mut Reader) -> Result<Vec<u8>, (Vec<u8>, SpanError)> {
 }
 
 /// All bytes, spliced where that is possible, and how many were.
-async fn read_splicing(reader: &mut Reader) -> Result<(Vec<u8>, u64), SpanError> {
+async fn read_splicing(reader: &mut ObjectReader) -> Result<(Vec<u8>, u64), SpanError> {
     let (outlet, inlet) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
     let (mut all, mut spliced) = (Vec::new(), 0);
     let mut room = vec![0; 1 << 20];
@@ -257,8 +257,8 @@ async fn read_splicing(reader: &mut Reader) -> Result<(Vec<u8>, u64), SpanError>
     }
 }
 
-fn whole(engine: &Arc<Engine>, object: &Object) -> Reader {
-    Reader::new(engine, &Arc::new(object.clone()), 0..object.size)
+fn whole(engine: &Arc<Engine>, object: &Object) -> ObjectReader {
+    ObjectReader::new(engine, &Arc::new(object.clone()), 0..object.size)
 }
 
 /// Nothing is held any more.
@@ -279,7 +279,7 @@ async fn all_bytes_come_in_order_and_nothing_is_asked_twice() {
     assert!(read(&mut whole(&engine, &object)).await.unwrap() == pattern(0..SIZE));
     assert_eq!(origin.served.load(Ordering::SeqCst) as u64, SIZE);
     let range = 1_234_567..2_345_678;
-    let mut part = Reader::new(&engine, &Arc::new(object), range.clone());
+    let mut part = ObjectReader::new(&engine, &Arc::new(object), range.clone());
     assert!(read(&mut part).await.unwrap() == pattern(range));
     drop(part);
     assert_clean(&engine).await;
@@ -390,7 +390,7 @@ async fn many_recipients_cost_the_store_one() {
     let origin = Origin::start(SIZE, |_, _| Act::Well).await;
     let engine = origin.engine(64, 256 << 20);
     let object = origin.object();
-    let mut readers: Vec<Reader> = (0..50).map(|_| whole(&engine, &object)).collect();
+    let mut readers: Vec<ObjectReader> = (0..50).map(|_| whole(&engine, &object)).collect();
     let last = readers.pop().unwrap();
     // Those who leave in the middle hurt nobody, whoever asked first.
     let leavers = readers.split_off(25);

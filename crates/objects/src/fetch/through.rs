@@ -23,7 +23,7 @@ pub(crate) struct ThroughBody {
     left: u64,
 }
 
-/// Asks for `range` of `object`, and waits for the head of the answer.
+/// Requests `range` of `object`, and waits for the head of the answer.
 pub(crate) async fn open(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
@@ -76,7 +76,7 @@ impl ThroughBody {
         self.left
     }
 
-    /// Copies what is at hand; `WouldBlock` if there is nothing.
+    /// Copies received bytes; `WouldBlock` if there are none.
     pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.chunk.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());

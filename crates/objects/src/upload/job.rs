@@ -20,12 +20,12 @@ use crate::upload::uploads::{UploadError, UploadFailure, UploadFile, Uploaded, U
 
 /// Files up to this size are sent with one request; larger ones in parts of at least this size.
 const PART: u64 = 16 << 20;
-/// S3 takes no more.
+/// Maximum number of parts that S3 accepts.
 const MAX_PARTS: u64 = 10_000;
 
 impl Store {
-    /// Uploads `file` as `key`. An object that is there already is replaced; it appears whole or not at all. The
-    /// store checks the CRC-32 of what arrives, where it can.
+    /// Uploads `file` as `key`. It replaces an object of that name, and appears whole or not at
+    /// all. A store that can checks the CRC-32 of the bytes that arrive.
     ///
     /// # Errors
     /// [`UploadError`]; `File` with the file's name if it was changed meanwhile.
@@ -80,7 +80,7 @@ impl UploadJob {
                 Err(UploadFailure::Store(kind)) if refuses_checksums(&kind) => {
                     tracing::debug!("uploads go on without checksums: {kind}");
                     self.uploads.unchecked.store(true, Ordering::Relaxed);
-                    // Only a bar on a screen depends on it.
+                    // Only a progress bar depends on it.
                     let more = self.uploads.sent().saturating_sub(before).min(self.file.size);
                     self.uploads.sent.fetch_sub(more, Ordering::Relaxed);
                 }
@@ -136,7 +136,7 @@ impl UploadJob {
         let mut whole = crc32fast::Hasher::new();
         let mut under_way = FuturesUnordered::new();
         for index in 0..self.part_count() {
-            // The library numbers the parts as they are handed over; memory is bounded by the lanes.
+            // The library numbers the parts in this order; the lanes bound the memory.
             let lane = loop {
                 tokio::select! {
                     biased;
@@ -229,7 +229,7 @@ impl UploadJob {
     }
 }
 
-/// Whether a server may not know what it was asked for. One that found a wrong sum does know.
+/// Whether a server may not know checksums. One that found a wrong sum does.
 fn refuses_checksums(kind: &StoreErrorKind) -> bool {
     match kind {
         StoreErrorKind::Misconfigured(text) | StoreErrorKind::Unsupported(text) => {

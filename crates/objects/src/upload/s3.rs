@@ -1,5 +1,5 @@
-//! Uploads to S3 whose CRC-32 the server checks and keeps: of each part, and of the whole (FULL_OBJECT), so that
-//! every later head tells it.
+//! Uploads to S3 whose CRC-32 the server checks and keeps: of each part, and of the whole
+//! (FULL_OBJECT), so that every later head tells it.
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -45,7 +45,7 @@ impl UploadJob {
         Ok(Uploaded { etag: etag_of(&answer.headers), crc32, size: self.file.size })
     }
 
-    /// In parts. Whatever goes wrong, no parts stay behind that nobody sees and everybody pays for.
+    /// In parts. After a failure no parts stay behind, which would be invisible and cost money.
     pub(crate) async fn parts_checked(&self, s3: &S3) -> Result<Uploaded, UploadFailure> {
         let mut headers = self.type_header();
         headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static("CRC32"));
@@ -95,7 +95,7 @@ impl UploadJob {
             Ok::<_, UploadFailure>(UploadedPart { etag, crc32, len })
         });
         let parts: Vec<UploadedPart> = parts.buffered(self.uploads.parallel()).try_collect().await?;
-        // Nothing is complete that was read while it changed.
+        // A file that changed while it was read must not become an object.
         self.file.verify()?;
         Ok(parts)
     }
@@ -129,8 +129,8 @@ impl UploadJob {
                 let etag = completed.and_then(|completed| completed.etag).map(quoted);
                 Ok(Uploaded { etag, crc32, size })
             }
-            // A try whose answer was lost may have been the one that worked: then the upload is not there any more,
-            // but the object is.
+            // A try whose answer was lost may have worked: then the upload is gone, but the object
+            // is there.
             Err(StoreErrorKind::NotFound) => {
                 let options = object_store::GetOptions { head: true, ..object_store::GetOptions::default() };
                 let head = object_store::ObjectStore::get_opts(&s3.heads, &self.path, options).await;

@@ -8,14 +8,15 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// What uploads that run at the same time share: how many of them, their progress, and their end.
+/// Shared by uploads that run at the same time: their number, their progress, and how they are
+/// stopped.
 #[derive(Debug)]
 pub struct Uploads {
     pub(crate) lanes: Semaphore,
     parallel: usize,
     pub(crate) sent: AtomicU64,
     stop: watch::Sender<bool>,
-    /// The store has refused to check sums; it is not asked again.
+    /// The store refused to check sums; later uploads do not ask for it.
     pub(crate) unchecked: AtomicBool,
 }
 
@@ -68,13 +69,13 @@ pub struct Uploaded {
     pub size: u64,
 }
 
-/// Why a file did not get into a store.
+/// Why an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// It cannot be read, or was changed meanwhile.
     #[error(transparent)]
     File(#[from] SpanError),
-    /// The store did not take it.
+    /// The store refused it or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// [`Uploads::stop`] was called.
@@ -82,7 +83,7 @@ pub enum UploadError {
     Stopped,
 }
 
-/// The same before it is said which object it was.
+/// The same, without the name of the object.
 pub(crate) enum UploadFailure {
     File(SpanError),
     Store(StoreErrorKind),
@@ -102,7 +103,8 @@ impl From<SpanError> for UploadFailure {
 }
 
 impl Uploads {
-    /// At most `parallel` files and parts of files are under way; each takes 16 MiB of memory or more.
+    /// Allows `parallel` files and parts of files at the same time; each takes 16 MiB of memory or
+    /// more.
     #[must_use]
     pub fn new(parallel: usize) -> Uploads {
         let parallel = parallel.clamp(1, 1024);
@@ -115,7 +117,7 @@ impl Uploads {
         }
     }
 
-    /// Bytes that the store has taken so far.
+    /// Bytes that the store has received so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
@@ -126,13 +128,13 @@ impl Uploads {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How many at most.
+    /// Maximum number of files and parts at the same time.
     #[must_use]
     pub fn parallel(&self) -> usize {
         self.parallel
     }
 
-    /// Ends all of them. What they have begun in the store is taken back; they have ended when that is done.
+    /// Stops all of them. They remove what they have begun in the store before they end.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }

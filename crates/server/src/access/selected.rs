@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use outflow_catalog::{
-    About, Collection, EntryKind, FolderEntry, Found, OpenError, OpenErrorKind, RelPath, Tree, Unreadable,
-    WalkError, WalkLimits, WalkScope,
+    Collection, EntryKind, FolderEntry, FoundPath, OpenError, OpenErrorKind, RelPath, TransferInfo, Tree,
+    Unreadable, WalkError, WalkLimits, WalkScope,
 };
 use outflow_content::Wait;
 use outflow_links::Link;
@@ -20,7 +20,7 @@ pub struct SelectedCollection {
     /// The same, to look up.
     set: HashSet<RelPath>,
     identity: [u8; 32],
-    about: OnceLock<Option<About>>,
+    about: OnceLock<Option<TransferInfo>>,
 }
 
 /// As much of `collection`, whose top folder has the address `base` (percent-encoded, without a
@@ -137,7 +137,7 @@ impl Collection for SelectedCollection {
     }
 
     /// With the number and size of the selected files that exist. Blocks on the first call.
-    fn about(&self) -> Option<&About> {
+    fn about(&self) -> Option<&TransferInfo> {
         let about = self.about.get_or_init(|| {
             let mut about = self.inner.about()?.clone();
             (about.files, about.bytes) = (0, 0);
@@ -154,14 +154,14 @@ impl Collection for SelectedCollection {
         about.as_ref()
     }
 
-    fn find(&self, path: &RelPath, wait: Wait) -> Result<Found, OpenError> {
+    fn find(&self, path: &RelPath, wait: Wait) -> Result<FoundPath, OpenError> {
         let not_found = || OpenError::new(path, OpenErrorKind::NotFound);
         match self.visibility(path) {
             Visibility::Inside => self.inner.find(path, wait),
-            Visibility::Above if path.is_root() => Ok(Found::Folder),
+            Visibility::Above if path.is_root() => Ok(FoundPath::Folder),
             Visibility::Above => match self.inner.find(path, wait)? {
-                Found::Folder => Ok(Found::Folder),
-                Found::File(_) => Err(not_found()),
+                FoundPath::Folder => Ok(FoundPath::Folder),
+                FoundPath::File(_) => Err(not_found()),
             },
             Visibility::Outside => Err(not_found()),
         }

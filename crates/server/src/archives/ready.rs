@@ -63,7 +63,7 @@ impl Archives {
             && let Some(background) = &self.background
             && plan.wants_background()
         {
-            background.ask(plan.tree());
+            background.enqueue(plan.tree());
         }
         // The stored layout cannot be built if CRC-32s were evicted.
         if must_resume && resumed != Some(built.form) {

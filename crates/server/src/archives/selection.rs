@@ -20,7 +20,7 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use outflow_catalog::{Entry, EntryKind, RelPath, Tree};
+use outflow_catalog::{EntryKind, RelPath, Tree, TreeEntry};
 
 use super::rice;
 
@@ -149,7 +149,7 @@ impl SelectionToken {
     }
 }
 
-fn each(tree: &Tree, mut visit: impl FnMut(Entry<'_>)) {
+fn each(tree: &Tree, mut visit: impl FnMut(TreeEntry<'_>)) {
     let _ = tree.visit(|entry| {
         visit(entry);
         Ok::<(), std::convert::Infallible>(())
@@ -157,7 +157,7 @@ fn each(tree: &Tree, mut visit: impl FnMut(Entry<'_>)) {
 }
 
 /// 64 bits that stand for a file, or for a folder with all that is in it.
-fn hash(entry: Entry<'_>) -> u64 {
+fn hash(entry: TreeEntry<'_>) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(entry.path);
     if entry.kind == EntryKind::Folder {

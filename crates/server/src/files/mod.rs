@@ -13,7 +13,7 @@ mod open_file_cache;
 use std::sync::Arc;
 
 use http::Response;
-use outflow_catalog::{Found, FoundFile, OpenError, RelPath};
+use outflow_catalog::{FoundFile, FoundPath, OpenError, RelPath};
 use outflow_content::{Content, Wait, address_of};
 use outflow_ledger::ContentInfo;
 use outflow_web::{Problem, ResponseBody};
@@ -66,8 +66,8 @@ pub(crate) fn find(mount: &Mount, path: &RelPath, download: bool, wait: Wait) ->
         return local.find(mount, path, download, wait);
     }
     Ok(match mount.collection.find(path, wait)? {
-        Found::Folder => Located::Folder,
-        Found::File(file) => Located::File(ServedFile {
+        FoundPath::Folder => Located::Folder,
+        FoundPath::File(file) => Located::File(ServedFile {
             content: content::of(&file, download),
             description: Description::Of(file),
         }),

@@ -2,7 +2,7 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
 use http::{HeaderValue, Method, Response, StatusCode};
-use outflow_catalog::{About, FolderEntry, OpenError, RelPath};
+use outflow_catalog::{FolderEntry, OpenError, RelPath, TransferInfo};
 use outflow_content::UnixTime;
 use outflow_content::address::encode;
 use outflow_content::address_of;
@@ -31,7 +31,7 @@ pub(super) struct Listing {
     /// Number of the topmost folders that the page does not show.
     hidden: usize,
     /// The description of the collection, in its top folder.
-    pub(super) about: Option<About>,
+    pub(super) about: Option<TransferInfo>,
     /// Sorted by name.
     pub(super) entries: Vec<FolderEntry>,
 }
@@ -60,7 +60,7 @@ struct AboutJson<'a> {
 }
 
 impl AboutJson<'_> {
-    fn of(about: &About) -> AboutJson<'_> {
+    fn of(about: &TransferInfo) -> AboutJson<'_> {
         AboutJson {
             id: &about.id,
             title: about.title.as_deref(),

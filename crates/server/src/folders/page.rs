@@ -1,7 +1,7 @@
 //! The pages of folders, and the page at the top of a server of transfers. All texts are here.
 
 use maud::{Markup, html};
-use outflow_catalog::{About, FolderEntry};
+use outflow_catalog::{FolderEntry, TransferInfo};
 use outflow_content::UnixTime;
 use outflow_content::address::encode;
 use outflow_web::page::{document, size, visible};
@@ -79,7 +79,7 @@ fn row(entry: &FolderEntry) -> Markup {
 }
 
 /// The description of a transfer above its files.
-fn introduction(about: &About) -> Markup {
+fn introduction(about: &TransferInfo) -> Markup {
     let message = about.message.as_deref().unwrap_or_default().trim_end();
     let files =
         if about.files == 1 { "1 file".to_owned() } else { format!("{} files", grouped(about.files)) };

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use http::header::HeaderMap;
 use http::{Method, Response, StatusCode};
-use outflow_catalog::Found;
+use outflow_catalog::FoundPath;
 use outflow_content::{UrlPath, Wait, address_of};
 use outflow_ledger::DownloadProgress;
 use outflow_web::{Problem, ResponseBody, reply, sse};
@@ -53,9 +53,9 @@ pub(crate) async fn respond(
     let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
     let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
     match found.map_err(|error| error.to_problem())? {
-        Found::Folder if !target.folder => return Ok(mount.redirect_to_folder(&target.path, request)),
-        Found::File(_) if target.folder => return Err(Problem::not_found()),
-        Found::Folder | Found::File(_) => {}
+        FoundPath::Folder if !target.folder => return Ok(mount.redirect_to_folder(&target.path, request)),
+        FoundPath::File(_) if target.folder => return Err(Problem::not_found()),
+        FoundPath::Folder | FoundPath::File(_) => {}
     }
     let topic = match request.link() {
         Some(link) if link.operator => ProgressTopic::All,

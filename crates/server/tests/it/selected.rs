@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outflow_catalog::{
-    Collection, EntryKind, Found, OpenErrorKind, PlainStore, RelPath, Root, RootOptions, StoreOptions,
+    Collection, EntryKind, FoundPath, OpenErrorKind, PlainStore, RelPath, Root, RootOptions, StoreOptions,
     Transfer, Tree, WalkError, WalkLimits, WalkScope, open_store,
 };
 use outflow_content::Wait;
@@ -73,8 +73,8 @@ fn only_what_is_selected_is_found_and_listed() {
     for inner in three().all {
         let shown = selected(&inner, &SELECTED);
         let kind = |path: &RelPath| match shown.find(path, Wait::Yes) {
-            Ok(Found::File(_)) => "file",
-            Ok(Found::Folder) => "folder",
+            Ok(FoundPath::File(_)) => "file",
+            Ok(FoundPath::Folder) => "folder",
             Err(_) => "nothing",
         };
         for (name, expected) in [
