@@ -40,13 +40,14 @@ const MAX_FRAGMENTS: usize = 131_072;
 ///
 /// Bound: ledger.
 const MAX_PARTS: u64 = 10_000;
-/// How far behind the last acknowledged byte a recipient that broke the connection off may have
-/// read: TCP delays the acknowledgement of up to two segments (RFC 1122, 4.2.3.2) of at most 64
-/// KiB. A recipient that resumes further behind has jumped.
+/// Maximum number of bytes behind the last acknowledged one that a recipient may have read when the
+/// connection broke. TCP delays the acknowledgement of up to two segments (RFC 1122, 4.2.3.2) of at
+/// most 64 KiB; a recipient that resumes further behind has jumped.
 ///
 /// Bound: ledger.
 const MAX_UNACKED: u64 = 128 << 10;
-/// The same when the server crashed: what may have been sent since the last checkpoint.
+/// Maximum number of bytes behind the last checkpoint that a recipient may have read when the server
+/// crashed.
 ///
 /// Bound: ledger.
 const MAX_UNCHECKPOINTED: u64 = 80 << 20;
