@@ -9,6 +9,8 @@ use super::endpoint::Endpoint;
 pub struct LedgerOptions {
     /// How long completed downloads and events are kept; `None`: for ever. Other downloads are kept
     /// as long after their last change.
+    ///
+    /// Bound: ledger. 90 days
     pub retention: Option<Duration>,
     /// Whether [`EventKind::Progress`](crate::EventKind::Progress) events are emitted.
     pub progress_events: bool,

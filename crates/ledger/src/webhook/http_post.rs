@@ -44,9 +44,13 @@ const MAX_REPLY: usize = 300;
 /// Timeouts of a webhook's attempts, and how names are resolved.
 #[derive(Clone)]
 pub(super) struct WebhookLimits {
-    /// From the beginning of the attempt to the end of the response's head.
+    /// Time from the beginning of an attempt to the end of the response's head.
+    ///
+    /// Bound: webhooks. 20 s
     pub(super) attempt: Duration,
-    /// To resolve the name and connect, including TLS.
+    /// Time for resolving the name and connecting, including TLS.
+    ///
+    /// Bound: webhooks. 5 s
     pub(super) connect: Duration,
     pub(super) lookup: HostLookup,
 }
