@@ -1,10 +1,9 @@
 //! Ending in good order, ending at once, and how many may come in.
 
-use std::sync::Mutex;
-
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
-use crate::support::{HttpClient, PATIENCE, locked, serve, serve_with, text};
+use crate::support::{HttpClient, PATIENCE, serve, serve_with, text};
 
 #[test]
 fn draining_closes_idle_connections_of_every_thread() {
@@ -26,7 +25,7 @@ fn a_request_that_is_being_answered_while_the_server_drains_is_told_to_close() {
     let (go, wait) = tokio::sync::oneshot::channel::<()>();
     let wait = Mutex::new(Some(wait));
     let server = serve(move |_| {
-        let wait = locked(&wait).take();
+        let wait = wait.lock().take();
         let _ = asked.send(());
         async move {
             let Some(wait) = wait else { return Ok(text("at once")) };

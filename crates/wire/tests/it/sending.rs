@@ -191,10 +191,10 @@ fn without_sendfile_a_file_overwritten_before_it_arrives_arrives_as_it_was() {
     let bytes = noise(53, 300_000);
     let (_folder, path) = temp("file", &bytes);
     let (observer, events) = watcher();
-    let slot = std::sync::Mutex::new(Some((TestFile::open(&path), observer)));
+    let slot = parking_lot::Mutex::new(Some((TestFile::open(&path), observer)));
     let options = ServerOptions { sendfile: false, ..ServerOptions::default() };
     let server = serve_content_with(options, move |_| {
-        let (file, observer) = crate::support::locked(&slot).take().expect("one request");
+        let (file, observer) = slot.lock().take().expect("one request");
         file.content().observer(observer)
     });
     let mut client = server.client();

@@ -5,14 +5,15 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use outflow_content::{Content, Feed, FileSource, FileSpan, OpenFile, SpanError, SpanList, Wait};
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
 use super::Protocol;
-use crate::support::{Event, TestFile, assert_same, locked, noise, temp, watcher};
+use crate::support::{Event, TestFile, assert_same, noise, temp, watcher};
 
 over_every_protocol! {
     a_file_truncated_to_its_first_half_is_cut,
@@ -41,7 +42,7 @@ fn change_midway(protocol: Protocol, change: impl FnOnce(&Path), whole: bool) ->
     let (observer, events) = watcher();
     let slot = Mutex::new(Some((TestFile::open(&path), observer)));
     let site = protocol.serve_content(ServerOptions::default(), move |_| {
-        let (file, observer) = locked(&slot).take().expect("one request");
+        let (file, observer) = slot.lock().take().expect("one request");
         file.content().observer(observer)
     });
     let mut reader = site.narrow_reader(16 * 1024);
@@ -132,7 +133,7 @@ fn assert_unsent(protocol: Protocol, content: impl Fn() -> Content + Send + Sync
     let (observer, events) = watcher();
     let slot = Mutex::new(Some(observer));
     let site = protocol.serve_content(ServerOptions::default(), move |_| {
-        let observer = locked(&slot).take().expect("one request");
+        let observer = slot.lock().take().expect("one request");
         content().observer(observer)
     });
     let mut peer = site.peer();
@@ -151,7 +152,7 @@ fn assert_cut(protocol: Protocol, content: impl Fn() -> Content + Send + Sync + 
     let (observer, events) = watcher();
     let slot = Mutex::new(Some(observer));
     let site = protocol.serve_content(ServerOptions::default(), move |_| {
-        let observer = locked(&slot).take().expect("one request");
+        let observer = slot.lock().take().expect("one request");
         content().observer(observer)
     });
     let mut reader = site.reader();
@@ -226,7 +227,7 @@ fn a_later_file_that_cannot_be_opened_cuts_the_connection(protocol: Protocol) {
         let (observer, events) = watcher();
         let slot = Mutex::new(Some((file.span(), observer)));
         let site = protocol.serve_content(ServerOptions::default(), move |_| {
-            let (span, observer) = locked(&slot).take().expect("one request");
+            let (span, observer) = slot.lock().take().expect("one request");
             Content::files([span, missing(len)]).observer(observer)
         });
         let mut reader = site.reader();

@@ -1,13 +1,14 @@
 //! A slow disk delays only the downloads that need it.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
 use outflow_content::{Content, Feed, FileSource, FileSpan, OpenFile, SpanError, Wait};
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
 use super::{Protocol, Site};
-use crate::support::{PATIENCE, TestFile, assert_same, locked, noise, temp};
+use crate::support::{PATIENCE, TestFile, assert_same, noise, temp};
 
 over_every_protocol! {
     others_are_served_while_one_waits_for_a_disk,
@@ -31,7 +32,7 @@ impl FileSource for Cold {
             return Err(failed(std::io::ErrorKind::WouldBlock));
         }
         self.begun.send(()).expect("the test listens");
-        match locked(&self.release).recv_timeout(PATIENCE) {
+        match self.release.lock().recv_timeout(PATIENCE) {
             Ok(true) => self.file.open(wait),
             _ => Err(failed(std::io::ErrorKind::PermissionDenied)),
         }

@@ -2,7 +2,6 @@
 
 use std::net::TcpStream;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,11 +10,10 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use outflow_content::{AbortReason, Content};
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
 use super::{Protocol, Reader, Site};
-use crate::support::{
-    Event, Events, PATIENCE, TestFile, assert_same, locked, noise, temp, text, until, watcher,
-};
+use crate::support::{Event, Events, PATIENCE, TestFile, assert_same, noise, temp, text, until, watcher};
 
 over_every_protocol! {
     draining_lets_a_download_finish_and_closes_all_else,
@@ -51,7 +49,7 @@ fn under_way(protocol: Protocol) -> UnderWay {
     let file = TestFile::open(&path);
     let (observer, events) = watcher();
     let observer = Mutex::new(Some(observer));
-    let site = protocol.serve_content(ServerOptions::default(), move |_| match locked(&observer).take() {
+    let site = protocol.serve_content(ServerOptions::default(), move |_| match observer.lock().take() {
         Some(observer) => file.content().observer(observer),
         None => Content::bytes("small"),
     });
@@ -91,7 +89,7 @@ fn a_request_that_is_being_answered_while_the_server_drains_is_answered(protocol
     let (go, wait) = tokio::sync::oneshot::channel::<()>();
     let wait = Mutex::new(Some(wait));
     let site = protocol.serve(ServerOptions::default(), move |_| {
-        let wait = locked(&wait).take();
+        let wait = wait.lock().take();
         let _ = asked.send(());
         async move {
             let Some(wait) = wait else { return Ok(text("at once")) };
@@ -227,7 +225,7 @@ fn a_client_that_ends_its_side_still_gets_the_answer(protocol: Protocol) {
         let observer = Mutex::new(Some(observer));
         let content = bytes.clone();
         let site = protocol.serve_content(ServerOptions::default(), move |_| {
-            Content::bytes(content.clone()).observer(locked(&observer).take().expect("one request"))
+            Content::bytes(content.clone()).observer(observer.lock().take().expect("one request"))
         });
         let mut reader = site.reader();
         reader.request("/", &[]);

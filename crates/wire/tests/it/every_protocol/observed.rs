@@ -1,14 +1,15 @@
 //! What an observer is notified of: in order, with sums that add up, and always to the end.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
 use outflow_content::{Content, Ending, EntityTag, Observer, SpanError};
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
 use super::{Protocol, watched};
-use crate::support::{Event, TestFile, Watcher, locked, noise, respond, temp, watcher};
+use crate::support::{Event, TestFile, Watcher, noise, respond, temp, watcher};
 
 over_every_protocol! {
     a_delivery_is_told_from_start_to_cleanup,
@@ -79,7 +80,7 @@ fn head_tells_nothing_even_when_the_service_answers_it_like_a_get(protocol: Prot
     let (observer, events) = watcher();
     let observer = Mutex::new(Some(observer));
     let site = protocol.serve(ServerOptions::default(), move |request| {
-        let observer = locked(&observer).take().expect("one request");
+        let observer = observer.lock().take().expect("one request");
         let content = Content::bytes("hello").observer(observer);
         let response = respond(content, &Method::GET, request.headers());
         async move { Ok(response) }
@@ -112,7 +113,7 @@ fn an_observer_that_panics_costs_its_own_connection_only(protocol: Protocol) {
     let bytes = Arc::new(Bytes::from(vec![0; LARGE]));
     let site = protocol.serve_content(ServerOptions::default(), move |_| {
         let content = Content::bytes(Bytes::clone(&bytes));
-        match locked(&observer).take() {
+        match observer.lock().take() {
             Some(observer) => content.observer(observer),
             None => content,
         }

@@ -1,16 +1,17 @@
 //! The four protocols, and a server for each.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::Request;
 use outflow_content::Content;
 use outflow_wire::rustls::{ALL_VERSIONS, ClientConfig};
 use outflow_wire::{RequestBody, ServerOptions, TlsOptions};
+use parking_lot::Mutex;
 
 use super::{Peer, Reader};
 use crate::support::{
-    Answer, Events, HttpClient, Identity, Running, locked, respond, serve_h2, serve_tls, serve_with, watcher,
+    Answer, Events, HttpClient, Identity, Running, respond, serve_h2, serve_tls, serve_with, watcher,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub(crate) fn watched(
     let (observers, events): (Vec<_>, Vec<_>) = (0..n).map(|_| watcher()).unzip();
     let observers = Mutex::new(observers.into_iter());
     let site = protocol.serve_content(options, move |_| {
-        content().observer(locked(&observers).next().expect("a watcher for every request"))
+        content().observer(observers.lock().next().expect("a watcher for every request"))
     });
     (site, events)
 }

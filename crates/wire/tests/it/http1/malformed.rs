@@ -1,12 +1,13 @@
 //! What is not HTTP, or could be understood in two ways, is refused, and nothing behind it is
 //! answered.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 
-use crate::support::{AnyBody, Running, locked, serve, text};
+use crate::support::{AnyBody, Running, serve, text};
 
 const SECOND: &str = "GET /second HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -16,7 +17,7 @@ fn reading_server() -> (Running, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let list = Arc::clone(&seen);
     let server = serve(move |request| {
-        locked(&list).push(request.uri().to_string());
+        list.lock().push(request.uri().to_string());
         async move {
             Ok(match request.into_body().collect().await {
                 Ok(body) => text(body.to_bytes()),
@@ -104,7 +105,7 @@ fn malformed_heads_are_refused_and_what_follows_is_not_answered() {
     for (request, status) in table {
         assert_refused(&server, request.as_bytes(), status);
     }
-    assert_eq!(*locked(&seen), [""; 0], "the service saw a request");
+    assert_eq!(*seen.lock(), [""; 0], "the service saw a request");
     assert_eq!(server.counters.refused(), table.len() as u64);
     assert_eq!(server.counters.requests(), 0);
 }
@@ -143,7 +144,7 @@ fn a_body_whose_end_is_in_doubt_is_refused() {
         }
     }
     assert_refused(&server, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
-    assert_eq!(*locked(&seen), [""; 0], "the service saw a request");
+    assert_eq!(*seen.lock(), [""; 0], "the service saw a request");
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn malformed_chunks_fail_the_body_and_end_the_connection() {
         let head = "POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_refused(&server, [head, chunks].concat().as_bytes(), 400);
     }
-    assert_eq!(*locked(&seen), ["/first"; 20]);
+    assert_eq!(*seen.lock(), ["/first"; 20]);
 }
 
 #[test]
@@ -229,6 +230,6 @@ fn garbage_of_any_kind_never_hangs_nor_harms_the_server() {
         garbage.extend_from_slice(b"\r\n\r\n");
         assert_refused(&server, &garbage, 400);
     }
-    assert_eq!(*locked(&seen), [""; 0], "the service saw a request");
+    assert_eq!(*seen.lock(), [""; 0], "the service saw a request");
     assert_eq!(server.client().send(SECOND).reply().status, 200);
 }

@@ -1,15 +1,16 @@
 //! Bodies of requests: read as the service asks for them, and never mistaken for the next request.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use outflow_wire::RequestBody;
+use parking_lot::Mutex;
 
-use crate::support::{Running, assert_same, locked, noise, serve, text};
+use crate::support::{Running, assert_same, noise, serve, text};
 
 /// Answers with the body; on `/unread` with something else, and without looking at the body.
 fn echo_server() -> Running {
@@ -175,7 +176,7 @@ fn a_client_that_vanishes_within_its_body_is_an_error_to_the_service() {
         let (result, told) = (Arc::clone(&result), told.clone());
         async move {
             let read = request.into_body().collect().await;
-            *locked(&result) = Some(read.map(|body| body.to_bytes()).map_err(|error| error.to_string()));
+            *result.lock() = Some(read.map(|body| body.to_bytes()).map_err(|error| error.to_string()));
             let _ = told.send(());
             Ok(text(""))
         }
@@ -184,7 +185,7 @@ fn a_client_that_vanishes_within_its_body_is_an_error_to_the_service() {
         let mut client = server.client();
         client.send(post("/", lines) + "5\r\nhe").finish();
         heard.recv_timeout(crate::support::PATIENCE).expect("a result");
-        let error = locked(&seen).take().expect("a result").expect_err("half a body passed for a whole one");
+        let error = seen.lock().take().expect("a result").expect_err("half a body passed for a whole one");
         assert!(error.contains("failed within the request's body"), "{error}");
     }
 }

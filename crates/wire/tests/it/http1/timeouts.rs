@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use outflow_content::AbortReason;
 use outflow_wire::ServerOptions;
 
-use crate::support::{Event, TestFile, locked, noise, serve_content_with, serve_with, temp, text, watcher};
+use crate::support::{Event, TestFile, noise, serve_content_with, serve_with, temp, text, watcher};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -88,9 +88,9 @@ fn read_slowly(min_rate: u32, len: usize) -> Event {
     let (_folder, path) = temp("file", &noise(79, len));
     let file = TestFile::open(&path);
     let (observer, events) = watcher();
-    let observer = std::sync::Mutex::new(Some(observer));
+    let observer = parking_lot::Mutex::new(Some(observer));
     let server = serve_content_with(options, move |_| {
-        file.content().observer(locked(&observer).take().expect("one request"))
+        file.content().observer(observer.lock().take().expect("one request"))
     });
     let mut client = server.narrow_client(16 * 1024);
     client.request("GET", "/", "").take_until(b"\r\n\r\n").expect("a head");

@@ -1,11 +1,10 @@
 //! A server whose deliveries are watched.
 
-use std::sync::Mutex;
-
 use outflow_content::Content;
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
-use crate::support::{Events, Running, locked, serve_content_with, watcher};
+use crate::support::{Events, Running, serve_content_with, watcher};
 
 /// A server that answers with `content` and gives each delivery the next of so many watchers.
 pub(super) fn watched(
@@ -16,7 +15,7 @@ pub(super) fn watched(
     let (observers, events): (Vec<_>, Vec<_>) = (0..n).map(|_| watcher()).unzip();
     let observers = Mutex::new(observers.into_iter());
     let server = serve_content_with(options, move |_| {
-        content().observer(locked(&observers).next().expect("a watcher for every request"))
+        content().observer(observers.lock().next().expect("a watcher for every request"))
     });
     (server, events)
 }

@@ -1,16 +1,16 @@
 //! Deliveries over HTTP/2 alone: each stream has its own numbers, and the answer to a PING
 //! confirms. What holds over every protocol is in `every_protocol::delivered`.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Ending, Evidence};
 use outflow_wire::{ServerOptions, TlsOptions};
+use parking_lot::Mutex;
 
 use crate::support::frames::{CANCEL, DATA, Framed, GOAWAY, HEADERS, PING};
 use crate::support::{
-    Event, Events, HttpClient, Identity, Running, locked, noise, respond, serve_h2, serve_tls, watcher,
+    Event, Events, HttpClient, Identity, Running, noise, respond, serve_h2, serve_tls, watcher,
 };
 
 /// Small enough to be in the kernel's hands at once, far more than a narrow client's buffer takes.
@@ -35,7 +35,7 @@ fn watched(n: usize, options: ServerOptions, total: usize) -> (Running, Vec<Even
     let bytes = Bytes::from(noise(91, total));
     let server = serve_h2(options, move |request| {
         let content = Content::bytes(bytes.clone())
-            .observer(locked(&observers).next().expect("a watcher for every request"));
+            .observer(observers.lock().next().expect("a watcher for every request"));
         let response = respond(content, request.method(), request.headers());
         async move { Ok(response) }
     });
@@ -104,7 +104,7 @@ fn both_ways(n: usize, test: impl Fn(&dyn Fn() -> HttpClient, Vec<Events>, usize
         let (bytes, identity) = (Bytes::from(noise(93, total)), Identity::new());
         let tls = identity.tls(&TlsOptions::default());
         let server = serve_tls(patient(), tls, move |request| {
-            let observer = locked(&observers).next().expect("a watcher for every request");
+            let observer = observers.lock().next().expect("a watcher for every request");
             let content = Content::bytes(bytes.clone()).observer(observer);
             let response = respond(content, request.method(), request.headers());
             async move { Ok(response) }

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use outflow_content::{AbortReason, Content};
 use outflow_wire::rustls::ClientConfig;
 use outflow_wire::{RequestBody, ServerOptions, TlsOptions, upgrade};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::sending::Fed;
@@ -23,8 +24,8 @@ use crate::support::frames::{
 };
 use crate::support::h2::{H2, collect, request, run, whole};
 use crate::support::{
-    Answer, Event, Identity, PATIENCE, Running, TestFile, assert_same, locked, noise, respond, serve_h2,
-    serve_tls, temp, text, watcher,
+    Answer, Event, Identity, PATIENCE, Running, TestFile, assert_same, noise, respond, serve_h2, serve_tls,
+    temp, text, watcher,
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -198,10 +199,10 @@ fn one_big_download_does_not_starve_small_ones() {
         let reading = tokio::spawn(async move {
             while let Some(Ok(data)) = body.data().await {
                 let _ = body.flow_control().release_capacity(data.len());
-                *locked(&count) += data.len() as u64;
+                *count.lock() += data.len() as u64;
             }
         });
-        let so_far = || *locked(&read);
+        let so_far = || *read.lock();
         while so_far() < WITHIN {
             tokio::task::yield_now().await;
         }
@@ -228,7 +229,7 @@ fn a_stream_without_a_window_stalls_and_its_neighbours_do_not() {
     let server = serve_h2(options, move |request| {
         let answer = match request.uri().path() {
             "/big" => {
-                let observer = locked(&observer).take().expect("one");
+                let observer = observer.lock().take().expect("one");
                 content(&request, Content::bytes(noise(3, 100_000)).observer(observer))
             }
             "/copied" => Ok(text(noise(3, 100_000))),

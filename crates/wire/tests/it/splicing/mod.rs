@@ -4,17 +4,18 @@ mod parts;
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream as StdStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Span};
 use outflow_wire::ServerOptions;
+use parking_lot::Mutex;
 
 use crate::support::{
-    Event, Events, PATIENCE, Running, alone, assert_same, locked, noise, serve_content_with, watcher,
+    Event, Events, PATIENCE, Running, alone, assert_same, noise, serve_content_with, watcher,
 };
 
 use self::parts::{Asked, Maker, Once, Part, span};
@@ -42,10 +43,10 @@ fn serve(options: ServerOptions, spans: impl Fn(&Maker) -> Vec<Span> + Send + Sy
     let (observer, events) = watcher();
     let observer = Mutex::new(Some(observer));
     let server = serve_content_with(options, move |_| {
-        let spans = spans(&locked(&maker));
+        let spans = spans(&maker.lock());
         let len = spans.iter().map(Span::len).sum();
         let content = Content::new(Arc::new(Once(Mutex::new(spans.into()), len)));
-        match locked(&observer).take() {
+        match observer.lock().take() {
             Some(observer) => content.observer(observer),
             None => content,
         }

@@ -4,19 +4,18 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream as StdStream};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use outflow_content::{Feed, FeedSpan, Span, SpanError, Spans};
+use parking_lot::Mutex;
 use rustix::pipe::SpliceFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-
-use crate::support::locked;
 
 /// What a feed yields.
 pub(super) enum Part {
@@ -240,6 +239,6 @@ impl Spans for Once {
         self.1
     }
     fn span_at(&self, _: u64) -> Result<Span, SpanError> {
-        Ok(locked(&self.0).pop_front().expect("a span"))
+        Ok(self.0.lock().pop_front().expect("a span"))
     }
 }

@@ -1,10 +1,11 @@
 //! An observer that records its notifications.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
+use parking_lot::Mutex;
 
 use super::PATIENCE;
 
@@ -48,7 +49,7 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn started(&mut self, body: &BodyMap) {
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.clone());
+        *self.1.lock() = Some(body.clone());
         self.tell(Event::Started(body.len()));
     }
     fn sent(&mut self, now: u64, sum: u64) {
@@ -101,7 +102,7 @@ impl Events {
         let (mut map, mut ending) = (None, None);
         while let Some((event, with)) = self.next_with_ending() {
             if let Event::Started(_) = event {
-                map = self.map.lock().unwrap_or_else(PoisonError::into_inner).take();
+                map = self.map.lock().take();
             }
             ending = ending.or(with);
         }
