@@ -13,10 +13,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use ipnet::IpNet;
 use outflow_catalog::{Collection, OpenError, RelPath, Root, Store};
-use outflow_content::Wait;
+use outflow_content::{PrebuiltAnswer, UrlPath, Wait};
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::{options, small};
 use outflow_web::{Problem, RequestClient, ResponseBody};
+use outflow_wire::{HttpService, PlainRequest, WithPrebuilt};
 
 use crate::access::AccessControl;
 use crate::archives::Archives;
@@ -81,6 +82,15 @@ impl DownloadService {
         }))
     }
 
+    /// The same service for `outflow_wire` alone, which answers plain requests for small local
+    /// files with prebuilt answers. Do not wrap it in other services, which would not see these
+    /// requests.
+    #[must_use]
+    pub fn on_wire(self) -> impl HttpService {
+        let app = Arc::clone(&self.0);
+        WithPrebuilt::new(self, move |request: &PlainRequest<'_>| app.prebuilt(request))
+    }
+
     /// Number of folders that were walked for archives since the start.
     #[must_use]
     pub fn walks(&self) -> usize {
@@ -106,7 +116,7 @@ where
         // Before anything is logged: it takes the token out of the address.
         let channels = app.channels.as_ref().filter(|channels| channels.claim(&mut request)).cloned();
         let client = RequestClient::of(&request, &app.trusted_proxies);
-        let access_log = AccessLog::begin(&request, client.address);
+        let access_log = AccessLog::begin(request.method(), request.uri(), client.address);
         if let Some(channels) = channels {
             return ResponseFuture::later(async move {
                 let response = channels.answer(request, client.address).await;
@@ -138,6 +148,31 @@ enum FastAttempt {
 }
 
 impl App {
+    /// The answer to a request for a file that is kept open: the one that [`App::respond_at_once`]
+    /// would give. `None` for all others.
+    fn prebuilt(&self, request: &PlainRequest<'_>) -> Option<PrebuiltAnswer> {
+        // A query may ask for an archive, events or an attachment, and carry a token.
+        if request.target().contains('?') || !self.access.is_open(request.path()) {
+            return None;
+        }
+        if let Some(channels) = &self.channels
+            && channels.claim(&mut request.to_request()?)
+        {
+            return None;
+        }
+        let Location::Inside(id, path) = self.catalogue.locate(request.path()) else { return None };
+        let mount = self.catalogue.mount_at_hand(id)?;
+        let target = UrlPath::parse(path).ok().filter(|target| !target.folder)?;
+        let (answer, info) = files::prebuilt(&mount, &target.path)?;
+        if !self.deliveries.observes_files() {
+            return Some(answer);
+        }
+        let request = request.to_request()?;
+        let client = RequestClient::of(&request, &self.trusted_proxies);
+        let request = RequestContext::new(request.into_parts().0, client, None);
+        self.deliveries.observe(&request, answer, info)
+    }
+
     /// Answers a request for a file that can be opened without waiting, as most can, on the serving
     /// thread.
     fn respond_at_once(&self, request: &RequestContext) -> FastAttempt {

@@ -89,6 +89,10 @@ impl Served {
         secured: Option<SecuredBy>,
     ) -> Box<Run> {
         match self {
+            Served::Folder(root) if tunnel.is_none() && secured.is_none() => {
+                let service = DownloadService::folder(root, settings).on_wire();
+                Box::new(|server, listeners, threads| server.run(listeners, threads, service))
+            }
             Served::Folder(root) => runs(DownloadService::folder(root, settings), tunnel, secured),
             Served::Transfers(store) => runs(DownloadService::transfers(store, settings), tunnel, secured),
             Served::Plain(prefix) => {

@@ -10,12 +10,12 @@ mod record;
 
 use std::sync::Arc;
 
-use http::Response;
-use outflow_content::Content;
+use http::{Response, StatusCode};
+use outflow_content::{Content, PrebuiltAnswer};
 use outflow_ledger::{ContentInfo, Ledger};
 use outflow_web::{Problem, ResponseBody};
 
-use crate::request::RequestContext;
+use crate::request::{AccessLog, RequestContext};
 use observer::DeliveryObserver;
 pub(crate) use record::{content_key, printable};
 
@@ -52,5 +52,30 @@ impl DeliveryResponder {
             content.observer(DeliveryObserver::new(log, recorded, source))
         };
         Ok(content.respond(request.method(), request.headers()).map(ResponseBody::Content))
+    }
+
+    /// Whether deliveries of files are observed at all.
+    pub(crate) fn observes_files(&self) -> bool {
+        self.ledger.is_some() || AccessLog::is_enabled()
+    }
+
+    /// Begins the access log of a prebuilt answer, and gives it the observer that
+    /// [`DeliveryResponder::respond`] gives to a content. `None`, and nothing is logged, if the
+    /// delivery cannot be recorded now.
+    pub(crate) fn observe(
+        &self,
+        request: &RequestContext,
+        answer: PrebuiltAnswer,
+        info: Arc<ContentInfo>,
+    ) -> Option<PrebuiltAnswer> {
+        let recorded = record::announce(self.ledger.as_ref(), request, || info).ok()?;
+        let log = AccessLog::begin(request.method(), request.uri(), request.client.address);
+        if let Some(log) = &log {
+            log.set_status(StatusCode::OK);
+        }
+        Some(match (&log, &recorded) {
+            (None, None) => answer,
+            _ => answer.observer(DeliveryObserver::new(log, recorded, None)),
+        })
     }
 }

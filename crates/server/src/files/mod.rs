@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::Response;
 use outflow_catalog::{FoundFile, FoundPath, OpenError, RelPath};
-use outflow_content::{Content, Wait, address_of};
+use outflow_content::{Content, PrebuiltAnswer, Wait, address_of};
 use outflow_ledger::ContentInfo;
 use outflow_web::{Problem, ResponseBody};
 
@@ -72,6 +72,13 @@ pub(crate) fn find(mount: &Mount, path: &RelPath, download: bool, wait: Wait) ->
             description: Description::Of(file),
         }),
     })
+}
+
+/// The prebuilt answer with the file at `path`, if it is kept open, and its description for the
+/// ledger.
+pub(crate) fn prebuilt(mount: &Mount, path: &RelPath) -> Option<(PrebuiltAnswer, Arc<ContentInfo>)> {
+    let (prebuilt, info) = mount.local_files()?.kept(path)?;
+    Some((prebuilt.answer()?, info))
 }
 
 /// Answers with what [`find`] found at `path`.

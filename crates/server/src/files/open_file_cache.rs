@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use outflow_catalog::{FoundFile, LocalFile, OpenError, Opened, RelPath, Root};
-use outflow_content::{Content, Wait};
+use outflow_content::{Content, Prebuilt, Wait};
 use outflow_ledger::ContentInfo;
 use quick_cache::sync::Cache;
 
@@ -41,6 +41,11 @@ impl LocalFiles {
         LocalFiles { root, open: OpenFileCache(Cache::new(MAX_OPEN_FILES)) }
     }
 
+    /// The file at `path` if it is kept open, with its prebuilt answer.
+    pub(super) fn kept(&self, path: &RelPath) -> Option<(Prebuilt, Arc<ContentInfo>)> {
+        self.open.get(&self.root, path)
+    }
+
     /// Finds what is at `path`: among the open files, or in the folder. `download`: as an
     /// attachment, which is not kept.
     pub(super) fn find(
@@ -50,8 +55,9 @@ impl LocalFiles {
         download: bool,
         wait: Wait,
     ) -> Result<Located, OpenError> {
-        if !download && let Some(kept) = self.open.get(&self.root, path) {
-            return Ok(Located::File(kept));
+        if !download && let Some((kept, info)) = self.kept(path) {
+            let content = kept.content().clone_unobserved();
+            return Ok(Located::File(ServedFile { content, description: Description::Ready(info) }));
         }
         let file = match self.root.open(path, wait)? {
             Opened::Folder(_) => return Ok(Located::Folder),
@@ -73,19 +79,16 @@ struct OpenFileCache(Cache<RelPath, KeptFile>);
 #[derive(Clone)]
 struct KeptFile {
     file: LocalFile,
-    content: Arc<Content>,
+    content: Prebuilt,
     info: Arc<ContentInfo>,
 }
 
 impl OpenFileCache {
     /// The file at `path` if it is kept and `root` still has it there.
-    fn get(&self, root: &Root, path: &RelPath) -> Option<ServedFile> {
+    fn get(&self, root: &Root, path: &RelPath) -> Option<(Prebuilt, Arc<ContentInfo>)> {
         let KeptFile { file, content, info } = self.0.get(path)?;
         if root.still_names(path, &file) {
-            return Some(ServedFile {
-                content: content.clone_unobserved(),
-                description: Description::Ready(info),
-            });
+            return Some((content, info));
         }
         self.0.remove(path);
         None
@@ -107,7 +110,7 @@ impl OpenFileCache {
             content: content.clone_unobserved(),
             description: Description::Ready(Arc::clone(&info)),
         };
-        self.0.insert(found.path.clone(), KeptFile { content: Arc::new(content), info, file });
+        self.0.insert(found.path.clone(), KeptFile { content: Prebuilt::new(content), info, file });
         served
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use outflow_content::{Ending, Evidence};
 use outflow_ledger::DeliveryOutcome;
 use parking_lot::Mutex;
@@ -39,14 +39,19 @@ struct LoggedDelivery {
 }
 
 impl AccessLog {
+    /// Whether the log level lets any line through.
+    pub(crate) fn is_enabled() -> bool {
+        tracing::enabled!(target: "outflow::access", tracing::Level::WARN)
+    }
+
     /// Begins a line; `None` if the log level suppresses it.
-    pub(crate) fn begin<B>(request: &Request<B>, client: Option<IpAddr>) -> Option<Arc<AccessLog>> {
-        if !tracing::enabled!(target: "outflow::access", tracing::Level::WARN) {
+    pub(crate) fn begin(method: &Method, uri: &Uri, client: Option<IpAddr>) -> Option<Arc<AccessLog>> {
+        if !AccessLog::is_enabled() {
             return None;
         }
         Some(Arc::new(AccessLog {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+            method: method.clone(),
+            uri: uri.clone(),
             client,
             link: OnceLock::new(),
             begun: Instant::now(),

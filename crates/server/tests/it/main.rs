@@ -8,6 +8,7 @@ mod listings;
 mod origin;
 mod paths;
 mod plain;
+mod prebuilt;
 mod selected;
 mod selections;
 mod shop;
