@@ -106,8 +106,8 @@ impl LayoutBuilder {
         self.push(entry, file.version)
     }
 
-    /// Adds an entry for a folder, which an empty folder needs, and one whose time matters. Returns its
-    /// index, or the first index if the folder was added before.
+    /// Adds an entry for a folder, which an empty folder needs, and one whose time matters. Returns
+    /// its index, or the first index if the folder was added before.
     ///
     /// The name is made safe like a file's.
     ///
@@ -176,8 +176,9 @@ impl LayoutDigest {
         LayoutDigest { hasher: blake3::Hasher::new(), buffer: LAYOUT_VERSION.to_vec() }
     }
 
-    /// The length of each name is part of it, so that different lists of entries never hash the same bytes.
-    /// Destructured in full: a new field of the header has to be hashed or left out on purpose.
+    /// The length of each name is part of it, so that different lists of entries never hash the
+    /// same bytes. Destructured in full: a new field of the header has to be hashed or left out on
+    /// purpose.
     fn entry(&mut self, entry: &EntryHeader<'_>, version: u64) {
         let EntryHeader { name, offset: _, size, framed: _, crc32, modified, form, directory, executable } =
             *entry;

@@ -12,7 +12,7 @@ pub(crate) const DEFAULT_DRAIN: u32 = 10;
 /// Open files that the process uses at most, whatever the limit of the system is.
 ///
 /// Bound: connections.
-const MAX_OPEN_FILES: usize = 1 << 20;
+const MAX_OPEN_FILES: usize = 1_048_576;
 
 /// Connections of a server, unless the operator sets a number; further ones wait in the kernel.
 ///
