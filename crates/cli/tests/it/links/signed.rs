@@ -133,7 +133,7 @@ fn what_can_be_no_link_is_wrong_usage() {
     let keys = Keys::new();
     for (args, says) in [
         (&["", "--recipient=a"][..], "empty"),
-        (&["a/b", "--recipient=a"], "no URL"),
+        (&["a/b", "--recipient=a"], "neither a URL"),
         (&["ftp://h/", "--recipient=a"], "http"),
         (&["https://h/t/../x", "--recipient=a"], "\"..\""),
         (&["https://h/t//x", "--recipient=a"], "empty"),
@@ -145,9 +145,9 @@ fn what_can_be_no_link_is_wrong_usage() {
         (&["/", "--recipient=a", "--expires=tomorrow"], "30m, 12h, 7d"),
         (&["/", "--recipient=a", "--max-downloads=0"], "max-downloads"),
         (&["/t", "--recipient=a", "--file=x"], "slash at its end"),
-        (&["/t/", "--recipient=a", "--file=../x"], "no path below"),
+        (&["/t/", "--recipient=a", "--file=../x"], "not a path below"),
         (&["/", "--recipient=a", "--id=a b"], "letters"),
-        (&["/", "--recipient=a", "--password=secret"], "can be seen by others"),
+        (&["/", "--recipient=a", "--password=secret"], "other users can see"),
         (&["/", "--recipient=a", "--base-url=example.org"], "no scheme"),
         (&["/"], "--recipient"),
     ] {
@@ -179,7 +179,7 @@ fn keys_are_looked_at_before_they_are_used() {
     let link = keys.link(&["/t/abc/"]);
     let secret = keys.first();
     for (text, says) in [
-        ("", "there is no key"),
+        ("", "the file has no key"),
         ("2026-11 = \"c2VjcmV0\"", "line 1: the key 2026-11 is not 32 bytes"),
         (&format!("2026-11 = {secret}"), "line 1"),
     ] {

@@ -294,7 +294,7 @@ fn new_downloads_are_refused_rather_than_receipts_lost() {
     // What counts nothing is served all the same.
     client.fetch("HEAD", "/big.bin", "").expect(200);
     client.get("/").expect(200);
-    server.log_line(&["no room to note it"]);
+    server.log_line(&["the ledger cannot record more deliveries"]);
     postgres.up();
     receiver.wait_for("download.completed", 4);
     until("downloads are let in again", || {
