@@ -323,6 +323,6 @@ fn questions_about_a_ledger_that_is_not_there_are_answered_clearly() {
     assert_eq!(list, "no downloads\n");
     let unknown = server.ledger.outflow(&["downloads", "show", "dl_nothing"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no download dl_nothing"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no download dl_nothing"));
     output(&mut server.ledger.outflow(&["events", "list"]));
 }
