@@ -275,7 +275,7 @@ fn what_was_told_can_be_told_again_with_the_same_id() {
     assert!(said.contains('1'), "{said}");
     let unknown = ledger.outflow(&["events", "replay", "evt_nothing", "--endpoint", "app"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(1), "{}", String::from_utf8_lossy(&unknown.stdout));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no event evt_nothing"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no event evt_nothing"));
     // By the next server at once; by one that runs already within a minute.
     let _next = start();
     let again = receiver.wait_for("download.completed", 2).remove(1);
