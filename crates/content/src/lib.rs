@@ -6,7 +6,9 @@
 //!     conditions   If-Match, If-None-Match, If-Modified-Since, If-Range ...
 //!     range        Range
 //!     multipart    several ranges in one body
-//!   etag         entity tags, disposition: Content-Disposition
+//!   etag         entity tags
+//!   disposition  Content-Disposition
+//!   time         nanoseconds since 1970
 //!   prebuilt     answers whose header fields are encoded beforehand
 //! address      paths of URLs and of files below a folder
 //! outgoing     the exact bytes that one response has to send

@@ -4,11 +4,12 @@ use std::fmt;
 use std::num::NonZero;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time: whole nanoseconds since 1970, from 1677 to 2262. `Option<UnixTime>` takes 8 bytes, too.
+/// A point in time: whole nanoseconds since 1970, from 1677 to 2262. `Option<UnixTime>` takes 8
+/// bytes, too.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UnixTime(NonZero<i64>);
 
-/// Turns the one number of nanoseconds that no time has, `i64::MIN`, into the one that `NonZero` has room for.
+/// Maps the unused value, `i64::MIN`, to zero, so that a `NonZero` can hold all others.
 const FLIP: i64 = i64::MIN;
 /// The earliest time.
 const EARLIEST: NonZero<i64> = match NonZero::new((i64::MIN + 1) ^ FLIP) {
@@ -17,7 +18,7 @@ const EARLIEST: NonZero<i64> = match NonZero::new((i64::MIN + 1) ^ FLIP) {
 };
 
 impl UnixTime {
-    /// The time `nanos` nanoseconds after (or before) 1970. The lowest number counts as the one above it.
+    /// The time `nanos` nanoseconds after (or before) 1970. `i64::MIN` becomes `i64::MIN + 1`.
     #[must_use]
     pub fn from_nanos(nanos: i64) -> UnixTime {
         UnixTime(NonZero::new(nanos ^ FLIP).unwrap_or(EARLIEST))

@@ -7,7 +7,7 @@
 //!   folder     an open folder
 //! list       what is directly in a folder
 //! walk       everything in a folder, or a selection of it, for a visitor
-//! expected   a file that is opened when its bytes leave, and refused if it is another one by then
+//! expected   a file that is opened when its bytes leave, and refused if it was replaced
 //!   feed       a file's bytes through memory, for servers that cannot send from a descriptor
 //! identity   what tells a file from another one, and from itself after a change
 //! error      why something cannot be opened

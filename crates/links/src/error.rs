@@ -59,7 +59,7 @@ pub enum LinkError {
 
 impl LinkError {
     /// The status of the response: 403 for an invalid link or another address, 410 for a link that
-    /// is over, 401 and 429 for passwords.
+    /// is no longer valid, 401 and 429 for passwords.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {

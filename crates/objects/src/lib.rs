@@ -1,5 +1,5 @@
-//! Objects in stores that are far away: S3 and its kin, Google Cloud Storage, Azure, any HTTP
-//! origin.
+//! Objects in remote stores: S3 and compatible stores, Google Cloud Storage, Azure Blob Storage,
+//! HTTP origins.
 //!
 //! ```text
 //! store      an opened store: heads, lists, small reads and writes

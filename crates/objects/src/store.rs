@@ -112,7 +112,7 @@ impl Store {
         // An eighth for small calls. Two clients make them, and each keeps half of its connections.
         let connections = (options.connections / 8).clamp(1, Semaphore::MAX_PERMITS);
         let idle = (connections / 2).max(1);
-        let usage = ConnectionUse { connections: idle, patience: READ_PATIENCE };
+        let usage = ConnectionUse { connections: idle, read_timeout: READ_PATIENCE };
         let backend = (kind.open)(&address, usage).map_err(failed)?;
         let facts = StoreFacts {
             client: Arc::clone(&backend.segments),
@@ -360,9 +360,9 @@ impl Store {
     }
 }
 
-/// For the modules beside this one.
+/// For sibling modules.
 impl Store {
-    /// The threads whose connections all of the clients use: nothing may be asked from others.
+    /// The runtime that owns the connections of all clients: every request is made on it.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.0.runtime
     }
@@ -428,7 +428,7 @@ impl OpenStore {
         if let Some(writers) = self.writers.get() {
             return Ok(writers);
         }
-        let usage = ConnectionUse { connections: self.options.connections, patience: WRITE_PATIENCE };
+        let usage = ConnectionUse { connections: self.options.connections, read_timeout: WRITE_PATIENCE };
         let writers = (self.kind.open)(&self.address, usage)?;
         Ok(self.writers.get_or_init(|| writers))
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! service    finds out what a request is for, and who answers it
-//! catalogue  which collection is mounted at the request's address
+//! mounts     which collection is mounted at the request's address
 //! request    the request, parsed once: client, link, route, query
 //! access     links: which requests are admitted, and what they may begin
 //! files      a mounted collection, and a file in it -> a content
@@ -46,11 +46,11 @@
 
 mod access;
 mod archives;
-mod catalogue;
 mod delivery;
 mod files;
 mod folders;
 mod limits;
+mod mounts;
 mod options;
 mod problem;
 mod progress;

@@ -21,11 +21,11 @@ use outflow_wire::{HttpService, PlainRequest, WithPrebuilt};
 
 use crate::access::AccessControl;
 use crate::archives::Archives;
-use crate::catalogue::{Catalogue, Location};
 use crate::delivery::DeliveryResponder;
 use crate::files::{self, Located, Mount};
 use crate::folders::{self, Folders};
 use crate::limits::WalkPermits;
+use crate::mounts::{Location, Mounts};
 use crate::options::DownloadOptions;
 use crate::progress::{self, ProgressFeed};
 use crate::request::{AccessLog, FILE_METHODS, Query, RequestContext, Route};
@@ -38,7 +38,7 @@ pub struct DownloadService(Arc<App>);
 
 /// What answers requests. Handlers take the parts that they use.
 struct App {
-    catalogue: Catalogue,
+    mounts: Mounts,
     access: AccessControl,
     deliveries: DeliveryResponder,
     archives: Archives,
@@ -52,26 +52,26 @@ impl DownloadService {
     /// A service for a local folder. Blocks: it reads the cache folder.
     #[must_use]
     pub fn folder(root: Root, options: &DownloadOptions) -> DownloadService {
-        DownloadService::new(Catalogue::Collection(Mount::local(root)), options)
+        DownloadService::new(Mounts::Collection(Mount::local(root)), options)
     }
 
     /// A service for any collection. Blocks: it reads the cache folder.
     #[must_use]
     pub fn collection(collection: Arc<dyn Collection>, options: &DownloadOptions) -> DownloadService {
-        DownloadService::new(Catalogue::Collection(Mount::new(collection, Arc::from(""))), options)
+        DownloadService::new(Mounts::Collection(Mount::new(collection, Arc::from(""))), options)
     }
 
     /// A service for the transfers that were published in `store`, `/t/ID/` each. Blocks: it reads
     /// the cache folder.
     #[must_use]
     pub fn transfers(store: Store, options: &DownloadOptions) -> DownloadService {
-        DownloadService::new(Catalogue::transfers(store, options), options)
+        DownloadService::new(Mounts::transfers(store, options), options)
     }
 
-    fn new(catalogue: Catalogue, options: &DownloadOptions) -> DownloadService {
+    fn new(mounts: Mounts, options: &DownloadOptions) -> DownloadService {
         let walks = WalkPermits::new();
         DownloadService(Arc::new(App {
-            catalogue,
+            mounts,
             access: AccessControl::new(options),
             deliveries: DeliveryResponder::new(options.ledger.clone()),
             archives: Archives::new(options, walks.clone()),
@@ -160,8 +160,8 @@ impl App {
         {
             return None;
         }
-        let Location::Inside(id, path) = self.catalogue.locate(request.path()) else { return None };
-        let mount = self.catalogue.mount_at_hand(id)?;
+        let Location::Inside(id, path) = self.mounts.locate(request.path()) else { return None };
+        let mount = self.mounts.mount_at_hand(id)?;
         let target = UrlPath::parse(path).ok().filter(|target| !target.folder)?;
         let (answer, info) = files::prebuilt(&mount, &target.path)?;
         if !self.deliveries.observes_files() {
@@ -179,10 +179,10 @@ impl App {
         if !self.access.is_open(request.path()) {
             return FastAttempt::Blocks(None);
         }
-        let Location::Inside(id, path) = self.catalogue.locate(request.path()) else {
+        let Location::Inside(id, path) = self.mounts.locate(request.path()) else {
             return FastAttempt::Blocks(None);
         };
-        let Some(mount) = self.catalogue.mount_at_hand(id) else { return FastAttempt::Blocks(None) };
+        let Some(mount) = self.mounts.mount_at_hand(id) else { return FastAttempt::Blocks(None) };
         let route = Route::parse(request.method(), path, request.uri());
         let Ok(Route::File(path, query)) = &route else { return FastAttempt::Blocks(Some(route)) };
         let found = files::find(&mount, path, query.download, Wait::No);
@@ -208,7 +208,7 @@ impl App {
             return refusal.respond(&request);
         }
         let request = &request;
-        let response = match self.catalogue.locate(request.path()) {
+        let response = match self.mounts.locate(request.path()) {
             Location::Top => top(request.method()),
             Location::Nowhere => Err(Problem::not_found().without_link_back()),
             Location::Bare(id) => {
@@ -231,7 +231,7 @@ impl App {
 
     /// The mount `id` as `request` may see it.
     async fn mount(&self, id: &str, request: &RequestContext) -> Result<Mount, Problem> {
-        self.catalogue.mount(id).await.map(|mount| mount.shown_to(request))
+        self.mounts.mount(id).await.map(|mount| mount.shown_to(request))
     }
 
     /// Answers a request for something in `mount`.

@@ -13,7 +13,10 @@
 //!
 //! service      what the engine asks of a service
 //! extensions   what travels in the extensions of requests and responses
-//! options      limits; context: what the connections of one thread share
+//! options      limits
+//! counters     what the engine counts
+//! context      what the connections of one thread share
+//! sys          system calls that need `unsafe`
 //! ```
 //!
 //! The interface is a tower `Service<http::Request<RequestBody>>`, or [`HttpService`]. Responses
@@ -35,7 +38,7 @@
 //! impl HttpService for Hello {
 //!     type Body = ContentBody;
 //!
-//!     async fn answer(&self, asked: Request<RequestBody>) -> Result<Response<Self::Body>, String> {
+//!     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Self::Body>, String> {
 //!         Ok(Content::bytes("Hello, world").respond(asked.method(), asked.headers()))
 //!     }
 //! }

@@ -24,11 +24,12 @@ const MAX_PART: usize = 255;
 const MAX_EXTENSION: usize = 32;
 /// Maximum length of a number in a part: ` (4294967295)`.
 const NUMBER: usize = 13;
-/// Maximum length of all names of an archive together, in bytes. The index of an entry has 32 bits for it.
+/// Maximum length of all names of an archive together, in bytes. The index of an entry has 32 bits
+/// for it.
 ///
 /// Bound: archives.
 const MAX_ALL_NAMES: u64 = u32::MAX as u64;
-/// The name for a part of which nothing remains.
+/// Replaces a part that becomes empty.
 const NAMELESS: &str = "_";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

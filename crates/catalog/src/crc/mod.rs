@@ -1,4 +1,4 @@
-//! The CRC-32s of files: known, computed, and learned in quiet times.
+//! The CRC-32s of files: known, computed, and computed in the background.
 //!
 //! ```text
 //! cache       remembers them, and computes each only once

@@ -31,7 +31,7 @@ const OBJECTS: usize = 1_000_000;
 /// listed.
 ///
 /// Bound: object stores.
-const ASKED_SINGLY: usize = 16;
+const MAX_SINGLE_REQUESTS: usize = 16;
 
 /// All objects below a store's address, or those that are not hidden.
 pub struct PlainStore {
@@ -257,7 +257,7 @@ impl Collection for PlainStore {
                 let tree = self.tree(folder, false, limits)?;
                 tree.part(&root, &WalkScope::Levels(*levels), limits)
             }
-            WalkScope::Paths(paths) if paths.len() <= ASKED_SINGLY => {
+            WalkScope::Paths(paths) if paths.len() <= MAX_SINGLE_REQUESTS => {
                 let tree = self.singly(folder, paths, limits)?;
                 tree.part(&root, scope, limits)
             }

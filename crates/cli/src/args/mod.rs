@@ -1,4 +1,11 @@
 //! Values of options, as people write them.
+//!
+//! ```text
+//! duration   45s, 30m, 12h, 7d, 2w
+//! expiry     a duration from now, or a time
+//! network    10.0.0.0/8, ::1
+//! size       256MiB
+//! ```
 
 pub(crate) mod duration;
 pub(crate) mod expiry;

@@ -75,7 +75,7 @@ pub(crate) fn show(options: LinkShowArgs) -> Result<(), Failure> {
     }
 }
 
-/// Why the keys refuse a link. Their owner may be told exactly.
+/// Why the keys refuse a link. Their owner may see the exact reason.
 fn refused_by_keys(keys: &LinkKeys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
     let link = match keys.verify(token) {
         Ok(link) => link,

@@ -1,4 +1,5 @@
-//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one content.
+//! From a request and a content to the answer: RFC 9110, sections 9.3, 13, 14 and 15, for one
+//! content.
 //!
 //! ```text
 //! mod         the answer

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::double::{Fed, Notes, block_on};
 
-/// Sends `request` to a hyper server that answers with `content`; what the client reads until the end.
+/// Sends `request` to a hyper server that answers with `content`; what the client reads until the
+/// end.
 fn exchange(content: Content, request: &str) -> String {
     let content = Arc::new(Mutex::new(Some(content)));
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {

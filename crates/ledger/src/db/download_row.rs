@@ -60,7 +60,7 @@ impl DownloadRow {
                 recipient: row.text(1)?,
                 content: row.text(2)?,
                 generation: u32::try_from(row.int(3)?).unwrap_or(u32::MAX),
-                state: state_of(row.int(4)?),
+                state: state_of(row.int(4)?)?,
                 etag: row.text(5)?,
                 name: row.text(6)?,
                 path: row.text(7)?,
@@ -122,12 +122,14 @@ pub(crate) fn state_number(state: DownloadState) -> i64 {
     }
 }
 
-fn state_of(number: i64) -> DownloadState {
+/// The inverse of [`state_number`]. An unknown number is an error, never a receipt.
+fn state_of(number: i64) -> Result<DownloadState, sqlx::Error> {
     match number {
-        0 => DownloadState::Open,
-        1 => DownloadState::Aborted,
-        2 => DownloadState::Failed,
-        _ => DownloadState::Completed,
+        0 => Ok(DownloadState::Open),
+        1 => Ok(DownloadState::Aborted),
+        2 => Ok(DownloadState::Failed),
+        3 => Ok(DownloadState::Completed),
+        _ => Err(sqlx::Error::Decode(format!("unknown state {number} of a download").into())),
     }
 }
 

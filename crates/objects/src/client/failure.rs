@@ -10,7 +10,7 @@ use crate::error::StoreErrorKind;
 /// Maximum length of a server's message that is repeated, in bytes.
 ///
 /// Bound: object stores.
-const WORDS: usize = 300;
+const MAX_MESSAGE: usize = 300;
 
 /// What `error` means.
 pub(crate) fn kind_of(error: &Error) -> StoreErrorKind {
@@ -159,9 +159,9 @@ fn code_and_message(text: &str) -> Option<String> {
 /// `text` in one line, cut, and with all queries of URLs and everything that looks like a
 /// credential taken out.
 fn scrub(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len().min(WORDS));
+    let mut safe = String::with_capacity(text.len().min(MAX_MESSAGE));
     for word in text.split_whitespace() {
-        if safe.len() + word.len() > WORDS {
+        if safe.len() + word.len() > MAX_MESSAGE {
             safe.push('…');
             break;
         }

@@ -24,7 +24,7 @@ pub struct StoreKind {
     /// Checks an address of this kind. The error says what is wrong with it, and repeats nothing
     /// that could be a secret.
     pub parse: fn(&str) -> Result<StoreAddress, String>,
-    /// Opens the store at an address. Asks it nothing. It is called again for connections that send
+    /// Opens the store at an address without a request. Called again for connections that send
     /// bodies.
     pub open: fn(&StoreAddress, ConnectionUse) -> Result<Backend, StoreErrorKind>,
     /// An object has the media type that it was written with.
@@ -38,7 +38,7 @@ pub struct ConnectionUse {
     pub connections: usize,
     /// The time without a byte of an answer after which a request has failed. Sending a body counts
     /// as well.
-    pub patience: Duration,
+    pub read_timeout: Duration,
 }
 
 /// The clients of one opened store, all on the same connections.

@@ -50,9 +50,9 @@ pub(crate) fn parse<'a>(
     }
     let known = examples_of(kinds);
     if scheme.len() <= 16 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(format!("{scheme}:// is no kind of store that is known; known are {known}"));
+        return Err(format!("unknown kind of store {scheme}://; the kinds are {known}"));
     }
-    Err(format!("its scheme is not known; known are {known}"))
+    Err(format!("unknown kind of store; the kinds are {known}"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::error::StoreErrorKind;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A store whose two clients differ in their patience.
+/// A store whose two clients differ in their read_timeout.
 pub(crate) fn pair<T: ObjectStore>(
     build: impl Fn(RetryConfig) -> object_store::Result<Arc<T>>,
 ) -> object_store::Result<Backend> {
@@ -30,7 +30,7 @@ pub(crate) fn options(allow_http: bool, usage: ConnectionUse) -> ClientOptions {
         .with_allow_http(allow_http)
         // A bound for a whole request would cut whatever is large.
         .with_timeout_disabled()
-        .with_read_timeout(usage.patience)
+        .with_read_timeout(usage.read_timeout)
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_pool_idle_timeout(IDLE_TIMEOUT)
         .with_pool_max_idle_per_host(usage.connections)

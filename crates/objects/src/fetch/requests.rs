@@ -156,9 +156,9 @@ impl Requests {
         let first = self.request(from, range.clone());
         let body = match self.hedge_after() {
             None => first.await,
-            Some(patience) => {
+            Some(read_timeout) => {
                 let mut first = std::pin::pin!(first);
-                match tokio::time::timeout(patience, &mut first).await {
+                match tokio::time::timeout(read_timeout, &mut first).await {
                     Ok(answer) => answer,
                     Err(_) => match self.second_permit(&urgent) {
                         None => first.await,

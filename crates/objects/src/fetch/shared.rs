@@ -3,8 +3,8 @@
 //!
 //! A task of its own fetches each segment, so that no recipient depends on the one that came first.
 //! Pieces are kept until all present recipients have taken them. With a single recipient that is at
-//! once. Since a second one came, pieces stay as long as there is memory, for recipients that come
-//! later.
+//! once. Once a second one has arrived, pieces stay as long as there is memory, for recipients that
+//! come later.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,7 +33,7 @@ const STALE: Duration = Duration::from_millis(500);
 
 /// A buffer with this many bytes is handed over as it is when a recipient waits; fewer bytes are
 /// copied out of it.
-const WORTHWHILE: usize = 64 * 1024;
+const MIN_HANDOVER: usize = 64 * 1024;
 
 /// How far a segment runs ahead of a recipient that keeps up, in bytes: what has just come is still
 /// in the processor's cache when it leaves.
@@ -41,7 +41,7 @@ const LEAD: u64 = 2 * BUFFER as u64;
 
 /// How long a segment waits for its recipient, for each MiB. It does not wait longer for a slow
 /// one, because that would hold the connection.
-const COURTESY: Duration = Duration::from_millis(10);
+const WAIT_PER_MIB: Duration = Duration::from_millis(10);
 
 /// One object's pieces, segments and recipients.
 pub(crate) struct SharedObject {
@@ -404,7 +404,7 @@ impl SegmentTask {
         };
         let room = |at: u64| usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER);
         let mut buffer = reservation.buffer(room(*at));
-        let mut courtesy = COURTESY.mul_f64((end - *at) as f64 / (1 << 20) as f64);
+        let mut courtesy = WAIT_PER_MIB.mul_f64((end - *at) as f64 / (1 << 20) as f64);
         let failure = loop {
             match opened.try_read(buffer.spare()) {
                 Ok(0) => break FetchFailure::passing("the store's answer ended early"),
@@ -426,7 +426,7 @@ impl SegmentTask {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     if !buffer.filled().is_empty() && self.is_wanted(*at) {
-                        if buffer.filled().len() >= WORTHWHILE {
+                        if buffer.filled().len() >= MIN_HANDOVER {
                             self.arrived(at, buffer);
                             buffer = reservation.buffer(room(*at));
                         } else {

@@ -34,7 +34,7 @@ struct SplicedSegment {
     state: SegmentState,
     retries: Retries,
     /// Runs while nothing comes.
-    patience: Option<std::pin::Pin<Box<Sleep>>>,
+    read_timeout: Option<std::pin::Pin<Box<Sleep>>>,
 }
 
 enum SegmentState {
@@ -111,7 +111,7 @@ impl Splicing {
             state: SegmentState::Opening(open(shared, range.clone())),
             range,
             retries: Retries::default(),
-            patience: None,
+            read_timeout: None,
         })
     }
 }
@@ -162,16 +162,16 @@ impl SplicedSegment {
                 }
                 SegmentState::Open(opened) => match opened.poll_readable(cx) {
                     Poll::Ready(Ok(())) => {
-                        self.patience = None;
+                        self.read_timeout = None;
                         return Poll::Ready(Ok(()));
                     }
                     Poll::Ready(Err(error)) => self.fail(&error),
                     Poll::Pending => {
-                        let patience = self.patience.get_or_insert_with(|| {
+                        let read_timeout = self.read_timeout.get_or_insert_with(|| {
                             Box::pin(tokio::time::sleep_until(Instant::now() + STALLED))
                         });
-                        ready!(patience.as_mut().poll(cx));
-                        self.patience = None;
+                        ready!(read_timeout.as_mut().poll(cx));
+                        self.read_timeout = None;
                         self.state = SegmentState::Failed(FetchFailure::passing("the store stopped sending"));
                     }
                 },

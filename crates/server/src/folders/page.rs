@@ -121,7 +121,7 @@ pub(crate) fn top() -> String {
     document("Outflow", &body)
 }
 
-/// A time of the catalogue for people, in UTC; empty if it is unknown.
+/// A time of the catalog for people, in UTC; empty if it is unknown.
 fn time(time: Option<UnixTime>) -> String {
     time.map_or_else(String::new, |time| outflow_web::page::time(time.seconds()))
 }

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::help::settings;
 
-/// Sizes around everything that decides how a file is kept and sent: in memory, by descriptor, not at all.
+/// Sizes around everything that decides how a file is kept and sent: in memory, by descriptor, not
+/// at all.
 const SIZES: [usize; 7] = [0, 1, 10 * 1024, 32 * 1024, 32 * 1024 + 1, 1024 * 1024, 1024 * 1024 + 1];
 
 /// Counts the requests that take the ordinary path.

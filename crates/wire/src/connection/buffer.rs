@@ -5,8 +5,8 @@
 
 use std::cell::RefCell;
 
-/// Size of a pooled buffer in bytes: what a connection holds while it reads a head or sends something
-/// small. Most request heads and all small answers fit.
+/// Size of a pooled buffer in bytes: what a connection holds while it reads a head or sends
+/// something small. Most request heads and all small answers fit.
 ///
 /// Bound: connections.
 pub(crate) const BUFFER_BYTES: usize = 48 * 1024;

@@ -59,7 +59,7 @@ async fn open<S: HttpService>(
             false => ConnectionKind::Http1(None),
         };
     };
-    // The handshake has a deadline of its own, because bytes buy no time there.
+    // The handshake has a deadline of its own, because received bytes do not extend it.
     let negotiated = tls.accept(connection.stream(), context.ending.subscribe()).await;
     connection.timer().set(options.keep_alive_timeout);
     match negotiated {

@@ -271,7 +271,7 @@ fn what_goes_wrong_is_said_with_what_to_do() {
         (
             tunnel.client("listen", &["--reverse", "127.0.0.1:0", &url, "127.0.0.1", &port]),
             1,
-            &["403", "listened on"],
+            &["403", "may listen on"],
         ),
         (
             tunnel.client("listen", &[&target.addr.to_string(), &url, "127.0.0.1", &port]),

@@ -46,8 +46,8 @@ const MAX_PARTS: u64 = 10_000;
 ///
 /// Bound: ledger.
 const MAX_UNACKED: u64 = 128 << 10;
-/// Maximum number of bytes behind the last checkpoint that a recipient may have read when the server
-/// crashed.
+/// Maximum number of bytes behind the last checkpoint that a recipient may have read when the
+/// server crashed.
 ///
 /// Bound: ledger.
 const MAX_UNCHECKPOINTED: u64 = 80 << 20;

@@ -17,14 +17,14 @@ use outflow_web::Problem;
 
 use crate::files::Mount;
 use crate::options::DownloadOptions;
-use transfers::TransferCatalogue;
+use transfers::TransferMounts;
 
 /// What a service serves.
-pub(crate) enum Catalogue {
+pub(crate) enum Mounts {
     /// One collection at the top of all addresses.
     Collection(Mount),
     /// All transfers of a store.
-    Transfers(TransferCatalogue),
+    Transfers(TransferMounts),
 }
 
 /// What a path without its link stands for.
@@ -40,32 +40,32 @@ pub(crate) enum Location<'a> {
     Nowhere,
 }
 
-impl Catalogue {
-    pub(crate) fn transfers(store: Store, options: &DownloadOptions) -> Catalogue {
-        Catalogue::Transfers(TransferCatalogue::new(store, options))
+impl Mounts {
+    pub(crate) fn transfers(store: Store, options: &DownloadOptions) -> Mounts {
+        Mounts::Transfers(TransferMounts::new(store, options))
     }
 
     /// What `path` stands for.
     pub(crate) fn locate<'a>(&self, path: &'a str) -> Location<'a> {
         match self {
-            Catalogue::Collection(_) => Location::Inside("", path),
-            Catalogue::Transfers(_) => transfers::locate(path),
+            Mounts::Collection(_) => Location::Inside("", path),
+            Mounts::Transfers(_) => transfers::locate(path),
         }
     }
 
     /// The mount `id` of a [`Location`], if that is known without waiting.
     pub(crate) fn mount_at_hand(&self, id: &str) -> Option<Cow<'_, Mount>> {
         match self {
-            Catalogue::Collection(mount) => Some(Cow::Borrowed(mount)),
-            Catalogue::Transfers(transfers) => transfers.mount_at_hand(id).map(Cow::Owned),
+            Mounts::Collection(mount) => Some(Cow::Borrowed(mount)),
+            Mounts::Transfers(transfers) => transfers.mount_at_hand(id).map(Cow::Owned),
         }
     }
 
     /// The mount `id` of a [`Location`]. Called on a runtime.
     pub(crate) async fn mount(&self, id: &str) -> Result<Mount, Problem> {
         match self {
-            Catalogue::Collection(mount) => Ok(mount.clone()),
-            Catalogue::Transfers(transfers) => transfers.mount(id).await,
+            Mounts::Collection(mount) => Ok(mount.clone()),
+            Mounts::Transfers(transfers) => transfers.mount(id).await,
         }
     }
 }

@@ -14,14 +14,14 @@ use crate::files::Mount;
 use crate::options::DownloadOptions;
 
 /// The transfers of a store.
-pub(crate) struct TransferCatalogue {
+pub(crate) struct TransferMounts {
     manifests: ManifestCache,
     expiries: Expiries,
 }
 
-impl TransferCatalogue {
-    pub(super) fn new(store: Store, options: &DownloadOptions) -> TransferCatalogue {
-        TransferCatalogue {
+impl TransferMounts {
+    pub(super) fn new(store: Store, options: &DownloadOptions) -> TransferMounts {
+        TransferMounts {
             manifests: ManifestCache::new(store, options),
             expiries: Expiries::new(options.ledger.clone()),
         }
