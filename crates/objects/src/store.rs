@@ -28,16 +28,24 @@ use crate::object::Object;
 use crate::{listing, runtime};
 
 /// Time without a byte of an answer after which a request has failed.
+///
+/// Bound: object stores.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
-/// The same for a request that sends a body, whose sending counts.
+/// Time without progress after which a request that sends a body has failed.
+///
+/// Bound: object stores.
 const WRITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How a store is used.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Maximum number of connections to the store.
+    ///
+    /// Bound: object stores. 64, an eighth of them for small requests
     pub connections: usize,
     /// Maximum memory of all segments together, in bytes.
+    ///
+    /// Bound: object stores. 256 MiB
     pub segment_memory: usize,
     /// Sends a second request when the first is late and a recipient waits.
     pub hedge: bool,

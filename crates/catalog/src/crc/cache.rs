@@ -18,6 +18,8 @@ pub struct CrcCache {
     memo: Memo,
     running: Mutex<HashMap<Fingerprint, watch::Sender<Computation>>>,
     /// Permits for reading files only to compute their CRC-32.
+    ///
+    /// Bound: archives. one for each processor, at most 4
     readers: Arc<Semaphore>,
 }
 

@@ -18,6 +18,8 @@ use crate::stores::opener::{ObjectOpener, found, open_error, tag_of};
 use crate::tree::{NamedFile, Tree, by_components};
 
 /// How long the state of a path is trusted.
+///
+/// Bound: object stores.
 const FRESH: Duration = Duration::from_secs(2);
 /// Maximum number of paths whose state is cached; each takes some hundred bytes.
 ///

@@ -20,9 +20,13 @@ use crate::fetch::plain::PlainUrl;
 use crate::fetch::retry::{FetchFailure, retry_after};
 use crate::object::Object;
 
-/// Timeout of connecting.
+/// Maximum time for connecting to a plain HTTP store.
+///
+/// Bound: object stores.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Timeout of the answer's head.
+/// Maximum time until the head of a store's answer.
+///
+/// Bound: object stores.
 pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(15);
 /// An idle connection is closed after this time; most servers do so after a minute or more.
 const IDLE: Duration = Duration::from_secs(20);

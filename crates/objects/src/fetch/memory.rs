@@ -18,6 +18,8 @@ use tokio::time::timeout;
 
 /// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay
 /// in the processor's cache between being filled and being sent.
+///
+/// Bound: object stores.
 pub(crate) const BUFFER: usize = 256 * 1024;
 
 /// Interval at which a waiting reservation tries to evict pieces.

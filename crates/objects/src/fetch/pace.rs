@@ -11,6 +11,8 @@ pub(crate) const LEAST: u64 = 1 << 20;
 const MOST: u64 = 32 << 20;
 /// Maximum size of a segment in bytes. A recipient that is fast enough for it has several under
 /// way.
+///
+/// Bound: object stores.
 const SEGMENT: u64 = 8 << 20;
 /// Bytes ahead should last for this time, and for some of the store's latencies. Not longer: bytes
 /// that wait in memory leave the processor's cache, and cost twice as much to send.

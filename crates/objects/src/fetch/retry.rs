@@ -17,6 +17,8 @@ const DENIED: u32 = 4;
 /// Delay before the second try; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Maximum delay without a `Retry-After`.
+///
+/// Bound: object stores.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Maximum delay that a `Retry-After` can ask for.
 ///

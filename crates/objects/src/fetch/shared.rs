@@ -26,6 +26,8 @@ use crate::fetch::retry::{FetchFailure, Retries};
 use crate::object::Object;
 
 /// A store that sends nothing for this time gets the request again.
+///
+/// Bound: object stores.
 pub(crate) const STALLED: Duration = Duration::from_secs(15);
 
 /// Pieces that a recipient has not taken for this time may be evicted as a last resort.
@@ -41,6 +43,8 @@ const LEAD: u64 = 2 * BUFFER as u64;
 
 /// How long a segment waits for its recipient, for each MiB. It does not wait longer for a slow
 /// one, because that would hold the connection.
+///
+/// Bound: object stores. 10 ms for each MiB
 const WAIT_PER_MIB: Duration = Duration::from_millis(10);
 
 /// One object's pieces, segments and recipients.

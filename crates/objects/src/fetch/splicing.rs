@@ -16,7 +16,9 @@ use crate::fetch::shared::{STALLED, SharedObject};
 
 /// The first segment, in bytes. Each further one is twice as long.
 const FIRST: u64 = 4 << 20;
-/// The longest.
+/// Maximum size of a spliced segment, in bytes.
+///
+/// Bound: object stores.
 const LONGEST: u64 = 32 << 20;
 
 /// The segments that are spliced for one recipient.

@@ -19,8 +19,12 @@ use crate::store::{OpenStore, Store};
 use crate::upload::uploads::{UploadError, UploadFailure, UploadFile, Uploaded, Uploads};
 
 /// Files up to this size are sent with one request; larger ones in parts of at least this size.
+///
+/// Bound: object stores.
 const PART: u64 = 16 << 20;
 /// Maximum number of parts that S3 accepts.
+///
+/// Bound: object stores.
 const MAX_PARTS: u64 = 10_000;
 
 impl Store {
