@@ -38,8 +38,11 @@
 //! impl HttpService for Hello {
 //!     type Body = ContentBody;
 //!
-//!     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Self::Body>, String> {
-//!         Ok(Content::bytes("Hello, world").respond(asked.method(), asked.headers()))
+//!     async fn answer(
+//!         &self,
+//!         request: Request<RequestBody>,
+//!     ) -> Result<Response<Self::Body>, String> {
+//!         Ok(Content::bytes("Hello, world").respond(request.method(), request.headers()))
 //!     }
 //! }
 //!
