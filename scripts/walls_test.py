@@ -123,6 +123,56 @@ class Doors(Walls):
             "crates/ledger/src/write/apply.rs takes Row from crates/ledger/src/read/rows.rs",
         )
 
+    def test_dependencies_are_found_in_every_form(self):
+        forms = [
+            '[dependencies.outflow-wire]\npath = "../wire"\n',
+            "[target.'cfg(unix)'.dependencies]\noutflow-wire.workspace = true\n",
+            "[build-dependencies]\noutflow-wire.workspace = true\n",
+            '[dependencies]\nengine = { package = "outflow-wire", version = "0.1" }\n',
+        ]
+        self.crate("wire", {"lib.rs": "pub struct Engine;\n"})
+        for form in forms:
+            self.crate("content", {"lib.rs": "\n"})
+            self.write(self.root / "crates/content/Cargo.toml", f'[package]\nname = "outflow-content"\n\n{form}')
+            self.refused("doors", "content may not depend on wire")
+
+    def test_a_renamed_dependency_is_the_crate_behind_it(self):
+        self.crate("wire", {"lib.rs": "pub struct Engine;\n"})
+        self.crate("content", {"lib.rs": "use engine::Engine;\n"})
+        manifest = '[package]\nname = "outflow-content"\n[dependencies]\nengine = { package = "outflow-wire" }\n'
+        self.write(self.root / "crates/content/Cargo.toml", manifest)
+        self.refused("doors", "content may not import wire: crates/content/src/lib.rs:1 takes Engine")
+
+    def test_a_path_through_an_imported_module_is_an_import(self):
+        files = {
+            "lib.rs": "mod a;\nmod b;\nmod c;\n",
+            "a.rs": "use crate::b;\npub struct A;\nfn f() { b::run() }\n",
+            "b.rs": "use crate::c;\npub fn run() { c::run() }\n",
+            "c.rs": "use crate::a;\npub fn run(_: a::A) {}\n",
+        }
+        self.crate("zip", files)
+        self.refused("doors", "circle of 3 files", "crates/zip/src/a.rs takes b, run from crates/zip/src/b.rs")
+
+    def test_a_re_export_that_its_own_file_uses_is_an_import(self):
+        files = {
+            "lib.rs": "mod files;\n",
+            "files/mod.rs": "mod mount;\nmod cache;\npub(crate) use mount::Mount;\nfn find(_: &Mount) {}\npub struct Found;\n",
+            "files/mount.rs": "use super::cache::Cache;\npub struct Mount;\n",
+            "files/cache.rs": "use super::Found;\npub struct Cache;\n",
+        }
+        self.crate("zip", files)
+        self.refused("doors", "circle of 3 files", "crates/zip/src/files/mod.rs takes Mount")
+
+    def test_code_behind_a_test_only_item_counts(self):
+        text = "struct S {\n    #[cfg(test)]\n    n: u8,\n}\nuse outflow_wire::Engine;\n"
+        self.crate("wire", {"lib.rs": "pub struct Engine;\n"})
+        self.crate("zip", {"lib.rs": text})
+        self.refused("doors", "zip may not import wire: crates/zip/src/lib.rs:5 takes Engine")
+
+    def test_a_file_without_a_mod_is_named(self):
+        self.crate("zip", {"lib.rs": "\n", "lost.rs": "use outflow_wire::Engine;\n"})
+        self.refused("doors", "crates/zip/src/lost.rs is not read")
+
     def test_imports_of_tests_comments_and_strings_do_not_count(self):
         text = '// use outflow_wire::Engine;\nconst S: &str = "use outflow_wire::Engine;";\n'
         text += "#[cfg(test)]\nmod tests {\n    use outflow_wire::Engine;\n}\n"
@@ -146,6 +196,11 @@ class Words(Walls):
         self.crate("zip", {"lib.rs": one})
         self.crate("fs", {"lib.rs": one})
         self.accepted("words")
+
+    def test_types_behind_a_test_only_item_count(self):
+        self.crate("zip", {"lib.rs": "#[cfg(test)]\nuse a::b;\npub struct Entry;\n"})
+        self.crate("fs", {"lib.rs": "pub struct Entry;\n"})
+        self.refused("words", "Entry is the name of several types")
 
     def test_a_long_comment_is_named(self):
         self.crate("zip", {"lib.rs": "/// " + "a" * 97 + "\n"})

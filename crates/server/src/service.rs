@@ -284,7 +284,7 @@ impl App {
         if let Ok(Located::File(file)) = &found
             && !query.zip
         {
-            self.access.may_download(request, || file.info(mount).key).await?;
+            self.access.may_download(request, || files::info(mount, file).key).await?;
         }
         files::respond(&self.deliveries, mount, &path, &query, found, request)
     }

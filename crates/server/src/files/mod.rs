@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! mount            a collection and its address
+//! located          a file or a folder at a path
 //! content          a file -> a content: type, validators, disposition
 //! open_file_cache  small files of a local folder, kept open and described
 //! ```
 
 mod content;
+mod located;
 mod mount;
 mod open_file_cache;
 
@@ -14,48 +16,26 @@ use std::sync::Arc;
 
 use http::Response;
 use outflow_catalog::{FoundFile, FoundPath, OpenError, RelPath};
-use outflow_content::{Content, PrebuiltAnswer, Wait, address_of};
+use outflow_content::{PrebuiltAnswer, Wait, address_of};
 use outflow_ledger::ContentInfo;
 use outflow_web::{Problem, ResponseBody};
 
 use crate::delivery::{DeliveryResponder, content_key, printable};
 use crate::problem::ToProblem as _;
 use crate::request::{Query, RequestContext};
+use located::Description;
+pub(crate) use located::{Located, ServedFile};
 pub(crate) use mount::Mount;
 
-/// What is at a path.
-// Boxing the file would cost most requests an allocation.
-#[allow(clippy::large_enum_variant)]
-pub(crate) enum Located {
-    File(ServedFile),
-    Folder,
+/// The description of `file` for the ledger.
+pub(crate) fn info(mount: &Mount, file: &ServedFile) -> Arc<ContentInfo> {
+    describe(mount, &file.description)
 }
 
-/// A file that can be sent, and its description for the ledger.
-pub(crate) struct ServedFile {
-    content: Content,
-    description: Description,
-}
-
-/// Made when needed; ready if the file was kept open.
-enum Description {
-    Ready(Arc<ContentInfo>),
-    Of(FoundFile),
-}
-
-impl ServedFile {
-    /// The description for the ledger.
-    pub(crate) fn info(&self, mount: &Mount) -> Arc<ContentInfo> {
-        self.description.info(mount)
-    }
-}
-
-impl Description {
-    fn info(&self, mount: &Mount) -> Arc<ContentInfo> {
-        match self {
-            Description::Ready(info) => Arc::clone(info),
-            Description::Of(file) => info(mount, file),
-        }
+fn describe(mount: &Mount, description: &Description) -> Arc<ContentInfo> {
+    match description {
+        Description::Ready(info) => Arc::clone(info),
+        Description::Of(file) => new_info(mount, file),
     }
 }
 
@@ -63,7 +43,7 @@ impl Description {
 /// fails rather than block, and may run on a serving thread.
 pub(crate) fn find(mount: &Mount, path: &RelPath, download: bool, wait: Wait) -> Result<Located, OpenError> {
     if let Some(local) = mount.local_files() {
-        return local.find(mount, path, download, wait);
+        return local.find(path, download, wait, |file| new_info(mount, file));
     }
     Ok(match mount.collection.find(path, wait)? {
         FoundPath::Folder => Located::Folder,
@@ -96,14 +76,14 @@ pub(crate) fn respond(
             Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
         }
         Located::File(ServedFile { content, description }) => {
-            deliveries.respond(request, content, || description.info(mount), None)
+            deliveries.respond(request, content, || describe(mount, &description), None)
         }
     }
 }
 
 /// A file as the ledger knows it. Its tag alone would not do: it is made of size and time, which
 /// other files may share.
-fn info(mount: &Mount, file: &FoundFile) -> Arc<ContentInfo> {
+fn new_info(mount: &Mount, file: &FoundFile) -> Arc<ContentInfo> {
     let path = format!("{}{}", mount.home, address_of(&file.path));
     let etag = file.etag.clone().unwrap_or_default();
     Arc::new(ContentInfo {

@@ -12,7 +12,8 @@ use outflow_content::{Content, Prebuilt, Wait};
 use outflow_ledger::ContentInfo;
 use quick_cache::sync::Cache;
 
-use super::{Description, Located, Mount, ServedFile, content, info};
+use super::content;
+use super::located::{Description, Located, ServedFile};
 
 /// Maximum number of files that are kept open.
 ///
@@ -47,13 +48,13 @@ impl LocalFiles {
     }
 
     /// Finds what is at `path`: among the open files, or in the folder. `download`: as an
-    /// attachment, which is not kept.
+    /// attachment, which is not kept. `describe` describes a file that is kept from now on.
     pub(super) fn find(
         &self,
-        mount: &Mount,
         path: &RelPath,
         download: bool,
         wait: Wait,
+        describe: impl FnOnce(&FoundFile) -> Arc<ContentInfo>,
     ) -> Result<Located, OpenError> {
         if !download && let Some((kept, info)) = self.kept(path) {
             let content = kept.content().clone_unobserved();
@@ -68,7 +69,7 @@ impl LocalFiles {
         if download || content.len() > MAX_KEPT_OPEN {
             return Ok(Located::File(ServedFile { content, description: Description::Of(found) }));
         }
-        let info = info(mount, &found);
+        let info = describe(&found);
         Ok(Located::File(self.open.keep(file, &found, content, info)))
     }
 }
