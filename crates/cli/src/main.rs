@@ -13,6 +13,11 @@
 //! failure   exit codes: 0 done, 1 failed, 2 wrong usage
 //! ```
 #![forbid(unsafe_code)]
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments of options are help texts"
+)]
 
 mod args;
 mod failure;
