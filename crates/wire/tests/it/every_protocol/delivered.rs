@@ -222,7 +222,7 @@ fn a_slow_reader_is_never_complete_before_its_last_bytes(protocol: Protocol) {
 }
 
 fn a_long_delivery_is_told_what_has_arrived_and_not_too_often(protocol: Protocol) {
-    // So long that no reader comes to its end: holes take no room.
+    // Longer than any reader reads; its holes take no disk space.
     let (_folder, path) = temp("file", b"");
     std::fs::File::options().write(true).open(&path).expect("a file").set_len(1 << 40).expect("holes");
     let file = TestFile::open(&path);

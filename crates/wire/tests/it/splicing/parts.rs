@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 /// What a feed yields.
 pub(super) enum Part {
     Memory(Bytes),
-    /// So many bytes that come by the socket.
+    /// Number of bytes that arrive by the socket.
     Far(usize),
     /// Nothing, for ever. The test is told each time that it is asked for.
     Silence(Sender<()>),
