@@ -59,7 +59,7 @@ impl FolderEntry {
     }
 }
 
-/// What was found at a path.
+/// A file or a folder at a path.
 #[derive(Clone, Debug)]
 pub enum FoundPath {
     /// A file.

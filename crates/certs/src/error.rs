@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 pub struct CertificateError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Why it cannot be used.
     pub defect: CertificateDefect,
 }
 
-/// What is wrong with a certificate file or key file.
+/// Why a certificate file or key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateDefect {
     /// The file cannot be read.

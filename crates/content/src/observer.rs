@@ -51,7 +51,7 @@ pub trait Observer: Send + Sync + 'static {
     fn cleanup(&mut self) {}
 }
 
-/// What is known of a delivery when it has ended.
+/// The facts of a delivery that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ending {
     /// Bytes of the body that were handed to the kernel.

@@ -1,4 +1,4 @@
-//! What is directly in a folder.
+//! The entries directly in a folder.
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 

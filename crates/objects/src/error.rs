@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {kind}")]
 pub struct StoreError {
-    /// What was tried, with which object.
+    /// The operation that failed, with its object.
     pub what: String,
     /// What happened.
     pub kind: StoreErrorKind,

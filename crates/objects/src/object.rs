@@ -1,4 +1,4 @@
-//! What is known of one object.
+//! The facts of one object.
 
 use outflow_content::UnixTime;
 

@@ -26,7 +26,7 @@ const MAX_FIELD: usize = 1024;
 /// Bound: transfers.
 const SHOWN: usize = 80;
 
-/// What is wrong with a manifest, and what to do.
+/// Why a manifest is invalid, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ManifestError(String);

@@ -60,7 +60,7 @@ pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
 /// Runs a service on listeners with a number of threads until it ends.
 type Run = dyn FnOnce(Server, Vec<ListenSocket>, usize) -> io::Result<()>;
 
-/// What is served.
+/// The source of the files.
 enum Served {
     Folder(Root),
     Transfers(Store),

@@ -1,4 +1,4 @@
-//! What is downloaded: a file or an archive.
+//! The subject of a download: a file or an archive.
 
 use std::fmt;
 use std::ops::Range;

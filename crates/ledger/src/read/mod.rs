@@ -1,4 +1,4 @@
-//! What is read from the ledger.
+//! Reading from the ledger.
 //!
 //! ```text
 //! downloads    downloads and their files

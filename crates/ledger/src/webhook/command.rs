@@ -44,7 +44,7 @@ impl CommandSender {
     pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// # Errors
-    /// What is wrong with the program, and what to do.
+    /// Why the program cannot be used, and what to do.
     pub(super) fn new(program: &Path, timeout: Duration) -> Result<CommandSender, String> {
         Ok(CommandSender { path: locate(program)?, name: program.display().to_string(), timeout })
     }

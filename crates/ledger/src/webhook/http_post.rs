@@ -77,7 +77,7 @@ pub(super) struct WebhookSender {
 
 impl WebhookSender {
     /// # Errors
-    /// What is wrong with the endpoint, and what to do.
+    /// Why the endpoint is invalid, and what to do.
     pub(super) fn new(
         url: &str,
         secrets: &[String],

@@ -66,7 +66,7 @@ pub(crate) struct EndpointWorkers {
 ///
 /// # Errors
 ///
-/// What is wrong with the first invalid endpoint, and what to do.
+/// Why the first invalid endpoint is invalid, and what to do.
 pub fn validate_endpoints(endpoints: &[Endpoint]) -> Result<(), String> {
     let mut ids = HashSet::new();
     for endpoint in endpoints {

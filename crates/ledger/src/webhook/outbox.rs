@@ -68,7 +68,7 @@ pub(crate) struct ClaimedSend {
 /// The result of one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Attempt {
-    /// What is next.
+    /// Whether it succeeded, and whether another attempt follows.
     pub(super) verdict: AttemptVerdict,
     /// For `outflow events show`: "200 OK", "connection refused", "exit status 1".
     pub(super) note: String,

@@ -1,4 +1,4 @@
-//! What is written at once, without the queue: revoked links, expired transfers, replays.
+//! Writes that bypass the queue: revoked links, expired transfers, replays.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

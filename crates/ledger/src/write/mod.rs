@@ -1,4 +1,4 @@
-//! What is written to the ledger.
+//! Writing to the ledger.
 //!
 //! ```text
 //! handle     a delivery, as the server reports it

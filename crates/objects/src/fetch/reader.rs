@@ -280,7 +280,7 @@ impl Feed for ObjectReader {
 
 impl Drop for ObjectReader {
     fn drop(&mut self) {
-        // What is spliced ends before the recipient is gone.
+        // Splicing ends before the recipient is gone.
         self.state = ReaderState::Memory;
         self.shared.leave(self.id);
     }

@@ -81,7 +81,7 @@ struct Piece {
 /// A segment on its way.
 struct SegmentUnderWay {
     id: u64,
-    /// What has not arrived yet.
+    /// The part that has not arrived yet.
     rest: Range<u64>,
     task: Option<AbortHandle>,
 }

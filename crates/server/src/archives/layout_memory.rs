@@ -34,7 +34,7 @@ pub(crate) const MAX_REMEMBERED: usize = 100_000;
 /// Remembers which layout of an archive each client received.
 pub(crate) struct LayoutMemory(Memo);
 
-/// What is remembered of a client, or of all clients. The numbers are stored in files.
+/// The layouts that a client, or any client, received. The numbers are stored in files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientHistory {
     /// It received bytes of this layout.
@@ -181,7 +181,7 @@ mod tests {
         memory.record_range(&archive, client(1), Form::Streamed);
         memory.record_head(&archive, client(1), Form::Stored);
         assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Stored));
-        // What was only told may be left for the other layout.
+        // A layout that was only announced yields to the other.
         memory.record_start(&archive, client(1), Form::Streamed);
         memory.record_head(&archive, client(1), Form::Stored);
         assert_eq!(memory.resumed_form(&archive, client(1)), Some(Form::Streamed));

@@ -1,4 +1,4 @@
-//! What is at a path of a collection.
+//! A file or a folder at a path of a collection.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use outflow_catalog::FoundFile;
 use outflow_content::Content;
 use outflow_ledger::ContentInfo;
 
-/// What is at a path.
+/// A file or a folder at a path.
 // Boxing the file would cost most requests an allocation.
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Located {

@@ -60,7 +60,7 @@ struct Manifests {
 
 pub(super) type TransferOutcome = Result<Arc<Transfer>, Arc<Problem>>;
 
-/// What is known of an id, and the memory that it takes.
+/// The manifest of an id, or why there is none, and the memory that it takes.
 #[derive(Clone)]
 struct CachedTransfer {
     weight: u64,

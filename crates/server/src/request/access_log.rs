@@ -17,7 +17,7 @@ use outflow_links::without_token;
 /// Bound: logs.
 const MAX_ADDRESS: usize = 512;
 
-/// What is known of one request. The line is written when the last holder is dropped.
+/// The fields of one request's line. The line is written when the last holder is dropped.
 pub(crate) struct AccessLog {
     method: Method,
     uri: Uri,

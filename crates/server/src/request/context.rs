@@ -1,4 +1,4 @@
-//! What is known of a request: its head, the client, and the link that admitted it.
+//! The facts of a request: its head, the client, and the link that admitted it.
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ pub(crate) struct ArchiveQuery {
     pub(crate) files: Vec<RelPath>,
 }
 
-/// What is wrong with a query, for the client.
+/// Why a query is invalid, for the client.
 pub(crate) type BadQuery = &'static str;
 
 impl Query {

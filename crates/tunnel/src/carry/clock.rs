@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What is due.
+/// A deadline that has passed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// A ping.
@@ -61,8 +61,8 @@ impl SilenceClock {
         self.moved = Instant::now();
     }
 
-    /// What is due now. Silence counts only while the leg is being read: while the far end accepts
-    /// nothing, it is not.
+    /// The deadline that has passed, if any. Silence counts only while the leg is being read: while
+    /// the far end accepts nothing, it is not.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,

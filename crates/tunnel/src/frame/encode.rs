@@ -1,4 +1,4 @@
-//! What is sent over a leg: heads in front of payloads, and control frames.
+//! Encoding for a leg: heads in front of payloads, and control frames.
 
 use std::io;
 use std::ops::Range;

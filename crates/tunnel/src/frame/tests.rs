@@ -1,4 +1,4 @@
-//! What is encoded is decoded, however it is split; what must not be is refused.
+//! Encoded frames are decoded however they are split; invalid frames are refused.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! What is recorded of a tunnel when it ends: one line in the log, and its bytes in the metrics.
+//! The record of a tunnel when it ends: one line in the log, and its bytes in the metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

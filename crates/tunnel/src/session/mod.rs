@@ -59,8 +59,8 @@
 //! # }
 //! ```
 //!
-//! What has to live as long as the far end (a permit, a log entry) is best kept within it: any
-//! [`crate::carry::TunnelStream`] will do.
+//! A value that has to live as long as the far end (a permit, a log entry) is best kept within it:
+//! any [`crate::carry::TunnelStream`] will do.
 
 mod client;
 mod engine;

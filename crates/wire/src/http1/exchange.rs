@@ -40,7 +40,7 @@ type SendResult = Result<Option<PendingDelivery>, SendFailure>;
 /// A request under way on its connection.
 struct Exchange<'a, S> {
     connection: &'a mut Connection,
-    /// What was read beyond the request.
+    /// Bytes read beyond the request.
     input: &'a mut PooledBuffer,
     context: &'a ThreadContext<S>,
     version: Version,
@@ -102,7 +102,7 @@ pub(super) async fn answer_prebuilt<S>(
     context: &ThreadContext<S>,
 ) -> ControlFlow<()> {
     let (version, keep) = (Version::HTTP_11, !context.is_draining());
-    // What was read beyond the request stays. Most often that is nothing, and the answer takes the
+    // Bytes read beyond the request stay. Usually there are none, and the answer takes the
     // buffer.
     let mut out = if input.is_empty() {
         std::mem::replace(input, PooledBuffer::none())

@@ -223,7 +223,7 @@ pub fn is_requested(headers: &HeaderMap) -> bool {
 /// The value of `Sec-WebSocket-Accept` for a request that asks for WebSocket.
 ///
 /// # Errors
-/// What is wrong with the request: answer 400, or for the version 426 (RFC 6455, 4.2.1 and 4.4).
+/// Why the request is invalid: answer 400, or for the version 426 (RFC 6455, 4.2.1 and 4.4).
 pub fn accept(headers: &HeaderMap) -> Result<HeaderValue, WebSocketError> {
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(WebSocketError("Sec-WebSocket-Version has to be 13"));
