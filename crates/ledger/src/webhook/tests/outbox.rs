@@ -40,6 +40,8 @@ struct Send {
 
 impl Memory {
     pub(super) fn new(watch: &Watch) -> Memory {
+        // Before the first worker may log.
+        super::log::install();
         Memory {
             watch: watch.clone(),
             sends: Mutex::default(),

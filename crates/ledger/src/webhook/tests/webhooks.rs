@@ -13,9 +13,10 @@ use jiff::Timestamp;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::runtime::Handle;
 
+use super::log::logged;
 use super::outbox::Memory;
 use super::receiver::{Receiver, Reply, Request};
-use super::{Watch, event, logged, until};
+use super::{Watch, event, until};
 use crate::model::{Endpoint, EndpointTarget, EventFilter};
 use crate::webhook::http_post::{WebhookLimits, WebhookSender};
 use crate::webhook::outbox::AttemptVerdict;

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use super::log::logged;
 use super::outbox::Memory;
-use super::{Watch, logged, until};
+use super::{Watch, until};
 use crate::model::LedgerEvent;
 use crate::webhook::outbox::AttemptVerdict;
 use crate::webhook::sender::{AttemptOutcome, AttemptResult, EventSender};
