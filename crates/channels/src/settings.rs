@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outflow_metrics::MetricRegistry;
+
 use crate::tokens::ChannelTokens;
 
 /// Who may subscribe.
@@ -48,6 +50,8 @@ pub struct ChannelSettings {
     pub heartbeat: Duration,
     /// Other origins whose pages may subscribe: `https://host`, or `*` for all.
     pub origins: Vec<String>,
+    /// Where channels count. Several with the same registry are counted together.
+    pub metrics: MetricRegistry,
 }
 
 impl Default for ChannelSettings {
@@ -63,6 +67,7 @@ impl Default for ChannelSettings {
             lifetime: Duration::from_secs(600),
             heartbeat: Duration::from_secs(15),
             origins: Vec::new(),
+            metrics: MetricRegistry::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use object_store::{
     PutPayload,
 };
 use outflow_content::{Feed as _, Source, SpanError, UnixTime, printable};
+use outflow_metrics::MetricRegistry;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -49,11 +50,18 @@ pub struct StoreOptions {
     pub segment_memory: usize,
     /// Sends a second request when the first is late and a recipient waits.
     pub hedge: bool,
+    /// Where the store counts. Several with the same registry are counted together.
+    pub metrics: MetricRegistry,
 }
 
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
-        StoreOptions { connections: 64, segment_memory: 256 << 20, hedge: false }
+        StoreOptions {
+            connections: 64,
+            segment_memory: 256 << 20,
+            hedge: false,
+            metrics: MetricRegistry::default(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use outflow_ledger::Ledger;
 
 use outflow_channels::Channels;
 use outflow_links::LinkChecker;
+use outflow_metrics::MetricRegistry;
 
 /// How collections are served.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ pub struct DownloadOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Channels. `None`: their addresses are addresses like any other.
     pub channels: Option<Channels>,
+    /// Where the service counts. Several with the same registry are counted together.
+    pub metrics: MetricRegistry,
 }
 
 impl Default for DownloadOptions {
@@ -56,6 +59,7 @@ impl Default for DownloadOptions {
             require_links: false,
             trusted_proxies: Vec::new(),
             channels: None,
+            metrics: MetricRegistry::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //!   page       the frame of every page: skeleton, style, sizes and times for people
 //!   accept     content negotiation: does the client prefer HTML or JSON?
 //! sse        server-sent events: head, fields, heartbeats, limits of a slow client
+//! metrics    the listener for Prometheus
 //! media      the media type that a file name stands for
 //! client     the client's address behind trusted proxies
 //! ```
@@ -39,6 +40,7 @@ pub mod accept;
 mod body;
 mod client;
 mod media;
+mod metrics;
 pub mod page;
 mod problem;
 pub mod reply;
@@ -47,4 +49,5 @@ pub mod sse;
 pub use body::{BytesBody, ResponseBody};
 pub use client::RequestClient;
 pub use media::{known_media_type, media_type};
+pub use metrics::{METRICS_PATH, MetricsService, serve_metrics};
 pub use problem::Problem;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use outflow_metrics::MetricRegistry;
 
 /// Limits of the engine, each on a client's memory or time.
 #[derive(Clone, Debug)]
@@ -54,6 +55,9 @@ pub struct ServerOptions {
     ///
     /// Bound: connections. 10,000
     pub max_connections: usize,
+    /// Where the engine counts ([`ServerCounters`](crate::ServerCounters)). Servers with the same
+    /// registry are counted together.
+    pub metrics: MetricRegistry,
 }
 
 impl ServerOptions {
@@ -85,6 +89,7 @@ impl Default for ServerOptions {
             proxy_protocol: Vec::new(),
             http2_cleartext: false,
             max_connections: 10_000,
+            metrics: MetricRegistry::default(),
         }
     }
 }

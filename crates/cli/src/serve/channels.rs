@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use outflow_channels::{ChannelSettings, ChannelTokens, Channels, SubscribePolicy};
+use outflow_metrics::MetricRegistry;
 use serde::Deserialize;
 
 /// Every key is optional; without a file of tokens there are no channels.
@@ -122,7 +123,7 @@ impl ChannelArgs {
     }
 
     /// Starts channels, if there are tokens.
-    pub(crate) fn start(&self) -> anyhow::Result<Option<Channels>> {
+    pub(crate) fn start(&self, metrics: &MetricRegistry) -> anyhow::Result<Option<Channels>> {
         let Some(path) = &self.tokens else {
             anyhow::ensure!(
                 self.subscribe.is_none() && self.history.is_none() && self.origins.is_empty(),
@@ -143,6 +144,7 @@ impl ChannelArgs {
             per_channel: self.per_channel.unwrap_or(default.per_channel),
             lifetime: self.lifetime.map_or(default.lifetime, |seconds| Duration::from_secs(seconds.into())),
             origins: self.origins.clone(),
+            metrics: metrics.clone(),
             ..default
         };
         Channels::start(settings).context("cannot start the threads of channels").map(Some)

@@ -36,6 +36,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", env = "OUTFLOW_LISTEN")]
     pub(crate) listen: Option<ListenAddress>,
 
+    /// Address of a second listener, which answers Prometheus at /metrics; for addresses that only
+    /// the operator reaches
+    #[arg(long, value_name = "ADDR", env = "OUTFLOW_METRICS")]
+    pub(crate) metrics: Option<ListenAddress>,
+
     /// Serve names that begin with a dot
     #[arg(long, env = "OUTFLOW_HIDDEN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) hidden: Option<bool>,
@@ -292,6 +297,7 @@ impl ServeArgs {
             path: self.path.or(weaker.path),
             plain: self.plain.or(weaker.plain),
             listen: self.listen.or(weaker.listen),
+            metrics: self.metrics.or(weaker.metrics),
             hidden: self.hidden.or(weaker.hidden),
             follow_symlinks: self.follow_symlinks.or(weaker.follow_symlinks),
             max_connections: self.max_connections.or(weaker.max_connections),
@@ -390,6 +396,7 @@ mod tests {
         let text = "
             path = 'data'
             listen = '127.0.0.1:0'
+            metrics = '127.0.0.1:9464'
             hidden = true
             follow-symlinks = true
             max-connections = 7
@@ -451,6 +458,7 @@ mod tests {
         let stored = (options.plain, options.store_connections, options.hedge);
         assert_eq!(stored, (Some(true), Some(9), Some(true)));
         assert_eq!(options.segment_memory.map(SizeArg::bytes), Some(1 << 30));
+        assert_eq!(options.metrics, Some("127.0.0.1:9464".parse().unwrap()));
         assert_eq!((options.max_connections, options.drain, options.threads), (Some(7), Some(3), Some(2)));
         assert_eq!((options.log_level, options.log_format), (Some(LogLevel::Warn), Some(LogFormat::Json)));
         assert_eq!(options.link_keys.as_deref(), Some(Path::new("/etc/outflow/keys")));
@@ -471,6 +479,7 @@ mod tests {
             "[[webhooks]]\nurl = 'https://x'",
             "hidden = 'yes'",
             "listen = 'x'",
+            "metrics = 9464",
             "threads = 0",
             "tls-cert = 1",
             "channels = true",

@@ -10,6 +10,7 @@ use outflow_catalog::{PlainStore, Root, RootOptions, Store, StoreOptions, open_s
 use outflow_certs::HttpsOnly;
 use outflow_ledger::Ledger;
 use outflow_links::LinkChecker;
+use outflow_metrics::MetricRegistry;
 use outflow_server::{DownloadOptions, DownloadService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, ListenSocket, Server};
@@ -17,7 +18,7 @@ use outflow_wire::{HttpService, ListenSocket, Server};
 use crate::args::size::SizeArg;
 use crate::failure::Failure;
 use crate::ledger::access;
-use crate::run::listen::LISTEN;
+use crate::run::listen::{AddressFlags, LISTEN, ListenAddress};
 use crate::run::logging::{LogFormat, LogLevel};
 use crate::run::tls::{self, Listeners, SecuredBy};
 use crate::run::{folders, limits, logging, signals};
@@ -29,6 +30,8 @@ use crate::tunnel::settings::TunnelArgs;
 ///
 /// Bound: ledger.
 const LEDGER_SHUTDOWN: Duration = Duration::from_secs(10);
+
+const METRICS: AddressFlags = AddressFlags { host: "--metrics", port: "--metrics" };
 
 pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
     let options = options.with_config()?;
@@ -43,8 +46,9 @@ pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
         let what = "--plain needs a store, such as s3://bucket/prefix; files of a local path are always served as they are";
         return Err(Failure::Usage(anyhow::anyhow!(what)));
     }
+    let metrics = MetricRegistry::of_process();
     let served = match store_address(&path) {
-        Some(address) => Served::open(address, plain, &options)?,
+        Some(address) => Served::open(address, plain, &options, &metrics)?,
         None => Served::Folder(open_root(
             &path,
             RootOptions {
@@ -53,8 +57,11 @@ pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
             },
         )?),
     };
-    let tunnel = options.tunnel.as_ref().map(TunnelArgs::settings).transpose()?;
-    Ok(serve(served, tunnel, options)?)
+    let mut tunnel = options.tunnel.as_ref().map(TunnelArgs::settings).transpose()?;
+    if let Some(tunnel) = &mut tunnel {
+        tunnel.metrics = metrics.clone();
+    }
+    Ok(serve(served, tunnel, options, metrics)?)
 }
 
 /// Runs a service on listeners with a number of threads until it ends.
@@ -68,12 +75,18 @@ enum Served {
 }
 
 impl Served {
-    fn open(address: &str, plain: bool, options: &ServeArgs) -> anyhow::Result<Served> {
+    fn open(
+        address: &str,
+        plain: bool,
+        options: &ServeArgs,
+        metrics: &MetricRegistry,
+    ) -> anyhow::Result<Served> {
         let default = StoreOptions::default();
         let store = StoreOptions {
             connections: options.store_connections.map_or(default.connections, usize::from),
             segment_memory: options.segment_memory.map_or(default.segment_memory, SizeArg::bytes),
             hedge: options.hedge.unwrap_or(default.hedge),
+            metrics: metrics.clone(),
         };
         // The error names the address without its secrets.
         let store = open_store(address, &store)?;
@@ -127,8 +140,13 @@ where
     }
 }
 
-fn serve(served: Served, tunnel: Option<tunnel::TunnelSettings>, options: ServeArgs) -> anyhow::Result<()> {
-    let ledger = open_ledger(&options)?;
+fn serve(
+    served: Served,
+    tunnel: Option<tunnel::TunnelSettings>,
+    options: ServeArgs,
+    metrics: MetricRegistry,
+) -> anyhow::Result<()> {
+    let ledger = open_ledger(&options, &metrics)?;
     let links = match &options.link_keys {
         Some(path) => Some(LinkChecker::open(path)?),
         None => None,
@@ -152,7 +170,8 @@ fn serve(served: Served, tunnel: Option<tunnel::TunnelSettings>, options: ServeA
     settings.ledger.clone_from(&ledger);
     settings.links = links;
     settings.require_links = options.require_links.unwrap_or(false);
-    settings.channels = options.channels.start()?;
+    settings.channels = options.channels.start(&metrics)?;
+    settings.metrics = metrics.clone();
     settings.trusted_proxies = options.trusted_proxies.iter().map(|net| net.0).collect();
     let proxy_protocol =
         if options.proxy_protocol.unwrap_or(false) { settings.trusted_proxies.clone() } else { Vec::new() };
@@ -166,12 +185,16 @@ fn serve(served: Served, tunnel: Option<tunnel::TunnelSettings>, options: ServeA
         sendfile,
         proxy_protocol,
         http2_cleartext: options.http2_cleartext.unwrap_or(false),
+        metrics: metrics.clone(),
         ..outflow_wire::ServerOptions::default()
     });
     let drain = Duration::from_secs(options.drain.unwrap_or(limits::DEFAULT_DRAIN).into());
     signals::listen(server.handle(), drain, hangup)?;
     let threads = limits::threads(options.threads);
 
+    if let Some(address) = &options.metrics {
+        serve_metrics(address, metrics)?;
+    }
     limits::announce_url(scheme, address);
     tracing::info!(path = name, %address, threads, max_connections, "serving");
     let ended = run(server, listeners, threads).context("the server ended");
@@ -183,8 +206,16 @@ fn serve(served: Served, tunnel: Option<tunnel::TunnelSettings>, options: ServeA
     Ok(())
 }
 
+fn serve_metrics(address: &ListenAddress, metrics: MetricRegistry) -> anyhow::Result<()> {
+    let listener = address.open(&METRICS)?;
+    let address = listener.local_addr().context("the listening socket has no address")?;
+    outflow_web::serve_metrics(listener, metrics).context("cannot start the thread that serves metrics")?;
+    tracing::info!(%address, "serving metrics");
+    Ok(())
+}
+
 /// Opens the requested ledger, or else the one in the user's state folder if that is possible.
-fn open_ledger(options: &ServeArgs) -> anyhow::Result<Option<Ledger>> {
+fn open_ledger(options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<Option<Ledger>> {
     let flags = options.webhook.iter().map(|url| {
         let allow_private = options.webhook_allow_private.unwrap_or(false);
         WebhookArgs::from_flags(url.clone(), options.webhook_secret.clone(), allow_private)
@@ -200,6 +231,7 @@ fn open_ledger(options: &ServeArgs) -> anyhow::Result<Option<Ledger>> {
         progress_events: options.progress_events.unwrap_or(false),
         endpoints,
         server: true,
+        metrics: metrics.clone(),
         ..default
     };
     match options.ledger.as_deref() {

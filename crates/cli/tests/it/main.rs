@@ -10,6 +10,7 @@
 //! tunnels/    `outflow tunnel`
 //! channels/   publish and subscribe
 //! config      the same option as a flag, in the environment and in the file
+//! metrics     `outflow serve --metrics`, and the page that lists the metrics
 //! process     the command itself: output, exit codes, errors
 //! file        `outflow file`
 //! relay       `outflow relay`
@@ -30,6 +31,7 @@ mod channels;
 mod config;
 mod file;
 mod links;
+mod metrics;
 mod process;
 mod receipts;
 mod relay;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outflow_metrics::MetricRegistry;
+
 use super::endpoint::Endpoint;
 
 /// How long records are kept, how much memory is used, and whether this process is a server.
@@ -29,6 +31,8 @@ pub struct LedgerOptions {
     pub crash_timeout: Duration,
     /// How long the end of a delivery waits for others, to be committed together with them.
     pub commit_delay: Duration,
+    /// Where the ledger counts. Several with the same registry are counted together.
+    pub metrics: MetricRegistry,
 }
 
 impl Default for LedgerOptions {
@@ -41,6 +45,7 @@ impl Default for LedgerOptions {
             server: false,
             crash_timeout: Duration::from_secs(30),
             commit_delay: Duration::from_millis(10),
+            metrics: MetricRegistry::default(),
         }
     }
 }

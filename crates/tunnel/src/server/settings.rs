@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outflow_metrics::MetricRegistry;
+
 use super::access::{AllowList, CapabilityKeys, Users};
 use super::dial::{NameResolver, system_resolver};
 use super::quota::TunnelLimits;
@@ -39,6 +41,8 @@ pub struct TunnelSettings {
     pub resume: Option<Duration>,
     /// Resolves the names of targets.
     pub resolver: NameResolver,
+    /// Where tunnels count. Several with the same registry are counted together.
+    pub metrics: MetricRegistry,
 }
 
 impl Default for TunnelSettings {
@@ -55,6 +59,7 @@ impl Default for TunnelSettings {
             timeouts: TunnelTimeouts::default(),
             resume: Some(Duration::from_secs(60)),
             resolver: system_resolver(),
+            metrics: MetricRegistry::default(),
         }
     }
 }

@@ -156,7 +156,7 @@ async fn answer_input<S: HttpService>(
 /// A request begins, whose head is the first `len` bytes of `input`.
 fn begin<S>(connection: &mut Connection, input: &mut PooledBuffer, len: usize, context: &ThreadContext<S>) {
     input.consume(len);
-    context.counters.add_request();
+    context.counters.requests.inc();
     connection.count_request();
     connection.on_request(&context.options);
 }

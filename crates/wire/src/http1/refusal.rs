@@ -29,7 +29,7 @@ pub(crate) async fn refuse<S>(
     context: &ThreadContext<S>,
     refusal: &RequestRefusal,
 ) {
-    context.counters.add_refused();
+    context.counters.refused.inc();
     let (status, reason) = (refusal.status, refusal.reason);
     tracing::info!(client = %connection.peer, status = status.as_u16(), reason, "request refused");
     let text = format!("{status}: {reason}\n");

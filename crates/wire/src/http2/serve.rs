@@ -162,7 +162,7 @@ async fn run<S: HttpService>(
         match event {
             Http2Event::Request(request, respond) => {
                 idle = Instant::now();
-                context.counters.add_request();
+                context.counters.requests.inc();
                 streams.spawn(stream::answer(
                     Arc::clone(context),
                     transport.clone(),

@@ -18,6 +18,7 @@ use super::pieces::BodyPieces;
 use super::sender::{PIECE, StreamOutcome, StreamSender, gone};
 use super::transport::Http2Transport;
 use crate::context::ThreadContext;
+use crate::counters::SendPath;
 use crate::extensions::{PeerAddr, ViaProxy};
 use crate::message::date;
 use crate::message::framing::{announced_length, may_have_body};
@@ -60,7 +61,7 @@ pub(crate) async fn answer<S: HttpService>(
     let (request, tunnel) = match accepted(request, &client, context.options.stall_timeout) {
         Ok(accepted) => accepted,
         Err(refusal) => {
-            context.counters.add_refused();
+            context.counters.refused.inc();
             let (status, reason) = *refusal;
             tracing::info!(client = %client.peer, status = status.as_u16(), reason, "request refused");
             let _ = plain(&mut respond, status, reason, is_head);
@@ -301,7 +302,8 @@ async fn send<S: HttpService>(
     };
     let watched = early.watch.take().map(|watch| (watch, permit));
     let mut sender = StreamSender::new(context, transport, body, watched);
-    let sent = sender.pieces(&mut pieces, first, length, |n| context.counters.add_copied(n)).await;
+    let copied = context.counters.body.of(SendPath::Copy);
+    let sent = sender.pieces(&mut pieces, first, length, |n| copied.add(n)).await;
     sender.end(sent)
 }
 
@@ -329,7 +331,8 @@ async fn copy<S: HttpService>(
         return StreamOutcome::Done;
     }
     let mut sender = StreamSender::new(context, transport, writer, None);
-    let sent = sender.frames(pin!(body), length, client.peer, |n| context.counters.add_copied(n)).await;
+    let copied = context.counters.body.of(SendPath::Copy);
+    let sent = sender.frames(pin!(body), length, client.peer, |n| copied.add(n)).await;
     sender.end(sent)
 }
 

@@ -29,7 +29,8 @@ use crate::service::HttpService;
 pub async fn serve<S: HttpService>(listener: TcpListener, service: S) -> io::Result<()> {
     let options = ServerOptions::default();
     let permits = Arc::new(Semaphore::new(options.max_connections));
-    let context = ThreadContext::new(service, options, Arc::default());
+    let counters = options.metrics.set();
+    let context = ThreadContext::new(service, options, counters);
     let listeners = [OpenListener::of(listener, None)];
     let accepting = async {
         loop {
@@ -52,7 +53,7 @@ impl Server {
     /// A server that does not run yet.
     #[must_use]
     pub fn new(options: ServerOptions) -> Server {
-        Server { options, counters: Arc::default(), phase: watch::Sender::new(ServerPhase::Running) }
+        Server { counters: options.metrics.set(), options, phase: watch::Sender::new(ServerPhase::Running) }
     }
 
     /// The running totals.

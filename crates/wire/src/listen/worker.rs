@@ -119,7 +119,7 @@ pub(super) fn spawn<S: HttpService>(
     permit: OwnedSemaphorePermit,
     load: Option<ThreadLoad>,
 ) {
-    context.counters.add_connection();
+    context.counters.connections.inc();
     let permit = ConnectionPermit::new(permit, load);
     let connection = Connection::new(stream, peer, &context.options, permit);
     tokio::spawn(opening::serve(connection, tls, Arc::clone(context)));

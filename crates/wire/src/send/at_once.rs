@@ -8,7 +8,7 @@ use outflow_content::{Outgoing, Span, Wait};
 use super::spans::TURN;
 use crate::connection::Connection;
 use crate::connection::buffer::PooledBuffer;
-use crate::counters::ServerCounters;
+use crate::counters::{SendPath, ServerCounters};
 
 /// Sends what the socket takes at once, if there is no observer and all bytes are in memory: most
 /// often that is all of them, and the state that [`super::outgoing`] needs to wait and to observe
@@ -31,7 +31,7 @@ pub(crate) fn poll_at_once(
             let of_body = n.saturating_sub(head.filled().len()) as u64;
             head.consume(n);
             outgoing.advance(of_body);
-            counters.add_copied(of_body);
+            counters.body.of(SendPath::Copy).add(of_body);
         }
         Some(Span::File(span)) => {
             let Ok(file) = span.file.open(Wait::No) else { return Ok(()) };
@@ -51,7 +51,7 @@ pub(crate) fn poll_at_once(
             });
             let Poll::Ready(n) = moved? else { return Ok(()) };
             outgoing.advance(n as u64);
-            counters.add_sendfile(n as u64);
+            counters.body.of(SendPath::Sendfile).add(n as u64);
         }
         None if outgoing.is_empty() => {
             if let Poll::Ready(n) = connection.poll_send_both(cx, head.filled(), &[], false)? {

@@ -10,7 +10,7 @@ use http_body::Body;
 
 use crate::connection::Connection;
 use crate::connection::buffer::PooledBuffer;
-use crate::counters::ServerCounters;
+use crate::counters::{SendPath, ServerCounters};
 use crate::message::framing::ResponseFraming;
 use crate::options::ServerOptions;
 
@@ -96,7 +96,7 @@ where
         if framing == ResponseFraming::Chunked {
             writer.bytes(b"\r\n").await?;
         }
-        counters.add_copied(len);
+        counters.body.of(SendPath::Copy).add(len);
     }
     match framing {
         ResponseFraming::Length(_) if left > 0 => {

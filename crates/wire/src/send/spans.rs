@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::buffer::PooledBuffer;
-use crate::counters::ServerCounters;
+use crate::counters::{SendPath, ServerCounters};
 use crate::delivery::{PROGRESS_INTERVAL, PendingDelivery, disconnected, is_large, is_worth_measuring};
 use crate::options::ServerOptions;
 
@@ -283,7 +283,7 @@ impl SpanSender<'_> {
             // A short count means a full socket: time passes before the rest leaves.
             verified &= n == count || sealed;
             offset += n;
-            self.counters.add_sendfile(n);
+            self.counters.body.of(SendPath::Sendfile).add(n);
             self.progress(n).await;
         }
         Ok(())
@@ -380,7 +380,7 @@ impl SpanSender<'_> {
             };
             self.unsent = false;
             self.connection.wrote(moved);
-            self.counters.add_spliced(moved);
+            self.counters.body.of(SendPath::Splice).add(moved);
             self.progress(moved).await;
         }
         Ok(n)
@@ -408,7 +408,7 @@ impl SpanSender<'_> {
         let head = gathered.min(self.overhead);
         self.overhead -= head;
         let body = (gathered - head + behind) as u64;
-        self.counters.add_copied(body);
+        self.counters.body.of(SendPath::Copy).add(body);
         self.progress(body).await;
     }
 

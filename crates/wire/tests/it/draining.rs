@@ -64,9 +64,9 @@ fn one_more_than_may_come_in_waits_until_another_leaves() {
         assert_eq!(first.request("GET", "/1", "").reply().text(), "/1");
         assert_eq!(second.request("GET", "/2", "").reply().text(), "/2");
     }
-    assert_eq!(server.counters.connections(), 2);
+    assert_eq!(server.counters.connections.get(), 2);
     drop(first);
     assert_eq!(third.reply().text(), "/3");
     assert_eq!(second.request("GET", "/2", "").reply().text(), "/2");
-    assert_eq!(server.counters.connections(), 3);
+    assert_eq!(server.counters.connections.get(), 3);
 }

@@ -97,7 +97,7 @@ fn a_proxy_without_a_good_header_is_closed_and_served_nothing() {
         let got = client.read_to_end().unwrap_or_default();
         assert!(got.is_empty(), "{}", got.escape_ascii());
     }
-    assert_eq!(server.counters.requests(), 0);
+    assert_eq!(server.counters.requests.get(), 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use outflow_content::{Content, Feed, FeedSpan, FileSpan, Span, SpanError, SpanList, Spans};
 
-use outflow_wire::ServerOptions;
+use outflow_wire::{SendPath, ServerOptions};
 
 use crate::support::{Event, TestFile, assert_same, noise, serve_content, serve_content_with, temp, watcher};
 
@@ -55,8 +55,8 @@ fn a_large_file_leaves_by_sendfile_and_not_one_byte_of_it_is_copied() {
     let reply = server.client().request("GET", "/", "").reply();
     assert_same(&reply.body, &bytes, "body");
     let counters = server.counted();
-    assert_eq!(counters.sendfile_bytes(), bytes.len() as u64);
-    assert_eq!(counters.copied_bytes(), 0);
+    assert_eq!(counters.body.of(SendPath::Sendfile).get(), bytes.len() as u64);
+    assert_eq!(counters.body.of(SendPath::Copy).get(), 0);
 }
 
 #[test]
@@ -68,8 +68,8 @@ fn a_small_file_is_copied_and_leaves_with_its_head() {
     let reply = server.client().request("GET", "/", "").reply();
     assert_same(&reply.body, &bytes, "body");
     let counters = server.counted();
-    assert_eq!(counters.sendfile_bytes(), 0);
-    assert_eq!(counters.copied_bytes(), bytes.len() as u64);
+    assert_eq!(counters.body.of(SendPath::Sendfile).get(), 0);
+    assert_eq!(counters.body.of(SendPath::Copy).get(), bytes.len() as u64);
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn the_counters_tell_files_from_what_stands_between_them() {
     let reply = server.client().request("GET", "/", "").reply();
     assert_eq!(reply.body.len(), 2 * MIB + 13 + 60 * KIB);
     let counters = server.counted();
-    assert_eq!(counters.sendfile_bytes(), 2 * MIB as u64);
-    assert_eq!(counters.copied_bytes(), 13 + 60 * KIB as u64);
+    assert_eq!(counters.body.of(SendPath::Sendfile).get(), 2 * MIB as u64);
+    assert_eq!(counters.body.of(SendPath::Copy).get(), 13 + 60 * KIB as u64);
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn several_ranges_leave_as_multipart_by_the_kernel() {
     want.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     assert_same(&reply.body, &want, "multipart");
     let counters = server.counted();
-    assert_eq!(counters.sendfile_bytes(), 1_050_000);
-    assert_eq!(counters.copied_bytes(), want.len() as u64 - 1_050_000);
+    assert_eq!(counters.body.of(SendPath::Sendfile).get(), 1_050_000);
+    assert_eq!(counters.body.of(SendPath::Copy).get(), want.len() as u64 - 1_050_000);
 }
 
 #[test]
@@ -205,5 +205,8 @@ fn without_sendfile_a_file_overwritten_before_it_arrives_arrives_as_it_was() {
     file.write_all_at(&vec![0; 300_000], 0).expect("overwritten");
     assert_same(&client.reply().body, &bytes, "body");
     let counters = server.counted();
-    assert_eq!((counters.sendfile_bytes(), counters.copied_bytes()), (0, 300_000));
+    assert_eq!(
+        (counters.body.of(SendPath::Sendfile).get(), counters.body.of(SendPath::Copy).get()),
+        (0, 300_000)
+    );
 }

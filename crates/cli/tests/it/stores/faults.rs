@@ -241,7 +241,7 @@ fn what_nobody_has_to_see_is_spliced() {
         })
         .unwrap();
     assert_eq!(at, LEN);
-    assert!(counters.spliced_bytes() > LEN / 10 * 9, "{counters:?}");
+    assert!(counters.body.of(outflow_wire::SendPath::Splice).get() > LEN / 10 * 9, "{counters:?}");
     drop(client);
     handle.stop();
     serving.join().unwrap().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use outflow_content::{Content, EntityTag, SpanList};
-use outflow_wire::{PeerAddr, RequestBody, Secure, ServerOptions, ViaProxy};
+use outflow_wire::{PeerAddr, RequestBody, Secure, SendPath, ServerOptions, ViaProxy};
 
 use super::{Protocol, Site};
 use crate::sending::{Fed, LENGTHS, MIB, length_in, run};
@@ -74,10 +74,10 @@ fn contents_of_every_kind_arrive_equal(protocol: Protocol) {
     assert_eq!((same.status, &same.body[..]), (304, &b""[..]));
     let empty = peer.get("/empty", &[]);
     assert_eq!((empty.status, empty.find("content-length"), empty.body.len()), (200, Some("0"), 0));
-    assert_eq!(site.server.counters.connections(), 1);
+    assert_eq!(site.server.counters.connections.get(), 1);
     drop(peer);
     // Only a socket in the clear that carries one response at a time can be sent to from a file.
-    assert_eq!(site.server.counted().sendfile_bytes() > 0, protocol == Protocol::Http1);
+    assert_eq!(site.server.counted().body.of(SendPath::Sendfile).get() > 0, protocol == Protocol::Http1);
 }
 
 fn files_and_memory_of_every_length_arrive_as_they_are(protocol: Protocol) {
@@ -101,7 +101,7 @@ fn files_and_memory_of_every_length_arrive_as_they_are(protocol: Protocol) {
             assert_same(&reply.body, &bytes[3..3 + len], &format!("{kind} of {len} bytes"));
         }
     }
-    assert_eq!(site.server.counters.connections(), 1, "a connection was lost on the way");
+    assert_eq!(site.server.counters.connections.get(), 1, "a connection was lost on the way");
 }
 
 fn files_with_memory_between_them_leave_as_one_content(protocol: Protocol) {
@@ -204,6 +204,6 @@ fn requests_and_bytes_are_counted(protocol: Protocol) {
     peer.get("/content", &[]);
     drop(peer);
     let counters = site.server.counted();
-    assert_eq!((counters.requests(), counters.copied_bytes()), (2, 75_000));
-    assert_eq!((counters.connections(), counters.refused()), (1, 0));
+    assert_eq!((counters.requests.get(), counters.body.of(SendPath::Copy).get()), (2, 75_000));
+    assert_eq!((counters.connections.get(), counters.refused.get()), (1, 0));
 }

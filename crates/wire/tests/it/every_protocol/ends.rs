@@ -67,7 +67,7 @@ fn draining_lets_a_download_finish_and_closes_all_else(protocol: Protocol) {
     assert_eq!(idle.whole("/", 5), b"small");
     let mut quiet = site.reader();
     let mut silent = site.server.client();
-    until("all have been accepted", || (site.server.counters.connections() == 4).then_some(()));
+    until("all have been accepted", || (site.server.counters.connections.get() == 4).then_some(()));
     site.server.handle.drain(PATIENCE * 100);
     idle.expect_end();
     quiet.expect_end();

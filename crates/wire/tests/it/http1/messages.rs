@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, ETAG};
 use http::{HeaderValue, Method, StatusCode};
+use outflow_wire::SendPath;
 
 use crate::support::{body_of, serve, text};
 
@@ -23,8 +24,8 @@ fn a_connection_serves_one_request_after_the_other() {
         assert_eq!((reply.status, reply.text()), (200, &*format!("/{i}")));
         assert_eq!(reply.find("connection"), None);
     }
-    assert_eq!(server.counters.connections(), 1);
-    assert_eq!(server.counters.requests(), 50);
+    assert_eq!(server.counters.connections.get(), 1);
+    assert_eq!(server.counters.requests.get(), 50);
 }
 
 #[test]
@@ -211,8 +212,8 @@ fn large_bodies_in_memory_come_whole_on_a_connection_that_goes_on() {
         crate::support::assert_same(&reply.body, &body[..len], "body");
     }
     let counters = server.counted();
-    assert_eq!(counters.copied_bytes(), sizes.iter().sum::<usize>() as u64);
-    assert_eq!(counters.sendfile_bytes(), 0);
+    assert_eq!(counters.body.of(SendPath::Copy).get(), sizes.iter().sum::<usize>() as u64);
+    assert_eq!(counters.body.of(SendPath::Sendfile).get(), 0);
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn they_are_the_same_as_others_whatever_their_length() {
             assert_eq!(range.status, if len == 0 { 416 } else { 206 }, "{n} {path}");
         }
     }
-    assert_eq!(server.counters.connections(), 1, "a connection was lost on the way");
+    assert_eq!(server.counters.connections.get(), 1, "a connection was lost on the way");
 }
 
 #[test]

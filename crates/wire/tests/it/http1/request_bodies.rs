@@ -43,7 +43,7 @@ fn bodies_by_length_and_in_chunks_are_read_and_the_connection_goes_on() {
         client.send("0\r\nTrailer: x\r\n\r\n");
         assert_same(&client.reply().body, &body, "in chunks");
     }
-    assert_eq!(server.counters.connections(), 1);
+    assert_eq!(server.counters.connections.get(), 1);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_body_that_nobody_read_costs_the_connection_and_not_the_response() {
     let reply = client.reply();
     assert_eq!((reply.text(), reply.find("connection")), ("not interested", Some("close")));
     client.expect_closed();
-    assert_eq!(server.counters.requests(), 1);
+    assert_eq!(server.counters.requests.get(), 1);
 }
 
 #[test]

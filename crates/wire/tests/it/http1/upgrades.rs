@@ -68,7 +68,7 @@ fn bytes_sent_early_are_not_taken_for_a_request() {
     assert_eq!(client.reply().status, 101);
     let said = client.read_to_end().expect("an orderly end");
     assert_eq!(String::from_utf8_lossy(&said), "GET /SECOND HTTP/1.1\r\nHOST: X\r\n\r\n bye");
-    assert_eq!(server.counters.requests(), 1);
+    assert_eq!(server.counters.requests.get(), 1);
 }
 
 #[test]
@@ -155,10 +155,10 @@ fn a_connection_that_is_handed_over_still_counts() {
     let connection = receiver.recv().expect("a connection");
     let mut second = server.client();
     second.request("GET", "/plain", "");
-    assert_eq!(server.counters.connections(), 1);
+    assert_eq!(server.counters.connections.get(), 1);
     drop(connection);
     assert_eq!(second.reply().text(), "plain");
-    assert_eq!(server.counters.connections(), 2);
+    assert_eq!(server.counters.connections.get(), 2);
 }
 
 #[test]

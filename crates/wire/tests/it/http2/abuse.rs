@@ -131,7 +131,7 @@ fn within_tls_a_client_that_chose_http_2_has_to_speak_it() {
     let mut client = server.client().secure("localhost", &http1).expect("a handshake");
     assert_eq!(client.send(PREFACE).reply().status, 505);
     assert_eq!(Framed::wide(connect()).get(1, "/").body(1), (b"fine".to_vec(), None));
-    assert_eq!(server.counters.requests(), 1);
+    assert_eq!(server.counters.requests.get(), 1);
 }
 
 #[test]
@@ -285,9 +285,9 @@ fn frames_that_break_the_rules_of_a_stream_end_that() {
         attacked.resets(what, &[post.clone(), data].concat(), &[PROTOCOL_ERROR]);
     }
     // The same requests had no answer.
-    let counted = attacked.server.counters.requests();
+    let counted = attacked.server.counters.requests.get();
     attacked.goes_on();
-    assert_eq!(attacked.server.counters.requests(), counted + 2);
+    assert_eq!(attacked.server.counters.requests.get(), counted + 2);
 }
 
 #[test]
@@ -380,9 +380,9 @@ fn a_head_too_large_is_refused_and_takes_no_memory() {
         // Each would have been 47 MB.
         let grown = memory().saturating_sub(before);
         assert!(grown < 40 * 1024 * 1024, "{grown} bytes more");
-        let served = attacked.server.counters.requests();
+        let served = attacked.server.counters.requests.get();
         attacked.goes_on();
-        assert_eq!(attacked.server.counters.requests(), served + 2);
+        assert_eq!(attacked.server.counters.requests.get(), served + 2);
     });
 }
 

@@ -169,7 +169,7 @@ fn a_hundred_streams_at_the_same_time_get_their_own_bytes() {
             }
             assert_same(&got.body, &want, &format!("stream {n}"));
         }
-        assert_eq!(at.server.counters.connections(), 1);
+        assert_eq!(at.server.counters.connections.get(), 1);
     });
 }
 
@@ -313,8 +313,8 @@ fn there_is_one_host_and_it_is_the_authority() {
         assert!(body.starts_with(want) && reset.is_none(), "{fields:?}: {body}, {reset:?}");
         stream += 2;
     }
-    assert_eq!(server.counters.refused(), 5);
-    assert_eq!(server.counters.requests(), 8);
+    assert_eq!(server.counters.refused.get(), 5);
+    assert_eq!(server.counters.requests.get(), 8);
 }
 
 #[test]

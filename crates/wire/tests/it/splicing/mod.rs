@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outflow_content::{AbortReason, Content, Span};
-use outflow_wire::ServerOptions;
+use outflow_wire::{SendPath, ServerOptions};
 use parking_lot::Mutex;
 
 use crate::support::{
@@ -67,8 +67,8 @@ impl Served {
         drop(client);
         assert_eq!(self.events.ending(want.len() as u64), Event::Completed(want.len() as u64));
         let counters = self.server.counted();
-        assert_eq!(counters.sendfile_bytes(), 0);
-        (counters.spliced_bytes(), counters.copied_bytes())
+        assert_eq!(counters.body.of(SendPath::Sendfile).get(), 0);
+        (counters.body.of(SendPath::Splice).get(), counters.body.of(SendPath::Copy).get())
     }
 }
 
@@ -164,7 +164,7 @@ fn no_more_leaves_than_belongs_to_the_span() {
         assert_same(&client.request("GET", "/", "").reply().body, &want, "body");
     }
     drop(client);
-    assert_eq!(served.server.counted().spliced_bytes(), 3 * want.len() as u64);
+    assert_eq!(served.server.counted().body.of(SendPath::Splice).get(), 3 * want.len() as u64);
 }
 
 #[test]
@@ -179,8 +179,14 @@ fn the_rest_comes_from_memory_when_the_client_falls_behind() {
     drop(client);
     assert_eq!(served.events.ending(LARGE as u64), Event::Completed(LARGE as u64));
     let counters = served.server.counted();
-    assert_eq!(counters.spliced_bytes() + counters.copied_bytes(), LARGE as u64);
-    assert!(counters.spliced_bytes() > 0 && counters.copied_bytes() > 0, "{counters:?}");
+    assert_eq!(
+        counters.body.of(SendPath::Splice).get() + counters.body.of(SendPath::Copy).get(),
+        LARGE as u64
+    );
+    assert!(
+        counters.body.of(SendPath::Splice).get() > 0 && counters.body.of(SendPath::Copy).get() > 0,
+        "{counters:?}"
+    );
 }
 
 #[test]

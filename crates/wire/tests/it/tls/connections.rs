@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use outflow_content::Content;
 use outflow_wire::rustls::version::{TLS12, TLS13};
 use outflow_wire::rustls::{ALL_VERSIONS, ProtocolVersion};
-use outflow_wire::{Secure, ServerOptions, TlsOptions, upgrade};
+use outflow_wire::{Secure, SendPath, ServerOptions, TlsOptions, upgrade};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::server::{SHORT, connect, paths};
@@ -41,7 +41,7 @@ fn files_arrive_equal_within_both_versions() {
         assert!(client.request("GET", "/", "Connection: close\r\n").reply().body == bytes);
         assert_eq!(client.read_to_end().expect("an end that is announced"), b"");
     }
-    assert_eq!(server.counted().sendfile_bytes(), 0);
+    assert_eq!(server.counted().body.of(SendPath::Sendfile).get(), 0);
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn protocols_are_agreed_on_or_the_handshake_fails() {
     let mut client = connect(&server, &identity.client(ALL_VERSIONS, &[ACME_TLS]));
     let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(client.read_to_end().unwrap_or_default(), b"");
-    assert_eq!(server.counters.requests(), 0);
+    assert_eq!(server.counters.requests.get(), 0);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn http_in_the_clear_is_told_to_come_within_tls() {
         assert!(reply.text().contains("https://"), "{}", reply.text());
         client.expect_closed();
     }
-    assert_eq!((server.counters.requests(), server.counters.refused()), (0, 3));
+    assert_eq!((server.counters.requests.get(), server.counters.refused.get()), (0, 3));
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn handshakes_beyond_the_limit_wait_for_their_turn() {
     // Of those that have begun, the first has it, and gives it back when it goes.
     let mut slow = server.client();
     slow.send(&Offer::newer(&[0x1301]).bytes()[..50]);
-    until("a second connection", || (server.counters.connections() == 12).then_some(()));
+    until("a second connection", || (server.counters.connections.get() == 12).then_some(()));
     let waiting = {
         let (addr, config) = (server.addr, Arc::clone(&config));
         std::thread::spawn(move || {
@@ -364,7 +364,7 @@ fn handshakes_beyond_the_limit_wait_for_their_turn() {
             client.request("GET", "/second", "").reply().text().to_owned()
         })
     };
-    until("a third connection", || (server.counters.connections() == 13).then_some(()));
+    until("a third connection", || (server.counters.connections.get() == 13).then_some(()));
     drop(slow);
     assert_eq!(waiting.join().expect("no panic"), "/second");
 }
