@@ -284,23 +284,23 @@ class Run:
         if options.subject != "outflow" and not any(issubclass(KINDS[n], peers.Outflow) for n in names):
             return
         target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
-        binary = options.binary or target / "release" / "outflow"
-        self.double = target / "release" / "outflow-s3-double"
-        self.ledger_bench = target / "release" / "examples" / "ledger-bench"
-        # Another package each: built on its own, so that the features of `outflow` are those of a release.
+        binary = options.binary or target / "dist" / "outflow"
+        self.double = target / "dist" / "outflow-s3-double"
+        self.ledger_bench = target / "dist" / "examples" / "ledger-bench"
+        # Another package each: built on its own, so that the features of `outflow` are those of a package.
         more = {
             "stores": (self.double, ["-p", "outflow-testkit", "--bin"]),
             "receipts": (self.ledger_bench, ["-p", "outflow-ledger", "--example"]),
         }.get(options.group)
         if not options.no_build and not options.binary:
-            _say("cargo build --release")
+            _say("cargo build --profile dist")
             for wanted in [["--bin", "outflow"], *([[*more[1], more[0].name]] if more else [])]:
-                if subprocess.run(["cargo", "build", "--release", *wanted], cwd=REPO).returncode != 0:
+                if subprocess.run(["cargo", "build", "--profile", "dist", *wanted], cwd=REPO).returncode != 0:
                     raise PeerError("Outflow does not build; the errors are above")
             # Building is not measuring: the time for it is not counted.
             self.deadline += time.monotonic() - self.began
         if more and not more[0].is_file():
-            raise PeerError(f"no {more[0]}: cargo build --release {' '.join(more[1])} {more[0].name}")
+            raise PeerError(f"no {more[0]}: cargo build --profile dist {' '.join(more[1])} {more[0].name}")
         if not binary.is_file():
             raise PeerError(f"no {binary}; run without --no-build, or say --binary")
         self.binary = binary.resolve()
@@ -415,7 +415,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peer", action="append", choices=list(KINDS), help="compare with this (repeatable; default nginx, everybody for published, its proxies for stores, Outflow without a ledger for receipts)")
     parser.add_argument("--subject", default="outflow", choices=["outflow", *KINDS], help="what is compared (default outflow)")
     parser.add_argument("--binary", type=Path, help="an Outflow binary to use as it is")
-    parser.add_argument("--no-build", action="store_true", help="use target/release/outflow without building it")
+    parser.add_argument("--no-build", action="store_true", help="use target/dist/outflow without building it")
     parser.add_argument("--server-core", type=int, metavar="CORE", help="the servers' core (default: the first)")
     parser.add_argument("--load-core", type=int, metavar="CORE", help="the load's core (default: the second)")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="rounds are left out when time runs short (default 15, published 30, all 45)")

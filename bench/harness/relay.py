@@ -229,11 +229,14 @@ CASES = [
 
 def run(options, command: str, cores: List[int]) -> int:
     peers.raise_open_files()
-    target = Path(os.environ.get("CARGO_TARGET_DIR", BENCH.parent / "target")) / "release"
+    target = Path(os.environ.get("CARGO_TARGET_DIR", BENCH.parent / "target")) / "dist"
     binary, loop = options.binary or target / "outflow", target / "examples" / "copy-loop"
     if not (options.no_build or options.binary):
         built = subprocess.run(
-            ["cargo", "build", "--release", "-p", "outflow", "-p", "outflow-relay", "--bin", "outflow", "--example", "copy-loop"],
+            [
+                "cargo", "build", "--profile", "dist", "-p", "outflow", "-p", "outflow-relay", "--bin", "outflow",
+                "--example", "copy-loop",
+            ],
             cwd=BENCH.parent,
         )
         if built.returncode != 0:
