@@ -41,14 +41,18 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "acme")]
 mod acme;
 mod certificate;
+#[cfg(feature = "acme")]
 mod choice;
 mod error;
 mod files;
 mod https_only;
 
+#[cfg(feature = "acme")]
 pub use acme::{Acme, AcmeError, AcmeOptions, LETS_ENCRYPT};
+#[cfg(feature = "acme")]
 pub use choice::FilesAndAcme;
 pub use error::{CertificateDefect, CertificateError};
 pub use files::{CertificateFiles, CertificatePaths};

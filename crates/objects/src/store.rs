@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`], with what to do.
     pub fn open(address: &str, options: &StoreOptions) -> Result<Store, StoreError> {
-        Store::open_among(&KINDS, address, options)
+        Store::open_among(KINDS, address, options)
     }
 
     /// Opens `address`, which is of one of these `kinds`: for kinds that are defined elsewhere.
@@ -309,9 +309,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn crc32(&self, object: &Object) -> Result<Option<u32>, StoreError> {
-        if object.crc32.is_some() || self.0.backend.s3.is_none() {
-            return Ok(object.crc32);
+        #[cfg(feature = "s3")]
+        if object.crc32.is_none() && self.0.backend.s3.is_some() {
+            return self.requested_crc32(object).await;
         }
+        Ok(object.crc32)
+    }
+
+    #[cfg(feature = "s3")]
+    async fn requested_crc32(&self, object: &Object) -> Result<Option<u32>, StoreError> {
         let (seen, checksum) = self.describe(&object.key).await?;
         if seen.size != object.size || (object.etag.is_some() && seen.etag != object.etag) {
             return Ok(None);
@@ -396,11 +402,8 @@ impl Store {
         let path = self.path(key)?;
         self.call("look at", key, |inner| async move {
             let options = GetOptions { head: true, ..GetOptions::default() };
-            let result = match &inner.backend.s3 {
-                Some(s3) => s3.heads.get_opts(&path, options).await,
-                None => inner.backend.calls.get_opts(&path, options).await,
-            };
-            let result = result.map_err(|error| kind_of(&error))?;
+            let result =
+                inner.backend.heads().get_opts(&path, options).await.map_err(|error| kind_of(&error))?;
             let checksum = result.extensions.get::<Checksum>().copied();
             Ok((inner.object(&result.meta, checksum), checksum))
         })

@@ -89,8 +89,11 @@ pub use listen::{ListenSocket, Server, ServerHandle, serve};
 pub use message::request_body::{BodyError, RequestBody};
 pub use options::ServerOptions;
 pub use service::{HttpService, PlainRequest, WithPrebuilt};
-pub use tls::{ACME_TLS, Secure, Tls, TlsOptions};
+pub use tls::Secure;
+#[cfg(feature = "tls")]
+pub use tls::{ACME_TLS, Tls, TlsOptions};
 pub use upgrade::websocket;
 
 /// The TLS library, for programs that bring certificates.
+#[cfg(feature = "tls")]
 pub use rustls;

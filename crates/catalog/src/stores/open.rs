@@ -7,7 +7,7 @@ use crate::stores::folder::FOLDER;
 /// Every kind of store: those behind a network, and folders of this machine.
 #[must_use]
 pub fn store_kinds() -> Vec<&'static StoreKind> {
-    KINDS.into_iter().chain([&FOLDER]).collect()
+    KINDS.iter().copied().chain([&FOLDER]).collect()
 }
 
 /// An address of each kind, for help texts and messages: `a, b or c`.

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "postgres")]
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+#[cfg(feature = "postgres")]
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr};
@@ -34,33 +36,14 @@ pub(crate) struct DatabaseAddress {
 #[derive(Clone)]
 enum DatabaseEngine {
     Sqlite(PathBuf),
+    #[cfg(feature = "postgres")]
     Postgres(Box<PgConnectOptions>),
 }
 
 impl DatabaseAddress {
     pub(crate) fn parse(address: &str) -> Result<DatabaseAddress, LedgerError> {
         if address.starts_with("postgres:") || address.starts_with("postgresql:") {
-            let options = PgConnectOptions::from_str(address).map_err(|error| {
-                LedgerError::Database(format!(
-                    "the ledger's address is invalid: {error}; write postgres://USER@HOST/NAME"
-                ))
-            })?;
-            let shown = format!(
-                "postgres://{}/{}",
-                options
-                    .get_socket()
-                    .map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string()),
-                options.get_database().unwrap_or_default()
-            );
-            let options = options
-                .application_name("outflow")
-                // A node that hangs in a transaction releases its locks after this time.
-                .options([
-                    ("statement_timeout", "30s"),
-                    ("lock_timeout", "15s"),
-                    ("idle_in_transaction_session_timeout", "10s"),
-                ]);
-            return Ok(DatabaseAddress { shown, kind: DatabaseEngine::Postgres(Box::new(options)) });
+            return Self::postgres(address);
         }
         let path =
             address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")).unwrap_or(address);
@@ -76,10 +59,45 @@ impl DatabaseAddress {
         Ok(DatabaseAddress { shown: path.to_owned(), kind: DatabaseEngine::Sqlite(path.into()) })
     }
 
+    #[cfg(feature = "postgres")]
+    fn postgres(address: &str) -> Result<DatabaseAddress, LedgerError> {
+        let options = PgConnectOptions::from_str(address).map_err(|error| {
+            LedgerError::Database(format!(
+                "the ledger's address is invalid: {error}; write postgres://USER@HOST/NAME"
+            ))
+        })?;
+        let shown = format!(
+            "postgres://{}/{}",
+            options
+                .get_socket()
+                .map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string()),
+            options.get_database().unwrap_or_default()
+        );
+        let options = options
+            .application_name("outflow")
+            // A node that hangs in a transaction releases its locks after this time.
+            .options([
+                ("statement_timeout", "30s"),
+                ("lock_timeout", "15s"),
+                ("idle_in_transaction_session_timeout", "10s"),
+            ]);
+        Ok(DatabaseAddress { shown, kind: DatabaseEngine::Postgres(Box::new(options)) })
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &str) -> Result<DatabaseAddress, LedgerError> {
+        Err(LedgerError::Database(
+            "the ledger's address begins with postgres:, but this program was built without PostgreSQL; write \
+             sqlite:PATH, or build it with the feature postgres"
+                .into(),
+        ))
+    }
+
     /// The file of an SQLite database.
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.kind {
             DatabaseEngine::Sqlite(path) => Some(path),
+            #[cfg(feature = "postgres")]
             DatabaseEngine::Postgres(_) => None,
         }
     }
@@ -104,6 +122,7 @@ impl DatabaseAddress {
     pub(crate) async fn connect(&self) -> Result<Conn, sqlx::Error> {
         match &self.kind {
             DatabaseEngine::Sqlite(path) => Ok(Conn::Sqlite(Self::sqlite(path).connect().await?)),
+            #[cfg(feature = "postgres")]
             DatabaseEngine::Postgres(options) => {
                 let options = (**options).clone().disable_statement_logging();
                 let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
@@ -122,6 +141,7 @@ impl DatabaseAddress {
                     .idle_timeout(Duration::from_secs(60))
                     .connect_lazy_with(Self::sqlite(path)),
             ),
+            #[cfg(feature = "postgres")]
             DatabaseEngine::Postgres(options) => ReadPool::Postgres(
                 PgPoolOptions::new()
                     .max_connections(4)
@@ -135,7 +155,7 @@ impl DatabaseAddress {
     /// Opens the database for the first time: creates the file and its folder, checks it for
     /// damage, and brings the tables up to date.
     pub(crate) async fn prepare(&self) -> Result<Conn, LedgerError> {
-        if let DatabaseEngine::Sqlite(path) = &self.kind
+        if let Some(path) = self.path()
             && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
         {
             std::fs::create_dir_all(folder).map_err(|error| {
@@ -146,13 +166,14 @@ impl DatabaseAddress {
             })?;
         }
         let mut conn = self.connect().await.map_err(|error| self.error(&error))?;
-        if let DatabaseEngine::Sqlite(path) = &self.kind {
+        if let Some(path) = self.path() {
             self.check_file(path, &mut conn).await?;
         }
         let migrated = match &mut conn {
             Conn::Sqlite(conn) => {
                 migrations(include_str!("../../migrations/sqlite/0001_ledger.sql")).run(conn).await
             }
+            #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => {
                 migrations(include_str!("../../migrations/postgres/0001_ledger.sql")).run(conn).await
             }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::rows::{Cell, Rows};
 use super::statement::{Dialect, RowSource, Statement, statements};
@@ -12,6 +13,7 @@ use super::statement::{Dialect, RowSource, Statement, statements};
 statements! {
     /// Takes the write lock at once: a reader could not wait for it when it becomes a writer.
     BEGIN_SQLITE = Statement::only(Dialect::Sqlite, "BEGIN IMMEDIATE");
+    #[cfg(feature = "postgres")]
     BEGIN_POSTGRES = Statement::only(Dialect::Postgres, "BEGIN");
     COMMIT = Statement::new("COMMIT");
     ROLLBACK = Statement::new("ROLLBACK");
@@ -61,6 +63,7 @@ impl From<Option<&str>> for Arg {
 /// A row of a result.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    #[cfg(feature = "postgres")]
     Postgres(PgRow),
 }
 
@@ -68,6 +71,7 @@ impl Row {
     pub(crate) fn int(&self, at: usize) -> Result<i64, sqlx::Error> {
         match self {
             Row::Sqlite(row) => row.try_get(at),
+            #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
         }
     }
@@ -75,6 +79,7 @@ impl Row {
     pub(crate) fn maybe_int(&self, at: usize) -> Result<Option<i64>, sqlx::Error> {
         match self {
             Row::Sqlite(row) => row.try_get(at),
+            #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
         }
     }
@@ -82,6 +87,7 @@ impl Row {
     pub(crate) fn text(&self, at: usize) -> Result<String, sqlx::Error> {
         match self {
             Row::Sqlite(row) => row.try_get(at),
+            #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
         }
     }
@@ -89,6 +95,7 @@ impl Row {
     pub(crate) fn maybe_text(&self, at: usize) -> Result<Option<String>, sqlx::Error> {
         match self {
             Row::Sqlite(row) => row.try_get(at),
+            #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
         }
     }
@@ -151,6 +158,7 @@ async fn run_rows(
 /// One connection.
 pub(crate) enum Conn {
     Sqlite(SqliteConnection),
+    #[cfg(feature = "postgres")]
     Postgres(PgConnection),
 }
 
@@ -158,6 +166,7 @@ impl Conn {
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Conn::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "postgres")]
             Conn::Postgres(_) => Dialect::Postgres,
         }
     }
@@ -174,6 +183,7 @@ impl Conn {
                 let rows = bound!(sql, args).fetch_all(conn).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
+            #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => {
                 let rows = bound!(sql, args).fetch_all(conn).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
@@ -189,6 +199,7 @@ impl Conn {
         let sql = statement.render(self.dialect(), RowSource::Json);
         match self {
             Conn::Sqlite(conn) => Ok(bound!(sql, args).execute(conn).await?.rows_affected()),
+            #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => Ok(bound!(sql, args).execute(conn).await?.rows_affected()),
         }
     }
@@ -197,6 +208,7 @@ impl Conn {
     pub(crate) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         let statement = match self {
             Conn::Sqlite(_) => BEGIN_SQLITE,
+            #[cfg(feature = "postgres")]
             Conn::Postgres(_) => BEGIN_POSTGRES,
         };
         self.run(&statement, &[]).await.map(drop)
@@ -209,6 +221,14 @@ impl Conn {
     /// Rolls a transaction back. After an error the connection is unusable.
     pub(crate) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
         self.run(&ROLLBACK, &[]).await.map(drop)
+    }
+
+    pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Conn::Sqlite(conn) => conn.close().await,
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(conn) => conn.close().await,
+        }
     }
 
     /// Prepares a statement without running it, in each form that it has.
@@ -229,6 +249,7 @@ impl Conn {
                     (&mut *conn).prepare(AssertSqlSafe(sql).into_sql_str()).await?;
                 }
             }
+            #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => drop(conn.prepare(AssertSqlSafe(sql).into_sql_str()).await?),
         }
         Ok(())
@@ -239,10 +260,19 @@ impl Conn {
 #[derive(Clone)]
 pub(crate) enum ReadPool {
     Sqlite(SqlitePool),
+    #[cfg(feature = "postgres")]
     Postgres(PgPool),
 }
 
 impl ReadPool {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            ReadPool::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "postgres")]
+            ReadPool::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
     pub(crate) async fn rows(&self, statement: &Statement, args: &[Arg]) -> Result<Vec<Row>, sqlx::Error> {
         match self {
             ReadPool::Sqlite(pool) => {
@@ -250,6 +280,7 @@ impl ReadPool {
                 let rows = bound!(sql, args).fetch_all(pool).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
+            #[cfg(feature = "postgres")]
             ReadPool::Postgres(pool) => {
                 let sql = statement.render(Dialect::Postgres, RowSource::Json);
                 let rows = bound!(sql, args).fetch_all(pool).await?;
@@ -261,6 +292,7 @@ impl ReadPool {
     pub(crate) async fn close(&self) {
         match self {
             ReadPool::Sqlite(pool) => pool.close().await,
+            #[cfg(feature = "postgres")]
             ReadPool::Postgres(pool) => pool.close().await,
         }
     }

@@ -32,9 +32,7 @@ impl Database {
         mut conn: Conn,
         presence: Arc<Presence>,
     ) -> Result<Database, LedgerError> {
-        if let Conn::Postgres(conn) = &mut conn {
-            presence.lock(conn).await.map_err(|error| address.error(&error))?;
-        }
+        presence.hold(&mut conn).await.map_err(|error| address.error(&error))?;
         let pool = address.pool();
         Ok(Database { address, pool, presence, conn: Mutex::new(Some(conn)) })
     }
@@ -51,8 +49,8 @@ impl Database {
             Some(conn) => conn,
             None => {
                 let mut conn = self.address.connect().await?;
-                if let Conn::Postgres(conn) = &mut conn {
-                    self.presence.lock(conn).await?;
+                self.presence.hold(&mut conn).await?;
+                if conn.dialect() == Dialect::Postgres {
                     self.presence.reconnected();
                 }
                 conn
@@ -65,16 +63,11 @@ impl Database {
     /// Closes all connections. SQLite moves its log into the file.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
-        match self.conn.lock().await.take() {
-            Some(mut conn @ Conn::Sqlite(_)) => {
-                let _ = conn.rows(&CHECKPOINT_WAL, &[]).await;
-                if let Conn::Sqlite(conn) = conn {
-                    let _ = sqlx::Connection::close(conn).await;
-                }
-            }
-            Some(Conn::Postgres(conn)) => drop(sqlx::Connection::close(conn).await),
-            None => {}
+        let Some(mut conn) = self.conn.lock().await.take() else { return };
+        if conn.dialect() == Dialect::Sqlite {
+            let _ = conn.rows(&CHECKPOINT_WAL, &[]).await;
         }
+        let _ = conn.close().await;
     }
 
     pub(crate) fn pool(&self) -> &ReadPool {

@@ -9,7 +9,10 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+#[cfg(feature = "postgres")]
 use sqlx::postgres::PgExecutor;
+
+use super::connection::Conn;
 
 /// How long live processes may be without their locks after their connections were lost. They
 /// reconnect after a second. `{{gone i}}` allows for the same time.
@@ -27,7 +30,17 @@ impl Presence {
         Presence { instance, reconnected: Mutex::default() }
     }
 
+    /// Makes the connection that writes hold the lock. SQLite has no such locks.
+    pub(crate) async fn hold(&self, conn: &mut Conn) -> Result<(), sqlx::Error> {
+        match conn {
+            Conn::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(conn) => self.lock(conn).await,
+        }
+    }
+
     /// Makes a connection hold the lock for as long as it lasts.
+    #[cfg(feature = "postgres")]
     pub(crate) async fn lock(&self, conn: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
         // Shared by the connections of one process; no other process takes it.
         let sql = "SELECT pg_advisory_lock_shared(hashtextextended($1 COLLATE \"C\", 0))";

@@ -90,6 +90,7 @@ impl ProgressHub {
     }
 
     /// Forwards the report of another node.
+    #[cfg(feature = "postgres")]
     pub(crate) fn forward(&self, progress: DownloadProgress) {
         let _ = self.reports.send(ProgressReport::Progress(Arc::new(progress)));
     }
@@ -124,6 +125,7 @@ impl ProgressHub {
     }
 
     /// Takes the updates for other nodes since the last call.
+    #[cfg(feature = "postgres")]
     pub(crate) fn take_peer_updates(&self) -> PeerUpdates {
         std::mem::take(&mut *self.peer_updates.lock())
     }

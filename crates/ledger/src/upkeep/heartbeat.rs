@@ -4,9 +4,9 @@ use std::fs::File;
 
 use super::context::UpkeepContext;
 use super::recovery::{Crashed, recover};
-use crate::db::connection::{Arg, ReadPool};
+use crate::db::connection::Arg;
 use crate::db::database::{Database, in_transaction};
-use crate::db::statement::{Statement, statements};
+use crate::db::statement::{Dialect, Statement, statements};
 use crate::model::LedgerError;
 
 statements! {
@@ -45,7 +45,7 @@ impl Heartbeat {
             conn.rows(&COUNT_PEERS, &[instance.clone(), Arg::Int(timeout)]).await
         })?;
         let has_peers = rows.first().and_then(|row| row.int(0).ok()).unwrap_or(0) > 0;
-        progress.set_has_peers(has_peers && matches!(database.pool(), ReadPool::Postgres(_)));
+        progress.set_has_peers(has_peers && database.pool().dialect() == Dialect::Postgres);
         if self.only_server {
             return Ok(());
         }

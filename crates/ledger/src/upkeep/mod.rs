@@ -10,6 +10,7 @@
 
 mod context;
 mod heartbeat;
+#[cfg(feature = "postgres")]
 mod peers;
 mod recovery;
 mod retention;
@@ -31,7 +32,8 @@ pub(crate) use retention::STATEMENTS as RETENTION_STATEMENTS;
 
 use self::heartbeat::{Heartbeat, lock_file};
 use self::recovery::{Crashed, recover};
-use crate::db::connection::ReadPool;
+#[cfg(feature = "postgres")]
+use crate::db::statement::Dialect;
 use crate::model::LedgerError;
 
 /// The tasks of a server.
@@ -64,7 +66,8 @@ impl Upkeep {
         if let Some(keep) = options.retention {
             tasks.push(tokio::spawn(retention::run(Arc::clone(&shared.database), keep)));
         }
-        if let ReadPool::Postgres(_) = shared.database.pool() {
+        #[cfg(feature = "postgres")]
+        if shared.database.pool().dialect() == Dialect::Postgres {
             tasks.push(tokio::spawn(peers::listen(shared.clone())));
             tasks.push(tokio::spawn(peers::notify(shared)));
         }

@@ -8,6 +8,7 @@ use object_store::ObjectStore;
 use outflow_content::Source;
 
 use crate::client::address::StoreAddress;
+#[cfg(feature = "s3")]
 use crate::client::requests::S3;
 use crate::error::StoreErrorKind;
 use crate::fetch::PlainAddresses;
@@ -49,6 +50,7 @@ pub struct Backend {
     /// For segments: does not retry, because the fetch engine does.
     pub(crate) segments: Arc<dyn ObjectStore>,
     /// What only S3 can.
+    #[cfg(feature = "s3")]
     pub(crate) s3: Option<Arc<S3>>,
     /// Where objects can be had over plain sockets. None for TLS, or where a proxy is in between.
     pub(crate) plain: Option<PlainAddresses>,
@@ -67,7 +69,23 @@ impl Backend {
     /// A store of which nothing is known but its client.
     #[must_use]
     pub fn new(client: Arc<dyn ObjectStore>) -> Backend {
-        Backend { calls: Arc::clone(&client), segments: client, s3: None, plain: None, bytes: None }
+        Backend {
+            calls: Arc::clone(&client),
+            segments: client,
+            #[cfg(feature = "s3")]
+            s3: None,
+            plain: None,
+            bytes: None,
+        }
+    }
+
+    /// The client for heads: where the store has checksums, one that asks for them.
+    pub(crate) fn heads(&self) -> &dyn ObjectStore {
+        #[cfg(feature = "s3")]
+        if let Some(s3) = &self.s3 {
+            return &s3.heads;
+        }
+        &*self.calls
     }
 
     /// Its objects' bytes come from `bytes`, without requests.

@@ -1,12 +1,27 @@
 //! The table of kinds, and how an address finds its row.
 
 use crate::client::address::StoreAddress;
+#[cfg(feature = "azure")]
+use crate::client::azure;
+#[cfg(feature = "gcs")]
+use crate::client::gcs;
+use crate::client::http;
 use crate::client::kind::StoreKind;
-use crate::client::{azure, gcs, http, s3};
+#[cfg(feature = "s3")]
+use crate::client::s3;
 
-/// Every kind of store that this crate knows. A new one is a module beside this one, and a row
-/// here.
-pub static KINDS: [&StoreKind; 5] = [&s3::S3_KIND, &gcs::GCS, &azure::AZURE, &http::HTTPS, &http::HTTP];
+/// Every kind of store that this crate is built with. A new one is a module beside this one, and a
+/// row here.
+pub static KINDS: &[&StoreKind] = &[
+    #[cfg(feature = "s3")]
+    &s3::S3_KIND,
+    #[cfg(feature = "gcs")]
+    &gcs::GCS,
+    #[cfg(feature = "azure")]
+    &azure::AZURE,
+    &http::HTTPS,
+    &http::HTTP,
+];
 
 /// The kinds' examples as a text: `a, b or c`.
 #[must_use]
@@ -70,7 +85,7 @@ mod tests {
             ("https://host:8443/a/b/", "https://host:8443/a/b", ""),
             ("http://[::1]:80/", "http://[::1]/", ""),
         ] {
-            let (_, parsed) = parse(&KINDS, address).unwrap();
+            let (_, parsed) = parse(KINDS, address).unwrap();
             assert_eq!((parsed.text.as_str(), parsed.prefix.as_ref()), (text, prefix), "{address}");
         }
     }
@@ -94,7 +109,7 @@ mod tests {
             ("s3://b/a\n", "prefix"),
             ("http://", "URL"),
         ] {
-            let error = parse(&KINDS, address).unwrap_err();
+            let error = parse(KINDS, address).unwrap_err();
             assert!(error.contains(says), "{address}: {error}");
             assert!(!error.contains("hunter2"), "{address}: {error}");
         }

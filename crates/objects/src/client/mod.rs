@@ -13,16 +13,21 @@
 //! ```
 
 pub(crate) mod address;
+#[cfg(feature = "azure")]
 mod azure;
 pub(crate) mod connector;
 pub(crate) mod failure;
+#[cfg(feature = "gcs")]
 mod gcs;
 mod http;
 pub(crate) mod kind;
 pub(crate) mod kinds;
 mod options;
+#[cfg(feature = "s3")]
 mod profile;
+#[cfg(feature = "s3")]
 pub(crate) mod requests;
+#[cfg(feature = "s3")]
 mod s3;
 
 pub use address::StoreAddress;

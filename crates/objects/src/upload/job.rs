@@ -21,7 +21,7 @@ use crate::upload::uploads::{UploadError, UploadFailure, UploadFile, Uploaded, U
 /// Files up to this size are sent with one request; larger ones in parts of at least this size.
 ///
 /// Bound: object stores.
-const PART: u64 = 16 << 20;
+pub(super) const PART: u64 = 16 << 20;
 /// Maximum number of parts that S3 accepts.
 ///
 /// Bound: object stores.
@@ -71,25 +71,9 @@ pub(crate) struct UploadJob {
 
 impl UploadJob {
     async fn run(self) -> Result<Uploaded, UploadFailure> {
-        let clients = self.store.writers()?;
-        let checked = clients.s3.as_ref().filter(|s3| s3.checks_uploads);
-        if let Some(s3) = checked.filter(|_| !self.uploads.unchecked.load(Ordering::Relaxed)) {
-            let before = self.uploads.sent();
-            let done = if self.file.size <= PART {
-                self.put_checked(s3).await
-            } else {
-                self.parts_checked(s3).await
-            };
-            match done {
-                Err(UploadFailure::Store(kind)) if refuses_checksums(&kind) => {
-                    tracing::debug!("uploads go on without checksums: {kind}");
-                    self.uploads.unchecked.store(true, Ordering::Relaxed);
-                    // Only a progress bar depends on it.
-                    let more = self.uploads.sent().saturating_sub(before).min(self.file.size);
-                    self.uploads.sent.fetch_sub(more, Ordering::Relaxed);
-                }
-                done => return done,
-            }
+        #[cfg(feature = "s3")]
+        if let Some(done) = self.checked().await {
+            return done;
         }
         if self.file.size <= PART { self.put().await } else { self.parts().await }
     }
@@ -230,17 +214,5 @@ impl UploadJob {
         } else {
             Attributes::new()
         }
-    }
-}
-
-/// Whether a server may not know checksums. One that found a wrong sum does.
-fn refuses_checksums(kind: &StoreErrorKind) -> bool {
-    match kind {
-        StoreErrorKind::Misconfigured(text) | StoreErrorKind::Unsupported(text) => {
-            !["BadDigest", "ChecksumMismatch", "KeyTooLong", "NoSuchBucket"]
-                .iter()
-                .any(|known| text.contains(known))
-        }
-        _ => false,
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod job;
+#[cfg(feature = "s3")]
 mod s3;
 mod uploads;
 

@@ -1,6 +1,8 @@
 //! Uploads to S3 whose CRC-32 the server checks and keeps: of each part, and of the whole
 //! (FULL_OBJECT), so that every later head tells it.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -10,7 +12,7 @@ use crate::client::connector::{Checksum, encode};
 use crate::client::failure::kind_of;
 use crate::client::requests::{S3, S3Request};
 use crate::error::StoreErrorKind;
-use crate::upload::job::UploadJob;
+use crate::upload::job::{PART, UploadJob};
 use crate::upload::uploads::{UploadFailure, Uploaded};
 
 #[derive(Deserialize)]
@@ -32,6 +34,32 @@ struct UploadedPart {
 }
 
 impl UploadJob {
+    /// With sums that the server checks. `None` if it has none or refuses them.
+    pub(super) async fn checked(&self) -> Option<Result<Uploaded, UploadFailure>> {
+        let clients = match self.store.writers() {
+            Ok(clients) => clients,
+            Err(kind) => return Some(Err(kind.into())),
+        };
+        let s3 = clients.s3.as_ref().filter(|s3| s3.checks_uploads)?;
+        if self.uploads.unchecked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let before = self.uploads.sent();
+        let done =
+            if self.file.size <= PART { self.put_checked(s3).await } else { self.parts_checked(s3).await };
+        match done {
+            Err(UploadFailure::Store(kind)) if refuses_checksums(&kind) => {
+                tracing::debug!("uploads go on without checksums: {kind}");
+                self.uploads.unchecked.store(true, Ordering::Relaxed);
+                // Only a progress bar depends on it.
+                let more = self.uploads.sent().saturating_sub(before).min(self.file.size);
+                self.uploads.sent.fetch_sub(more, Ordering::Relaxed);
+                None
+            }
+            done => Some(done),
+        }
+    }
+
     /// With one request.
     pub(crate) async fn put_checked(&self, s3: &S3) -> Result<Uploaded, UploadFailure> {
         let _lane = self.lane().await?;
@@ -169,4 +197,16 @@ fn etag_of(headers: &HeaderMap) -> Option<String> {
 /// Some servers forget the quotes.
 fn quoted(etag: String) -> String {
     if etag.starts_with('"') { etag } else { format!("\"{etag}\"") }
+}
+
+/// Whether a server may not know checksums. One that found a wrong sum does.
+fn refuses_checksums(kind: &StoreErrorKind) -> bool {
+    match kind {
+        StoreErrorKind::Misconfigured(text) | StoreErrorKind::Unsupported(text) => {
+            !["BadDigest", "ChecksumMismatch", "KeyTooLong", "NoSuchBucket"]
+                .iter()
+                .any(|known| text.contains(known))
+        }
+        _ => false,
+    }
 }

@@ -86,6 +86,7 @@ impl Connection {
     }
 
     /// From here on what is read and sent is within TLS.
+    #[cfg_attr(not(feature = "tls"), expect(unreachable_code, reason = "there is no session"))]
     pub(crate) fn secure(&mut self, session: TlsSession) {
         if let Some(read) = &mut self.read {
             read.secure(session.clone());

@@ -26,6 +26,7 @@ pub struct ListenSocket {
 
 impl ListenSocket {
     /// HTTP within TLS.
+    #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(socket: StdListener, tls: Arc<Tls>) -> ListenSocket {
         ListenSocket { socket, tls: Some(tls) }

@@ -8,19 +8,9 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{ACME_TLS, Tls, TlsSession};
-
-/// What a client speaks on a listener with TLS.
-pub(crate) enum NegotiatedProtocol {
-    /// HTTP/1 within TLS.
-    Http1(TlsSession),
-    /// HTTP/2 within TLS.
-    Http2(TlsSession),
-    /// HTTP without TLS, by mistake.
-    Clear,
-    /// Nothing: the connection is over.
-    None,
-}
+use super::config::{ACME_TLS, Tls};
+use super::negotiated::NegotiatedProtocol;
+use super::session::TlsSession;
 
 impl Tls {
     /// Negotiates TLS on a new connection, within the handshake timeout. A server that is `ending`

@@ -1,96 +1,31 @@
 //! TLS on a listening socket.
 //!
 //! ```text
-//! mod         versions, certificates, tickets, limits
+//! config      versions, certificates, tickets, limits
 //! handshake   from a new connection to one within TLS
 //! session     bytes in, bytes out
+//! negotiated  what a handshake tells of its connection
+//! reader      the reading side of a connection, in the clear or within TLS
+//! absent      the same names where the engine is built without the feature `tls`
 //! ```
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use rustls::ServerConfig;
-use rustls::server::ResolvesServerCert;
-use tokio::sync::Semaphore;
-
+#[cfg(not(feature = "tls"))]
+mod absent;
+#[cfg(feature = "tls")]
+mod config;
+#[cfg(feature = "tls")]
 mod handshake;
+mod negotiated;
+mod reader;
+#[cfg(feature = "tls")]
 mod session;
 
-pub(crate) use handshake::NegotiatedProtocol;
-pub(crate) use session::{TlsSession, TransportReader};
-
-/// The protocol by which a certificate authority validates a domain (RFC 8737).
-pub const ACME_TLS: &[u8] = b"acme-tls/1";
-
-/// How TLS connections begin.
-#[derive(Clone, Debug)]
-pub struct TlsOptions {
-    /// Whether HTTP/2 is offered (ALPN `h2`), beside HTTP/1.1.
-    pub http2: bool,
-    /// Whether [`ACME_TLS`] is offered, for certificates that prove a domain. Such connections end
-    /// after their handshake.
-    pub acme: bool,
-    /// How long a connection may take from its beginning to the end of its handshake.
-    ///
-    /// Bound: TLS and certificates. 10 s
-    pub handshake_timeout: Duration,
-    /// Maximum number of handshakes under way at the same time. Further ones wait, within their
-    /// time.
-    ///
-    /// Bound: TLS and certificates. 4,096
-    pub max_handshakes: usize,
-}
-
-impl Default for TlsOptions {
-    fn default() -> TlsOptions {
-        TlsOptions {
-            http2: true,
-            acme: false,
-            handshake_timeout: Duration::from_secs(10),
-            max_handshakes: 4096,
-        }
-    }
-}
-
-/// TLS for one listening socket or several: versions 1.2 and 1.3, sessions resumed by tickets.
-pub struct Tls {
-    config: Arc<ServerConfig>,
-    handshake_timeout: Duration,
-    handshakes: Semaphore,
-}
-
-/// TLS of the connection that a request came on, in its extensions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secure {
-    /// The host name that the client requested (SNI, RFC 6066), in lower case.
-    pub host: Option<Arc<str>>,
-}
-
-impl Tls {
-    /// TLS with the certificates of a resolver, which is called at each full handshake: they may
-    /// change at any time.
-    ///
-    /// # Errors
-    /// When the system gives no random numbers for the tickets' keys.
-    pub fn new(
-        certificates: Arc<dyn ResolvesServerCert>,
-        options: &TlsOptions,
-    ) -> Result<Tls, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates);
-        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-        config.alpn_protocols = [(options.http2, &b"h2"[..]), (true, b"http/1.1"), (options.acme, ACME_TLS)]
-            .into_iter()
-            .filter(|(offered, _)| *offered)
-            .map(|(_, name)| name.to_vec())
-            .collect();
-        Ok(Tls {
-            config: Arc::new(config),
-            handshake_timeout: options.handshake_timeout,
-            handshakes: Semaphore::new(options.max_handshakes.clamp(1, Semaphore::MAX_PERMITS)),
-        })
-    }
-}
+#[cfg(not(feature = "tls"))]
+pub(crate) use absent::{Tls, TlsSession};
+#[cfg(feature = "tls")]
+pub use config::{ACME_TLS, Tls, TlsOptions};
+pub(crate) use negotiated::NegotiatedProtocol;
+pub use negotiated::Secure;
+pub(crate) use reader::TransportReader;
+#[cfg(feature = "tls")]
+pub(crate) use session::TlsSession;

@@ -13,9 +13,9 @@ use rustix::net::SendFlags;
 use rustls::ServerConnection;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 
-use super::{Secure, Tls};
+use super::config::Tls;
+use super::negotiated::Secure;
 
 /// Maximum number of bytes sealed at a time: whole records (RFC 8446, 5.1), and few enough to be
 /// kept for a slow client.
@@ -192,45 +192,5 @@ impl io::Write for RawSocket<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The reading side of a connection, in the clear or within TLS.
-pub(crate) struct TransportReader {
-    half: OwnedReadHalf,
-    session: Option<TlsSession>,
-}
-
-impl TransportReader {
-    pub(crate) fn new(half: OwnedReadHalf) -> TransportReader {
-        TransportReader { half, session: None }
-    }
-
-    /// From here on, what is read is within TLS.
-    pub(crate) fn secure(&mut self, session: TlsSession) {
-        self.session = Some(session);
-    }
-
-    pub(crate) fn stream(&self) -> &TcpStream {
-        self.half.as_ref()
-    }
-
-    pub(crate) fn session(&self) -> Option<&TlsSession> {
-        self.session.as_ref()
-    }
-
-    pub(crate) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        space: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &self.session {
-            None => tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.half), cx, space),
-            Some(session) => session.poll_read(cx, self.half.as_ref(), space),
-        }
-    }
-
-    pub(crate) fn into_half(self) -> OwnedReadHalf {
-        self.half
     }
 }
