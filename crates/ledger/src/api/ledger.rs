@@ -142,6 +142,15 @@ impl Ledger {
         self.parts.run(work).await
     }
 
+    /// The links that were used or revoked, by id, and how.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub async fn links(&self, limit: u32) -> Result<Vec<(String, LinkState)>, LedgerError> {
+        self.parts.run(async move |database: Arc<Database>| links::links(&database, limit).await).await
+    }
+
     /// Whether a download of this content with this link has begun and is not complete.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub(crate) struct ClaimedSend {
 pub(crate) struct Attempt {
     /// Whether it succeeded, and whether another attempt follows.
     pub(super) verdict: AttemptVerdict,
-    /// For `outflow events show`: "200 OK", "connection refused", "exit status 1".
+    /// For `outflow event show`: "200 OK", "connection refused", "exit status 1".
     pub(super) note: String,
     /// When it began.
     pub(super) at: Timestamp,

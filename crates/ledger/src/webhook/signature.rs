@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 /// How to make a secret, for error messages.
-pub(super) const MAKE_ONE: &str = "make one with: outflow webhook-secret";
+pub(super) const MAKE_ONE: &str = "make one with: outflow endpoint keygen";
 
 /// A key made of one secret.
 pub(super) enum WebhookKey {
