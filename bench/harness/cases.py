@@ -525,11 +525,11 @@ CASES = [
     ),
     _proxy(
         "proxy-memory", "1 GiB by proxy, through memory", Spec("nginx"), cpu={"nginx-proxy": 1.1},
-        flags=("--sendfile=false",), only=("nginx-proxy",),
+        flags=("--no-sendfile",), only=("nginx-proxy",),
     ),
     _proxy(
         "proxy-checked", "1 GiB by proxy, through memory, CRC-32 checked", Spec("nginx", crc32=True),
-        cpu={"nginx-proxy": 1.1}, flags=("--sendfile=false",), only=("nginx-proxy",),
+        cpu={"nginx-proxy": 1.1}, flags=("--no-sendfile",), only=("nginx-proxy",),
     ),
     Case(
         "proxy-first", "100 KB objects one after the other by proxy", "transfer of 300 x 100 KB", first_byte,

@@ -1,6 +1,6 @@
 """A small receiver of webhooks: checks each signature and prints what happened.
 
-    receiver.py SECRET [PORT]      SECRET as `outflow webhook-secret` prints it; port 0 picks a free one
+    receiver.py SECRET [PORT]      SECRET as `outflow endpoint keygen` prints it; port 0 picks a free one
 """
 import base64, hashlib, hmac, http.server, json, sys, time
 

@@ -3,11 +3,13 @@
 //! ```text
 //! serve     `outflow serve`
 //! file      `outflow file`
-//! publish   `outflow publish`, `transfers`, `unpublish`
-//! link      `outflow link`, `link-show`, `link-revoke`, `link-key`
-//! ledger    `outflow downloads`, `events`, `webhook-secret`
-//! tunnel    `outflow tunnel …`
+//! publish   `outflow publish`, `outflow transfer`
+//! link      `outflow link`
+//! ledger    `outflow download`, `outflow event`, `outflow endpoint`
+//! tunnel    `outflow tunnel`
 //! relay     `outflow relay`
+//! config    `outflow config`
+//! options   each option once: flags, environment, configuration file; man pages, completions
 //! run       what serving commands have in common
 //! args      values of options
 //! failure   exit codes: 0 done, 1 failed, 2 wrong usage
@@ -20,10 +22,12 @@
 )]
 
 mod args;
+mod config;
 mod failure;
 mod file;
 mod ledger;
 mod link;
+mod options;
 mod publish;
 mod relay;
 mod run;
@@ -32,82 +36,100 @@ mod tunnel;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::options::reference;
 
 /// A download server: serves the files of folders and stores, and each folder as a ZIP.
 #[derive(Debug, Parser)]
 #[command(name = "outflow", version, about, arg_required_else_help = true, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Serve a folder, a file, or the transfers of a store
     Serve(Box<serve::ServeArgs>),
     /// Serve one content from memory: a file, several joined, or standard input
     File(file::FileArgs),
     /// Upload files to a store as a transfer and print its address
     Publish(publish::PublishArgs),
-    /// List the transfers of a store
-    Transfers(publish::TransfersArgs),
-    /// Delete a transfer from a store
-    Unpublish(publish::UnpublishArgs),
-    /// Make a link: a signed address for one recipient, with limits
-    Link(link::LinkArgs),
-    /// Show the terms of a link and whether it is valid
-    LinkShow(link::LinkShowArgs),
-    /// Revoke a link
-    LinkRevoke(link::LinkRevokeArgs),
-    /// Print a new line for a file of link keys
-    LinkKey(link::LinkKeyArgs),
+    /// List and remove transfers
+    #[command(subcommand)]
+    Transfer(publish::TransferCommand),
+    /// Create, show, list and revoke links
+    #[command(subcommand)]
+    Link(link::LinkCommand),
     /// Show downloads that the ledger records
     #[command(subcommand)]
-    Downloads(ledger::downloads::DownloadsCommand),
+    Download(ledger::downloads::DownloadCommand),
     /// Show events and their deliveries, and send them again
     #[command(subcommand)]
-    Events(ledger::events::EventsCommand),
+    Event(ledger::events::EventCommand),
+    /// Enable receivers of events, and make their secrets
+    #[command(subcommand)]
+    Endpoint(ledger::endpoints::EndpointCommand),
     /// Carry TCP through HTTP
     #[command(subcommand)]
     Tunnel(tunnel::TunnelCommand),
     /// Relay connections to TCP and Unix sockets
     Relay(relay::RelayArgs),
-    /// Make a secret for --webhook-secret
-    WebhookSecret(ledger::webhook_secret::WebhookSecretArgs),
+    /// Show and check the configuration of `outflow serve`
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Write the man pages to a folder
+    Man(reference::ManArgs),
+    /// Print the completions for a shell
+    Completions(reference::CompletionArgs),
+    /// Print a page of the reference: cli or config
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
 }
 
 fn main() -> ExitCode {
-    // On wrong arguments clap prints a message and exits with 2; on --help and --version with 0.
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Serve(options) => serve::run(*options),
-        Command::File(options) => file::run(options),
-        Command::Publish(options) => publish::publish(options),
-        Command::Transfers(options) => publish::list(options),
-        Command::Unpublish(options) => publish::unpublish(options),
-        Command::Link(options) => link::make(options),
-        Command::LinkShow(options) => link::show(options),
-        Command::LinkRevoke(options) => link::revoke(options),
-        Command::LinkKey(options) => link::print_new_key(options),
-        Command::Downloads(command) => ledger::downloads::run(command),
-        Command::Events(command) => ledger::events::run(command),
-        Command::Tunnel(command) => tunnel::run(command),
-        Command::Relay(options) => relay::run(options),
-        Command::WebhookSecret(options) => ledger::webhook_secret::run(options),
-    };
-    match result {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
+fn run() -> Result<(), Failure> {
+    let definition = definition();
+    let line = options::parse(&definition, std::env::args_os().collect())?;
+    let cli = Cli::from_arg_matches(&line.matches).map_err(anyhow::Error::from)?;
+    match cli.command {
+        CliCommand::Serve(options) => serve::run(*options),
+        CliCommand::File(options) => file::run(options),
+        CliCommand::Publish(options) => publish::publish(options),
+        CliCommand::Transfer(command) => publish::run_transfers(command),
+        CliCommand::Link(command) => link::run(command),
+        CliCommand::Download(command) => ledger::downloads::run(command),
+        CliCommand::Event(command) => ledger::events::run(command),
+        CliCommand::Endpoint(command) => ledger::endpoints::run(command),
+        CliCommand::Tunnel(command) => tunnel::run(command),
+        CliCommand::Relay(options) => relay::run(options),
+        CliCommand::Config(config::ConfigCommand::Show(options)) => {
+            config::show(&options, &line, &definition)
+        }
+        CliCommand::Config(config::ConfigCommand::Check(options)) => config::check(&options, &definition),
+        CliCommand::Man(options) => reference::write_man_pages(&definition, &options),
+        CliCommand::Completions(options) => reference::print_completions(definition, &options),
+        CliCommand::Reference(options) => reference::print_page(&definition, &options),
+    }
+}
+
+/// The definition of all commands and their options.
+fn definition() -> clap::Command {
+    options::complete(Cli::command())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::definition().debug_assert();
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -12,11 +11,12 @@ use outflow_relay::{
     BalancePolicy, ProxyVersion, Relay, RelayAddress, RelayAddressError, RelayListener, RelayOptions,
 };
 
-use crate::args::duration;
+use crate::args::duration::{self, DurationArg};
 use crate::failure::Failure;
+use crate::run::limits::{self, DrainArgs, ThreadArgs};
 use crate::run::listen::{AddressFlags, ListenAddress};
-use crate::run::logging::{LogFormat, LogLevel};
-use crate::run::{limits, logging, signals};
+use crate::run::logging::{self, LogArgs};
+use crate::run::signals;
 
 const FLAGS: AddressFlags = AddressFlags { host: "LISTEN", port: "LISTEN" };
 
@@ -29,65 +29,57 @@ const OWN_DESCRIPTOR_PAIRS: usize = 16;
 /// Bound: relay. 3/8 of the limit of open files in clients
 const DESCRIPTORS_PER_CLIENT: usize = 2;
 
-/// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RelayArgs {
-    /// Address to listen on: host:port, with port 0 for a free one, or unix:/path
+    /// Address to listen on: HOST:PORT, with port 0 for a free one, or unix:/PATH
     #[arg(value_name = "LISTEN")]
     listen: RelayAddress,
 
-    /// Targets: host:port or unix:/path
+    /// Targets: HOST:PORT or unix:/PATH
     #[arg(value_name = "TARGET", required = true, value_parser = target)]
     targets: Vec<RelayAddress>,
 
     /// How the target of the next client is chosen
-    #[arg(long, value_name = "POLICY", default_value = "round-robin")]
+    #[arg(long, help_heading = "Targets", value_name = "POLICY", default_value = "round-robin")]
     policy: PolicyArg,
 
     /// Time for a target to accept a connection; after it the next target is tried
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = non_zero)]
-    connect_timeout: Duration,
+    #[arg(long, help_heading = "Targets", value_name = "TIME", default_value = "5s", value_parser = duration::non_zero)]
+    connect_timeout: DurationArg,
 
     /// Interval of health checks, which connect to each target, such as 10s [default: none]
-    #[arg(long, value_name = "TIME", value_parser = non_zero)]
-    health_interval: Option<Duration>,
+    #[arg(long, help_heading = "Targets", value_name = "TIME", value_parser = duration::non_zero)]
+    health_interval: Option<DurationArg>,
 
     /// Send the client's address to targets by the PROXY protocol
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, help_heading = "Targets", value_name = "VERSION")]
     proxy_protocol: Option<ProxyVersionArg>,
 
-    /// Maximum number of clients; further ones wait [default: 3/8 of the limit of open files]
-    #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
-    max_connections: Option<u32>,
-
-    /// Maximum number of clients of one target; when all targets are full, clients are refused
-    /// [default: no limit]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Maximum number of clients of one target; when all are full, clients are refused [default: no
+    /// limit]
+    #[arg(long, help_heading = "Targets", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_per_target: Option<u32>,
 
+    /// Maximum number of clients; further ones wait [default: 3/8 of the limit of open files]
+    #[arg(long, value_name = "N", env, help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+
     /// Time without a byte in either direction that ends a connection; 0s for no limit
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
-    idle_timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "1h", help_heading = "Limits")]
+    idle_timeout: DurationArg,
 
     /// The same once one side has closed its direction; 0s for no difference
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration::parse)]
-    half_closed_timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "5m", help_heading = "Limits")]
+    half_closed_timeout: DurationArg,
 
-    /// Seconds for connections to finish after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = limits::DEFAULT_DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
-    drain: u32,
+    #[command(flatten)]
+    threads: ThreadArgs,
 
-    /// Number of relaying threads [default: one for each processor]
-    #[arg(long, value_name = "N", env = "OUTFLOW_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    drain: DrainArgs,
 
-    /// Least important lines to log
-    #[arg(long, value_name = "LEVEL", env = "OUTFLOW_LOG_LEVEL", default_value = "info")]
-    log_level: LogLevel,
-
-    /// Format of the log on standard error
-    #[arg(long, value_name = "FORMAT", env = "OUTFLOW_LOG_FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -110,15 +102,8 @@ fn target(text: &str) -> Result<RelayAddress, RelayAddressError> {
     text.parse().and_then(RelayAddress::for_target)
 }
 
-fn non_zero(text: &str) -> Result<Duration, String> {
-    match duration::parse(text)? {
-        Duration::ZERO => Err("at least 1s is needed".to_owned()),
-        time => Ok(time),
-    }
-}
-
 pub(crate) fn run(options: RelayArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.log_level, options.log_format);
+    let _logs = logging::start(options.log);
     if options.targets.contains(&options.listen) {
         return Err(Failure::Usage(anyhow::anyhow!(
             "{} is the relay's own address, so each client would loop; name another target",
@@ -131,7 +116,6 @@ pub(crate) fn run(options: RelayArgs) -> Result<(), Failure> {
 fn serve(options: &RelayArgs) -> anyhow::Result<()> {
     let (listener, address) = open(&options.listen)?;
     let max_connections = max_connections(options.max_connections);
-    let or_none = |time: Duration| (!time.is_zero()).then_some(time);
     let relay = Relay::new(
         options.targets.clone(),
         RelayOptions {
@@ -141,21 +125,21 @@ fn serve(options: &RelayArgs) -> anyhow::Result<()> {
             },
             max_connections,
             max_per_target: options.max_per_target.map_or(usize::MAX, |n| n as usize),
-            connect_timeout: options.connect_timeout,
-            health_interval: options.health_interval,
+            connect_timeout: options.connect_timeout.0,
+            health_interval: options.health_interval.map(|time| time.0),
             proxy_protocol: options.proxy_protocol.map(|version| match version {
                 ProxyVersionArg::V1 => ProxyVersion::V1,
                 ProxyVersionArg::V2 => ProxyVersion::V2,
             }),
             timeouts: FlowTimeouts {
-                idle: or_none(options.idle_timeout),
-                half_closed: or_none(options.half_closed_timeout),
+                idle: options.idle_timeout.limit(),
+                half_closed: options.half_closed_timeout.limit(),
             },
         },
     )?;
-    let threads = limits::threads(options.threads);
+    let threads = options.threads.number();
     let runtime = runtime(threads).context("cannot start the runtime")?;
-    signals::listen(relay.handle(), Duration::from_secs(options.drain.into()), None)?;
+    signals::listen(relay.handle(), options.drain.time(), None)?;
     let counters = relay.counters();
 
     limits::announce(format_args!("relaying on {address}"));

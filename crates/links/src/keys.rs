@@ -133,13 +133,13 @@ impl LinkKeys {
             let secret = lenient().decode(secret.as_bytes()).ok().filter(|secret| secret.len() == 32);
             let secret = secret.ok_or_else(|| {
                 format!(
-                    "line {line}: the key {id} is not 32 bytes in base64; create one with `outflow link-key`"
+                    "line {line}: the key {id} is not 32 bytes in base64; create one with `outflow link keygen`"
                 )
             })?;
             keys.push(SigningKey { id, hmac: hmac::Key::new(hmac::HMAC_SHA256, &secret) });
         }
         match keys.len() {
-            0 => Err("the file has no key; create one with `outflow link-key`".to_owned()),
+            0 => Err("the file has no key; create one with `outflow link keygen`".to_owned()),
             1..=MAX_KEYS => Ok(LinkKeys { keys, exposed: false }),
             _ => Err(format!("the file has more than {MAX_KEYS} keys")),
         }

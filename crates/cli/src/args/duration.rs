@@ -6,12 +6,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 /// Parses a whole number of seconds, minutes, hours, days or weeks: `45s`, `30m`, `12h`, `7d`,
 /// `2w`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || "a duration is a number with a unit, such as 12h or 7d".to_owned();
+    let wrong = || "a duration is a number with a unit: 45s, 30m, 12h, 7d or 2w".to_owned();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let seconds: u64 = match unit.trim() {
@@ -20,6 +18,11 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         "h" => 3_600,
         "d" => 86_400,
         "w" => 604_800,
+        "" if !number.is_empty() => {
+            return Err(format!(
+                "a duration needs a unit: write {number}s, {number}m, {number}h or {number}d"
+            ));
+        }
         _ => return Err(wrong()),
     };
     let number = number.parse::<u64>().map_err(|_| wrong())?;
@@ -28,9 +31,15 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration, which may be zero.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DurationArg(pub(crate) Duration);
+
+impl DurationArg {
+    /// The duration, or `None` for zero, which stands for no limit.
+    pub(crate) fn limit(self) -> Option<Duration> {
+        (!self.0.is_zero()).then_some(self.0)
+    }
+}
 
 impl FromStr for DurationArg {
     type Err = String;
@@ -40,38 +49,29 @@ impl FromStr for DurationArg {
     }
 }
 
-impl TryFrom<String> for DurationArg {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<DurationArg, String> {
-        text.parse()
+/// Parses a duration of at least a second.
+pub(crate) fn non_zero(text: &str) -> Result<DurationArg, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("at least 1s is needed".to_owned()),
+        time => Ok(DurationArg(time)),
     }
 }
 
 /// How long records are kept; `None` for ever.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RetentionArg(pub(crate) Option<Duration>);
 
 impl FromStr for RetentionArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<RetentionArg, String> {
-        if text == "for-ever" {
+        if text == "forever" {
             return Ok(RetentionArg(None));
         }
         match parse(text)? {
             Duration::ZERO => Err("at least 1s is needed; --ledger none records nothing".to_owned()),
             time => Ok(RetentionArg(Some(time))),
         }
-    }
-}
-
-impl TryFrom<String> for RetentionArg {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<RetentionArg, String> {
-        text.parse()
     }
 }
 
@@ -89,7 +89,10 @@ mod tests {
         for wrong in ["", "7", "d", "-1d", "1.5h", "1y", "99999999999999999999s", "9999999w"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!("for-ever".parse(), Ok(RetentionArg(None)));
+        assert!(parse("10").unwrap_err().contains("10s"));
+        assert_eq!("forever".parse(), Ok(RetentionArg(None)));
         assert!("0d".parse::<RetentionArg>().is_err());
+        assert!(non_zero("0s").is_err() && non_zero("1s").is_ok());
+        assert_eq!("0s".parse::<DurationArg>().unwrap().limit(), None);
     }
 }

@@ -4,11 +4,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
 
 /// A network or one address: `10.0.0.0/8`, `::1`.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkArg(pub(crate) IpNet);
 
 impl FromStr for NetworkArg {
@@ -19,14 +17,6 @@ impl FromStr for NetworkArg {
         let net = text.parse::<IpNet>().or_else(|_| address());
         net.map(NetworkArg)
             .map_err(|_| "a network is written like 10.0.0.0/8, one address like 10.0.0.1".to_owned())
-    }
-}
-
-impl TryFrom<String> for NetworkArg {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<NetworkArg, String> {
-        text.parse()
     }
 }
 

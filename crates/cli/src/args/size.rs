@@ -4,11 +4,8 @@
 
 use std::str::FromStr;
 
-use serde::Deserialize;
-
 /// A number of bytes: `256MiB`, `1G`, `1048576`. All units are powers of 1024.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SizeArg(usize);
 
 impl SizeArg {
@@ -21,7 +18,7 @@ impl FromStr for SizeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<SizeArg, String> {
-        let wrong = || "a size is a number with a unit, such as 256MiB or 1GiB".to_owned();
+        let wrong = || "a size is a number with a unit: 64KiB, 256MiB or 1GiB".to_owned();
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let shift = match unit.trim().to_ascii_lowercase().as_str() {
@@ -29,18 +26,15 @@ impl FromStr for SizeArg {
             "k" | "kib" => 10,
             "m" | "mib" => 20,
             "g" | "gib" => 30,
+            // Powers of ten are refused rather than misread.
+            "kb" | "mb" | "gb" if !number.is_empty() => {
+                let letter = unit.trim()[..1].to_ascii_uppercase();
+                return Err(format!("sizes are in powers of 1024: write {number}{letter}iB"));
+            }
             _ => return Err(wrong()),
         };
         let number = number.parse::<usize>().map_err(|_| wrong())?;
         number.checked_mul(1 << shift).map(SizeArg).ok_or_else(|| format!("{text} is too large"))
-    }
-}
-
-impl TryFrom<String> for SizeArg {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<SizeArg, String> {
-        text.parse()
     }
 }
 

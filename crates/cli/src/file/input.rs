@@ -166,7 +166,7 @@ impl Inputs {
                 let seconds = self.timeout.unwrap_or_default().as_secs();
                 bail!(
                     "{name} did not end within {seconds} s: its writer has to close it; allow more time with \
-                     --stdin-read-timeout-seconds, or 0 for no limit"
+                     --stdin-timeout, or 0s for no limit"
                 );
             }
             match rustix::io::read(from, &mut piece) {

@@ -14,10 +14,9 @@ mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use outflow_certs::{CertificateFiles, CertificatePaths};
+use outflow_certs::CertificateFiles;
 use outflow_single::{ContentDescription, Representations, SingleService};
 use outflow_wire::{ListenSocket, Server, Tls, TlsOptions};
 
@@ -33,42 +32,42 @@ pub(crate) use self::options::FileArgs;
 const FLAGS: AddressFlags = AddressFlags { host: "--host", port: "--port" };
 
 pub(crate) fn run(options: FileArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.log_level, options.log_format);
-    let tls = options.tls()?;
+    let _logs = logging::start(options.log);
+    options.tls.check()?;
     let inputs = Inputs {
         files: options.files(),
-        timeout: options.stdin_timeout(),
-        max_size: options.max_size.bytes() as u64,
+        timeout: options.content.stdin_timeout.limit(),
+        max_size: options.content.max_size.bytes() as u64,
     };
     if inputs.files.iter().filter(|path| is_stdin(path)).count() > 1 {
         return Err(Failure::Usage(anyhow::anyhow!("`-` (standard input) may be given only once")));
     }
-    if options.watch && inputs.has_stdin() {
+    if options.content.watch && inputs.has_stdin() {
         return Err(Failure::Usage(anyhow::anyhow!(
             "--watch needs files: standard input cannot be read again; name a file"
         )));
     }
-    Ok(serve(&options, tls, inputs)?)
+    Ok(serve(&options, inputs)?)
 }
 
-fn serve(options: &FileArgs, tls: Option<CertificatePaths>, inputs: Inputs) -> anyhow::Result<()> {
+fn serve(options: &FileArgs, inputs: Inputs) -> anyhow::Result<()> {
     // Watch before reading, so that no change is missed in between.
-    let watch = options.watch.then(|| FileWatch::new(&inputs.files)).transpose()?;
+    let watch = options.content.watch.then(|| FileWatch::new(&inputs.files)).transpose()?;
     let Input { sealed, modified } = inputs.read()?;
     let about = ContentDescription {
         media_type: media_type(options, &inputs),
-        cache_control: options.cache_control.clone(),
+        cache_control: options.content.cache_control.clone(),
         modified: None,
     };
     let offer =
         Representations::new(sealed, &ContentDescription { modified: Some(modified), ..about.clone() });
     let (bytes, etag) = (offer.len(), reload::shown(&offer));
-    let service = SingleService::new(offer, options.path.as_deref());
+    let service = SingleService::new(offer, options.content.path.as_deref());
 
     // Listen last, so that no client waits for standard input.
     let listener = ListenAddress::of(&options.host, options.port).open(&FLAGS)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
-    let files = tls.map(open_files).transpose()?;
+    let files = options.tls.open()?;
     let (listener, scheme) = match &files {
         Some(files) => {
             let tls = Tls::new(Arc::<CertificateFiles>::clone(files), &TlsOptions::default());
@@ -76,7 +75,7 @@ fn serve(options: &FileArgs, tls: Option<CertificatePaths>, inputs: Inputs) -> a
         }
         None => (listener.into(), "http"),
     };
-    let max_connections = limits::max_connections(options.max_connections);
+    let max_connections = options.limits.max_connections();
     let server = Server::new(outflow_wire::ServerOptions {
         max_connections,
         ..outflow_wire::ServerOptions::default()
@@ -90,8 +89,8 @@ fn serve(options: &FileArgs, tls: Option<CertificatePaths>, inputs: Inputs) -> a
             let _ = files.reload();
         }
     });
-    signals::listen(server.handle(), Duration::from_secs(options.drain.into()), Some(hangup))?;
-    let threads = limits::threads(options.threads);
+    signals::listen(server.handle(), options.limits.drain.time(), Some(hangup))?;
+    let threads = options.limits.threads.number();
 
     limits::announce_url(scheme, address);
     tracing::info!(file = inputs.names(), bytes, etag, media_type = ?about.media_type, %address, threads, "serving");
@@ -104,13 +103,6 @@ fn serve(options: &FileArgs, tls: Option<CertificatePaths>, inputs: Inputs) -> a
     Ok(())
 }
 
-/// Opens a certificate and its key, and starts to watch both.
-fn open_files(pair: CertificatePaths) -> anyhow::Result<Arc<CertificateFiles>> {
-    let files = CertificateFiles::open_all(vec![pair])?;
-    files.watch().context("cannot start the thread that watches certificates")?;
-    Ok(files)
-}
-
 /// The requested media type, or else that of the last file's name or of --path.
 fn media_type(options: &FileArgs, inputs: &Inputs) -> http::HeaderValue {
     let named = || {
@@ -121,8 +113,11 @@ fn media_type(options: &FileArgs, inputs: &Inputs) -> http::HeaderValue {
             .rev()
             .find_map(|path| ContentDescription::media_type_of(path))
     };
-    let at = || options.path.as_deref().and_then(|path| ContentDescription::media_type_of(Path::new(path)));
+    let at = || {
+        options.content.path.as_deref().and_then(|path| ContentDescription::media_type_of(Path::new(path)))
+    };
     options
+        .content
         .content_type
         .clone()
         .or_else(named)

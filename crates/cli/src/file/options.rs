@@ -1,17 +1,15 @@
-//! Options of `outflow file`. Flags and environment have kcup's names, so that its users change one
-//! word.
+//! Options of `outflow file`. Flags have kcup's names where it has them.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use http::HeaderValue;
 
-use outflow_certs::CertificatePaths;
-
+use crate::args::duration::DurationArg;
 use crate::args::size::SizeArg;
-use crate::failure::Failure;
-use crate::run::logging::{LogFormat, LogLevel};
+use crate::run::limits::ServerLimitArgs;
+use crate::run::logging::LogArgs;
+use crate::run::tls::CertificateArgs;
 
 /// Largest content that `outflow file` reads into memory, unless the operator sets another size.
 /// Its compressed forms come on top, and for a moment both the old and the new content.
@@ -19,7 +17,6 @@ use crate::run::logging::{LogFormat, LogLevel};
 /// Bound: sending. 1 GiB
 const MAX_SIZE: &str = "1GiB";
 
-/// A flag overrides the environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FileArgs {
     /// Files to serve, joined to one content; - or no file at all is standard input [env: FILE]
@@ -27,31 +24,35 @@ pub(crate) struct FileArgs {
     paths: Vec<PathBuf>,
 
     /// The same as PATH
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = "Content")]
     file: Vec<PathBuf>,
 
     /// Host to listen on: an address, or a name
-    #[arg(long, env = "HOST", default_value = "127.0.0.1", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, env, default_value = "127.0.0.1", help_heading = "Listening", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) host: String,
 
     /// Port to listen on; 0 picks a free one
-    #[arg(short, long, env = "PORT", default_value_t = 5000)]
+    #[arg(short, long, env, default_value_t = 5000, help_heading = "Listening")]
     pub(crate) port: u16,
 
-    /// Seconds for standard input to end; 0 waits for ever
-    #[arg(long, value_name = "SECONDS", env = "STDIN_READ_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=31_536_000))]
-    stdin_read_timeout_seconds: u64,
+    #[command(flatten)]
+    pub(crate) tls: CertificateArgs,
 
-    /// Private key for TLS (PEM); needs --tls-cert
-    #[arg(long, value_name = "FILE", env = "TLS_KEY")]
-    tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) content: ContentArgs,
 
-    /// Certificate chain for TLS (PEM); needs --tls-key
-    #[arg(long, value_name = "FILE", env = "TLS_CERT")]
-    tls_cert: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limits: ServerLimitArgs,
 
-    /// The only path with the content, such as /.well-known/mta-sts.txt; others are 404 [default:
-    /// every path]
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// The content, and how it is described.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Content")]
+pub(crate) struct ContentArgs {
+    /// The only path with the content, such as /robots.txt; others are 404 [default: every path]
     #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) path: Option<String>,
 
@@ -68,29 +69,12 @@ pub(crate) struct FileArgs {
     pub(crate) watch: bool,
 
     /// Maximum size of the content
-    #[arg(long, value_name = "SIZE", default_value = MAX_SIZE)]
+    #[arg(long, value_name = "SIZE", env, default_value = MAX_SIZE)]
     pub(crate) max_size: SizeArg,
 
-    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open
-    /// files]
-    #[arg(long, value_name = "N", env = "OUTFLOW_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_connections: Option<u32>,
-
-    /// Seconds for downloads to finish after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = crate::run::limits::DEFAULT_DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
-    pub(crate) drain: u32,
-
-    /// Number of serving threads [default: one for each processor]
-    #[arg(long, value_name = "N", env = "OUTFLOW_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
-
-    /// Least important lines to log
-    #[arg(long, value_name = "LEVEL", env = "LOG_LEVEL", default_value = "info", ignore_case = true)]
-    pub(crate) log_level: LogLevel,
-
-    /// Format of the log on standard error
-    #[arg(long, value_name = "FORMAT", env = "OUTFLOW_LOG_FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
+    /// Time for standard input to end; 0s for no limit
+    #[arg(long, value_name = "TIME", env, default_value = "60s")]
+    pub(crate) stdin_timeout: DurationArg,
 }
 
 impl FileArgs {
@@ -103,27 +87,6 @@ impl FileArgs {
         }
         let file = std::env::var_os("FILE").filter(|file| !file.is_empty());
         vec![file.map_or_else(|| PathBuf::from("-"), PathBuf::from)]
-    }
-
-    /// Time for standard input to end; `None` for no limit.
-    pub(crate) fn stdin_timeout(&self) -> Option<Duration> {
-        (self.stdin_read_timeout_seconds > 0).then(|| Duration::from_secs(self.stdin_read_timeout_seconds))
-    }
-
-    /// Certificate and key; one without the other is a usage error.
-    pub(crate) fn tls(&self) -> Result<Option<CertificatePaths>, Failure> {
-        match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => {
-                Ok(Some(CertificatePaths { certificate: certificate.clone(), key: key.clone() }))
-            }
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(Failure::Usage(anyhow::anyhow!(
-                "--tls-cert without --tls-key: TLS needs both; leave out both for plain HTTP"
-            ))),
-            (None, Some(_)) => Err(Failure::Usage(anyhow::anyhow!(
-                "--tls-key without --tls-cert: TLS needs both; leave out both for plain HTTP"
-            ))),
-        }
     }
 }
 

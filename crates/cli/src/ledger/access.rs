@@ -12,9 +12,10 @@ use crate::run::folders;
 /// Which ledger a command queries.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LedgerArgs {
-    /// The ledger: sqlite:PATH or postgres://USER@HOST/DATABASE [default: the one that `outflow
-    /// serve` uses]
-    #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
+    /// The ledger [default: the one that `outflow serve` uses]
+    ///
+    /// sqlite:PATH or postgres://USER@HOST/DATABASE.
+    #[arg(long, value_name = "LEDGER", env)]
     ledger: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `outflow downloads`: the downloads that the ledger records.
+//! `outflow download`: the downloads that the ledger records.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::ledger::access::{LedgerArgs, wait};
 const MAX_FILES: usize = 40;
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum DownloadsCommand {
+pub(crate) enum DownloadCommand {
     /// List downloads, newest first
     List(DownloadsListArgs),
     /// Show a download, and which files of an archive have arrived
@@ -81,10 +81,10 @@ struct PrintedDownload {
     file_list: Option<Vec<FileState>>,
 }
 
-pub(crate) fn run(command: DownloadsCommand) -> Result<(), Failure> {
+pub(crate) fn run(command: DownloadCommand) -> Result<(), Failure> {
     let text = match command {
-        DownloadsCommand::List(list) => list.text()?,
-        DownloadsCommand::Show(show) => show.text()?,
+        DownloadCommand::List(list) => list.text()?,
+        DownloadCommand::Show(show) => show.text()?,
     };
     Ok(print(&text)?)
 }
@@ -119,7 +119,7 @@ impl DownloadsShowArgs {
         let (download, files) =
             wait(async { anyhow::Ok((ledger.download(&self.id).await?, ledger.files(&self.id).await?)) })??;
         let download = download
-            .with_context(|| format!("no download {}; `outflow downloads list` lists them", self.id))?;
+            .with_context(|| format!("no download {}; `outflow download list` lists them", self.id))?;
         if self.json {
             return Ok(serde_json::to_string_pretty(&PrintedDownload { download, file_list: files })? + "\n");
         }

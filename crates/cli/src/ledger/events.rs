@@ -1,4 +1,4 @@
-//! `outflow events`: events, their deliveries to endpoints, and sending them again.
+//! `outflow event`: events, their deliveries to endpoints, and sending them again.
 
 use std::fmt::Write as _;
 
@@ -14,15 +14,13 @@ use crate::failure::{Failure, print};
 use crate::ledger::access::{LedgerArgs, wait};
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum EventsCommand {
+pub(crate) enum EventCommand {
     /// List events, newest last
     List(EventsListArgs),
     /// Show an event, and each attempt to deliver it
     Show(EventsShowArgs),
     /// Send events again, with the same ids
     Replay(ReplayArgs),
-    /// Enable an endpoint that was disabled
-    Enable(EnableArgs),
 }
 
 #[derive(Args, Debug)]
@@ -78,22 +76,11 @@ pub(crate) struct ReplayArgs {
     ledger: LedgerArgs,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct EnableArgs {
-    /// Endpoint, as the event endpoint.disabled names it
-    #[arg(value_name = "ID")]
-    endpoint: String,
-
-    #[command(flatten)]
-    ledger: LedgerArgs,
-}
-
-pub(crate) fn run(command: EventsCommand) -> Result<(), Failure> {
+pub(crate) fn run(command: EventCommand) -> Result<(), Failure> {
     let text = match command {
-        EventsCommand::List(list) => list.text()?,
-        EventsCommand::Show(show) => show.text()?,
-        EventsCommand::Replay(replay) => replay.text()?,
-        EventsCommand::Enable(enable) => enable.text()?,
+        EventCommand::List(list) => list.text()?,
+        EventCommand::Show(show) => show.text()?,
+        EventCommand::Replay(replay) => replay.text()?,
     };
     Ok(print(&text)?)
 }
@@ -159,7 +146,7 @@ impl EventsShowArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
         let detail = wait(ledger.event(&self.id))??
-            .with_context(|| format!("no event {}; `outflow events list` lists them", self.id))?;
+            .with_context(|| format!("no event {}; `outflow event list` lists them", self.id))?;
         if self.json { Ok(serde_json::to_string_pretty(&detail)? + "\n") } else { details(&detail) }
     }
 }
@@ -202,16 +189,9 @@ impl ReplayArgs {
         let replay = Replay { events, endpoint: Some(self.endpoint) };
         let count = wait(ledger.replay(&replay))??;
         if let (0, ReplayEvents::One(id)) = (count, &replay.events) {
-            anyhow::bail!("no event {id}; `outflow events list` lists them");
+            anyhow::bail!("no event {id}; `outflow event list` lists them");
         }
         let events = if count == 1 { "event" } else { "events" };
         Ok(format!("the running server will send {count} {events} again\n"))
-    }
-}
-
-impl EnableArgs {
-    fn text(self) -> anyhow::Result<String> {
-        wait(self.ledger.open()?.enable_endpoint(&self.endpoint))??;
-        Ok(format!("{} will receive its waiting events within a minute\n", self.endpoint))
     }
 }

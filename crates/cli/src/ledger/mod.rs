@@ -1,13 +1,13 @@
 //! Commands that query the ledger.
 //!
 //! ```text
-//! access           which ledger, and how it is opened
-//! downloads        `outflow downloads`: list and show
-//! events           `outflow events`: list, show, replay, enable
-//! webhook_secret   `outflow webhook-secret`
+//! access      which ledger, and how it is opened
+//! downloads   `outflow download`: list and show
+//! events      `outflow event`: list, show, replay
+//! endpoints   `outflow endpoint`: enable, and secrets of webhooks
 //! ```
 
 pub(crate) mod access;
 pub(crate) mod downloads;
+pub(crate) mod endpoints;
 pub(crate) mod events;
-pub(crate) mod webhook_secret;

@@ -1,4 +1,4 @@
-//! The file of keys that sign links, and `outflow link-key`.
+//! The file of keys that sign links, and `outflow link keygen`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::failure::{Failure, print};
 #[derive(Args, Debug)]
 pub(super) struct KeyFileArgs {
     /// File with the keys that sign links; the first one signs
-    #[arg(long, value_name = "FILE", env = "OUTFLOW_LINK_KEYS")]
+    #[arg(long, value_name = "FILE", env)]
     pub(super) link_keys: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! `outflow link-revoke`: ends the use of a link.
+//! `outflow link revoke`: ends the use of a link.
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;

@@ -1,4 +1,4 @@
-//! `outflow link-show`: the terms of a link, and whether it is valid.
+//! `outflow link show`: the terms of a link, and whether it is valid.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -24,7 +24,7 @@ pub(crate) struct LinkShowArgs {
     keys: KeyFileArgs,
 
     /// Ledger to query for receipts and whether the link was revoked
-    #[arg(long, value_name = "LEDGER", env = "OUTFLOW_LEDGER")]
+    #[arg(long, value_name = "LEDGER", env)]
     ledger: Option<String>,
 
     /// Print one JSON object

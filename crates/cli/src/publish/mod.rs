@@ -5,7 +5,7 @@
 //!   plan        which files, and under which names
 //!   send        skips files that are in the store, uploads the others
 //!   progress    a bar on a terminal, lines elsewhere
-//! transfers   `outflow transfers` and `outflow unpublish`
+//! transfers   `outflow transfer`
 //! journal     the object by which a later run continues a broken one
 //! store       opening a store, names of transfers
 //! ```
@@ -20,4 +20,4 @@ mod store;
 mod transfers;
 
 pub(crate) use publish::{PublishArgs, publish};
-pub(crate) use transfers::{TransfersArgs, UnpublishArgs, list, unpublish};
+pub(crate) use transfers::{TransferCommand, run as run_transfers};

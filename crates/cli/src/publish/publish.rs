@@ -14,19 +14,20 @@ use super::journal::UploadJournal;
 use super::plan;
 use super::progress::UploadProgress;
 use super::send::{self, PriorUploads};
-use super::store::{open_store, transfer_id};
+use super::store::{open_store, store_help, transfer_id};
 use crate::args::expiry::ExpiryArg;
 use crate::failure::{Failure, print};
 
 #[derive(Args, Debug)]
 pub(crate) struct PublishArgs {
-    /// Folders and files to publish; the contents of a single folder become the transfer, several
-    /// paths keep their names
+    /// Folders and files to publish
+    ///
+    /// The contents of a single folder become the transfer; several paths keep their names.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// Store to publish to: s3://bucket/prefix, gs://…, az://…, http(s)://… or file:///folder
-    #[arg(long, value_name = "STORE", env = "OUTFLOW_STORE")]
+    /// Store to publish to
+    #[arg(id = "store", long = "to", value_name = "STORE", env, long_help = store_help("Store to publish to"))]
     to: String,
 
     /// Title of the transfer, one line
@@ -37,11 +38,17 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
 
-    /// When the transfer expires: 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z
+    /// When the transfer expires: 12h or 7d from now, or a time [default: never]
+    ///
+    /// 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z. The objects stay in the
+    /// store until `outflow transfer remove`.
     #[arg(long, value_name = "WHEN", value_parser = ExpiryArg::parse)]
     expires: Option<ExpiryArg>,
 
     /// Name of the transfer, also to continue a broken run [default: random]
+    ///
+    /// 1 to 64 letters, digits, hyphens and underscores. Anyone who knows it can download the
+    /// transfer.
     #[arg(long, value_name = "ID", value_parser = transfer_id)]
     id: Option<String>,
 
@@ -49,12 +56,14 @@ pub(crate) struct PublishArgs {
     #[arg(long)]
     hidden: bool,
 
-    /// Files, and parts of large files, uploaded at the same time; each takes 16 MiB of memory
+    /// Number of files, or parts of large files, that are uploaded at the same time
+    ///
+    /// Each takes 16 MiB of memory.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
 
     /// URL of `outflow serve`, to print whole URLs
-    #[arg(long, value_name = "URL", env = "OUTFLOW_BASE_URL")]
+    #[arg(long, value_name = "URL", env)]
     base_url: Option<String>,
 
     /// Print one JSON object instead of the address
@@ -155,7 +164,7 @@ async fn prior_uploads(store: &Store, id: &str, is_named: bool) -> anyhow::Resul
         match store.head(&Manifest::key_of(id)).await {
             Ok(_) => {
                 let taken = format!(
-                    "the transfer {id} already exists; choose another --id, or delete it first with: outflow unpublish {id}"
+                    "the transfer {id} already exists; choose another --id, or delete it first with: outflow transfer remove {id}"
                 );
                 return Err(NameTaken(taken).into());
             }

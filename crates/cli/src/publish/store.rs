@@ -10,6 +10,11 @@ pub(super) fn open_store(address: &str, connections: usize) -> Result<Store, Fai
     outflow_catalog::open_store(address, &options).map_err(|error| Failure::Usage(error.into()))
 }
 
+/// Long help of an option that names a store.
+pub(super) fn store_help(first: &str) -> String {
+    format!("{first}\n\nIts address, such as {}.", outflow_catalog::store_examples())
+}
+
 pub(super) fn transfer_id(text: &str) -> Result<String, String> {
     if is_transfer_id(text) {
         return Ok(text.to_owned());

@@ -1,9 +1,9 @@
-//! `outflow transfers` and `outflow unpublish`.
+//! `outflow transfer`: list and remove.
 
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use futures_util::StreamExt as _;
 use indicatif::{HumanBytes, HumanCount};
 use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, is_transfer_id};
@@ -11,7 +11,7 @@ use outflow_content::UnixTime;
 use serde::Serialize;
 
 use super::journal::UploadJournal;
-use super::store::{open_store, transfer_id};
+use super::store::{open_store, store_help, transfer_id};
 use crate::failure::{Failure, print};
 
 /// Manifests that are read, or objects that are deleted, at the same time.
@@ -21,10 +21,25 @@ const PARALLEL: usize = 16;
 /// Bound: transfers.
 const MAX_TRANSFERS: usize = 1_000_000;
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum TransferCommand {
+    /// List the transfers of a store
+    List(TransferListArgs),
+    /// Remove a transfer from a store, with its files
+    Remove(TransferRemoveArgs),
+}
+
+pub(crate) fn run(command: TransferCommand) -> Result<(), Failure> {
+    match command {
+        TransferCommand::List(options) => list(options),
+        TransferCommand::Remove(options) => remove_transfer(options),
+    }
+}
+
 #[derive(Args, Debug)]
-pub(crate) struct TransfersArgs {
+pub(crate) struct TransferListArgs {
     /// The store
-    #[arg(long, value_name = "STORE", env = "OUTFLOW_STORE")]
+    #[arg(long, value_name = "STORE", env, long_help = store_help("The store"))]
     store: String,
 
     /// Print a JSON array
@@ -33,13 +48,13 @@ pub(crate) struct TransfersArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct UnpublishArgs {
+pub(crate) struct TransferRemoveArgs {
     /// The transfer
     #[arg(value_name = "ID", value_parser = transfer_id)]
     id: String,
 
     /// The store
-    #[arg(long, value_name = "STORE", env = "OUTFLOW_STORE")]
+    #[arg(long, value_name = "STORE", env, long_help = store_help("The store"))]
     store: String,
 }
 
@@ -61,7 +76,7 @@ struct TransferRow {
     error: Option<String>,
 }
 
-pub(crate) fn list(options: TransfersArgs) -> Result<(), Failure> {
+fn list(options: TransferListArgs) -> Result<(), Failure> {
     let store = open_store(&options.store, PARALLEL)?;
     let mut lines = store.wait(lines(&store)).context("cannot list the transfers")?;
     lines.sort_by(|one, other| (&one.created, &one.id).cmp(&(&other.created, &other.id)));
@@ -146,11 +161,12 @@ fn time(nanos: i64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-pub(crate) fn unpublish(options: UnpublishArgs) -> Result<(), Failure> {
+fn remove_transfer(options: TransferRemoveArgs) -> Result<(), Failure> {
     let store = open_store(&options.store, PARALLEL)?;
     let id = &options.id;
-    let deleted = store.wait(remove(&store, id)).with_context(|| format!("cannot unpublish {id}"))?;
-    eprintln!("unpublished {id}: {} objects deleted", HumanCount(deleted as u64));
+    let deleted =
+        store.wait(remove(&store, id)).with_context(|| format!("cannot remove the transfer {id}"))?;
+    eprintln!("removed {id}: {} objects deleted", HumanCount(deleted as u64));
     Ok(())
 }
 
@@ -164,7 +180,7 @@ async fn remove(store: &Store, id: &str) -> anyhow::Result<usize> {
     let published = is_there(store.head(&manifest).await)?;
     let journal = UploadJournal::key_of(id);
     if !published && !is_there(store.head(&journal).await)? {
-        bail!("no transfer {id} in {}; `outflow transfers` lists them", store.address());
+        bail!("no transfer {id} in {}; `outflow transfer list` lists them", store.address());
     }
     // If the deletion breaks off, the journal marks the remaining objects as deletable.
     if published {

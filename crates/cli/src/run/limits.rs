@@ -3,11 +3,69 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Default time for downloads to finish after the first SIGINT or SIGTERM, in seconds.
-pub(crate) const DEFAULT_DRAIN: u32 = 10;
+use crate::args::duration::DurationArg;
+
+/// Connections, threads and the end of a serving command.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct ServerLimitArgs {
+    /// Maximum number of open connections; further ones wait [default: 3/4 of the limit of open
+    /// files]
+    #[arg(long, value_name = "N", env, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+
+    #[command(flatten)]
+    pub(crate) drain: DrainArgs,
+}
+
+impl ServerLimitArgs {
+    /// The number of connections for the server.
+    pub(crate) fn max_connections(&self) -> usize {
+        max_connections(self.max_connections)
+    }
+}
+
+/// The threads of a serving command.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct ThreadArgs {
+    /// Number of serving threads [default: one for each processor]
+    #[arg(long, value_name = "N", env, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// The requested number of threads, or one for each processor.
+    pub(crate) fn number(self) -> usize {
+        match self.threads {
+            Some(threads) => usize::from(threads),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// The end of a serving command.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct DrainArgs {
+    /// Time for open connections to finish after SIGINT or SIGTERM
+    #[arg(long, value_name = "TIME", env, default_value = "10s")]
+    drain: DurationArg,
+}
+
+impl DrainArgs {
+    pub(crate) fn time(self) -> Duration {
+        self.drain.0
+    }
+}
 
 /// Open files that the process uses at most, whatever the limit of the system is.
 ///
@@ -34,14 +92,6 @@ pub(crate) fn open_files() -> usize {
     }
     let now = getrlimit(Resource::Nofile).current;
     now.map_or(MAX_OPEN_FILES, |now| usize::try_from(now).unwrap_or(MAX_OPEN_FILES)).min(MAX_OPEN_FILES)
-}
-
-/// The requested number of threads, or one for each processor.
-pub(crate) fn threads(requested: Option<u16>) -> usize {
-    match requested {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    }
 }
 
 /// Prints the URL once the kernel accepts connections.

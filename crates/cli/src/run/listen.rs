@@ -5,8 +5,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
+use clap::Args;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
-use serde::Deserialize;
 
 /// Connections that the kernel queues until they are accepted; it lowers the number to
 /// `net.core.somaxconn`.
@@ -14,9 +14,17 @@ use serde::Deserialize;
 /// Bound: connections.
 const BACKLOG: i32 = 4096;
 
+/// The address of a serving command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Listening")]
+pub(crate) struct ListenArgs {
+    /// Address to listen on, HOST:PORT; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", env, default_value = "127.0.0.1:8080")]
+    pub(crate) listen: ListenAddress,
+}
+
 /// `host:port`; the host may be a name.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListenAddress(String);
 
 /// The flags by which a command's address is chosen, for messages.
@@ -28,29 +36,20 @@ pub(crate) struct AddressFlags {
 /// `--listen HOST:PORT`.
 pub(crate) const LISTEN: AddressFlags = AddressFlags { host: "--listen", port: "--listen" };
 
-impl Default for ListenAddress {
-    fn default() -> ListenAddress {
-        ListenAddress("127.0.0.1:8080".to_owned())
-    }
-}
-
 impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ListenAddress, String> {
-        let port = text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
-        match port {
+        match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
             Some((host, Ok(_))) if !host.is_empty() => Ok(ListenAddress(text.to_owned())),
-            _ => Err("an address is host:port, such as 127.0.0.1:8080 or [::]:80".to_owned()),
+            Some(("", Ok(port))) => Err(format!(
+                "an address is HOST:PORT; write 127.0.0.1:{port} for this machine only, or 0.0.0.0:{port} for every network"
+            )),
+            _ if text.parse::<u16>().is_ok() => Err(format!(
+                "an address is HOST:PORT; write 127.0.0.1:{text}, or 0.0.0.0:{text} for every network"
+            )),
+            _ => Err("an address is HOST:PORT, such as 127.0.0.1:8080 or [::]:80".to_owned()),
         }
-    }
-}
-
-impl TryFrom<String> for ListenAddress {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<ListenAddress, String> {
-        text.parse()
     }
 }
 

@@ -1,8 +1,7 @@
 //! Logs on standard error, written by a thread of their own: a slow terminal does not slow down
 //! downloads.
 
-use clap::ValueEnum;
-use serde::Deserialize;
+use clap::{Args, ValueEnum};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -11,10 +10,22 @@ use tracing_subscriber::filter::LevelFilter;
 /// Bound: logs.
 const MAX_WAITING_LINES: usize = 8192;
 
+/// The log of a command.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LogArgs {
+    /// Least important lines to log
+    #[arg(long, value_name = "LEVEL", env, default_value = "info", ignore_case = true)]
+    log_level: LogLevel,
+
+    /// Format of the log on standard error: text for people, JSON for programs
+    #[arg(long, value_name = "FORMAT", env, default_value = "text")]
+    log_format: LogFormat,
+}
+
 /// The least important lines that are logged.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogLevel {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
     Off,
     Error,
     Warn,
@@ -23,22 +34,20 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
-/// Text for people, JSON for programs.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
     Text,
     Json,
 }
 
 /// Starts logging. Dropping the guard writes the lines that wait.
-pub(crate) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
+pub(crate) fn start(options: LogArgs) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_WAITING_LINES)
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
-    let level = match level {
+    let level = match options.log_level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -47,7 +56,7 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
-    match format {
+    match options.log_format {
         LogFormat::Text => lines.with_ansi(false).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use clap::Args;
 use outflow_certs::{Acme, AcmeOptions, CertificateFiles, CertificatePaths, FilesAndAcme, LETS_ENCRYPT};
 use outflow_wire::rustls::server::ResolvesServerCert;
 use outflow_wire::{ListenSocket, Tls, TlsOptions};
 
+use crate::args::duration::DurationArg;
 use crate::failure::Failure;
 use crate::run::folders;
 use crate::run::listen::{AddressFlags, ListenAddress};
@@ -17,24 +19,109 @@ use crate::run::signals::Hangup;
 
 const REDIRECT: AddressFlags = AddressFlags { host: "--redirect-http", port: "--redirect-http" };
 
-/// TLS as options ask for it; nothing by default.
-#[derive(Clone, Debug, Default)]
+/// Certificates from files.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct CertificateArgs {
+    /// PEM file with a certificate for TLS, followed by its chain
+    ///
+    /// May be given several times, for several names. Clients that name no host receive the first.
+    #[arg(long, value_name = "FILE", env)]
+    tls_cert: Vec<PathBuf>,
+
+    /// PEM file with the private key; one for each --tls-cert, in the same order
+    #[arg(long, value_name = "FILE", env)]
+    tls_key: Vec<PathBuf>,
+}
+
+impl CertificateArgs {
+    /// Refuses certificates without keys, and keys without certificates.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.consistent().map_err(Failure::Usage)
+    }
+
+    fn consistent(&self) -> anyhow::Result<()> {
+        let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
+        ensure!(
+            certificates == keys,
+            "--tls-cert is given {} and --tls-key {}: each certificate needs its key; if both are in one file, name that \
+             file for both",
+            times(certificates),
+            times(keys)
+        );
+        Ok(())
+    }
+
+    /// Opens the files and starts to watch them. `None` if there are none.
+    pub(crate) fn open(&self) -> anyhow::Result<Option<Arc<CertificateFiles>>> {
+        if self.tls_cert.is_empty() {
+            return Ok(None);
+        }
+        let pairs = self.tls_cert.iter().zip(&self.tls_key);
+        let pairs = pairs.map(|(certificate, key)| CertificatePaths {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        });
+        let files = CertificateFiles::open_all(pairs.collect())?;
+        files.watch().context("cannot start the thread that watches certificates")?;
+        Ok(Some(files))
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        0 => "not at all".to_owned(),
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
+}
+
+/// TLS as options ask for it; none by default.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS")]
 pub(crate) struct TlsArgs {
-    /// PEM files of certificates, and of the private key of each.
-    pub(crate) certificates: Vec<PathBuf>,
-    pub(crate) keys: Vec<PathBuf>,
-    /// Names whose certificates come from a certificate authority.
-    pub(crate) acme: Vec<String>,
-    pub(crate) acme_contact: Vec<String>,
-    pub(crate) acme_directory: Option<String>,
-    pub(crate) acme_cache: Option<PathBuf>,
-    pub(crate) acme_ca: Option<PathBuf>,
-    /// Lifetime of Strict-Transport-Security, in seconds.
-    pub(crate) hsts: Option<u32>,
-    /// A second address, without TLS, that redirects to this one.
-    pub(crate) redirect_http: Option<ListenAddress>,
-    /// Whether to offer HTTP/2; yes by default.
-    pub(crate) http2: Option<bool>,
+    #[command(flatten)]
+    files: CertificateArgs,
+
+    /// Obtain the TLS certificate for this domain by ACME
+    ///
+    /// You agree to the authority's terms. The challenge is TLS-ALPN-01: the domain's port 443 must
+    /// lead to this listener. May be given several times, or separated by commas.
+    #[arg(long, value_name = "DOMAIN", env, value_delimiter = ',')]
+    acme: Vec<String>,
+
+    /// Mail address for notices of the certificate authority
+    #[arg(long, value_name = "MAIL", env, value_delimiter = ',')]
+    acme_contact: Vec<String>,
+
+    /// Directory of the certificate authority [default: Let's Encrypt]
+    #[arg(long, value_name = "URL", env)]
+    acme_directory: Option<String>,
+
+    /// Folder for the account and certificates of the authority [default: outflow/acme in the
+    /// user's state folder]
+    #[arg(long, value_name = "DIR", env)]
+    acme_cache: Option<PathBuf>,
+
+    /// PEM file with a further root certificate to trust in TLS to the authority
+    #[arg(long, value_name = "FILE", env)]
+    acme_ca: Option<PathBuf>,
+
+    /// Send Strict-Transport-Security with this lifetime, such as 365d [default: not sent]
+    #[arg(long, value_name = "TIME", env)]
+    hsts: Option<DurationArg>,
+
+    /// A second address, without TLS, that redirects to the one with TLS
+    #[arg(long, value_name = "ADDR", env)]
+    redirect_http: Option<ListenAddress>,
+
+    /// Offer HTTP/2 to clients with TLS
+    #[arg(long, env, default_value_t = true)]
+    http2: bool,
+
+    /// Accept HTTP/2 without TLS from clients that start with it (prior knowledge)
+    #[arg(long, env)]
+    pub(crate) http2_cleartext: bool,
 }
 
 /// Refuses options that contradict each other.
@@ -43,12 +130,7 @@ pub(crate) fn check(options: &TlsArgs) -> Result<(), Failure> {
 }
 
 fn consistent(options: &TlsArgs) -> anyhow::Result<()> {
-    let (certificates, keys) = (options.certificates.len(), options.keys.len());
-    ensure!(
-        certificates == keys,
-        "--tls-cert is given {certificates} times and --tls-key {keys} times: each certificate needs its key; if both are \
-         in one file, name that file for both"
-    );
+    options.files.consistent()?;
     for (flag, is_there) in [
         ("--acme-contact", !options.acme_contact.is_empty()),
         ("--acme-directory", options.acme_directory.is_some()),
@@ -72,7 +154,7 @@ fn consistent(options: &TlsArgs) -> anyhow::Result<()> {
 }
 
 fn is_requested(options: &TlsArgs) -> bool {
-    !options.certificates.is_empty() || !options.acme.is_empty()
+    !options.files.tls_cert.is_empty() || !options.acme.is_empty()
 }
 
 /// The listeners of a server, with what the server needs for them.
@@ -101,7 +183,7 @@ pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<L
         return Ok(Listeners { all: vec![listener.into()], scheme: "http", secured: None, hangup: None });
     }
     let redirects = options.redirect_http.as_ref().map(|address| address.open(&REDIRECT)).transpose()?;
-    let files = open_files(options)?;
+    let files = options.files.open()?;
     let acme = open_acme(options)?;
     let certificates: Arc<dyn ResolvesServerCert> = match (&files, &acme) {
         (Some(files), Some(acme)) => {
@@ -111,8 +193,7 @@ pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<L
         (None, Some(acme)) => Arc::<Acme>::clone(acme),
         (None, None) => anyhow::bail!("no certificate for TLS; name one with --tls-cert, or use --acme"),
     };
-    let tls =
-        TlsOptions { http2: options.http2.unwrap_or(true), acme: acme.is_some(), ..TlsOptions::default() };
+    let tls = TlsOptions { http2: options.http2, acme: acme.is_some(), ..TlsOptions::default() };
     let tls = Arc::new(Tls::new(certificates, &tls).context("cannot set up TLS")?);
     let port = listener.local_addr().context("the listening socket has no address")?.port();
     let mut all = vec![ListenSocket::with_tls(listener, tls)];
@@ -121,21 +202,9 @@ pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<L
         tracing::info!(%address, "redirecting clients without TLS");
         all.push(redirects.into());
     }
-    let hsts = options.hsts.map(|seconds| Duration::from_secs(seconds.into()));
+    let hsts = options.hsts.map(|time| time.0);
     let secured = (all.len() > 1 || hsts.is_some()).then_some(SecuredBy { port, hsts });
     Ok(Listeners { all, scheme: "https", secured, hangup: Some(hangup(files)) })
-}
-
-fn open_files(options: &TlsArgs) -> anyhow::Result<Option<Arc<CertificateFiles>>> {
-    if options.certificates.is_empty() {
-        return Ok(None);
-    }
-    let pairs = options.certificates.iter().zip(&options.keys);
-    let pairs = pairs
-        .map(|(certificate, key)| CertificatePaths { certificate: certificate.clone(), key: key.clone() });
-    let files = CertificateFiles::open_all(pairs.collect())?;
-    files.watch().context("cannot start the thread that watches certificates")?;
-    Ok(Some(files))
 }
 
 fn open_acme(options: &TlsArgs) -> anyhow::Result<Option<Arc<Acme>>> {
@@ -166,31 +235,35 @@ fn hangup(files: Option<Arc<CertificateFiles>>) -> Hangup {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
     fn contradicting_options_are_refused() {
-        let path = |name: &str| vec![PathBuf::from(name)];
-        let none = TlsArgs::default();
-        let files = TlsArgs { certificates: path("c"), keys: path("k"), ..none.clone() };
-        let acme = TlsArgs { acme: vec!["a.test".to_owned()], ..none.clone() };
-        for (options, wrong) in [
-            (none.clone(), None),
-            (files.clone(), None),
-            (acme.clone(), None),
-            (TlsArgs { hsts: Some(1), ..files.clone() }, None),
-            (TlsArgs { redirect_http: Some(Default::default()), ..acme.clone() }, None),
-            (TlsArgs { acme_ca: Some("x".into()), ..acme }, None),
-            (TlsArgs { certificates: path("c"), ..none.clone() }, Some("--tls-key 0 times")),
-            (TlsArgs { keys: path("k"), ..none.clone() }, Some("--tls-cert is given 0 times")),
-            (TlsArgs { keys: vec!["a".into(), "b".into()], ..files.clone() }, Some("--tls-key 2 times")),
-            (TlsArgs { hsts: Some(1), ..none.clone() }, Some("--hsts")),
-            (TlsArgs { redirect_http: Some(Default::default()), ..none.clone() }, Some("--redirect-http")),
-            (TlsArgs { acme_ca: Some("x".into()), ..files.clone() }, Some("--acme-ca")),
-            (TlsArgs { acme_cache: Some("x".into()), ..files.clone() }, Some("--acme-cache")),
-            (TlsArgs { acme_directory: Some("x".into()), ..files.clone() }, Some("--acme-directory")),
-            (TlsArgs { acme_contact: vec!["x".to_owned()], ..files }, Some("--acme-contact")),
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            tls: TlsArgs,
+        }
+        for (line, wrong) in [
+            ("", None),
+            ("--tls-cert c --tls-key k", None),
+            ("--acme a.test", None),
+            ("--tls-cert c --tls-key k --hsts 1s", None),
+            ("--acme a.test --redirect-http [::]:80", None),
+            ("--acme a.test --acme-ca x", None),
+            ("--tls-cert c", Some("--tls-key not at all")),
+            ("--tls-key k", Some("--tls-cert is given not at all")),
+            ("--tls-cert c --tls-key a --tls-key b", Some("--tls-key 2 times")),
+            ("--hsts 1s", Some("--hsts")),
+            ("--redirect-http [::]:80", Some("--redirect-http")),
+            ("--tls-cert c --tls-key k --acme-ca x", Some("--acme-ca")),
+            ("--tls-cert c --tls-key k --acme-cache x", Some("--acme-cache")),
+            ("--tls-cert c --tls-key k --acme-directory x", Some("--acme-directory")),
+            ("--tls-cert c --tls-key k --acme-contact x", Some("--acme-contact")),
         ] {
+            let options = Line::parse_from(["x"].into_iter().chain(line.split_whitespace())).tls;
             let found = consistent(&options).map_err(|error| error.to_string());
             match wrong {
                 None => assert_eq!(found, Ok(()), "{options:?}"),

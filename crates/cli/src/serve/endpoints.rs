@@ -24,6 +24,16 @@ pub(crate) struct WebhookArgs {
 }
 
 impl WebhookArgs {
+    /// Parses a table of the configuration file, which comes as JSON.
+    pub(crate) fn parse(json: &str) -> Result<WebhookArgs, String> {
+        serde_json::from_str(json).map_err(|error| {
+            // Without the position, which is one in JSON, and without values, which may be secrets.
+            let text = error.to_string();
+            let text = text.split(" at line ").next().unwrap_or_default();
+            text.split('"').step_by(2).collect::<Vec<_>>().join("…")
+        })
+    }
+
     /// A webhook from flags, for all events.
     pub(crate) fn from_flags(url: String, secrets: Vec<String>, allow_private: bool) -> WebhookArgs {
         WebhookArgs {

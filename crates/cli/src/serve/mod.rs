@@ -1,7 +1,7 @@
 //! `outflow serve`: files, archives, transfers, channels and tunnels over HTTP.
 //!
 //! ```text
-//! options     flags, environment, configuration file
+//! options     its options
 //!   channels    the options about channels
 //!   endpoints   receivers of events: webhooks, --on-event
 //! server      from options to a running server, and to its end
@@ -12,5 +12,7 @@ mod endpoints;
 mod options;
 mod server;
 
-pub(crate) use options::ServeArgs;
-pub(crate) use server::run;
+#[cfg(test)]
+pub(crate) use endpoints::WebhookArgs;
+pub(crate) use options::{ServeArgs, store_address};
+pub(crate) use server::{check, run};

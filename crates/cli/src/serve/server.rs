@@ -1,7 +1,7 @@
 //! `outflow serve`: from options to a running server, and to its end.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +15,13 @@ use outflow_server::{DownloadOptions, DownloadService};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, ListenSocket, Server};
 
-use crate::args::size::SizeArg;
 use crate::failure::Failure;
 use crate::ledger::access;
 use crate::run::listen::{AddressFlags, LISTEN, ListenAddress};
-use crate::run::logging::{LogFormat, LogLevel};
 use crate::run::tls::{self, Listeners, SecuredBy};
 use crate::run::{folders, limits, logging, signals};
 use crate::serve::endpoints::{self, WebhookArgs};
-use crate::serve::options::{ServeArgs, store_address};
-use crate::tunnel::settings::TunnelArgs;
+use crate::serve::options::{EventArgs, FilesArgs, ServeArgs, store_address};
 
 /// Time for the ledger to write pending changes before the process ends.
 ///
@@ -34,34 +31,44 @@ const LEDGER_SHUTDOWN: Duration = Duration::from_secs(10);
 const METRICS: AddressFlags = AddressFlags { host: "--metrics", port: "--metrics" };
 
 pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
-    let options = options.with_config()?;
-    tls::check(&options.tls())?;
-    let _logs = logging::start(
-        options.log_level.unwrap_or(LogLevel::Info),
-        options.log_format.unwrap_or(LogFormat::Text),
-    );
-    let path = options.path.clone().unwrap_or_else(|| PathBuf::from("."));
-    let plain = options.plain.unwrap_or(false);
-    if plain && store_address(&path).is_none() {
-        let what = "--plain needs a store, such as s3://bucket/prefix; files of a local path are always served as they are";
-        return Err(Failure::Usage(anyhow::anyhow!(what)));
-    }
+    check(&options)?;
+    let _logs = logging::start(options.log);
+    let files = &options.files;
     let metrics = MetricRegistry::of_process();
-    let served = match store_address(&path) {
-        Some(address) => Served::open(address, plain, &options, &metrics)?,
+    let served = match store_address(&options.path) {
+        Some(address) => Served::open(address, &options, &metrics)?,
         None => Served::Folder(open_root(
-            &path,
-            RootOptions {
-                follow_symlinks: options.follow_symlinks.unwrap_or(false),
-                hidden: options.hidden.unwrap_or(false),
-            },
+            &options.path,
+            RootOptions { follow_symlinks: files.follow_symlinks, hidden: files.hidden },
         )?),
     };
-    let mut tunnel = options.tunnel.as_ref().map(TunnelArgs::settings).transpose()?;
+    let mut tunnel = options.tunnel.is_wanted().then(|| options.tunnel.settings("--tunnel-")).transpose()?;
     if let Some(tunnel) = &mut tunnel {
         tunnel.metrics = metrics.clone();
     }
     Ok(serve(served, tunnel, options, metrics)?)
+}
+
+/// Refuses options that contradict each other, before anything is opened.
+pub(crate) fn check(options: &ServeArgs) -> Result<(), Failure> {
+    tls::check(&options.tls)?;
+    let usage = |text: &str| Err(Failure::Usage(anyhow::anyhow!("{text}")));
+    if options.files.plain && store_address(&options.path).is_none() {
+        return usage(
+            "--plain needs a store, such as s3://bucket/prefix; files of a local path are always served as they are",
+        );
+    }
+    if options.links.require_links && options.links.link_keys.is_none() {
+        return usage(
+            "--require-links needs --link-keys: name the file with the keys; `outflow link keygen` makes a key",
+        );
+    }
+    if options.proxies.proxy_protocol && options.proxies.trusted_proxies.is_empty() {
+        return usage(
+            "--proxy-protocol needs --trusted-proxies: name the networks of the proxies that send the header",
+        );
+    }
+    Ok(())
 }
 
 /// Runs a service on listeners with a number of threads until it ends.
@@ -75,22 +82,16 @@ enum Served {
 }
 
 impl Served {
-    fn open(
-        address: &str,
-        plain: bool,
-        options: &ServeArgs,
-        metrics: &MetricRegistry,
-    ) -> anyhow::Result<Served> {
-        let default = StoreOptions::default();
-        let store = StoreOptions {
-            connections: options.store_connections.map_or(default.connections, usize::from),
-            segment_memory: options.segment_memory.map_or(default.segment_memory, SizeArg::bytes),
-            hedge: options.hedge.unwrap_or(default.hedge),
+    fn open(address: &str, options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<Served> {
+        let with = StoreOptions {
+            connections: options.store.store_connections.into(),
+            segment_memory: options.store.segment_memory.bytes(),
+            hedge: options.store.hedge,
             metrics: metrics.clone(),
         };
         // The error names the address without its secrets.
-        let store = open_store(address, &store)?;
-        let hidden = options.hidden.unwrap_or(false);
+        let store = open_store(address, &with)?;
+        let FilesArgs { plain, hidden, .. } = options.files;
         Ok(if plain { Served::Plain(PlainStore::new(store, hidden)) } else { Served::Transfers(store) })
     }
 
@@ -147,50 +148,43 @@ fn serve(
     metrics: MetricRegistry,
 ) -> anyhow::Result<()> {
     let ledger = open_ledger(&options, &metrics)?;
-    let links = match &options.link_keys {
-        Some(path) => Some(LinkChecker::open(path)?),
-        None => None,
-    };
-    anyhow::ensure!(
-        links.is_some() || !options.require_links.unwrap_or(false),
-        "--require-links needs --link-keys: name the file with the keys; `outflow link-key` makes a key"
-    );
-    let listener = options.listen.clone().unwrap_or_default().open(&LISTEN)?;
+    let links = options.links.link_keys.as_deref().map(LinkChecker::open).transpose()?;
+    let listener = options.listen.listen.open(&LISTEN)?;
     let address = listener.local_addr().context("the listening socket has no address")?;
-    let Listeners { all: listeners, scheme, secured, hangup } = tls::open(&options.tls(), listener)?;
+    let Listeners { all: listeners, scheme, secured, hangup } = tls::open(&options.tls, listener)?;
 
-    let mut settings =
-        DownloadOptions { cache: options.cache.or_else(folders::cache), ..DownloadOptions::default() };
-    settings.crc_background = options.crc_background.unwrap_or(settings.crc_background);
+    let trusted_proxies: Vec<_> = options.proxies.trusted_proxies.iter().map(|net| net.0).collect();
+    let proxy_protocol = if options.proxies.proxy_protocol { trusted_proxies.clone() } else { Vec::new() };
+    let settings = DownloadOptions {
+        cache: options.files.cache.or_else(folders::cache),
+        crc_background: options.files.crc_background,
+        ledger: ledger.clone(),
+        links,
+        require_links: options.links.require_links,
+        channels: options.channels.start(&metrics)?,
+        metrics: metrics.clone(),
+        trusted_proxies,
+        ..DownloadOptions::default()
+    };
     if settings.cache.is_none() {
         tracing::warn!(
             "CRC-32s are kept in memory only: neither XDG_CACHE_HOME nor HOME is set; name a folder with --cache"
         );
     }
-    settings.ledger.clone_from(&ledger);
-    settings.links = links;
-    settings.require_links = options.require_links.unwrap_or(false);
-    settings.channels = options.channels.start(&metrics)?;
-    settings.metrics = metrics.clone();
-    settings.trusted_proxies = options.trusted_proxies.iter().map(|net| net.0).collect();
-    let proxy_protocol =
-        if options.proxy_protocol.unwrap_or(false) { settings.trusted_proxies.clone() } else { Vec::new() };
     let name = served.name();
     let run = served.into_service(&settings, tunnel, secured);
 
-    let max_connections = limits::max_connections(options.max_connections);
-    let sendfile = options.sendfile.unwrap_or(true);
+    let max_connections = options.limits.max_connections();
     let server = Server::new(outflow_wire::ServerOptions {
         max_connections,
-        sendfile,
+        sendfile: options.files.sendfile,
         proxy_protocol,
-        http2_cleartext: options.http2_cleartext.unwrap_or(false),
+        http2_cleartext: options.tls.http2_cleartext,
         metrics: metrics.clone(),
         ..outflow_wire::ServerOptions::default()
     });
-    let drain = Duration::from_secs(options.drain.unwrap_or(limits::DEFAULT_DRAIN).into());
-    signals::listen(server.handle(), drain, hangup)?;
-    let threads = limits::threads(options.threads);
+    signals::listen(server.handle(), options.limits.drain.time(), hangup)?;
+    let threads = options.limits.threads.number();
 
     if let Some(address) = &options.metrics {
         serve_metrics(address, metrics)?;
@@ -216,25 +210,23 @@ fn serve_metrics(address: &ListenAddress, metrics: MetricRegistry) -> anyhow::Re
 
 /// Opens the requested ledger, or else the one in the user's state folder if that is possible.
 fn open_ledger(options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<Option<Ledger>> {
-    let flags = options.webhook.iter().map(|url| {
-        let allow_private = options.webhook_allow_private.unwrap_or(false);
-        WebhookArgs::from_flags(url.clone(), options.webhook_secret.clone(), allow_private)
-    });
-    let endpoints =
-        endpoints::endpoints(flags.chain(options.webhooks.clone()).collect(), options.on_event.clone())?;
-    let keep = options.ledger_keep.map(|keep| keep.0);
-    let default = outflow_ledger::LedgerOptions::default();
+    let EventArgs { webhook, webhook_secret, webhook_allow_private, webhooks, on_event, progress_events } =
+        options.events.clone();
+    let flags = webhook
+        .into_iter()
+        .map(|url| WebhookArgs::from_flags(url, webhook_secret.clone(), webhook_allow_private));
+    let endpoints = endpoints::endpoints(flags.chain(webhooks).collect(), on_event)?;
     let has_endpoints = !endpoints.is_empty();
     let with = outflow_ledger::LedgerOptions {
-        retention: keep.unwrap_or(default.retention),
-        backlog: options.ledger_backlog.map_or(default.backlog, |backlog| backlog as usize),
-        progress_events: options.progress_events.unwrap_or(false),
+        retention: options.ledger.ledger_keep.0,
+        backlog: options.ledger.ledger_backlog as usize,
+        progress_events,
         endpoints,
         server: true,
         metrics: metrics.clone(),
-        ..default
+        ..outflow_ledger::LedgerOptions::default()
     };
-    match options.ledger.as_deref() {
+    match options.ledger.ledger.as_deref() {
         Some("none") => {
             anyhow::ensure!(
                 !has_endpoints,

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::run::logging::{LogFormat, LogLevel};
+use crate::run::logging::LogArgs;
 
 /// Variable with the token. There is no flag for it: all users of a machine can read flags.
 const TOKEN_VARIABLE: &str = "OUTFLOW_TUNNEL_TOKEN";
@@ -21,40 +21,35 @@ const TOKEN_VARIABLE: &str = "OUTFLOW_TUNNEL_TOKEN";
 const MAX_TOKEN: u64 = 4096;
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
 pub(crate) struct TunnelClientArgs {
-    /// File with the user's token [or OUTFLOW_TUNNEL_TOKEN, with the token itself]
-    #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_TOKEN_FILE")]
+    /// File with the user's token
+    ///
+    /// Or OUTFLOW_TUNNEL_TOKEN, with the token itself.
+    #[arg(id = "tunnel_token_file", long = "token-file", value_name = "FILE", env)]
     pub(super) token_file: Option<PathBuf>,
 
     /// PEM file of a certificate authority to trust besides the system's
-    #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_CACERT")]
+    #[arg(id = "tunnel_cacert", long = "cacert", value_name = "FILE", env)]
     pub(super) cacert: Vec<PathBuf>,
 
     /// Protocol of the tunnel; websocket passes proxies that know nothing else
     #[arg(
-        long,
+        id = "tunnel_via",
+        long = "via",
         value_enum,
         value_name = "PROTOCOL",
-        env = "OUTFLOW_TUNNEL_VIA",
+        env,
         default_value = "connect-tcp"
     )]
     pub(super) via: ViaArg,
 
-    /// Resume a tunnel when its connection breaks, if the server allows it [default]
-    #[arg(long, overrides_with = "no_resume")]
-    resume: bool,
+    /// Resume a tunnel when its connection breaks, if the server allows it
+    #[arg(long, default_value_t = true)]
+    pub(super) resume: bool,
 
-    /// End a tunnel when its connection breaks
-    #[arg(long, overrides_with = "resume")]
-    pub(super) no_resume: bool,
-
-    /// Format of the log on standard error
-    #[arg(long, value_name = "FORMAT", env = "OUTFLOW_LOG_FORMAT", default_value = "text")]
-    pub(super) log_format: LogFormat,
-
-    /// Least important lines to log [default: warn; info for clients that listen]
-    #[arg(long, value_name = "LEVEL", env = "OUTFLOW_LOG_LEVEL")]
-    pub(super) log_level: Option<LogLevel>,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
 }
 
 /// Values of `--via`.
@@ -82,7 +77,7 @@ impl TunnelClientArgs {
             },
             token,
             tls,
-            resume: !self.no_resume,
+            resume: self.resume,
             ..client::TunnelClientOptions::default()
         };
         Ok(TunnelClient::new(address.clone(), options).map_err(anyhow::Error::from)?)
@@ -103,8 +98,9 @@ fn read_token(path: &Path) -> anyhow::Result<String> {
 /// The server and the target behind it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerAndTarget {
-    /// Server, such as https://example.org; a template with {target_host} and {target_port}; or an
-    /// address for one target from `outflow tunnel link`
+    /// Server, such as https://example.org, or an address from `outflow tunnel link`
+    ///
+    /// It may also be a template with {target_host} and {target_port}.
     #[arg(value_name = "URL")]
     pub(super) url: TunnelUrl,
 

@@ -10,7 +10,7 @@ use outflow_tunnel::client::{RemoteTarget, TunnelClient};
 use super::client::{ServerAndTarget, SignalCount, TunnelClientArgs};
 use super::stdio::{self, BreakOn};
 use crate::failure::Failure;
-use crate::run::logging::{self, LogLevel};
+use crate::run::logging;
 
 /// Time for a tunnel to end by itself after a signal: ssh sends one when it is done, and closes
 /// both ends at the same time.
@@ -19,7 +19,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Time for the server to receive the reset after that.
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
 
+// Warnings only by default: ssh shows the log to its user.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("log_level", |arg| arg.default_value("warn")))]
 pub(crate) struct TunnelConnectArgs {
     #[command(flatten)]
     to: ServerAndTarget,
@@ -29,8 +31,7 @@ pub(crate) struct TunnelConnectArgs {
 }
 
 pub(crate) fn run(options: &TunnelConnectArgs) -> Result<(), Failure> {
-    // Warnings only by default: ssh shows the log to its user.
-    let _logs = logging::start(options.client.log_level.unwrap_or(LogLevel::Warn), options.client.log_format);
+    let _logs = logging::start(options.client.log);
     let client = options.client.client(&options.to.url)?;
     let target = options.to.target_of(&client)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

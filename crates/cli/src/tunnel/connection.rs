@@ -39,16 +39,20 @@ impl TunnelPermits {
         Arc::clone(&self.all).acquire_owned().await.ok()
     }
 
-    /// Waits until all connections have ended, for `seconds`, or until a second signal.
-    pub(super) async fn drain(&self, seconds: u32, signals: SignalCount) {
+    /// Waits until all connections have ended, for `time`, or until a second signal.
+    pub(super) async fn drain(&self, time: Duration, signals: SignalCount) {
         let open = self.max as usize - self.all.available_permits();
         if open == 0 {
             return;
         }
-        tracing::info!(open, drain = seconds, "finishing open connections; a second signal stops at once");
+        tracing::info!(
+            open,
+            drain = time.as_secs(),
+            "finishing open connections; a second signal stops at once"
+        );
         tokio::select! {
             _ = self.all.acquire_many(self.max) => {}
-            () = tokio::time::sleep(Duration::from_secs(seconds.into())) => {}
+            () = tokio::time::sleep(time) => {}
             () = signals.wait(2) => {}
         }
     }

@@ -1,14 +1,13 @@
 //! `outflow tunnel link`: an address that opens tunnels to one target.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use outflow_tunnel::server::CapabilityKeys;
 use outflow_tunnel::server::TunnelTarget;
 
-use crate::args::duration::DurationArg;
+use crate::args::duration::{self, DurationArg};
 use crate::failure::Failure;
 
 #[derive(Args, Clone, Debug)]
@@ -25,12 +24,12 @@ pub(crate) struct TunnelLinkArgs {
     #[arg(value_name = "PORT")]
     port: u16,
 
-    /// File with the key, the same as the server's --link-key; `openssl rand -base64 48` makes one
-    #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_LINK_KEY")]
+    /// File with the key, the same as the server's; `openssl rand -base64 48` makes one
+    #[arg(id = "tunnel_link_key", long = "link-key", value_name = "FILE", env)]
     link_key: PathBuf,
 
     /// How long the address is valid
-    #[arg(long, value_name = "TIME", default_value = "10m")]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::non_zero)]
     expires: DurationArg,
 
     /// Allow any number of tunnels, not only one
@@ -42,9 +41,6 @@ pub(crate) fn run(options: &TunnelLinkArgs) -> Result<(), Failure> {
     let target = TunnelTarget::new(&options.host, options.port).ok_or_else(|| {
         Failure::Usage(anyhow::anyhow!("{}:{} is not a host and a port", options.host, options.port))
     })?;
-    if options.expires.0 < Duration::from_secs(1) {
-        return Err(Failure::Usage(anyhow::anyhow!("--expires is too short; at least 1s is needed")));
-    }
     let path = CapabilityKeys::sign(&options.link_key, &target, options.expires.0, options.many)
         .context("--link-key")?;
     println!("{}{path}", options.url.trim_end_matches('/'));

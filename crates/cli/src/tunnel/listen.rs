@@ -12,9 +12,9 @@ use super::client::{ServerAndTarget, SignalCount, TunnelClientArgs};
 use super::connection::{TunnelPermits, carry, reset};
 use super::reverse;
 use crate::failure::Failure;
+use crate::run::limits::{self, DrainArgs};
 use crate::run::listen::{AddressFlags, ListenAddress};
-use crate::run::logging::LogLevel;
-use crate::run::{limits, logging};
+use crate::run::logging;
 
 const ADDRESS: AddressFlags = AddressFlags { host: "ADDRESS", port: "ADDRESS" };
 
@@ -23,8 +23,7 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TunnelListenArgs {
-    /// Address to listen on, such as 127.0.0.1:2222, with port 0 for a free one; with --reverse, an
-    /// address of the server
+    /// Address to listen on, such as 127.0.0.1:2222; with --reverse, an address of the server
     #[arg(value_name = "ADDRESS")]
     address: ListenAddress,
 
@@ -32,23 +31,22 @@ pub(crate) struct TunnelListenArgs {
     to: ServerAndTarget,
 
     /// Listen at the server, and connect to HOST and PORT from here
-    #[arg(long)]
+    #[arg(long, help_heading = "Listening")]
     reverse: bool,
 
     /// Maximum number of connections; further ones wait
-    #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_MAX_CONNECTIONS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(id = "tunnel_max_connections", long = "max-connections", help_heading = "Limits", value_name = "N", env, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
 
-    /// Seconds for tunnels to end by themselves after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", env = "OUTFLOW_DRAIN", default_value_t = limits::DEFAULT_DRAIN, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
-    drain: u32,
+    #[command(flatten)]
+    drain: DrainArgs,
 
     #[command(flatten)]
     client: TunnelClientArgs,
 }
 
 pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.client.log_level.unwrap_or(LogLevel::Info), options.client.log_format);
+    let _logs = logging::start(options.client.log);
     let client = options.client.client(&options.to.url)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start a runtime")?;
@@ -59,7 +57,7 @@ pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
         runtime.block_on(async {
             let signals = SignalCount::listen()?;
             forward(listener, &client, target.as_ref(), &permits, signals.clone()).await?;
-            permits.drain(options.drain, signals).await;
+            permits.drain(options.drain.time(), signals).await;
             anyhow::Ok(())
         })?;
         return Ok(());
@@ -73,7 +71,7 @@ pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
     runtime.block_on(async {
         let signals = SignalCount::listen()?;
         reverse::run(&client, at, &target, &permits, signals.clone()).await?;
-        permits.drain(options.drain, signals).await;
+        permits.drain(options.drain.time(), signals).await;
         anyhow::Ok(())
     })?;
     Ok(())

@@ -1,7 +1,6 @@
 //! Options of a tunnel server, for `outflow tunnel serve` and `[tunnel]` in the configuration file.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -12,7 +11,7 @@ use outflow_tunnel::server::{TunnelLimits, TunnelSettings};
 use outflow_tunnel::server::{User, Users};
 use serde::Deserialize;
 
-use crate::args::duration::DurationArg;
+use crate::args::duration::{self, DurationArg};
 use crate::failure::Failure;
 use crate::run::limits;
 
@@ -21,60 +20,57 @@ use crate::run::limits;
 /// Bound: tunnels.
 const MAX_USERS_FILE: u64 = 16 << 20;
 
-/// Every key is optional; without `allow` no target can be reached.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+/// In `outflow tunnel serve` the options are called without `tunnel-`.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tunnels")]
 pub(crate) struct TunnelArgs {
-    /// Allowed targets: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT, NETWORK/BITS:PORT, with PORT a
-    /// number, FIRST-LAST or *; private addresses must be listed as addresses, even if an allowed
-    /// name resolves to them
-    #[arg(long, value_name = "HOST:PORT", env = "OUTFLOW_TUNNEL_ALLOW", value_delimiter = ',')]
-    #[serde(default)]
-    pub(crate) allow: Vec<String>,
+    /// Allowed targets: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT or NETWORK/BITS:PORT
+    ///
+    /// PORT is a number, FIRST-LAST or *. Private addresses must be listed as addresses, even if an
+    /// allowed name resolves to them. May be given several times, or separated by commas.
+    #[arg(long, value_name = "HOST:PORT", env, value_delimiter = ',')]
+    tunnel_allow: Vec<String>,
 
     /// Addresses of this server on which clients may listen (outflow tunnel listen --reverse)
-    #[arg(long, value_name = "ADDRESS:PORT", env = "OUTFLOW_TUNNEL_ALLOW_LISTEN", value_delimiter = ',')]
-    #[serde(default)]
-    pub(crate) allow_listen: Vec<String>,
+    #[arg(long, value_name = "ADDRESS:PORT", env, value_delimiter = ',')]
+    tunnel_allow_listen: Vec<String>,
 
     /// TOML file of users: [[user]] with name, token, and optionally allow, listen, tunnels
-    #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_USERS")]
-    pub(crate) users: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", env)]
+    tunnel_users: Option<PathBuf>,
 
     /// File with the key that signs addresses for one target; `outflow tunnel link` makes these
-    #[arg(long, value_name = "FILE", env = "OUTFLOW_TUNNEL_LINK_KEY")]
-    pub(crate) link_key: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", env)]
+    tunnel_link_key: Option<PathBuf>,
 
     /// Accept all clients without a token
-    #[arg(long, env = "OUTFLOW_TUNNEL_OPEN", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub(crate) open: Option<bool>,
+    #[arg(long, env)]
+    tunnel_open: bool,
 
-    /// With --open: origins of pages that may open tunnels, such as https://example.org
-    #[arg(long, value_name = "ORIGIN", env = "OUTFLOW_TUNNEL_ORIGIN", value_delimiter = ',')]
-    #[serde(default)]
-    pub(crate) origin: Vec<String>,
+    /// Origins of pages that may open tunnels without a token, such as https://example.org
+    #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',')]
+    tunnel_origin: Vec<String>,
 
-    /// How long a tunnel whose connection broke waits for its client to reconnect; 0s for not at
-    /// all [default: 60s]
-    #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_RESUME")]
-    pub(crate) resume: Option<DurationArg>,
+    /// Time for a client to reconnect when the connection of its tunnel breaks; 0s for none
+    #[arg(long, value_name = "TIME", env, default_value = "60s")]
+    tunnel_resume: DurationArg,
 
-    /// Time for a target to accept a connection [default: 10s]
-    #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_CONNECT_TIMEOUT")]
-    pub(crate) connect_timeout: Option<DurationArg>,
+    /// Time for a target to accept a connection
+    #[arg(long, value_name = "TIME", env, default_value = "10s", value_parser = duration::non_zero)]
+    tunnel_connect_timeout: DurationArg,
 
-    /// Time without a byte that ends a tunnel; 0s for no limit [default: 1h]
-    #[arg(long, value_name = "TIME", env = "OUTFLOW_TUNNEL_IDLE_TIMEOUT")]
-    pub(crate) idle_timeout: Option<DurationArg>,
+    /// Time without a byte that ends a tunnel; 0s for no limit
+    #[arg(long, value_name = "TIME", env, default_value = "1h")]
+    tunnel_idle_timeout: DurationArg,
 
-    /// Maximum number of tunnels of one user [default: 64]
-    #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_PER_USER", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) tunnels_per_user: Option<u32>,
+    /// Maximum number of tunnels of one user
+    #[arg(long, value_name = "N", env, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    tunnel_per_user: u32,
 
     /// Maximum number of tunnels [default: 4096, or an eighth of the limit of open files if that is
     /// less]
-    #[arg(long, value_name = "N", env = "OUTFLOW_TUNNEL_MAX", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_tunnels: Option<u32>,
+    #[arg(long, value_name = "N", env, value_parser = clap::value_parser!(u32).range(1..))]
+    tunnel_max: Option<u32>,
 }
 
 /// The file of users.
@@ -86,57 +82,57 @@ struct TunnelUsersFile {
 }
 
 impl TunnelArgs {
-    /// Makes relative paths of a configuration file relative to its folder.
-    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
-        for path in [&mut self.users, &mut self.link_key].into_iter().flatten() {
-            *path = folder.join(&*path);
-        }
+    /// Whether an option asks `outflow serve` for a tunnel server beside the files.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let lists = [&self.tunnel_allow, &self.tunnel_allow_listen, &self.tunnel_origin];
+        let files = [&self.tunnel_users, &self.tunnel_link_key];
+        self.tunnel_open
+            || lists.iter().any(|list| !list.is_empty())
+            || files.iter().any(|file| file.is_some())
     }
 
-    /// The settings of the server; usage errors for options that contradict each other.
-    pub(crate) fn settings(&self) -> Result<TunnelSettings, Failure> {
+    /// The settings of the server; usage errors for options that contradict each other. Flags begin
+    /// with `flag`: `--`, or `--tunnel-` in `outflow serve`.
+    pub(crate) fn settings(&self, flag: &str) -> Result<TunnelSettings, Failure> {
         let usage = |error: String| Failure::Usage(anyhow::anyhow!(error));
         let list = |rules: &[String]| AllowList::parse(rules.iter().map(String::as_str));
-        let allow = list(&self.allow).map_err(|error| usage(format!("--allow {error}")))?;
-        let listen = list(&self.allow_listen).map_err(|error| usage(format!("--allow-listen {error}")))?;
-        let open = self.open.unwrap_or(false);
-        let users = self.users.as_deref().map(read_users).transpose()?.unwrap_or_default();
-        let keys = self.link_key.as_deref().map(CapabilityKeys::open).transpose();
-        let keys = keys.context("--link-key")?;
-        if users.is_empty() && keys.is_none() && !open {
-            return Err(usage(
-                "no client could use this tunnel: name a file of users with --users, a key for links with --link-key, or \
-                 accept all clients with --open"
-                    .to_owned(),
-            ));
+        let allow = list(&self.tunnel_allow).map_err(|error| usage(format!("{flag}allow {error}")))?;
+        let listen =
+            list(&self.tunnel_allow_listen).map_err(|error| usage(format!("{flag}allow-listen {error}")))?;
+        let users = self.tunnel_users.as_deref().map(read_users).transpose()?.unwrap_or_default();
+        let keys = self.tunnel_link_key.as_deref().map(CapabilityKeys::open).transpose();
+        let keys = keys.with_context(|| format!("{flag}link-key"))?;
+        if users.is_empty() && keys.is_none() && !self.tunnel_open {
+            return Err(usage(format!(
+                "no client could use this tunnel: name a file of users with {flag}users, a key for links with \
+                 {flag}link-key, or accept all clients with {flag}open"
+            )));
         }
         if allow.is_empty() && listen.is_empty() && !users.have_own_lists() {
-            return Err(usage(
-                "no target can be reached through this tunnel; list targets with --allow HOST:PORT"
-                    .to_owned(),
-            ));
+            return Err(usage(format!(
+                "no target can be reached through this tunnel; list targets with {flag}allow HOST:PORT"
+            )));
         }
-        if !self.origin.is_empty() && !open {
-            return Err(usage("--origin needs --open: pages have no token".to_owned()));
+        if !self.tunnel_origin.is_empty() && !self.tunnel_open {
+            return Err(usage(format!("{flag}origin needs {flag}open: pages have no token")));
         }
         let default = TunnelSettings::default();
         let limits = TunnelLimits {
-            tunnels: self.max_tunnels.map_or_else(default_max_tunnels, |n| n as usize),
-            per_owner: self.tunnels_per_user.map_or(default.limits.per_owner, |n| n as usize),
+            tunnels: self.tunnel_max.map_or_else(default_max_tunnels, |n| n as usize),
+            per_owner: self.tunnel_per_user as usize,
             ..default.limits
         };
-        let idle = self.idle_timeout.map_or(default.timeouts.idle, |time| non_zero(time.0));
         Ok(TunnelSettings {
             allow,
             listen,
             users,
-            open,
-            origins: self.origin.clone(),
+            open: self.tunnel_open,
+            origins: self.tunnel_origin.clone(),
             keys,
             limits,
-            connect_timeout: self.connect_timeout.map_or(default.connect_timeout, |time| time.0),
-            timeouts: TunnelTimeouts { idle, ..default.timeouts },
-            resume: self.resume.map_or(default.resume, |time| non_zero(time.0)),
+            connect_timeout: self.tunnel_connect_timeout.0,
+            timeouts: TunnelTimeouts { idle: self.tunnel_idle_timeout.limit(), ..default.timeouts },
+            resume: self.tunnel_resume.limit(),
             ..default
         })
     }
@@ -150,11 +146,6 @@ const OPEN_FILES_PER_TUNNEL: usize = 8;
 /// Each tunnel has a second socket, for which the limit of connections leaves descriptors.
 fn default_max_tunnels() -> usize {
     (limits::open_files() / OPEN_FILES_PER_TUNNEL).min(TunnelLimits::default().tunnels).max(1)
-}
-
-/// Zero stands for no limit.
-fn non_zero(time: Duration) -> Option<Duration> {
-    (!time.is_zero()).then_some(time)
 }
 
 fn read_users(path: &Path) -> anyhow::Result<Users> {

@@ -53,7 +53,7 @@ fn stanza(options: &SshConfigArgs) -> String {
     {
         flag("--via", via.get_name());
     }
-    if client.no_resume {
+    if !client.resume {
         command.push_str(" --no-resume");
     }
     format!("Host {}\n    ProxyCommand {command} {} %h %p\n", options.pattern, quoted(&options.url))
@@ -73,9 +73,10 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
     use super::*;
+    use crate::options;
 
     #[derive(Parser)]
     struct Line {
@@ -84,7 +85,10 @@ mod tests {
     }
 
     fn printed(arguments: &[&str]) -> String {
-        stanza(&Line::parse_from([&["x"], arguments].concat()).options)
+        let arguments: Vec<_> = ["x"].iter().chain(arguments).map(Into::into).collect();
+        let command = options::complete(Line::command());
+        let line = options::parse(&command, arguments).ok().expect("the arguments are right");
+        stanza(&Line::from_arg_matches(&line.matches).unwrap().options)
     }
 
     #[test]

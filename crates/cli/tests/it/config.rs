@@ -1,5 +1,6 @@
 //! The same keys in a file, in the environment and as flags, in that order of strength.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -29,7 +30,7 @@ fn assert_hidden_served(server: &Server, is_served: bool) {
 #[test]
 fn the_file_is_heard_when_nothing_else_speaks() {
     let tree = tree();
-    let config = config(&tree, "hidden = true\nmax-connections = 10\ndrain = 3\n");
+    let config = config(&tree, "hidden = true\nmax-connections = 10\ndrain = \"3s\"\n");
     assert_hidden_served(&Setup::of(tree.root()).start(), false);
     assert_hidden_served(&Setup::of(tree.root()).arg("--config").arg(&config).start(), true);
     assert_hidden_served(&Setup::of(tree.root()).env("OUTFLOW_CONFIG", &config).start(), true);
@@ -77,28 +78,155 @@ fn everything_can_be_said_without_a_flag() {
     assert_hidden_served(&Server::spawn(command, own), true);
 }
 
+/// The message for a configuration file, and the exit code.
+fn refused(tree: &FileTree, text: impl AsRef<[u8]>) -> (Option<i32>, String) {
+    let path = tree.beside("outflow.toml");
+    std::fs::write(&path, text).unwrap();
+    let output =
+        ChildProgram::start(binary().arg("serve").arg(tree.root()).arg("--config").arg(&path)).finish();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
 #[test]
-fn mistakes_in_the_file_are_wrong_usage_and_are_named() {
+fn mistakes_in_the_file_are_wrong_usage_with_file_line_and_key() {
     let tree = tree();
-    for (text, part) in [
-        ("hiden = true\n", "hiden"),
-        ("hidden = \"perhaps\"\n", "hidden"),
-        ("listen = \"nowhere\"\n", "listen"),
-        ("threads = 0\n", "threads"),
-        ("hidden = \n", "outflow.toml"),
-        ("[serve]\nhidden = true\n", "serve"),
+    for (text, line, part) in [
+        ("hiden = true\n", 1, "unknown key hiden; did you mean hidden?"),
+        ("\n\nLog_Level = 'warn'\n", 3, "did you mean log-level?"),
+        ("max-conections = 1", 1, "did you mean max-connections?"),
+        ("zzz = 1", 1, "outflow serve --help"),
+        ("hidden = \"perhaps\"\n", 1, "hidden: write true or false"),
+        ("hidden = 1", 1, "hidden: write true or false"),
+        ("listen = \"nowhere\"\n", 1, "listen: an address is HOST:PORT"),
+        ("listen = 8080", 1, "listen: an address is HOST:PORT; write 127.0.0.1:8080"),
+        ("listen = true", 1, "listen: true and false are for switches"),
+        ("listen = ['127.0.0.1:0']", 1, "listen takes one value, not a list"),
+        ("threads = 0\n", 1, "threads: 0 is not in 1..=1024"),
+        ("threads = 1.5", 1, "threads: write a text in quotes"),
+        ("threads = 99999999999999999999", 1, "threads"),
+        ("store-connections = 0", 1, "store-connections"),
+        ("drain = 10", 1, "drain: a duration needs a unit: write 10s"),
+        ("segment-memory = '1 apple'", 1, "segment-memory: a size is a number with a unit"),
+        ("ledger-keep = 'soon'", 1, "ledger-keep"),
+        ("trusted-proxies = ['10.0.0.0/8',\n'everybody']", 2, "trusted-proxies: a network is written like"),
+        ("log-level = 'loud'", 1, "log-level: it is one of off, error"),
+        ("path = 5", 1, "path"),
+        ("hidden = true\nthreads = 2\nhidden = false", 3, "duplicate key"),
+        ("hidden = \n", 1, "outflow.toml"),
+        ("hidden", 1, "outflow.toml"),
+        ("[serve]\nhidden = true\n", 1, "unknown key serve"),
+        ("channels = true", 1, "channels is a table: write [channels]"),
+        ("[channels]\nsubscribe = 'nobody'", 2, "channels.subscribe: it is one of open, token"),
+        ("[channels]\ntokenz = 'x'", 2, "did you mean tokens in [channels]?"),
+        ("allow = ['a:1']", 1, "did you mean allow in [tunnel]?"),
+        ("[tunnel]\nhidden = true", 2, "unknown key tunnel.hidden; did you mean hidden?"),
+        ("[[webhooks]]\nurl = 'https://x'", 1, "webhooks: missing field `secrets`"),
+        ("[[webhooks]]\nurl = 'https://x'\nsecrets = []\nevent = []", 1, "unknown field `event`"),
+        ("[[webhooks]]\nurl = 'https://x'\nsecrets = 'sesame'", 1, "webhooks: invalid type"),
+        ("webhooks = 'x'", 1, "webhooks"),
+        ("config = 'other.toml'", 1, "unknown key config"),
+        ("no-hidden = true", 1, "unknown key no-hidden"),
+        ("hidden = true\r\nhiden = true\r\n", 2, "did you mean hidden?"),
+        ("\u{feff}hidden = true\nhiden = true", 2, "did you mean hidden?"),
     ] {
-        let config = config(&tree, text);
-        let output =
-            ChildProgram::start(binary().arg("serve").arg(tree.root()).arg("--config").arg(&config)).finish();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{text}: {stderr}");
-        assert!(stderr.contains(part) && stderr.contains("outflow.toml"), "{text}: {stderr}");
+        let (code, stderr) = refused(&tree, text);
+        assert_eq!(code, Some(2), "{text}: {stderr}");
+        let place = format!("outflow.toml:{line}: ");
+        assert!(stderr.contains(&place) && stderr.contains(part), "{text}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{text}: {stderr}");
+        assert!(!stderr.contains("sesame"), "{text}: {stderr}");
     }
-    let missing = tree.beside("missing.toml");
-    let output = ChildProgram::start(binary().arg("serve").arg("--config").arg(&missing)).finish();
-    assert_ne!(output.status.code(), Some(0));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("missing.toml"));
+}
+
+#[test]
+fn a_file_that_is_none_is_wrong_usage() {
+    let tree = tree();
+    let (code, stderr) = refused(&tree, b"hidden = true\n# \xff\n");
+    assert!(code == Some(2) && stderr.contains("line 2 is not UTF-8"), "{stderr}");
+    let (code, stderr) = refused(&tree, "# a long comment\n".repeat(600_000));
+    assert!(code == Some(2) && stderr.contains("larger than 1 MiB"), "{stderr}");
+    for (path, why) in
+        [(tree.beside("missing.toml"), "no such file"), (tree.root().to_owned(), "is a folder")]
+    {
+        let output = ChildProgram::start(binary().arg("serve").arg("--config").arg(&path)).finish();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(why) && stderr.contains(path.to_str().unwrap()), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
+    let tree = tree();
+    let config = config(&tree, "\u{feff}hidden = true\r\nlog-level = \"warn\"\r\n");
+    assert_hidden_served(&Setup::of(tree.root()).arg("--config").arg(&config).start(), true);
+}
+
+#[test]
+fn every_problem_of_a_file_is_found_by_config_check() {
+    let tree = tree();
+    let check = |text: &str| {
+        let path = config(&tree, text);
+        let output = ChildProgram::start(binary().args(["config", "check"]).arg(path)).finish();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (code, stderr, _) = check("hiden = true\ndrain = 5\n[tunnel]\nalow = 1\n");
+    assert_eq!((code, stderr.lines().count()), (Some(2), 3), "{stderr}");
+    for part in [
+        "outflow.toml:1: unknown key hiden",
+        "outflow.toml:2: drain",
+        "outflow.toml:4: unknown key tunnel.alow",
+    ] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    // Each key is right, together they are not.
+    let (code, stderr, _) = check("require-links = true\n");
+    assert!(code == Some(2) && stderr.contains("--link-keys"), "{stderr}");
+    let (code, stderr, stdout) = check("hidden = true\n");
+    assert!(code == Some(0) && stderr.is_empty() && stdout.contains("is right"), "{stderr} {stdout}");
+}
+
+#[test]
+fn config_show_says_where_each_value_comes_from() {
+    let tree = tree();
+    let config = config(
+        &tree,
+        "hidden = true\ndrain = \"3s\"\nthreads = 3\ncache = \"c\"\n[channels]\nhistory = 7\norigin = [\"https://a\"]\n",
+    );
+    let mut command = binary();
+    command
+        .args(["config", "show", "--threads", "2", "--channel-subscribe", "open"])
+        .env("OUTFLOW_CONFIG", &config);
+    command.env("OUTFLOW_DRAIN", "5s").env("OUTFLOW_THREADS", "9").env("OUTFLOW_HIDDEN", "");
+    command.env("OUTFLOW_WEBHOOK_SECRET", "sesame");
+    let output = ChildProgram::start(&mut command).finish();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let file = config.display();
+    let cache = tree.beside("c");
+    for line in [
+        "listen = \"127.0.0.1:8080\"  # default".to_owned(),
+        format!("hidden = true  # {file}:1"),
+        "drain = \"5s\"  # OUTFLOW_DRAIN".to_owned(),
+        "threads = 2  # flag".to_owned(),
+        format!("cache = {cache:?}  # {file}:4"),
+        "subscribe = \"open\"  # flag".to_owned(),
+        format!("history = 7  # {file}:6"),
+        format!("origin = [\"https://a\"]  # {file}:7"),
+        "webhook-secret = \"***\"  # OUTFLOW_WEBHOOK_SECRET".to_owned(),
+        "# ledger is not set".to_owned(),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "no {line:?} in {shown}");
+    }
+    // What it prints is a configuration file.
+    let again = tree.beside("again.toml");
+    std::fs::write(&again, shown.replace("\"***\"", "\"whsec_x\"")).unwrap();
+    let check = ChildProgram::start(binary().args(["config", "check"]).arg(&again)).finish();
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));
 }
 
 #[test]
@@ -110,8 +238,29 @@ fn mistakes_in_the_environment_are_wrong_usage_and_are_named() {
         let output = ChildProgram::start(binary().arg("serve").arg(tree.root()).env(name, value)).finish();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");
-        assert!(stderr.contains(value), "{name}: {stderr}");
+        assert!(stderr.contains(value) && stderr.contains(name), "{name}: {stderr}");
     }
+    let latin = std::ffi::OsStr::from_bytes(b"\xff");
+    for (name, code) in [("OUTFLOW_THREADS", 2), ("OUTFLOW_LEDGER", 2), ("OUTFLOW_PATH", 1)] {
+        let output = ChildProgram::start(binary().arg("serve").env(name, latin)).finish();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{name}: {stderr}");
+        assert!(code == 1 || stderr.contains(name), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn switches_in_the_environment_have_the_usual_words_and_empty_is_none() {
+    let tree = tree();
+    let config = config(&tree, "hidden = true\n");
+    for (value, is_served) in
+        [("1", true), ("yes", true), ("on", true), ("0", false), ("no", false), ("off", false), ("", true)]
+    {
+        let server = Setup::of(tree.root()).arg("--config").arg(&config).env("OUTFLOW_HIDDEN", value).start();
+        assert_hidden_served(&server, is_served);
+    }
+    let server = Setup::of(tree.root()).env("OUTFLOW_HIDDEN", "1").arg("--no-hidden").start();
+    assert_hidden_served(&server, false);
 }
 
 #[test]

@@ -98,10 +98,10 @@ fn standard_input_is_served_and_what_is_none_is_refused() {
 
     // A pipe whose writing end stays open, and says nothing.
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    let mut silent = command(&["--port", "0", "--stdin-read-timeout-seconds", "1"]);
+    let mut silent = command(&["--port", "0", "--stdin-timeout", "1s"]);
     silent.stdin(Stdio::from(reader));
     let output = ChildProgram::start(&mut silent).finish();
-    assert_fails(&output, 1, &["did not end within 1 s", "--stdin-read-timeout-seconds"]);
+    assert_fails(&output, 1, &["did not end within 1 s", "--stdin-timeout"]);
 }
 
 #[test]

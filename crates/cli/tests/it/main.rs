@@ -12,6 +12,7 @@
 //! config      the same option as a flag, in the environment and in the file
 //! metrics     `outflow serve --metrics`, and the page that lists the metrics
 //! process     the command itself: output, exit codes, errors
+//! usage       wrong command lines, man pages, completions
 //! file        `outflow file`
 //! relay       `outflow relay`
 //! tour        the tour of the README
@@ -40,3 +41,4 @@ mod stores;
 mod tls;
 mod tour;
 mod tunnels;
+mod usage;

@@ -235,7 +235,7 @@ fn silence_ends_a_connection() {
 
 #[test]
 fn a_signal_lets_connections_finish_and_a_second_one_does_not() {
-    let (target, mut relay) = before_target(&["--drain", "600"]);
+    let (target, mut relay) = before_target(&["--drain", "10m"]);
     let (mut client, mut other) = pair(&target, &relay);
     relay.signal(Signal::TERM);
     until("nobody is taken any more", || TcpStream::connect(relay.addr()).is_err().then_some(()));
@@ -249,7 +249,7 @@ fn a_signal_lets_connections_finish_and_a_second_one_does_not() {
     drop(client);
     relay.wait();
 
-    let (target, mut relay) = before_target(&["--drain", "600"]);
+    let (target, mut relay) = before_target(&["--drain", "10m"]);
     let (mut client, _other) = pair(&target, &relay);
     relay.signal(Signal::TERM);
     until("nobody is taken any more", || TcpStream::connect(relay.addr()).is_err().then_some(()));

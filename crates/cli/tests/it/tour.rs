@@ -67,8 +67,8 @@ fn the_readmes_tour_ends_with_one_event() {
     let mut publish = binary();
     publish.arg("publish").arg(demo.root()).args(["--to", &store, "--title", "Summer", "--id", "summer26"]);
     assert_eq!(line(&mut publish), "/t/summer26/");
-    std::fs::write(&keys, line(binary().arg("link-key"))).unwrap();
-    let secret = line(binary().arg("webhook-secret"));
+    std::fs::write(&keys, line(binary().args(["link", "keygen"]))).unwrap();
+    let secret = line(binary().args(["endpoint", "keygen"]));
     let receiver = Receiver::start(&secret);
 
     let server = Setup::of(&store)
@@ -84,7 +84,7 @@ fn the_readmes_tour_ends_with_one_event() {
         .start();
     let base = format!("http://{}", server.addr);
     let mut link = binary();
-    link.args(["link", "summer26", "--base-url", &base, "--recipient", "anna@example.org"]);
+    link.args(["link", "create", "summer26", "--base-url", &base, "--recipient", "anna@example.org"]);
     let link = line(link.arg("--link-keys").arg(&keys).args(["--expires", "7d", "--max-downloads", "1"]));
     assert!(link.starts_with(&format!("{base}/l/")) && link.ends_with("/t/summer26/"), "{link}");
 
@@ -117,7 +117,7 @@ fn the_readmes_tour_ends_with_one_event() {
     server.get("/t/summer26/").expect(403);
 
     let mut list = binary();
-    list.args(["downloads", "list", "--json", "--ledger"]).arg(&ledger);
+    list.args(["download", "list", "--json", "--ledger"]).arg(&ledger);
     let downloads: Value = serde_json::from_str(&output(&mut list)).unwrap();
     let downloads = downloads.as_array().unwrap();
     assert_eq!(downloads.len(), 1);
@@ -129,7 +129,7 @@ fn the_readmes_tour_ends_with_one_event() {
     assert_eq!((&download["files_done"], &download["files"]), (&5.into(), &5.into()));
     let id = download["id"].as_str().unwrap();
     let mut show = binary();
-    let shown = output(show.args(["downloads", "show", id, "--ledger"]).arg(&ledger));
+    let shown = output(show.args(["download", "show", id, "--ledger"]).arg(&ledger));
     assert!(shown.contains("files       5 of 5") && shown.contains("✓ film.mp4"), "{shown}");
     // The log contains no link.
     assert!(!server.log().concat().contains(link.split('/').nth(4).unwrap()));

@@ -305,7 +305,7 @@ fn who_does_not_read_is_let_go_of_and_hinders_nobody() {
 fn a_server_that_goes_away_says_farewell_to_one_after_the_other() {
     const MANY: usize = 120;
     let tree = FileTree::new();
-    let mut server = setup(&tree).args(["--drain", "3600"]).start();
+    let mut server = setup(&tree).args(["--drain", "1h"]).start();
     let mut clients: Vec<HttpClient> = (0..MANY).map(|_| subscribe(&server, "/channels/a", "")).collect();
     let begun = Instant::now();
     server.signal(Signal::TERM);

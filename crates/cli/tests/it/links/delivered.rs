@@ -28,7 +28,7 @@ impl House {
         }
         tree.file("other/secret.txt", "not for everybody");
         let keys = tree.beside("keys");
-        fs::write(&keys, output(binary().arg("link-key"))).unwrap();
+        fs::write(&keys, output(binary().args(["link", "keygen"]))).unwrap();
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
         House { tree, keys, big }
     }
@@ -41,7 +41,7 @@ impl House {
     #[track_caller]
     fn link(&self, path: &str, args: &[&str]) -> String {
         let mut command = binary();
-        command.arg("link").arg(format!("http://test{path}")).arg("--link-keys").arg(&self.keys);
+        command.args(["link", "create"]).arg(format!("http://test{path}")).arg("--link-keys").arg(&self.keys);
         let url = output(command.args(args));
         let path = url.trim_end().strip_prefix("http://test").unwrap_or_else(|| panic!("{url}"));
         assert!(path.starts_with("/l/"), "{path}");
@@ -54,11 +54,11 @@ fn token(link: &str) -> &str {
     link.split('/').nth(2).unwrap()
 }
 
-/// The id that `outflow link-show` finds in a link.
+/// The id that `outflow link show` finds in a link.
 fn id_of(house: &House, link: &str) -> String {
     let mut command = binary();
     command
-        .arg("link-show")
+        .args(["link", "show"])
         .arg(format!("http://test{link}"))
         .arg("--link-keys")
         .arg(&house.keys)
@@ -279,7 +279,7 @@ fn a_link_that_is_taken_back_lets_nobody_in() {
 }
 
 fn revoke(ledger: &Ledger, id: &str) {
-    ledger.run(&["link-revoke", id]);
+    ledger.run(&["link", "revoke", id]);
 }
 
 #[test]

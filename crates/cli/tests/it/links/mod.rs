@@ -1,7 +1,7 @@
 //! Links for recipients.
 //!
 //! ```text
-//! signed     `outflow link`, `link-show`, `link-key`, `link-revoke`; links signed elsewhere
+//! signed     `outflow link`, `link show`, `link keygen`, `link revoke`; links signed elsewhere
 //! delivered  whom a link admits, what uses it up, what everybody else is answered
 //! ```
 

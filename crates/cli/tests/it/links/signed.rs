@@ -1,4 +1,4 @@
-//! `outflow link`, `link-show`, `link-key` and `link-revoke`, and links that other languages sign.
+//! `outflow link`: create, show, keygen, list, revoke, and links that other languages sign.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ impl Keys {
     }
 
     fn line(&self, id: &str) -> String {
-        output(&mut outflow(&["link-key", "--id", id]))
+        output(&mut outflow(&["link", "keygen", "--id", id]))
     }
 
     fn path(&self) -> PathBuf {
@@ -54,14 +54,16 @@ impl Keys {
     /// A link for anna.
     #[track_caller]
     fn link(&self, args: &[&str]) -> String {
-        output(self.command(&["link", "--recipient", "anna@example.org"]).args(args)).trim_end().to_owned()
+        output(self.command(&["link", "create", "--recipient", "anna@example.org"]).args(args))
+            .trim_end()
+            .to_owned()
     }
 
-    /// What `link-show` says, and its exit code.
+    /// What `link show` says, and its exit code.
     #[track_caller]
     fn show(&self, link: &str) -> (Value, i32, String) {
         let Output { status, stdout, stderr } =
-            ChildProgram::start(&mut self.command(&["link-show", "--json", link])).finish();
+            ChildProgram::start(&mut self.command(&["link", "show", "--json", link])).finish();
         let said = serde_json::from_slice(&stdout).unwrap_or_default();
         (said, status.code().unwrap(), String::from_utf8(stderr).unwrap())
     }
@@ -110,7 +112,7 @@ fn a_link_is_one_line_that_says_what_was_asked_for() {
         "operator": true,
     });
     assert_eq!(said, expected);
-    let text = output(&mut keys.command(&["link-show", &link]));
+    let text = output(&mut keys.command(&["link", "show", &link]));
     for line in ["id          to-anna", "recipient   anna@example.org", "file        sub/", "downloads   3"] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
@@ -151,12 +153,12 @@ fn what_can_be_no_link_is_wrong_usage() {
         (&["/", "--recipient=a", "--base-url=example.org"], "no scheme"),
         (&["/"], "--recipient"),
     ] {
-        let (code, error) = failure(keys.command(&["link"]).args(args));
+        let (code, error) = failure(keys.command(&["link", "create"]).args(args));
         assert_eq!(code, 2, "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");
     }
     let link = keys.link(&["https://h/t/abc/"]);
-    let (code, error) = failure(&mut keys.command(&["link", &link, "--recipient=a"]));
+    let (code, error) = failure(&mut keys.command(&["link", "create", &link, "--recipient=a"]));
     assert!(code == 2 && error.contains("already a link"), "{error}");
 }
 
@@ -165,7 +167,7 @@ fn a_link_to_a_selection_says_that_it_is_for_more() {
     let keys = Keys::new();
     let made = |args: &[&str]| {
         let Output { status, stderr, .. } =
-            ChildProgram::start(keys.command(&["link", "--recipient=a"]).args(args)).finish();
+            ChildProgram::start(keys.command(&["link", "create", "--recipient=a"]).args(args)).finish();
         assert!(status.success());
         String::from_utf8(stderr).unwrap()
     };
@@ -184,19 +186,19 @@ fn keys_are_looked_at_before_they_are_used() {
         (&format!("2026-11 = {secret}"), "line 1"),
     ] {
         keys.write(text);
-        let (code, error) = failure(&mut keys.command(&["link-show", &link]));
+        let (code, error) = failure(&mut keys.command(&["link", "show", &link]));
         assert_eq!(code, 1, "{error}");
         assert!(error.contains(says) && !error.contains(&secret) && !error.contains("c2Vj"), "{error}");
     }
     fs::remove_file(keys.path()).unwrap();
-    let (code, error) = failure(&mut keys.command(&["link", "/", "--recipient=a"]));
+    let (code, error) = failure(&mut keys.command(&["link", "create", "/", "--recipient=a"]));
     assert!(code == 1 && error.contains("keys.toml"), "{error}");
-    let (code, error) = failure(&mut outflow(&["link", "/", "--recipient=a"]));
+    let (code, error) = failure(&mut outflow(&["link", "create", "/", "--recipient=a"]));
     assert!(code == 2 && error.contains("--link-keys"), "{error}");
     keys.write(&keys.line("x"));
     fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o644)).unwrap();
     let Output { status, stderr, .. } =
-        ChildProgram::start(&mut keys.command(&["link", "/", "--recipient=a"])).finish();
+        ChildProgram::start(&mut keys.command(&["link", "create", "/", "--recipient=a"])).finish();
     assert!(status.success() && String::from_utf8_lossy(&stderr).contains("chmod 600"));
 }
 
@@ -204,7 +206,7 @@ fn keys_are_looked_at_before_they_are_used() {
 fn a_new_key_on_top_signs_and_the_old_ones_links_stay_good() {
     let keys = Keys::new();
     let old = keys.link(&["/t/abc/"]);
-    keys.write(&(output(&mut outflow(&["link-key"])) + &keys.text()));
+    keys.write(&(output(&mut outflow(&["link", "keygen"])) + &keys.text()));
     let new = keys.link(&["/t/abc/"]);
     let (said, code, _) = keys.show(&new);
     assert_eq!(code, 0);
@@ -228,6 +230,7 @@ fn a_password_comes_from_anywhere_but_the_command_line() {
     for flag in ["--password=-", "--password"] {
         let (program, mut input) = ChildProgram::start_with_input(&mut keys.command(&[
             "link",
+            "create",
             "/",
             "--recipient=anna@example.org",
             "--id=one",
@@ -242,7 +245,7 @@ fn a_password_comes_from_anywhere_but_the_command_line() {
     assert_eq!(typed, [from_file.clone(), from_file.clone()], "the same terms are the same link");
     assert_eq!(keys.show(&from_file).0["password"], true);
     fs::write(&file, "\n").unwrap();
-    let args = ["link", "/", "--recipient=a", &format!("--password=@{}", file.display())];
+    let args = ["link", "create", "/", "--recipient=a", &format!("--password=@{}", file.display())];
     let (code, error) = failure(&mut keys.command(&args));
     assert!(code == 2 && error.contains("empty"), "{error}");
 }
@@ -277,26 +280,31 @@ fn a_revoked_link_is_shown_as_that() {
     let ledger = keys.temp.path().join("ledger.db");
     let address = format!("sqlite:{}", ledger.display());
     let (link, other) = (keys.link(&["/t/abc/", "--id=one"]), keys.link(&["/t/abc/"]));
-    let (code, error) = failure(&mut outflow(&["link-revoke", "one", "--ledger", &address]));
+    let (code, error) = failure(&mut outflow(&["link", "revoke", "one", "--ledger", &address]));
     assert!(code == 1 && error.contains("no ledger at"), "{error}");
-    let (code, error) = failure(&mut outflow(&["link-revoke", "no/id", "--ledger", &address]));
+    let (code, error) = failure(&mut outflow(&["link", "revoke", "no/id", "--ledger", &address]));
     assert!(code == 2 && error.contains("neither a link"), "{error}");
     assert!(!ledger.exists());
     // As a server makes it.
     fs::write(&ledger, "").unwrap();
     let shown = |link: &str| {
         let Output { status, stdout, stderr } =
-            ChildProgram::start(keys.command(&["link-show", link]).args(["--ledger", &address])).finish();
+            ChildProgram::start(keys.command(&["link", "show", link]).args(["--ledger", &address])).finish();
         let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
         (status.code().unwrap(), text)
     };
     assert_eq!(shown(&link).0, 0, "{}", shown(&link).1);
     assert!(shown(&link).1.contains("receipts    0"));
-    output(&mut outflow(&["link-revoke", &link, "--ledger", &address]));
-    output(&mut outflow(&["link-revoke", "one", "--ledger", &address]));
+    output(&mut outflow(&["link", "revoke", &link, "--ledger", &address]));
+    output(&mut outflow(&["link", "revoke", "one", "--ledger", &address]));
     let (code, text) = shown(&link);
     assert!(code == 1 && text.contains("revoked"), "{text}");
     assert_eq!(shown(&other).0, 0);
+    let list = output(&mut outflow(&["link", "list", "--ledger", &address]));
+    assert!(list.starts_with("one  0 downloads  revoked 20") && list.lines().count() == 1, "{list}");
+    let json = output(&mut outflow(&["link", "list", "--json", "--ledger", &address]));
+    let row: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&row["id"], &row["receipts"]), (&"one".into(), &0.into()));
 }
 
 fn example(name: &str) -> PathBuf {

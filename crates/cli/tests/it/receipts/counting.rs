@@ -121,7 +121,7 @@ fn what_is_read_at_leisure_is_completed_not_earlier_than_the_last_buffer() {
 #[test]
 fn what_is_not_read_to_the_end_is_never_completed() {
     let (tree, _) = tree();
-    let server = Setup::of(tree.root()).arg("--drain").arg("1").start();
+    let server = Setup::of(tree.root()).arg("--drain").arg("1s").start();
     let mut client = take(&server, "sleeper", "/big.bin", LEN / 2);
     let buffer = client.buffer();
     let left = LEN / 2 - 3 * buffer;
@@ -276,7 +276,7 @@ fn of_an_archive_it_is_known_which_files_have_arrived() {
         assert_eq!(file["name"], format!("{number:02}.bin"), "{file}");
         assert_eq!((&file["size"], &file["done"]), (&200_000.into(), &Value::Bool(number < 37)), "{file}");
     }
-    let text = ledger.run(&["downloads", "show", download["id"].as_str().unwrap()]);
+    let text = ledger.run(&["download", "show", download["id"].as_str().unwrap()]);
     assert!(text.contains("37 of 40"), "{text}");
 }
 
@@ -286,7 +286,7 @@ fn nothing_is_noted_without_a_ledger() {
     let server = Setup::of(tree.root()).ledger("none").start();
     assert_same(&server.get("/big.bin").expect(200).body, &big, "the file");
     let ledger: Ledger = server.close();
-    let refused = ledger.outflow(&["downloads", "list"]).output().unwrap();
+    let refused = ledger.outflow(&["download", "list"]).output().unwrap();
     assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
 }
 

@@ -288,7 +288,7 @@ fn await_told(receiver: &Receiver, ledger: &Ledger) -> usize {
             // For its third attempt, as the schedule has it: it is not forgotten.
             assert!(send["attempts"].as_u64().unwrap() >= 2 && send["next"].is_string(), "{id}: {send:#}");
             output(&mut ledger.outflow(&[
-                "events",
+                "event",
                 "replay",
                 id,
                 "--endpoint",

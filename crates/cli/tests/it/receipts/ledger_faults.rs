@@ -143,7 +143,7 @@ fn files_that_are_no_ledger_or_damaged_are_errors_that_say_so() {
 }
 
 fn setup_output(path: &Path) -> String {
-    let output = crate::support::Ledger::at(sqlite(path)).outflow(&["downloads", "list"]).output().unwrap();
+    let output = crate::support::Ledger::at(sqlite(path)).outflow(&["download", "list"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -310,7 +310,7 @@ fn new_downloads_are_refused_rather_than_receipts_lost() {
 fn questions_about_a_ledger_that_is_not_there_are_answered_clearly() {
     let tree = FileTree::new();
     let path = tree.beside("nothing.sqlite");
-    for args in [&["downloads", "list"][..], &["events", "list"], &["downloads", "show", "dl_x"]] {
+    for args in [&["download", "list"][..], &["event", "list"], &["download", "show", "dl_x"]] {
         let mut command = crate::support::Ledger::at(sqlite(&path)).outflow(args);
         let done = command.output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr);
@@ -319,10 +319,10 @@ fn questions_about_a_ledger_that_is_not_there_are_answered_clearly() {
     }
     assert!(!path.exists(), "asking made one");
     let server = Server::of(tree.root());
-    let list = server.ledger.run(&["downloads", "list"]);
+    let list = server.ledger.run(&["download", "list"]);
     assert_eq!(list, "no downloads\n");
-    let unknown = server.ledger.outflow(&["downloads", "show", "dl_nothing"]).output().unwrap();
+    let unknown = server.ledger.outflow(&["download", "show", "dl_nothing"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no download dl_nothing"));
-    output(&mut server.ledger.outflow(&["events", "list"]));
+    output(&mut server.ledger.outflow(&["event", "list"]));
 }

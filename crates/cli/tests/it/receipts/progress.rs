@@ -22,7 +22,7 @@ fn tree() -> (FileTree, PathBuf) {
         tree.file(format!("a folder/{number:02}.bin"), noise(100 + number, 400_000));
     }
     let keys = tree.beside("keys");
-    fs::write(&keys, output(binary().arg("link-key"))).unwrap();
+    fs::write(&keys, output(binary().args(["link", "keygen"]))).unwrap();
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
     (tree, keys)
 }
@@ -31,7 +31,7 @@ fn tree() -> (FileTree, PathBuf) {
 #[track_caller]
 fn link(keys: &PathBuf, path: &str, args: &[&str]) -> String {
     let mut command = binary();
-    command.arg("link").arg(format!("http://test{path}")).arg("--link-keys").arg(keys);
+    command.args(["link", "create"]).arg(format!("http://test{path}")).arg("--link-keys").arg(keys);
     let url = output(command.args(args));
     url.trim_end().strip_prefix("http://test").unwrap_or_else(|| panic!("{url}")).to_owned()
 }

@@ -23,7 +23,7 @@ fn a_thousand_idle_listeners_cost_little_memory_and_do_not_hinder_the_end() {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
     let tree = tree();
-    let mut server = Setup::of(tree.root()).arg("--drain").arg("3600").start();
+    let mut server = Setup::of(tree.root()).arg("--drain").arg("1h").start();
     let listen = |name: u64| {
         // Each somebody else.
         let mut listener = EventStream::open(server.client(), "/?events", &format!("User-Agent: {name}\r\n"));
@@ -51,7 +51,7 @@ fn a_thousand_idle_listeners_cost_little_memory_and_do_not_hinder_the_end() {
 #[test]
 fn who_listens_without_reading_hinders_nobody_not_even_the_end() {
     let tree = tree();
-    let mut server = Setup::of(tree.root()).arg("--drain").arg("3600").start();
+    let mut server = Setup::of(tree.root()).arg("--drain").arg("1h").start();
     let who = "User-Agent: anna\r\n";
     let deaf: Vec<HttpClient> = (0..50)
         .map(|_| {

@@ -271,9 +271,9 @@ fn what_was_told_can_be_told_again_with_the_same_id() {
     get(&server, "anna", "/0.bin");
     let first = receiver.wait_for("download.completed", 1).remove(0);
     let ledger = server.close();
-    let said = ledger.run(&["events", "replay", &first.id, "--endpoint", "app"]);
+    let said = ledger.run(&["event", "replay", &first.id, "--endpoint", "app"]);
     assert!(said.contains('1'), "{said}");
-    let unknown = ledger.outflow(&["events", "replay", "evt_nothing", "--endpoint", "app"]).output().unwrap();
+    let unknown = ledger.outflow(&["event", "replay", "evt_nothing", "--endpoint", "app"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(1), "{}", String::from_utf8_lossy(&unknown.stdout));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no event evt_nothing"));
     // By the next server at once; by one that runs already within a minute.

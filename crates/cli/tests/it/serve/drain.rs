@@ -34,7 +34,7 @@ fn await_draining(server: &Server) {
 fn what_is_under_way_is_finished() {
     let (tree, big) = tree();
     for signal in [Signal::TERM, Signal::INT] {
-        let mut server = Setup::of(tree.root()).arg("--drain").arg("60").start();
+        let mut server = Setup::of(tree.root()).arg("--drain").arg("60s").start();
         let (mut file, _) = begin(&server, "/big.bin");
         let (mut archive, archive_len) = begin(&server, "/?zip");
         server.signal(signal);
@@ -53,7 +53,7 @@ fn what_is_under_way_is_finished() {
 #[test]
 fn a_server_without_work_ends_at_once_although_clients_are_connected() {
     let (tree, _) = tree();
-    let mut server = Setup::of(tree.root()).arg("--drain").arg("60").start();
+    let mut server = Setup::of(tree.root()).arg("--drain").arg("60s").start();
     let mut idle = server.client();
     idle.get("/a.txt").expect(200);
     let mut silent = server.client();
@@ -69,7 +69,7 @@ fn a_server_without_work_ends_at_once_although_clients_are_connected() {
 #[test]
 fn a_second_signal_stops_at_once() {
     let (tree, _) = tree();
-    let mut server = Setup::of(tree.root()).arg("--drain").arg("3600").start();
+    let mut server = Setup::of(tree.root()).arg("--drain").arg("1h").start();
     let (mut client, _) = begin(&server, "/big.bin");
     server.signal(Signal::TERM);
     await_draining(&server);
@@ -82,7 +82,7 @@ fn a_second_signal_stops_at_once() {
 #[test]
 fn whoever_is_not_finished_in_time_is_cut() {
     let (tree, _) = tree();
-    let mut server = Setup::of(tree.root()).arg("--drain").arg("1").start();
+    let mut server = Setup::of(tree.root()).arg("--drain").arg("1s").start();
     let (mut client, _) = begin(&server, "/big.bin");
     server.signal(Signal::TERM);
     server.wait();

@@ -68,7 +68,7 @@ fn nginx_says_who_the_client_is() {
     for client in ["127.0.0.21", "127.0.0.22"] {
         let download = of(&downloads, client);
         assert_eq!(download["assurance"], "proxy");
-        let text = ledger.run(&["downloads", "show", download["id"].as_str().unwrap()]);
+        let text = ledger.run(&["download", "show", download["id"].as_str().unwrap()]);
         assert!(text.contains("proxy"), "{text}");
     }
 }

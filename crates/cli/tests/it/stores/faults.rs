@@ -78,7 +78,7 @@ fn what_a_manifest_promises_and_the_store_does_not_have_is_no_download() {
     put(&double, "longer", Lie { object: Some(bytes.clone()), size: SIZE - 10, crc32: right });
     put(&double, "other", Lie { object: Some(bytes.clone()), size: SIZE, crc32: Some(7) });
     // Bytes that nobody sees are not checked.
-    let server = double.access().serve("p").arg("--sendfile=false").start();
+    let server = double.access().serve("p").arg("--no-sendfile").start();
     for path in ["f", "?zip"] {
         assert_fails(&server, &format!("/t/missing/{path}"), "does not have it");
         assert_fails(&server, &format!("/t/shorter/{path}"), "5999990");
@@ -164,7 +164,7 @@ fn a_store_that_is_gone_is_a_download_that_fails() {
 fn flipped_bits_never_pass_for_a_whole_file() {
     let double = Double::start().unwrap();
     let bytes = put_right(&double, "a");
-    let server = double.access().serve("p").arg("--sendfile=false").start();
+    let server = double.access().serve("p").arg("--no-sendfile").start();
     server.get("/t/a/?json").expect(200);
     let mut random = Random::new(1);
     let (mut completed, mut cut) = (0, 0);

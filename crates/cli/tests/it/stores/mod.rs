@@ -1,7 +1,7 @@
 //! Object stores: `outflow publish`, and downloads from stores.
 //!
 //! ```text
-//! publish     `outflow publish`, `transfers` and `unpublish`
+//! publish     `outflow publish`, `transfer list` and `transfer remove`
 //! uploads     what arrives in a store
 //! downloads   every byte of files, ranges, archives and selections
 //! round_trip  a published tree is downloaded again, also from a failing store

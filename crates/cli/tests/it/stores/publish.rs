@@ -1,5 +1,5 @@
-//! `outflow publish`, `transfers` and `unpublish`, to folders and to a real S3 server (moto, a
-//! process of its own).
+//! `outflow publish` and `outflow transfer`, to folders and to a real S3 server (moto, a process of
+//! its own).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -146,15 +146,15 @@ fn a_tree_gets_into_s3_and_out_of_it() {
     }
     assert!(!s3.ask(&[], "?uploads").contains("<UploadId>"));
 
-    let listed = json(&mut s3.outflow(&["transfers", "--store", "s3://bucket/pre fix"]));
+    let listed = json(&mut s3.outflow(&["transfer", "list", "--store", "s3://bucket/pre fix"]));
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!((&listed[0]["title"], &listed[0]["files"]), (&"A title".into(), &4.into()));
-    let lines = output(&mut s3.outflow(&["transfers", "--store", "s3://bucket/pre fix/"]));
+    let lines = output(&mut s3.outflow(&["transfer", "list", "--store", "s3://bucket/pre fix/"]));
     assert!(lines.starts_with(id) && lines.contains("A title"), "{lines}");
 
-    output(&mut s3.outflow(&["unpublish", id, "--store", "s3://bucket/pre fix"]));
+    output(&mut s3.outflow(&["transfer", "remove", id, "--store", "s3://bucket/pre fix"]));
     assert_eq!(s3.keys(), [""; 0]);
-    let (code, text) = failure(&mut s3.outflow(&["unpublish", id, "--store", "s3://bucket/pre fix"]));
+    let (code, text) = failure(&mut s3.outflow(&["transfer", "remove", id, "--store", "s3://bucket/pre fix"]));
     assert!(code == 1 && text.contains("no transfer"), "{text}");
 }
 
@@ -165,7 +165,7 @@ fn a_broken_run_to_s3_is_continued_by_what_the_server_knows() {
     let publish = ["publish", root.to_str().unwrap(), "--to", "s3://bucket", "--id", "mine"];
     output(&mut s3.outflow(&publish));
     let (code, text) = failure(&mut s3.outflow(&publish));
-    assert!(code == 1 && text.contains("already") && text.contains("unpublish mine"), "{text}");
+    assert!(code == 1 && text.contains("already") && text.contains("transfer remove mine"), "{text}");
 
     // As if it had broken before the manifest, having noted nothing; and one object is another one
     // by now.
@@ -187,7 +187,7 @@ fn an_s3_server_that_cannot_be_had_is_told_of() {
     let (code, text) = failure(&mut s3.outflow(&["publish", root, "--to", "s3://nowhere/x"]));
     assert!(code == 1 && text.contains("no such bucket"), "{text}");
     assert!(text.contains("To continue: outflow publish ") && text.contains("--id="), "{text}");
-    let mut command = s3.outflow(&["transfers", "--store", "s3://bucket"]);
+    let mut command = s3.outflow(&["transfer", "list", "--store", "s3://bucket"]);
     let (code, text) = failure(command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1"));
     assert!(code == 1 && text.contains("cannot connect"), "{text}");
     let (code, text) = failure(command.env("AWS_ENDPOINT_URL", "http://key:hunter2@127.0.0.1:1"));
@@ -220,7 +220,7 @@ fn a_tree_gets_into_a_folder_and_a_broken_run_is_continued() {
     assert_published(&serde_json::from_slice(&manifest).unwrap(), "mine", &tree, |key| {
         fs::read(store.path().join("mine").join(key)).unwrap()
     });
-    output(&mut outflow(&["unpublish", "mine", "--store", &address]));
+    output(&mut outflow(&["transfer", "remove", "mine", "--store", &address]));
     assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0);
 }
 
@@ -270,10 +270,10 @@ fn what_is_somebody_elses_is_left_alone() {
     let publish = ["publish", root.to_str().unwrap(), "--to", &address, "--id", "photos"];
     let (code, text) = failure(&mut outflow(&publish));
     assert!(code == 1 && text.contains("choose another --id") && !text.contains("To continue"), "{text}");
-    let (code, text) = failure(&mut outflow(&["unpublish", "photos", "--store", &address]));
+    let (code, text) = failure(&mut outflow(&["transfer", "remove", "photos", "--store", &address]));
     assert!(code == 1 && text.contains("no transfer photos"), "{text}");
     assert_eq!(fs::read(store.path().join("photos/1.jpg")).unwrap(), b"precious");
-    assert_eq!(output(&mut outflow(&["transfers", "--store", &address])), "");
+    assert_eq!(output(&mut outflow(&["transfer", "list", "--store", &address])), "");
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn ended_and_broken_transfers_are_listed_as_such() {
     };
     write("ended", r#""expires":"2020-02-01T00:00:00Z","files":[]"#);
     write("broken", r#""files":[{"name":"../x","size":1}]"#);
-    let listed = json(&mut outflow(&["transfers", "--store", &address]));
+    let listed = json(&mut outflow(&["transfer", "list", "--store", &address]));
     let of = |id: &str| listed.as_array().unwrap().iter().find(|line| line["id"] == id).unwrap().clone();
     assert_eq!(of("ended")["expired"], true);
     assert!(of("broken")["error"].as_str().unwrap().contains("file 1 (\"../x\")"));
@@ -307,7 +307,7 @@ fn wrong_usage_has_its_own_exit_code() {
         (vec!["publish", root, "--to", "file:///tmp", "--id", "../x"], "64 letters"),
         (vec!["publish", root, "--to", "file:///tmp", "--expires", "soon"], "7d"),
         (vec!["publish", root, "--to", "file:///tmp", "--parallel", "0"], "parallel"),
-        (vec!["unpublish", "--store", "file:///tmp"], "ID"),
+        (vec!["transfer", "remove", "--store", "file:///tmp"], "ID"),
     ] {
         let (code, text) = failure(&mut outflow(&args));
         assert_eq!(code, 2, "{args:?}: {text}");

@@ -46,7 +46,7 @@ fn what_was_published_is_served() {
     server.get("/t/other/").expect(404);
 
     let mut unpublish = binary();
-    output(unpublish.args(["unpublish", "abc", "--store", &address(&published.store)]));
+    output(unpublish.args(["transfer", "remove", "abc", "--store", &address(&published.store)]));
     crate::support::until("it is gone", || (server.fetch("HEAD", "/t/abc/", "").status == 404).then_some(()));
 }
 

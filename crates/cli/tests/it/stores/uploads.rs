@@ -39,14 +39,14 @@ fn in_and_out(access: &S3Access) {
     }
     assert_eq!(manifest["files"].as_array().unwrap().len(), files.len());
     assert_eq!(bucket.keys("pre/fix/").len(), files.len() + 1);
-    let listed = output(access.binary().args(["transfers", "--store", &store]));
+    let listed = output(access.binary().args(["transfer", "list", "--store", &store]));
     assert!(listed.contains("mine") && listed.contains("A title"), "{listed}");
     let server = access.serve("pre/fix").start();
     let page = server.get("/t/mine/?json").expect(200).json();
     assert_eq!((&page["title"], &page["files"]), (&"A title".into(), &files.len().into()), "{page}");
     assert!(!server.log().iter().any(|line| line.contains(&access.secret)), "the log has the secret key");
     drop(server);
-    output(access.binary().args(["unpublish", "mine", "--store", &store]));
+    output(access.binary().args(["transfer", "remove", "mine", "--store", &store]));
     assert_eq!(bucket.keys(""), ["pre/other"]);
 }
 

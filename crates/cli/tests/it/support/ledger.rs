@@ -60,7 +60,7 @@ impl Ledger {
     /// All downloads, the oldest first.
     #[track_caller]
     pub(crate) fn downloads(&self) -> Vec<Value> {
-        let text = self.run(&["downloads", "list", "--json", "--limit", "10000"]);
+        let text = self.run(&["download", "list", "--json", "--limit", "10000"]);
         let mut downloads: Vec<Value> =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         downloads.reverse();
@@ -79,14 +79,14 @@ impl Ledger {
     #[track_caller]
     pub(crate) fn show(&self, download: &Value) -> Value {
         let id = download["id"].as_str().unwrap();
-        let text = self.run(&["downloads", "show", id, "--json"]);
+        let text = self.run(&["download", "show", id, "--json"]);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     /// All events in the order of their commitment.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
-        let text = self.run(&["events", "list", "--json", "--limit", "10000"]);
+        let text = self.run(&["event", "list", "--json", "--limit", "10000"]);
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         text.lines().map(parse).collect()
     }
@@ -101,7 +101,7 @@ impl Ledger {
     /// An event and what became of it.
     #[track_caller]
     pub(crate) fn event(&self, id: &str) -> Value {
-        let text = self.run(&["events", "show", id, "--json"]);
+        let text = self.run(&["event", "show", id, "--json"]);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 

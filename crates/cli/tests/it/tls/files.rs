@@ -171,7 +171,7 @@ fn what_makes_no_sense_together_is_wrong_usage() {
     for (args, part) in [
         (&["--tls-cert", "a.pem"][..], "--tls-key"),
         (&["--tls-key", "a.pem"], "--tls-cert"),
-        (&["--hsts"], "--hsts"),
+        (&["--hsts=1d"], "--hsts"),
         (&["--hsts=soon"], "--hsts"),
         (&["--redirect-http", "127.0.0.1:0"], "--redirect-http"),
         (&["--redirect-http", "80"], "--redirect-http"),
@@ -188,7 +188,7 @@ fn what_makes_no_sense_together_is_wrong_usage() {
 fn what_is_offered_can_be_chosen() {
     let (tree, authority) = (FileTree::new(), Authority::new());
     let pair = authority.files("a", &["a.test"]);
-    for (arg, chosen) in [("--http2", "h2"), ("--http2=false", "http/1.1")] {
+    for (arg, chosen) in [("--http2", "h2"), ("--no-http2", "http/1.1")] {
         let server = with(&tree, &pair).arg(arg).start();
         let mut config = (*authority.config()).clone();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -202,13 +202,13 @@ fn the_configuration_file_and_the_environment_name_certificates_as_well() {
     let (tree, authority) = (FileTree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["a.test"]);
     let config = authority.folder.path().join("outflow.toml");
-    std::fs::write(&config, "tls-cert = 'a.pem'\ntls-key = ['a.key']\nhsts = 60\n").unwrap();
+    std::fs::write(&config, "tls-cert = 'a.pem'\ntls-key = ['a.key']\nhsts = '60s'\n").unwrap();
     for setup in [
         Setup::of(tree.root()).arg("--config").arg(config),
         Setup::of(tree.root())
             .env("OUTFLOW_TLS_CERT", certificate)
             .env("OUTFLOW_TLS_KEY", key)
-            .env("OUTFLOW_HSTS", "60"),
+            .env("OUTFLOW_HSTS", "60s"),
     ] {
         let server = setup.start();
         let mut client = HttpClient::connect_secure(server.addr, "a.test", &authority.config()).unwrap();

@@ -71,7 +71,7 @@ fn nobody_is_sent_to_a_host_that_is_none() {
 fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
     let (tree, authority) = (FileTree::new(), Authority::new());
     tree.file("a.txt", "a");
-    for (arg, field) in [("--hsts", "max-age=31536000"), ("--hsts=0", "max-age=0")] {
+    for (arg, field) in [("--hsts=365d", "max-age=31536000"), ("--hsts=0s", "max-age=0")] {
         let (server, redirects) = server(&tree, &authority, &[arg]);
         for path in ["/a.txt", "/nothing", "/"] {
             let mut client = HttpClient::connect_secure(server.addr, "a.test", &authority.config()).unwrap();
@@ -89,7 +89,7 @@ fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
 fn all_that_holds_for_http_2_as_well() {
     let (tree, authority) = (FileTree::new(), Authority::new());
     tree.file("a.txt", "a");
-    let (server, redirects) = server(&tree, &authority, &["--hsts", "--http2-cleartext"]);
+    let (server, redirects) = server(&tree, &authority, &["--hsts=365d", "--http2-cleartext"]);
     let curl = |more: &[&str], url: String| {
         let mut curl = program("curl");
         curl.args(["--disable", "-sS", "--noproxy", "*", "-D", "-", "-o", "/dev/null", "--cacert"])

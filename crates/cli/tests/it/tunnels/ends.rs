@@ -77,7 +77,7 @@ impl Listening {
 #[test]
 fn who_listens_survives_what_fails_and_finishes_what_is_under_way() {
     let target = TestTarget::new();
-    let tunnel = Tunnel::start(&["--allow", &target.addr.to_string(), "--max-tunnels", "2"]);
+    let tunnel = Tunnel::start(&["--allow", &target.addr.to_string(), "--max", "2"]);
     let mut command = tunnel.client("listen", &[]);
     command.args(["127.0.0.1:0", &tunnel.url(), "127.0.0.1", &target.addr.port().to_string()]);
     let mut listening = Listening::start(&mut command);

@@ -1,4 +1,4 @@
-//! `outflow link`: makes a signed address.
+//! `outflow link create`: makes a signed address.
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -14,9 +14,8 @@ use crate::args::expiry::ExpiryArg;
 use crate::failure::{Failure, print};
 
 #[derive(Args, Debug)]
-pub(crate) struct LinkArgs {
-    /// What the link is for: the URL of a folder or file on the server, its path, or the name of a
-    /// transfer
+pub(crate) struct LinkCreateArgs {
+    /// URL of a folder or file on the server, its path, or the name of a transfer
     #[arg(value_name = "URL|ID")]
     what: String,
 
@@ -27,12 +26,15 @@ pub(crate) struct LinkArgs {
     #[arg(long, value_name = "WHO")]
     recipient: String,
 
-    /// When the link expires: 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z
-    /// [default: never]
+    /// When the link expires: 12h or 7d from now, or a time [default: never]
+    ///
+    /// 30m, 12h, 7d, 2w from now, or a time such as 2026-12-24T18:00:00Z.
     #[arg(long, value_name = "WHEN", value_parser = ExpiryArg::parse)]
     expires: Option<ExpiryArg>,
 
     /// Maximum number of complete downloads; broken ones do not count [default: no limit]
+    ///
+    /// A download is complete when a receipt is recorded for it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_downloads: Option<u32>,
 
@@ -40,8 +42,9 @@ pub(crate) struct LinkArgs {
     #[arg(long = "file", value_name = "NAME")]
     files: Vec<String>,
 
-    /// Protect the link with a password, typed at a prompt; - reads it from standard input, @FILE
-    /// from a file
+    /// Protect the link with a password, typed at a prompt
+    ///
+    /// --password=- reads it from standard input, --password=@FILE from a file.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "-|@FILE", value_parser = PasswordSource::parse)]
     password: Option<PasswordSource>,
 
@@ -54,7 +57,7 @@ pub(crate) struct LinkArgs {
     operator: bool,
 
     /// URL of the server, if URL is only a path or a name
-    #[arg(long, value_name = "URL", env = "OUTFLOW_BASE_URL")]
+    #[arg(long, value_name = "URL", env)]
     base_url: Option<String>,
 
     /// Print one JSON object instead of the URL
@@ -69,7 +72,7 @@ struct PrintedNewLink<'a> {
     terms: PrintedTerms<'a>,
 }
 
-pub(crate) fn make(options: LinkArgs) -> Result<(), Failure> {
+pub(crate) fn create(options: LinkCreateArgs) -> Result<(), Failure> {
     let keys = read_keys(&options.keys.link_keys)?;
     let wanted = LinkAddress::parse(&options.what, options.base_url.as_deref()).map_err(Failure::Usage)?;
     let now = UnixTime::now().nanos();

@@ -1,0 +1,254 @@
+//! The configuration file: TOML whose keys are the names of options.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, Command};
+use serde_json::{Map, Value, json};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::definition::{file_key, is_secret, is_switch};
+use super::usage::nearest;
+use crate::serve::store_address;
+
+/// Maximum size of a configuration file, in bytes.
+///
+/// Bound: configuration.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The values of a file, checked one by one.
+#[derive(Debug)]
+pub(crate) struct ConfigFile {
+    pub(super) values: Vec<FileValue>,
+}
+
+/// The values of an option.
+#[derive(Debug)]
+pub(super) struct FileValue {
+    pub(super) id: String,
+    pub(super) values: Vec<OsString>,
+    /// Counted from 1.
+    pub(super) line: usize,
+}
+
+/// What is wrong with a file. Each problem begins with the file's name, and the line if there is
+/// one.
+#[derive(Debug)]
+pub(crate) struct ConfigProblems(pub(crate) Vec<String>);
+
+impl ConfigFile {
+    /// Reads a file with options of `command`.
+    pub(crate) fn read(path: &Path, command: &Command) -> Result<ConfigFile, ConfigProblems> {
+        let text = read_text(path).map_err(|problem| {
+            ConfigProblems(vec![format!("cannot read the configuration file {}: {problem}", path.display())])
+        })?;
+        let mut reader = Reader { path, text: &text, command, values: Vec::new(), problems: Vec::new() };
+        match DeTable::parse(&text) {
+            Ok(table) => reader.top(table.get_ref()),
+            Err(error) => {
+                let start = error.span().map_or(0, |span| span.start);
+                reader.problem(start, error.message().replace('\n', "; "));
+            }
+        }
+        let Reader { values, problems, .. } = reader;
+        if problems.is_empty() { Ok(ConfigFile { values }) } else { Err(ConfigProblems(problems)) }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let explain = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file; check the path".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not read it; change its permissions".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder; name the file in it".to_owned(),
+        _ => error.to_string(),
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(explain)?;
+    // One byte more shows that the file is too large. A pipe has no size to ask for.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("it is larger than {} MiB, so it is hardly one", MAX_BYTES >> 20));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8; save the file as UTF-8")
+    })?;
+    // Some editors on Windows begin a file with a byte order mark.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    command: &'a Command,
+    values: Vec<FileValue>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn top(&mut self, table: &DeTable<'_>) {
+        self.table(None, table);
+    }
+
+    /// Reads the keys of a table of options.
+    fn table(&mut self, name: Option<&str>, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let (start, key) = (key.span().start, key.get_ref().as_ref());
+            let found = self
+                .command
+                .get_arguments()
+                .find(|arg| file_key(arg).is_some_and(|(table, its)| table == name && its == key));
+            match (found, value.get_ref()) {
+                (Some(arg), _) => self.option(start, &written(name, key), arg, value),
+                (None, DeValue::Table(inner)) if name.is_none() && self.is_table(key) => {
+                    self.table(Some(key), inner);
+                }
+                _ if name.is_none() && self.is_table(key) => {
+                    self.problem(start, format!("{key} is a table: write [{key}], and its keys below it"));
+                }
+                _ => self.unknown(start, name, key),
+            }
+        }
+    }
+
+    fn is_table(&self, key: &str) -> bool {
+        self.keys().any(|(table, _)| table.as_deref() == Some(key))
+    }
+
+    /// All keys: table and name.
+    fn keys(&self) -> impl Iterator<Item = (Option<String>, String)> {
+        let keys = self.command.get_arguments().filter_map(file_key);
+        keys.map(|(table, key)| (table.map(str::to_owned), key))
+    }
+
+    fn unknown(&mut self, start: usize, table: Option<&str>, key: &str) {
+        let names: Vec<String> = self.keys().map(|(table, key)| written(table.as_deref(), &key)).collect();
+        let name = written(table, key);
+        // `drain_seconds` and `Drain` are meant as well; so is a flag's name in the wrong table.
+        let plain = key.replace('_', "-").to_ascii_lowercase();
+        let same = names.iter().find(|name| name.rsplit('.').next() == Some(plain.as_str()));
+        let advice =
+            match same.map(String::as_str).or_else(|| nearest(&name, names.iter().map(String::as_str))) {
+                Some(near) if near.contains('.') => {
+                    let (table, key) = near.split_once('.').unwrap_or_default();
+                    format!("did you mean {key} in [{table}]?")
+                }
+                Some(near) => format!("did you mean {near}?"),
+                None => "`outflow serve --help` lists the options, which are the keys".to_owned(),
+            };
+        self.problem(start, format!("unknown key {name}; {advice}"));
+    }
+
+    fn option(&mut self, start: usize, key: &str, arg: &Arg, value: &Spanned<DeValue<'_>>) {
+        let many = matches!(arg.get_action(), ArgAction::Append);
+        let one = std::slice::from_ref(value);
+        let values = match value.get_ref() {
+            DeValue::Array(_) if !many => {
+                return self.problem(start, format!("{key} takes one value, not a list"));
+            }
+            DeValue::Array(values) => values.iter().as_slice(),
+            _ => one,
+        };
+        let mut texts = Vec::new();
+        for value in values {
+            let start = if values.len() > 1 { value.span().start } else { start };
+            match self.text(arg, value.get_ref()).and_then(|text| check(arg, &text).map(|()| text)) {
+                Ok(text) => texts.push(text),
+                Err(why) => return self.problem(start, format!("{key}: {why}")),
+            }
+        }
+        // An empty list is the same as no key.
+        if !texts.is_empty() {
+            self.values.push(FileValue {
+                id: arg.get_id().to_string(),
+                values: texts,
+                line: self.line(start),
+            });
+        }
+    }
+
+    /// The value as a flag would have it.
+    fn text(&self, arg: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
+        if is_switch(arg) {
+            return match value {
+                DeValue::Boolean(value) => Ok(value.to_string().into()),
+                _ => Err("write true or false".to_owned()),
+            };
+        }
+        let is_of = |parser: ValueParser| arg.get_value_parser().type_id() == parser.type_id();
+        let is_path = is_of(clap::value_parser!(PathBuf));
+        let is_text = is_path || is_of(clap::value_parser!(String));
+        match value {
+            DeValue::String(text) if is_path => Ok(self.path_in(text).into()),
+            DeValue::String(text) => Ok(text.as_ref().into()),
+            DeValue::Integer(number) if !is_text => {
+                let number = i64::from_str_radix(number.as_str(), number.radix());
+                number
+                    .map(|number| number.to_string().into())
+                    .map_err(|_| "the number is too large".to_owned())
+            }
+            DeValue::Table(_) if arg.is_hide_set() => Ok(json_of(value).to_string().into()),
+            DeValue::Table(_) => Err("a table is not a value".to_owned()),
+            DeValue::Boolean(_) => Err("true and false are for switches; this needs a value".to_owned()),
+            _ => Err("write a text in quotes".to_owned()),
+        }
+    }
+
+    /// Relative paths are relative to the file's folder, not to the working directory.
+    fn path_in(&self, text: &str) -> PathBuf {
+        if store_address(Path::new(text)).is_some() {
+            return PathBuf::from(text);
+        }
+        self.path.parent().unwrap_or(Path::new("")).join(text)
+    }
+
+    fn line(&self, start: usize) -> usize {
+        self.text.as_bytes()[..start.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn problem(&mut self, start: usize, problem: String) {
+        self.problems.push(format!("{}:{}: {problem}", self.path.display(), self.line(start)));
+    }
+}
+
+fn written(table: Option<&str>, key: &str) -> String {
+    table.map_or_else(|| key.to_owned(), |table| format!("{table}.{key}"))
+}
+
+/// Parses a value as the option does.
+fn check(arg: &Arg, value: &OsString) -> Result<(), String> {
+    if is_switch(arg) {
+        return Ok(());
+    }
+    let alone = arg.clone().id("value").long("value").short(None).index(None).env(None::<&str>);
+    let alone = alone.required(false).default_values(None::<&str>).allow_hyphen_values(true);
+    let command = Command::new("check").no_binary_name(true).arg(alone);
+    let line = [OsString::from("--value"), value.clone()];
+    let Err(error) = command.try_get_matches_from(line) else { return Ok(()) };
+    // A table's parser does not repeat its values.
+    Err(super::usage::why_invalid(&error, is_secret(arg) && !arg.is_hide_set()))
+}
+
+/// A table as JSON, for options whose values are tables.
+fn json_of(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => json!(text.as_ref()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, |n| json!(n))
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, |n| json!(n)),
+        DeValue::Boolean(value) => json!(value),
+        DeValue::Datetime(time) => json!(time.to_string()),
+        DeValue::Array(values) => values.iter().map(|value| json_of(value.get_ref())).collect(),
+        DeValue::Table(table) => {
+            let entries =
+                table.iter().map(|(key, value)| (key.get_ref().to_string(), json_of(value.get_ref())));
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+    }
+}
