@@ -1,4 +1,4 @@
-"""Tests of scripts/doors and scripts/words: each wall is broken once, in a small tree of its own.
+"""Tests of scripts/doors, scripts/words and scripts/texts: each wall is broken once, in a small tree of its own.
 
     python3 scripts/walls_test.py
 """
@@ -209,6 +209,48 @@ class Words(Walls):
     def test_a_sentence_opens_with_its_subject(self):
         self.crate("zip", {"lib.rs": "// It waits. Whoever comes late waits longer.\n"})
         self.refused("words", "crates/zip/src/lib.rs:1: a sentence opens with 'Whoever'")
+
+
+class Texts(Walls):
+    def catalogue(self, texts, code, crate="server"):
+        self.write(self.root / "crates/texts/languages/en.ftl", texts)
+        self.crate(crate, {"lib.rs": code})
+
+    def test_texts_that_are_shown_are_accepted(self):
+        code = 'fn f() { html! { p.soft title=(say(text!(a))) { (say(text!( b, n = 1))) " / " a href="top" { (c) } } }; }\n'
+        self.catalogue("a = A\nb = B { $n }\nformat_x = x\n", code)
+        self.accepted("texts")
+
+    def test_a_text_that_nothing_shows_is_named(self):
+        self.catalogue("a = A\nb = B\n", "fn f() { text!(a); }\n// text!(c)\n")
+        self.refused("texts", "nothing shows b")
+
+    def test_words_of_a_page_are_named(self):
+        self.catalogue("", 'fn f() {\n    html! {\n        p { "Hello there" }\n    }\n}\n')
+        self.refused("texts", "crates/server/src/lib.rs:3: the page says 'Hello there'")
+
+    def test_labels_of_a_page_are_named_and_other_attributes_are_not(self):
+        code = 'fn f() { html! { input name="field" value={ "raw" (x) } aria-label={ "Select " (x) }; } }\n'
+        self.catalogue("", code)
+        self.refused("texts", "the page says 'Select '")
+        self.catalogue("", code.replace("aria-label", "class"))
+        self.accepted("texts")
+
+    def test_words_of_the_command_line_are_named(self):
+        for call in (
+            'bail!("no file {}", path)',
+            'anyhow::anyhow!("no {file}")',
+            'x.context("cannot read")',
+            'x.with_context(|| format!("cannot read {x}"))',
+            'eprintln!("done")',
+        ):
+            self.catalogue("", f"fn f() {{\n    {call};\n}}\n", "cli")
+            self.refused("texts", "crates/cli/src/lib.rs:2: ")
+
+    def test_texts_of_the_catalogue_and_formats_are_no_words(self):
+        code = 'fn f() { bail!(console!(a, x = "word")); println!("{line}: {}", console!(b)); x.context(console!(c)); }\n'
+        self.catalogue("a = A { $x }\nb = B\nc = C\n", code, "cli")
+        self.accepted("texts")
 
 
 if __name__ == "__main__":

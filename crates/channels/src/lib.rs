@@ -21,6 +21,7 @@
 //! ```
 //! use http::Request;
 //! use outflow_channels::{ChannelSettings, Channels, SubscribePolicy};
+//! use outflow_texts::Language;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,7 +31,7 @@
 //!
 //! let mut request = Request::get("/channels/news?count").body(String::new())?;
 //! assert!(channels.claim(&mut request));
-//! let response = channels.answer(request, None).await;
+//! let response = channels.answer(request, None, Language::default()).await;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
 //! # }

@@ -13,6 +13,7 @@
 //! | `event` | the name of the published event |
 
 use http::{HeaderMap, Uri};
+use outflow_texts::{Text, text};
 use outflow_web::Problem;
 use percent_encoding::percent_decode_str;
 
@@ -86,20 +87,14 @@ impl ChannelRequest {
             Some(name) => decode(name),
             None if topics.len() == 1 => topics.swap_remove(0),
             None => {
-                return Err(bad(
-                    "Name one topic, as ?topic=NAME or ?match=NAME: each connection is for one topic.",
-                ));
+                return Err(bad(text!(channel_one_topic)));
             }
         };
         if !is_valid_name(&request.name) {
-            return Err(bad(&format!(
-                "A channel's name has to have 1 to {MAX_NAME} letters, digits, dots, hyphens, underscores and tildes."
-            )));
+            return Err(bad(text!(channel_bad_name, limit = MAX_NAME)));
         }
         if request.event.as_deref().is_some_and(|event| !is_valid_name(event)) {
-            return Err(bad(&format!(
-                "An event's name has to have 1 to {MAX_NAME} letters, digits, dots, hyphens, underscores and tildes."
-            )));
+            return Err(bad(text!(event_bad_name, limit = MAX_NAME)));
         }
         Ok(request)
     }
@@ -118,7 +113,7 @@ fn decode(value: &str) -> String {
     percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-fn bad(detail: &str) -> Problem {
+fn bad(detail: Text) -> Problem {
     Problem::bad_request(detail).without_link_back()
 }
 

@@ -13,6 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use http_body::Body;
+use outflow_texts::{Language, text};
 use outflow_web::reply::{no_content, options, small};
 use outflow_web::sse::{self, random_in};
 use outflow_web::{Problem, ResponseBody};
@@ -67,7 +68,12 @@ impl Channels {
 
     /// Answers a request for a channel. `client` is the client's address; without it, subscribing
     /// fails with 501.
-    pub async fn answer<B>(&self, request: Request<B>, client: Option<IpAddr>) -> Response<ResponseBody>
+    pub async fn answer<B>(
+        &self,
+        request: Request<B>,
+        client: Option<IpAddr>,
+        language: Language,
+    ) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -75,7 +81,7 @@ impl Channels {
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let answer = self.try_answer(request, client).await;
         let mut response =
-            answer.unwrap_or_else(|problem| problem.without_link_back().respond(&method, &headers));
+            answer.unwrap_or_else(|problem| problem.without_link_back().respond(&method, &headers, language));
         self.allow_origin(&headers, response.headers_mut());
         response
     }
@@ -123,8 +129,7 @@ impl Channels {
                 }
                 let Some(address) = client else {
                     // Another HTTP engine, which does not hand over connections.
-                    let detail = "This server cannot serve subscribers: its HTTP engine does not hand over connections.";
-                    return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
+                    return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, text!(channel_needs_engine)));
                 };
                 let accepted = match handshake {
                     WebSocketHandshake::None => None,
@@ -137,7 +142,7 @@ impl Channels {
                     self.0.hub.admit(&request.name, &request.from, origin).map_err(limit_problem)?;
                 if admission.start.over && handshake == WebSocketHandshake::Stream {
                     // Any 2xx would accept the handshake.
-                    return Err(Problem::new(StatusCode::GONE, "This channel has ended."));
+                    return Err(Problem::new(StatusCode::GONE, text!(channel_ended)));
                 }
                 if admission.start.over {
                     return Ok(no_content());
@@ -145,9 +150,7 @@ impl Channels {
                 match (accepted, promise) {
                     (None, _) => Ok(self.stream_events(method, &request, admission)),
                     (Some(accepted), Some(promise)) => Ok(self.stream_frames(accepted, admission, promise)),
-                    (Some(_), None) => {
-                        Err(Problem::bad_request("A WebSocket handshake must not have a body."))
-                    }
+                    (Some(_), None) => Err(Problem::bad_request(text!(websocket_with_body))),
                 }
             }
             _ => Err(Problem::method_not_allowed(methods)),
@@ -172,9 +175,7 @@ impl Channels {
                 Ok(json(&Method::POST, &published))
             }
             Err(PublishError::TooManyChannels) => Err(limit_problem(LimitReached::Channels)),
-            Err(PublishError::Busy) => {
-                Err(Problem::busy("Subscribers have not received earlier events yet. Publish more slowly."))
-            }
+            Err(PublishError::Busy) => Err(Problem::busy(text!(channel_busy))),
         }
     }
 
@@ -230,19 +231,18 @@ impl Channels {
             && !self.allows(origin)
             && !is_same_origin(origin, headers)
         {
-            let detail = "Pages of this origin may not subscribe here. The server's operator can allow it with --channel-origin.";
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+            return Err(Problem::new(StatusCode::FORBIDDEN, text!(channel_origin_refused)));
         }
         let mut response = Response::new(ResponseBody::empty());
         if handshake == WebSocketHandshake::Stream {
             // No key and no 101 on a stream (RFC 8441, section 5).
             return match headers.get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version == "13" => Ok(response),
-                _ => Err(Problem::bad_request("Sec-WebSocket-Version has to be 13.")),
+                _ => Err(Problem::bad_request(text!(websocket_version))),
             };
         }
         let accept = websocket::accept(headers).map_err(|malformed| {
-            let detail = format!("The WebSocket handshake is malformed: {malformed}.");
+            let detail = text!(websocket_malformed, error = %malformed);
             match headers.get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version == "13" => Problem::bad_request(detail),
                 _ => Problem::new(StatusCode::UPGRADE_REQUIRED, detail)
@@ -315,11 +315,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Display,
 {
-    let too_large = || {
-        let detail =
-            format!("An event may have {MAX_DATA} bytes of data. Publish an address of the rest instead.");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    };
+    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text!(event_too_large, limit = MAX_DATA));
     let announced = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|len| len > MAX_DATA as u64) {
         return Err(too_large());
@@ -327,9 +323,7 @@ where
     let mut body = pin!(body);
     let mut data = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let frame = frame.map_err(|error| {
-            Problem::bad_request(format!("The event did not arrive completely: {error}."))
-        })?;
+        let frame = frame.map_err(|error| Problem::bad_request(text!(event_incomplete, %error)))?;
         if let Ok(bytes) = frame.into_data() {
             if data.len() + bytes.len() > MAX_DATA {
                 return Err(too_large());
@@ -337,28 +331,16 @@ where
             data.extend_from_slice(&bytes);
         }
     }
-    String::from_utf8(data).map_err(|_| {
-        Problem::bad_request("An event is text: its data has to be UTF-8. Encode other bytes as base64.")
-    })
+    String::from_utf8(data).map_err(|_| Problem::bad_request(text!(event_not_text)))
 }
 
 /// The problem for a client that would exceed a limit.
 fn limit_problem(limit: LimitReached) -> Problem {
     let (status, detail) = match limit {
-        LimitReached::Address => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "There are too many subscribers from this address. Close some, or share one connection.",
-        ),
-        LimitReached::Token => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "There are too many subscribers with this token. Close some, or share one connection.",
-        ),
-        LimitReached::Channel => {
-            (StatusCode::SERVICE_UNAVAILABLE, "This channel has reached its maximum number of subscribers.")
-        }
-        LimitReached::Channels => {
-            (StatusCode::SERVICE_UNAVAILABLE, "This server has reached its maximum number of channels.")
-        }
+        LimitReached::Address => (StatusCode::TOO_MANY_REQUESTS, text!(channel_subscribers_of_address)),
+        LimitReached::Token => (StatusCode::TOO_MANY_REQUESTS, text!(channel_subscribers_of_token)),
+        LimitReached::Channel => (StatusCode::SERVICE_UNAVAILABLE, text!(channel_full)),
+        LimitReached::Channels => (StatusCode::SERVICE_UNAVAILABLE, text!(channels_full)),
     };
     // Random, so that clients do not come back at the same time.
     let wait = random_in(10..60);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use outflow_texts::{Text, text};
 use outflow_web::Problem;
 
 use crate::request::is_valid_name;
@@ -142,19 +143,16 @@ impl ChannelTokens {
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         let Some(token) = bearer.or(in_query) else {
-            let detail = "A token is needed. Send it as Authorization: Bearer TOKEN, or, for subscribing, as ?token=TOKEN.";
-            return Err(refused(StatusCode::UNAUTHORIZED, detail));
+            return Err(refused(StatusCode::UNAUTHORIZED, text!(channel_token_needed)));
         };
         let Some(token) = self.0.get(&hash(token)) else {
-            let detail = "The server does not know this token. Ask its operator for one.";
-            return Err(refused(StatusCode::UNAUTHORIZED, detail));
+            return Err(refused(StatusCode::UNAUTHORIZED, text!(channel_token_unknown)));
         };
         if action == ChannelAction::Publish && !token.may_publish {
-            let detail = "This token is for subscribing only.";
-            return Err(refused(StatusCode::FORBIDDEN, detail));
+            return Err(refused(StatusCode::FORBIDDEN, text!(channel_token_for_subscribing)));
         }
         if !token.names.is_empty() && !token.names.iter().any(|pattern| pattern.matches(name)) {
-            return Err(refused(StatusCode::FORBIDDEN, "This token is for other channels."));
+            return Err(refused(StatusCode::FORBIDDEN, text!(channel_token_for_others)));
         }
         Ok(token.line)
     }
@@ -180,7 +178,7 @@ fn hash(token: &str) -> [u8; 32] {
     blake3::hash(token.as_bytes()).into()
 }
 
-fn refused(status: StatusCode, detail: &str) -> Problem {
+fn refused(status: StatusCode, detail: Text) -> Problem {
     let problem = Problem::new(status, detail).without_link_back();
     if status == StatusCode::UNAUTHORIZED {
         problem.challenge(HeaderValue::from_static("Bearer"))

@@ -59,7 +59,7 @@ mod respond;
 mod span;
 mod time;
 
-pub use address::{BadPath, BadUrlPath, RelPath, UrlPath, address_of};
+pub use address::{BadPath, BadUrlPath, MalformedUrlPath, RelPath, UrlPath, address_of};
 pub use body::ContentBody;
 pub use body_map::BodyMap;
 pub use content::Content;

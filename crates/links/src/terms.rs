@@ -199,7 +199,7 @@ fn target_of(scope: &str) -> Result<UrlPath, InvalidTerms> {
         return Err(invalid("\"?\", \"#\" and control characters have to be percent-encoded"));
     }
     UrlPath::parse(scope).map_err(|error| match error {
-        BadUrlPath::Malformed(why) => invalid(why),
+        BadUrlPath::Malformed(why) => invalid(&why.to_string()),
         BadUrlPath::NotFound => invalid("a part of it is empty"),
     })
 }

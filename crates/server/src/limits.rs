@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use outflow_texts::text;
 use outflow_web::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -40,9 +41,7 @@ impl MemoryBudget {
         let share = (bytes.min(MAX_MEMORY) >> 10) as u32;
         match Arc::clone(&self.0).try_acquire_many_owned(share) {
             Ok(permit) => Ok(Some(permit)),
-            Err(_) => {
-                Err(Problem::busy("Too many large pages or forms are under way. Try again in a few seconds."))
-            }
+            Err(_) => Err(Problem::busy(text!(server_busy_memory))),
         }
     }
 }
@@ -60,7 +59,7 @@ impl WalkPermits {
     /// Waits for a permit.
     pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
         // The semaphore is never closed.
-        Arc::clone(&self.0).acquire_owned().await.map_err(|closed| Problem::internal(closed.to_string()))
+        Arc::clone(&self.0).acquire_owned().await.map_err(|_| Problem::task_lost())
     }
 }
 

@@ -9,6 +9,7 @@ use outflow_ledger::Ledger;
 use outflow_channels::Channels;
 use outflow_links::LinkChecker;
 use outflow_metrics::MetricRegistry;
+use outflow_texts::Language;
 
 /// How collections are served.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ pub struct DownloadOptions {
     pub channels: Option<Channels>,
     /// Where the service counts. Several with the same registry are counted together.
     pub metrics: MetricRegistry,
+    /// The language of pages and problems.
+    pub language: Language,
 }
 
 impl Default for DownloadOptions {
@@ -60,6 +63,7 @@ impl Default for DownloadOptions {
             trusted_proxies: Vec::new(),
             channels: None,
             metrics: MetricRegistry::default(),
+            language: Language::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use http_body::Body;
 use ipnet::IpNet;
 use outflow_catalog::{Collection, OpenError, RelPath, Root, Store};
 use outflow_content::{PrebuiltAnswer, UrlPath, Wait};
+use outflow_texts::Language;
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::{options, small};
 use outflow_web::{Problem, RequestClient, ResponseBody};
@@ -46,6 +47,7 @@ struct App {
     progress: Option<ProgressFeed>,
     channels: Option<Channels>,
     trusted_proxies: Vec<IpNet>,
+    language: Language,
 }
 
 impl DownloadService {
@@ -79,6 +81,7 @@ impl DownloadService {
             progress: options.ledger.clone().map(ProgressFeed::new),
             channels: options.channels.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
+            language: options.language,
         }))
     }
 
@@ -116,10 +119,11 @@ where
         // Before anything is logged: it takes the token out of the address.
         let channels = app.channels.as_ref().filter(|channels| channels.claim(&mut request)).cloned();
         let client = RequestClient::of(&request, &app.trusted_proxies);
+        let language = app.language;
         let access_log = AccessLog::begin(request.method(), request.uri(), client.address);
         if let Some(channels) = channels {
             return ResponseFuture::later(async move {
-                let response = channels.answer(request, client.address).await;
+                let response = channels.answer(request, client.address, language).await;
                 if let Some(log) = access_log {
                     log.set_status(response.status());
                 }
@@ -127,7 +131,7 @@ where
             });
         }
         let (head, body) = request.into_parts();
-        let request = RequestContext::new(head, client, access_log);
+        let request = RequestContext::new(head, client, language, access_log);
         match app.respond_at_once(&request) {
             FastAttempt::Done(response) => ResponseFuture::now(response),
             FastAttempt::Blocks(route) => {
@@ -169,7 +173,7 @@ impl App {
         }
         let request = request.to_request()?;
         let client = RequestClient::of(&request, &self.trusted_proxies);
-        let request = RequestContext::new(request.into_parts().0, client, None);
+        let request = RequestContext::new(request.into_parts().0, client, self.language, None);
         self.deliveries.observe(&request, answer, info)
     }
 
@@ -209,7 +213,7 @@ impl App {
         }
         let request = &request;
         let response = match self.mounts.locate(request.path()) {
-            Location::Top => top(request.method()),
+            Location::Top => top(request),
             Location::Nowhere => Err(Problem::not_found().without_link_back()),
             Location::Bare(id) => {
                 let mount = self.mount(id, request).await;
@@ -280,7 +284,7 @@ impl App {
     ) -> Result<Response<ResponseBody>, Problem> {
         let (searched, name, download) = (mount.clone(), path.clone(), query.download);
         let finding = tokio::task::spawn_blocking(move || files::find(&searched, &name, download, Wait::Yes));
-        let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
+        let found = finding.await.map_err(|_| Problem::task_lost())?;
         if let Ok(Located::File(file)) = &found
             && !query.zip
         {
@@ -303,11 +307,13 @@ fn finish(
 
 /// What a server of transfers says of itself. It lists no transfer: their addresses are for those
 /// who were sent them.
-fn top(method: &Method) -> Result<Response<ResponseBody>, Problem> {
+fn top(request: &RequestContext) -> Result<Response<ResponseBody>, Problem> {
+    let method = request.method();
     match *method {
         Method::OPTIONS => Ok(options(FILE_METHODS)),
         Method::GET | Method::HEAD => {
-            let mut response = small(method, StatusCode::OK, HTML, folders::top().into_bytes());
+            let mut response =
+                small(method, StatusCode::OK, HTML, folders::top(request.language).into_bytes());
             let fields = response.headers_mut();
             fields.insert(CONTENT_SECURITY_POLICY, POLICY);
             fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

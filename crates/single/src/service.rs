@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use http::header::{ACCEPT_ENCODING, VARY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use outflow_content::PrebuiltAnswer;
+use outflow_texts::{Language, text};
 use outflow_web::reply::options;
 use outflow_web::{Problem, ResponseBody};
 use outflow_wire::{HttpService, PlainRequest, RequestBody};
@@ -60,14 +61,18 @@ impl SingleService {
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
-        let (method, headers) = (request.method(), request.headers());
+        let (method, headers, language) = (request.method(), request.headers(), Language::default());
         if !self.0.is_at(request.uri().path()) {
-            return Problem::not_found().without_link_back().respond(method, headers);
+            return Problem::not_found().without_link_back().respond(method, headers, language);
         }
         match *method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => return options(METHODS),
-            _ => return Problem::method_not_allowed(METHODS).without_link_back().respond(method, headers),
+            _ => {
+                return Problem::method_not_allowed(METHODS)
+                    .without_link_back()
+                    .respond(method, headers, language);
+            }
         }
         let current = self.0.current.read();
         match current.choose(headers) {
@@ -75,10 +80,9 @@ impl SingleService {
                 chosen.content().clone_unobserved().respond(method, headers).map(ResponseBody::Content)
             }
             None => {
-                let detail = "This content is available only in encodings that Accept-Encoding excludes. Allow identity.";
-                let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
+                let mut response = Problem::new(StatusCode::NOT_ACCEPTABLE, text!(encoding_not_acceptable))
                     .without_link_back()
-                    .respond(method, headers);
+                    .respond(method, headers, language);
                 response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
                 response
             }

@@ -5,7 +5,7 @@
 //! reply      small responses: bytes in memory, redirects, the answer to OPTIONS
 //!   body       the body of a response: a content or a few bytes
 //! problem    an error that the client sees: problem details (RFC 9457) or a page
-//!   page       the frame of every page: skeleton, style, sizes and times for people
+//!   page       the frame of every page: skeleton, style, names as people may see them
 //!   accept     content negotiation: does the client prefer HTML or JSON?
 //! sse        server-sent events: head, fields, heartbeats, limits of a slow client
 //! metrics    the listener for Prometheus
@@ -17,13 +17,15 @@
 //!
 //! ```
 //! use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+//! use outflow_texts::Language;
 //! use outflow_web::{Problem, ResponseBody, page, reply};
 //!
 //! fn respond(request: &Request<()>) -> Response<ResponseBody> {
+//!     let language = Language::default();
 //!     match (request.method(), request.uri().path()) {
 //!         (&Method::OPTIONS, _) => reply::options("GET, HEAD, OPTIONS"),
 //!         (method, "/") => reply::small(method, StatusCode::OK, page::HTML, b"<p>hello".to_vec()),
-//!         (method, _) => Problem::not_found().respond(method, request.headers()),
+//!         (method, _) => Problem::not_found().respond(method, request.headers(), language),
 //!     }
 //! }
 //!

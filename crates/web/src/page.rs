@@ -1,7 +1,8 @@
-//! The frame of every page, and how pages show names, sizes and times. Pages work without scripts.
+//! The frame of every page, and how pages show names. Pages work without scripts.
 
 use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use outflow_texts::Language;
 
 /// The media type of a page.
 pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -31,12 +32,12 @@ footer,.soft{color:var(--soft)}
 @media(max-width:36rem){td.time,th.time{display:none}}
 ";
 
-/// A whole page: the skeleton, the style, and `body`.
+/// A whole page in `language`: the skeleton, the style, and `body`.
 #[must_use]
-pub fn document(title: &str, body: &Markup) -> String {
+pub fn document(language: Language, title: &str, body: &Markup) -> String {
     html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang=(language.tag()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -63,52 +64,12 @@ pub fn visible(name: &str) -> String {
         .collect()
 }
 
-/// A size for people, in powers of 1024.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // What would be shown as 1024 is 1 of the next unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-/// A point in time for people, in UTC; empty if no calendar has it.
-#[must_use]
-pub fn time(seconds_since_1970: i64) -> String {
-    let time = jiff::Timestamp::from_second(seconds_since_1970);
-    time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M").to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (1024 * 1024 - 1, "1.0 MiB"),
-            (u64::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
     fn tricky_characters_are_made_visible() {
         assert_eq!(visible("a\nb\u{7f}\u{202e}gpj.exe é😀"), "a␊b␡\u{fffd}gpj.exe é😀");
-        assert_eq!(time(-1), "1969-12-31 23:59");
-        assert_eq!(time(i64::MAX), "");
     }
 }

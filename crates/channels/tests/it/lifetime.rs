@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use outflow_channels::{ChannelSettings, Channels, SubscribePolicy};
+use outflow_texts::Language;
 use outflow_web::ResponseBody;
 use outflow_wire::{HttpService, PeerAddr, RequestBody};
 
@@ -19,7 +20,7 @@ impl HttpService for Service {
     async fn answer(&self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, String> {
         assert!(self.0.claim(&mut request));
         let client = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip());
-        Ok(self.0.answer(request, client).await)
+        Ok(self.0.answer(request, client, Language::default()).await)
     }
 }
 

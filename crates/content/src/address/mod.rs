@@ -12,4 +12,4 @@ mod url_path;
 
 pub use encoding::{encode, encode_path, hex};
 pub use rel_path::{BadPath, RelPath};
-pub use url_path::{BadUrlPath, UrlPath, address_of};
+pub use url_path::{BadUrlPath, MalformedUrlPath, UrlPath, address_of};

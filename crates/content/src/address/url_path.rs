@@ -1,5 +1,7 @@
 //! The path of a URL: percent-decoded once, and rejected when it is ambiguous.
 
+use std::fmt;
+
 use super::encoding::{encode_path, hex};
 use super::rel_path::{BadPath, RelPath};
 
@@ -15,10 +17,40 @@ pub struct UrlPath {
 /// Why the path of a URL names nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadUrlPath {
-    /// It cannot be valid: 400. The text says what is wrong with it.
-    Malformed(&'static str),
+    /// It cannot be valid: 400.
+    Malformed(MalformedUrlPath),
     /// Nothing can have this path: 404.
     NotFound,
+}
+
+/// What is wrong with the path of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MalformedUrlPath {
+    /// It does not begin with a slash.
+    NoSlash,
+    /// A component is `.` or `..`.
+    Dots,
+    /// It has a NUL byte.
+    Nul,
+    /// It has an encoded slash.
+    EncodedSlash,
+    /// It has a `%` without two hexadecimal digits.
+    Percent,
+    /// It has a backslash.
+    Backslash,
+}
+
+impl fmt::Display for MalformedUrlPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MalformedUrlPath::NoSlash => "the path does not begin with a slash",
+            MalformedUrlPath::Dots => "the path has a component \".\" or \"..\"",
+            MalformedUrlPath::Nul => "the path has a NUL byte",
+            MalformedUrlPath::EncodedSlash => "the path has an encoded slash",
+            MalformedUrlPath::Percent => "the path has a % without two hexadecimal digits",
+            MalformedUrlPath::Backslash => "the path has a backslash",
+        })
+    }
 }
 
 impl UrlPath {
@@ -28,7 +60,7 @@ impl UrlPath {
     /// [`BadUrlPath`].
     pub fn parse(address: &str) -> Result<UrlPath, BadUrlPath> {
         let Some(path) = address.as_bytes().strip_prefix(b"/") else {
-            return Err(BadUrlPath::Malformed("the path does not begin with a slash"));
+            return Err(BadUrlPath::Malformed(MalformedUrlPath::NoSlash));
         };
         let mut path = decode(path)?;
         let folder = path.is_empty() || path.last() == Some(&b'/');
@@ -40,8 +72,8 @@ impl UrlPath {
             Ok(path) if path.is_root() && address.len() > 1 => Err(BadUrlPath::NotFound),
             Ok(path) => Ok(UrlPath { path, folder }),
             Err(BadPath::Empty) => Err(BadUrlPath::NotFound),
-            Err(BadPath::Dots) => Err(BadUrlPath::Malformed("the path has a component \".\" or \"..\"")),
-            Err(BadPath::Nul) => Err(BadUrlPath::Malformed("the path has a NUL byte")),
+            Err(BadPath::Dots) => Err(BadUrlPath::Malformed(MalformedUrlPath::Dots)),
+            Err(BadPath::Nul) => Err(BadUrlPath::Malformed(MalformedUrlPath::Nul)),
         }
     }
 }
@@ -54,16 +86,16 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, BadUrlPath> {
         let byte = match byte {
             b'%' => match (hex(bytes.next()), hex(bytes.next())) {
                 (Some(high), Some(low)) => match high << 4 | low {
-                    0 => return Err(BadUrlPath::Malformed("the path has a NUL byte")),
-                    b'/' => return Err(BadUrlPath::Malformed("the path has an encoded slash")),
+                    0 => return Err(BadUrlPath::Malformed(MalformedUrlPath::Nul)),
+                    b'/' => return Err(BadUrlPath::Malformed(MalformedUrlPath::EncodedSlash)),
                     byte => byte,
                 },
-                _ => return Err(BadUrlPath::Malformed("the path has a % without two hexadecimal digits")),
+                _ => return Err(BadUrlPath::Malformed(MalformedUrlPath::Percent)),
             },
             byte => *byte,
         };
         if byte == b'\\' {
-            return Err(BadUrlPath::Malformed("the path has a backslash"));
+            return Err(BadUrlPath::Malformed(MalformedUrlPath::Backslash));
         }
         decoded.push(byte);
     }

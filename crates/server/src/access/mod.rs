@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use http::{Response, StatusCode};
 use outflow_ledger::{ContentKey, Ledger};
+use outflow_texts::text;
 use outflow_web::reply::redirect;
 use outflow_web::{Problem, ResponseBody};
 
@@ -100,8 +101,8 @@ impl AccessControl {
         let expired = link.expiry(SystemTime::now());
         let Some(ledger) = &self.ledger else {
             if link.max_downloads.is_some() {
-                let detail = "This link is for a limited number of downloads, but this server does not count downloads. Tell its operator: outflow serve needs --ledger.";
-                return Err(Problem::new(StatusCode::FORBIDDEN, detail).without_link_back().into());
+                let problem = Problem::new(StatusCode::FORBIDDEN, text!(link_needs_ledger));
+                return Err(problem.without_link_back().into());
             }
             return Ok(expired);
         };
@@ -136,5 +137,5 @@ impl AccessControl {
 
 fn unavailable(error: &outflow_ledger::LedgerError) -> Problem {
     tracing::warn!(%error, "cannot check a link: the ledger does not answer");
-    Problem::busy("The server cannot look up this link right now. Try again in a few seconds.")
+    Problem::busy(text!(link_unavailable))
 }

@@ -97,7 +97,7 @@ impl ArchivePlans {
             drop((turn, permit));
             outcome
         });
-        planning.await.unwrap_or_else(|gone| Err(Arc::new(Problem::internal(gone.to_string()))))
+        planning.await.unwrap_or_else(|_| Err(Arc::new(Problem::task_lost())))
     }
 
     /// Walks and plans. Blocks.

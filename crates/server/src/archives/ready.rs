@@ -6,6 +6,7 @@ use http::header::{RANGE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outflow_catalog::RelPath;
 use outflow_content::Content;
+use outflow_texts::text;
 use outflow_web::Problem;
 use outflow_zip::{Archive, Form};
 
@@ -51,7 +52,7 @@ impl Archives {
             None => {
                 let (plan, headers) = (Arc::clone(&plan), headers.clone());
                 let building = tokio::task::spawn_blocking(move || build_layout(&plan, &headers, resumed));
-                building.await.map_err(|gone| Problem::internal(gone.to_string()))??
+                building.await.map_err(|_| Problem::task_lost())??
             }
         };
         // A request with a tag may fail, and its client remembers the tag itself.
@@ -98,8 +99,7 @@ impl Archives {
 ///
 /// Nothing is remembered of it: what the client has stays unknown.
 fn unknown_layout() -> Problem {
-    let detail = "Cannot resume: the server no longer knows which version of this archive you started. Download it again, or send its ETag in If-Range.";
-    Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
+    Problem::new(StatusCode::PRECONDITION_REQUIRED, text!(archive_cannot_resume))
 }
 
 /// Whether a request has a range, and no tag of what it is a range of.
@@ -130,8 +130,7 @@ fn build_layout(
     let built = |form| {
         plan.layout(form).map_err(|error| {
             tracing::warn!(%error, "cannot make an archive of a folder");
-            let detail = format!("The server cannot make an archive of this: {error}. Select parts of it.");
-            Problem::new(StatusCode::FORBIDDEN, detail)
+            Problem::new(StatusCode::FORBIDDEN, text!(archive_impossible, %error))
         })
     };
     if let Some(form) = resumed {

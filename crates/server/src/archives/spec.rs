@@ -10,6 +10,7 @@
 //! Every struct is destructured where it is hashed, so that a new field cannot be forgotten.
 
 use outflow_catalog::{RelPath, Tree, TreeDigest};
+use outflow_texts::text;
 use outflow_web::Problem;
 
 use super::selection::SelectionToken;
@@ -45,7 +46,7 @@ impl ArchiveSpec {
             Some(token) => match SelectionToken::parse(&token) {
                 Some(parsed) => ArchiveSelection::Token(Box::new(parsed), token),
                 None => {
-                    return Err(Problem::bad_request("\"pick\" is not a selection that this server made."));
+                    return Err(Problem::bad_request(text!(unknown_selection)));
                 }
             },
             None if files.is_empty() => ArchiveSelection::All,

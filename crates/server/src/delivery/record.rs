@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 use outflow_ledger::{ContentInfo, ContentKey, DeliveryHandle, Ledger, NewDelivery};
+use outflow_texts::text;
 use outflow_web::Problem;
 
 use crate::request::RequestContext;
@@ -36,7 +37,7 @@ pub(super) fn announce(
     };
     ledger.track(opening).map(Some).map_err(|full| {
         tracing::warn!(%full, "a download is rejected: the ledger cannot record more deliveries now");
-        Problem::busy("The server cannot record downloads right now. Try again in a few seconds.")
+        Problem::busy(text!(cannot_record_download))
     })
 }
 

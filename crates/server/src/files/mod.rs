@@ -18,6 +18,7 @@ use http::Response;
 use outflow_catalog::{FoundFile, FoundPath, OpenError, RelPath};
 use outflow_content::{PrebuiltAnswer, Wait, address_of};
 use outflow_ledger::ContentInfo;
+use outflow_texts::text;
 use outflow_web::{Problem, ResponseBody};
 
 use crate::delivery::{DeliveryResponder, content_key, printable};
@@ -72,9 +73,7 @@ pub(crate) fn respond(
 ) -> Result<Response<ResponseBody>, Problem> {
     match found.map_err(|error| error.to_problem())? {
         Located::Folder => Ok(mount.redirect_to_folder(path, request)),
-        Located::File(_) if query.zip => {
-            Err(Problem::bad_request("Archives are made of folders. Leave out ?zip to get the file."))
-        }
+        Located::File(_) if query.zip => Err(Problem::bad_request(text!(archive_of_a_file))),
         Located::File(ServedFile { content, description }) => {
             deliveries.respond(request, content, || describe(mount, &description), None)
         }

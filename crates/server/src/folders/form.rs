@@ -12,6 +12,7 @@ use http_body::Body;
 use outflow_catalog::{EntryKind, RelPath, Tree, Unreadable, WalkLimits, WalkScope};
 use outflow_content::address::encode;
 use outflow_content::address_of;
+use outflow_texts::text;
 use outflow_web::Problem;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -47,12 +48,9 @@ where
 {
     let media_type = headers.get(CONTENT_TYPE).map(|media| media.as_bytes().to_ascii_lowercase());
     if !media_type.is_some_and(|media| media.starts_with(b"application/x-www-form-urlencoded")) {
-        let detail =
-            "Send the selection as application/x-www-form-urlencoded, one \"file\" field for each file.";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text!(form_media_type)));
     }
-    let too_large =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("A form may have up to {MAX_FORM} bytes."));
+    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text!(form_too_large, limit = MAX_FORM));
     let announced = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|len| len > MAX_FORM as u64) {
         return Err(too_large());
@@ -60,8 +58,7 @@ where
     let mut body = pin!(body);
     let (mut form, mut memory) = (Vec::new(), None);
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let frame =
-            frame.map_err(|error| Problem::bad_request(format!("The form did not arrive: {error}.")))?;
+        let frame = frame.map_err(|error| Problem::bad_request(text!(form_incomplete, %error)))?;
         if let Ok(data) = frame.into_data() {
             if form.len() + data.len() > MAX_FORM {
                 return Err(too_large());
@@ -75,7 +72,7 @@ where
     }
     let query = Query::parse(&form).map_err(Problem::bad_request)?;
     if query.archive.files.is_empty() {
-        return Err(Problem::bad_request("Nothing is selected. Go back and tick what you want."));
+        return Err(Problem::bad_request(text!(form_empty)));
     }
     Ok((query, memory))
 }
@@ -121,8 +118,7 @@ fn query_for(mount: &Mount, folder: &RelPath, files: &[RelPath]) -> Result<Strin
 
 /// No address is long enough for so many files.
 fn too_many() -> Problem {
-    let detail = "Too many files are selected for one address. Select their folder instead.";
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text!(form_too_many))
 }
 
 /// Whether the selection has all that is directly in the folder.

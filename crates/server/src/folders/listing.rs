@@ -6,6 +6,7 @@ use outflow_catalog::{FolderEntry, OpenError, RelPath, TransferInfo};
 use outflow_content::UnixTime;
 use outflow_content::address::encode;
 use outflow_content::address_of;
+use outflow_texts::Language;
 use outflow_web::page::{HTML, POLICY};
 use outflow_web::reply::small;
 use outflow_web::{Problem, ResponseBody};
@@ -146,12 +147,13 @@ impl Listing {
         &self,
         budget: &MemoryBudget,
         method: &Method,
+        language: Language,
         json: bool,
     ) -> Result<Response<ResponseBody>, Problem> {
         let (media_type, bytes) = if json {
             (HeaderValue::from_static("application/json"), self.json())
         } else {
-            (HTML, page::folder(self).into_bytes())
+            (HTML, page::folder(language, self).into_bytes())
         };
         let memory = if *method == Method::HEAD { None } else { budget.take(bytes.len())? };
         let mut response = small(method, StatusCode::OK, media_type, bytes);

@@ -52,12 +52,13 @@ impl Folders {
         // A page takes much more memory while it is made than afterwards.
         let permit = self.walks.acquire().await?;
         let (mount, memory, method) = (mount.clone(), self.memory.clone(), request.method().clone());
+        let language = request.language;
         let listing = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let listing = Listing::read(&mount, &folder).map_err(|error| error.to_problem())?;
-            listing.respond(&memory, &method, json)
+            listing.respond(&memory, &method, language, json)
         });
-        listing.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))
+        listing.await.unwrap_or_else(|_| Err(Problem::task_lost()))
     }
 
     /// Redirects to the archive of what the form in `body` selects in `folder`.
@@ -79,7 +80,7 @@ impl Folders {
             let _held = (permit, memory);
             form::archive_address(&mount, &folder, query)
         });
-        let to = finding.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())))?;
+        let to = finding.await.unwrap_or_else(|_| Err(Problem::task_lost()))?;
         Ok(redirect(StatusCode::SEE_OTHER, &to))
     }
 }

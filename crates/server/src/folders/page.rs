@@ -1,15 +1,20 @@
-//! The pages of folders, and the page at the top of a server of transfers. All texts are here.
+//! The pages of folders, and the page at the top of a server of transfers.
 
 use maud::{Markup, html};
 use outflow_catalog::{FolderEntry, TransferInfo};
 use outflow_content::UnixTime;
 use outflow_content::address::encode;
-use outflow_web::page::{document, size, visible};
+use outflow_texts::{Language, Size, Text, TextValue, Time, text};
+use outflow_web::page::{document, visible};
 
 use super::listing::{self, Listing};
 
 /// A folder's page.
-pub(super) fn folder(listing: &Listing) -> String {
+pub(super) fn folder(language: Language, listing: &Listing) -> String {
+    let say = |text: Text| language.say(&text);
+    // Fluent would cost as much for each row as the rest of the row.
+    let select = language.say_around(&text!(select_name, name = TextValue::GAP));
+    let row = |entry| row(language, &select, entry);
     let body = html! {
         h1 {
             @for (at, (name, href)) in listing.crumbs().iter().enumerate() {
@@ -17,22 +22,22 @@ pub(super) fn folder(listing: &Listing) -> String {
                 @if href.is_empty() { (visible(name)) } @else { a href=(href) { (visible(name)) } }
             }
         }
-        @if let Some(about) = &listing.about { (introduction(about)) }
+        @if let Some(about) = &listing.about { (introduction(language, about)) }
         form method="post" action="?zip" {
             @if listing.entries.is_empty() {
-                p.soft { "This folder is empty." }
+                p.soft { (say(text!(folder_is_empty))) }
             } @else {
                 p.actions {
-                    a href="?zip" { "Download all as ZIP" }
-                    button type="submit" { "Download selected" }
+                    a href="?zip" { (say(text!(download_all))) }
+                    button type="submit" { (say(text!(download_selected))) }
                 }
                 table {
                     thead {
                         tr {
                             th { }
-                            th { "Name" }
-                            th.size { "Size" }
-                            th.time { "Modified (UTC)" }
+                            th { (say(text!(column_name))) }
+                            th.size { (say(text!(column_size))) }
+                            th.time { (say(text!(column_modified))) }
                         }
                     }
                     tbody {
@@ -44,10 +49,11 @@ pub(super) fn folder(listing: &Listing) -> String {
             }
         }
     };
-    document(&visible(&listing.name), &body)
+    document(language, &visible(&listing.name), &body)
 }
 
-fn row(entry: &FolderEntry) -> Markup {
+/// The row of an entry; `select` is the label of its checkbox, before and behind the name.
+fn row(language: Language, (select, this): &(String, String), entry: &FolderEntry) -> Markup {
     let name = String::from_utf8_lossy(&entry.name);
     let shown = visible(&name);
     let href = listing::href(entry);
@@ -60,9 +66,9 @@ fn row(entry: &FolderEntry) -> Markup {
             td {
                 @if href.is_some() {
                     @if survives {
-                        input type="checkbox" name="file" value={ (name) (slash) } aria-label={ "Select " (shown) };
+                        input type="checkbox" name="file" value={ (name) (slash) } aria-label={ (select) (shown) (this) };
                     } @else {
-                        input type="checkbox" name="raw" value={ (encode(&entry.name)) (slash) } aria-label={ "Select " (shown) };
+                        input type="checkbox" name="raw" value={ (encode(&entry.name)) (slash) } aria-label={ (select) (shown) (this) };
                     }
                 }
             }
@@ -72,17 +78,21 @@ fn row(entry: &FolderEntry) -> Markup {
                     None => { (shown) (slash) },
                 }
             }
-            td.size { @if !entry.is_folder() { (size(entry.size)) } }
-            td.time { (time(entry.modified)) }
+            td.size { @if !entry.is_folder() { (language.size(entry.size)) } }
+            td.time { (time(language, entry.modified)) }
         }
     }
 }
 
 /// The description of a transfer above its files.
-fn introduction(about: &TransferInfo) -> Markup {
+fn introduction(language: Language, about: &TransferInfo) -> Markup {
     let message = about.message.as_deref().unwrap_or_default().trim_end();
-    let files =
-        if about.files == 1 { "1 file".to_owned() } else { format!("{} files", grouped(about.files)) };
+    let content = text!(transfer_content, files = about.files, size = Size(about.bytes));
+    let expires = about.expires.map(|expires| {
+        let (before, behind) = language.say_around(&text!(transfer_available, until = TextValue::GAP));
+        let until = text!(time_in_utc, time = Time(UnixTime::from_nanos(expires).seconds()));
+        html! { (before) span.whole { (language.say(&until)) } (behind) }
+    });
     html! {
         @if !message.trim().is_empty() {
             p.message {
@@ -93,37 +103,24 @@ fn introduction(about: &TransferInfo) -> Markup {
             }
         }
         p.soft {
-            (files) ", " (size(about.bytes))
-            @if let Some(expires) = about.expires { ", available until " span.whole { (time(Some(UnixTime::from_nanos(expires)))) " (UTC)" } }
+            (language.say(&content))
+            @if let Some(expires) = expires { (expires) }
         }
     }
-}
-
-/// A number with commas between groups of three digits.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// The page at the top of a server that serves transfers.
-pub(crate) fn top() -> String {
+pub(crate) fn top(language: Language) -> String {
     let body = html! {
         h1 { "Outflow" }
-        p { "This is a download server. Open the link that you were sent to reach your files; there is no list of them." }
+        p { (language.say(&text!(top_of_transfers))) }
     };
-    document("Outflow", &body)
+    document(language, "Outflow", &body)
 }
 
 /// A time of the catalog for people, in UTC; empty if it is unknown.
-fn time(time: Option<UnixTime>) -> String {
-    time.map_or_else(String::new, |time| outflow_web::page::time(time.seconds()))
+fn time(language: Language, time: Option<UnixTime>) -> String {
+    time.map_or_else(String::new, |time| language.time(time.seconds()))
 }
 
 #[cfg(test)]
@@ -131,8 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_and_an_unknown_time_is_empty() {
-        assert_eq!([time(Some(UnixTime::from_nanos(-1))), time(None)], ["1969-12-31 23:59", ""]);
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    fn an_unknown_time_is_empty() {
+        let english = Language::default();
+        assert_eq!(
+            [time(english, Some(UnixTime::from_nanos(-1))), time(english, None)],
+            ["1969-12-31 23:59", ""]
+        );
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, Transfer};
+use outflow_texts::text;
 use outflow_web::Problem;
 use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -172,7 +173,7 @@ impl ManifestCache {
             },
             None => asking.await,
         };
-        answer.unwrap_or_else(|gone| Err(Arc::new(Problem::internal(gone.to_string()))))
+        answer.unwrap_or_else(|_| Err(Arc::new(Problem::task_lost())))
     }
 }
 
@@ -255,7 +256,7 @@ impl Manifests {
             }
             let (store, name) = (self.store.clone(), Arc::clone(id));
             let parsing = tokio::task::spawn_blocking(move || parse(&store, &name, &bytes));
-            let outcome = parsing.await.unwrap_or_else(|gone| Err(Problem::internal(gone.to_string())));
+            let outcome = parsing.await.unwrap_or_else(|_| Err(Problem::task_lost()));
             let found = ReadManifest { outcome, etag, hash: next };
             if found.outcome.is_ok() || tried >= READS {
                 return Ok(Some(found));
@@ -291,8 +292,7 @@ fn parse(store: &Store, id: &str, bytes: &[u8]) -> Result<Arc<Transfer>, Problem
 
 fn broken(id: &str, error: &dyn std::fmt::Display) -> Problem {
     tracing::warn!(id, %error, "the manifest of a transfer is invalid");
-    let detail = "This transfer's manifest is damaged. Tell the sender of the link.";
-    Problem::new(StatusCode::BAD_GATEWAY, detail).without_link_back()
+    Problem::new(StatusCode::BAD_GATEWAY, text!(transfer_damaged)).without_link_back()
 }
 
 /// Why there is no transfer `id`.
@@ -300,8 +300,7 @@ fn refusal(id: &str, error: &StoreError) -> Problem {
     match error.kind {
         StoreErrorKind::TooBig { .. } => broken(id, error),
         StoreErrorKind::NotFound => {
-            let detail = "There is no such transfer. It may have been removed; check the address.";
-            Problem::new(StatusCode::NOT_FOUND, detail).without_link_back()
+            Problem::new(StatusCode::NOT_FOUND, text!(transfer_missing)).without_link_back()
         }
         _ => error.to_problem().without_link_back(),
     }

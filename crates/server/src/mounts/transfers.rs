@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use outflow_catalog::{Store, Transfer};
 use outflow_content::UnixTime;
-use outflow_web::{Problem, page};
+use outflow_texts::{Time, text};
+use outflow_web::Problem;
 
 use super::Location;
 use super::expiries::Expiries;
@@ -51,10 +52,8 @@ fn mount(id: &str, transfer: Arc<Transfer>) -> Mount {
 fn check_expiry(transfer: &Transfer) -> Result<(), Problem> {
     match transfer.about().expires {
         Some(expires) if UnixTime::now().nanos() >= expires => {
-            let detail = format!(
-                "This transfer was available until {} (UTC). Ask the sender to publish it again.",
-                page::time(UnixTime::from_nanos(expires).seconds())
-            );
+            let time = Time(UnixTime::from_nanos(expires).seconds());
+            let detail = text!(transfer_expired, time);
             Err(Problem::new(StatusCode::GONE, detail).without_link_back())
         }
         _ => Ok(()),

@@ -3,58 +3,32 @@
 use std::time::Duration;
 
 use outflow_links::LinkError;
-use outflow_web::page;
+use outflow_texts::{Text, Time, text};
 
 /// The texts of a link's error.
 pub(super) trait LinkErrorText {
     /// What happened, and what to do.
-    fn detail(&self) -> String;
+    fn detail(&self) -> Text;
     /// The problem's type, a URI.
     fn kind(&self) -> &'static str;
     /// The problem's title.
-    fn title(&self) -> &'static str;
+    fn title(&self) -> Text;
 }
 
 impl LinkErrorText for LinkError {
-    fn detail(&self) -> String {
+    fn detail(&self) -> Text {
         match self {
-            LinkError::NotGenuine => {
-                "This link is not valid. Perhaps it was not copied completely: open it again from the message that \
-                 it came in, or ask the sender for a new one."
-                    .to_owned()
-            }
-            LinkError::Invalid(why) => {
-                format!("This link was created with a mistake: {why}. Ask the sender for a new one.")
-            }
-            LinkError::Expired { since } => format!(
-                "This link expired on {} (UTC). Ask the sender for a new one.",
-                page::time(*since)
-            ),
-            LinkError::Exhausted { max: 1 } => {
-                "This link was for one download, which is complete. Ask the sender for a new one.".to_owned()
-            }
-            LinkError::Exhausted { max } => format!(
-                "This link was for {max} downloads, which are complete. Ask the sender for a new one."
-            ),
-            LinkError::Revoked => {
-                "The sender has taken back this link. Ask the sender for a new one.".to_owned()
-            }
-            LinkError::OutOfScope => {
-                "This link is for something else. Use it as you received it, or ask the sender for another one.".to_owned()
-            }
-            LinkError::PasswordNeeded { .. } => {
-                "This link needs a password. The sender of the link knows it; enter any user name.".to_owned()
-            }
-            LinkError::PasswordWrong { .. } => {
-                "The password is wrong. The sender of the link knows it; enter any user name.".to_owned()
-            }
-            LinkError::TooManyTries { wait } => {
-                format!("Too many wrong passwords were entered. Try again in {} seconds.", seconds(*wait))
-            }
-            LinkError::Needed => {
-                "These files need a link. Ask the person who sent you here for one.".to_owned()
-            }
-            LinkError::Failed(_) => "The server could not check the password. Try again.".to_owned(),
+            LinkError::NotGenuine => text!(link_not_genuine),
+            LinkError::Invalid(why) => text!(link_invalid, %why),
+            LinkError::Expired { since } => text!(link_expired, time = Time(*since)),
+            LinkError::Exhausted { max } => text!(link_exhausted, max = *max),
+            LinkError::Revoked => text!(link_revoked),
+            LinkError::OutOfScope => text!(link_out_of_scope),
+            LinkError::PasswordNeeded { .. } => text!(link_password_needed),
+            LinkError::PasswordWrong { .. } => text!(link_password_wrong),
+            LinkError::TooManyTries { wait } => text!(link_too_many_tries, seconds = seconds(*wait)),
+            LinkError::Needed => text!(link_needed),
+            LinkError::Failed(_) => text!(link_password_unchecked),
         }
     }
 
@@ -73,17 +47,17 @@ impl LinkErrorText for LinkError {
         }
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> Text {
         match self {
-            LinkError::NotGenuine | LinkError::Invalid(_) => "The link is not valid",
-            LinkError::Expired { .. } => "The link has expired",
-            LinkError::Exhausted { .. } => "The link has been used",
-            LinkError::Revoked => "The link was taken back",
-            LinkError::OutOfScope => "The link is for something else",
-            LinkError::PasswordNeeded { .. } | LinkError::PasswordWrong { .. } => "A password is needed",
-            LinkError::Needed => "A link is needed",
-            LinkError::TooManyTries { .. } => "Too many wrong passwords",
-            LinkError::Failed(_) => "Internal Server Error",
+            LinkError::NotGenuine | LinkError::Invalid(_) => text!(link_invalid_title),
+            LinkError::Expired { .. } => text!(link_expired_title),
+            LinkError::Exhausted { .. } => text!(link_exhausted_title),
+            LinkError::Revoked => text!(link_revoked_title),
+            LinkError::OutOfScope => text!(link_out_of_scope_title),
+            LinkError::PasswordNeeded { .. } | LinkError::PasswordWrong { .. } => text!(link_password_title),
+            LinkError::Needed => text!(link_needed_title),
+            LinkError::TooManyTries { .. } => text!(link_too_many_tries_title),
+            LinkError::Failed(_) => text!(status_500),
         }
     }
 }

@@ -8,7 +8,9 @@ mod link_text;
 
 use http::{HeaderValue, StatusCode};
 use outflow_catalog::{OpenError, OpenErrorKind, StoreError, StoreErrorKind, Unreadable, WalkError};
+use outflow_content::MalformedUrlPath;
 use outflow_links::LinkError;
+use outflow_texts::{Text, text};
 use outflow_web::Problem;
 
 use link_text::{LinkErrorText as _, seconds};
@@ -21,73 +23,69 @@ pub(crate) trait ToProblem {
 /// Selected files that are not there: `first` of `count`.
 pub(crate) fn missing_files(first: Vec<String>, count: usize) -> Problem {
     let detail = match (count, first.first()) {
-        (1, Some(name)) => format!("{name} is not in this folder. Select again."),
-        _ => format!("{count} of the selected files are not in this folder. Select again."),
+        (1, Some(name)) => text!(selected_file_missing, name),
+        _ => text!(selected_files_missing, count),
     };
     missing(detail, first, count)
 }
 
 /// `gone` of the `selected` files that a selection's token stands for are no longer there.
 pub(crate) fn gone_files(gone: usize, selected: usize) -> Problem {
-    let verb = if gone == 1 { "is" } else { "are" };
-    let files = if selected == 1 { "file" } else { "files" };
-    let detail = format!(
-        "{gone} of the {selected} selected {files} {verb} no longer there. Select again in the folder."
-    );
-    missing(detail, Vec::new(), gone)
+    missing(text!(selected_files_gone, gone, selected), Vec::new(), gone)
 }
 
-fn missing(detail: String, first: Vec<String>, count: usize) -> Problem {
+fn missing(detail: Text, first: Vec<String>, count: usize) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, detail)
-        .with_type("urn:outflow:problem:missing-files", "Selected files are missing")
+        .with_type("urn:outflow:problem:missing-files", text!(missing_files_title))
         .with_names("missing", first, count)
 }
 
 /// Files of an archive that the server may not read.
 pub(crate) fn unreadable_files(unreadable: &Unreadable) -> Problem {
     let detail = match (unreadable.count, unreadable.first.first()) {
-        (1, Some(name)) => {
-            format!(
-                "The server may not read {name}, so the archive would not be complete. Select other files."
-            )
-        }
-        (count, _) => format!(
-            "The server may not read {count} of the files, so the archive would not be complete. Select other files."
-        ),
+        (1, Some(name)) => text!(unreadable_file, name),
+        (count, _) => text!(unreadable_files, count),
     };
     Problem::new(StatusCode::FORBIDDEN, detail)
-        .with_type("urn:outflow:problem:unreadable-files", "Some files cannot be read")
+        .with_type("urn:outflow:problem:unreadable-files", text!(unreadable_files_title))
         .with_names("unreadable", unreadable.first.as_slice(), unreadable.count)
+}
+
+/// Why there can be no address like this.
+pub(crate) fn malformed_address(why: MalformedUrlPath) -> Problem {
+    let why = match why {
+        MalformedUrlPath::NoSlash => text!(address_without_slash),
+        MalformedUrlPath::Dots => text!(address_with_dots),
+        MalformedUrlPath::Nul => text!(address_with_nul),
+        MalformedUrlPath::EncodedSlash => text!(address_with_encoded_slash),
+        MalformedUrlPath::Percent => text!(address_with_bad_percent),
+        MalformedUrlPath::Backslash => text!(address_with_backslash),
+    };
+    Problem::bad_request(text!(bad_address, why))
 }
 
 impl ToProblem for OpenError {
     fn to_problem(&self) -> Problem {
-        let forbidden = |detail: &str| Problem::new(StatusCode::FORBIDDEN, detail);
+        let forbidden = |detail| Problem::new(StatusCode::FORBIDDEN, detail);
         match &self.kind {
             OpenErrorKind::NotFound => Problem::not_found(),
-            OpenErrorKind::Denied => {
-                forbidden("The server may not read this. Ask its owner for the permission.")
-            }
-            OpenErrorKind::LinkRefused => {
-                forbidden("This is a symbolic link to a place outside the served folder.")
-            }
-            OpenErrorKind::NotAFile => forbidden("This is neither a file nor a folder."),
+            OpenErrorKind::Denied => forbidden(text!(file_denied)),
+            OpenErrorKind::LinkRefused => forbidden(text!(symbolic_link_refused)),
+            OpenErrorKind::NotAFile => forbidden(text!(not_a_file)),
             OpenErrorKind::NoDescriptors => {
                 tracing::warn!(
                     path = self.path,
                     "cannot open a file: too many files are open; raise the limit of open files"
                 );
-                Problem::busy("The server has too many files open. Try again in a few seconds.")
+                Problem::busy(text!(too_many_open_files))
             }
-            OpenErrorKind::TooBig { limit } => Problem::internal(format!(
-                "This folder has more than {limit} entries, too many for one page. Open its files by their addresses, or download its archive (?zip)."
-            )),
+            OpenErrorKind::TooBig { limit } => Problem::internal(text!(folder_too_big, limit = *limit)),
             OpenErrorKind::Other(error) if error.is::<StoreError>() => {
                 error.downcast_ref::<StoreError>().map_or_else(Problem::not_found, ToProblem::to_problem)
             }
             OpenErrorKind::WouldBlock | OpenErrorKind::Io(_) | OpenErrorKind::Other(_) => {
                 tracing::warn!(error = %self, "cannot open a file or folder");
-                Problem::internal("The server could not read this. Its log says why.")
+                Problem::internal(text!(unreadable))
             }
         }
     }
@@ -100,21 +98,24 @@ impl ToProblem for StoreError {
             StoreErrorKind::NotFound => Problem::not_found(),
             StoreErrorKind::Unsupported(_) => {
                 tracing::debug!(error = %self, "the store does not support a request");
-                let detail =
-                    "The store behind this server cannot list its files. Open a file by its full address.";
-                Problem::new(StatusCode::NOT_IMPLEMENTED, detail)
+                Problem::new(StatusCode::NOT_IMPLEMENTED, text!(store_cannot_list))
             }
             StoreErrorKind::Unavailable(_) => {
                 tracing::warn!(error = %self, "cannot reach the store");
-                Problem::busy("The store behind this server does not answer. Try again in a few seconds.")
+                Problem::busy(text!(store_unavailable))
             }
             StoreErrorKind::Denied(_) | StoreErrorKind::Misconfigured(_) | StoreErrorKind::TooBig { .. } => {
                 tracing::warn!(error = %self, "the store rejects a request");
-                let detail = "The store behind this server rejects the request. The server's log says why.";
-                Problem::new(StatusCode::BAD_GATEWAY, detail)
+                Problem::new(StatusCode::BAD_GATEWAY, text!(store_rejects))
             }
         }
     }
+}
+
+/// `error` says that a folder is too large for an archive, and so does `why`.
+fn too_large(error: &WalkError, why: Text) -> Problem {
+    tracing::warn!(%error, "cannot make an archive of a folder");
+    Problem::new(StatusCode::FORBIDDEN, text!(archive_too_large, why))
 }
 
 impl ToProblem for WalkError {
@@ -122,13 +123,8 @@ impl ToProblem for WalkError {
         match self {
             WalkError::Open(error) => error.to_problem(),
             WalkError::Missing { count, first } => missing_files(first.clone(), *count),
-            WalkError::TooMany { .. } | WalkError::TooDeep { .. } => {
-                tracing::warn!(error = %self, "cannot make an archive of a folder");
-                Problem::new(
-                    StatusCode::FORBIDDEN,
-                    format!("This folder is too large for one archive: {self}. Select parts of it."),
-                )
-            }
+            WalkError::TooMany { limit } => too_large(self, text!(more_than_files, limit = *limit)),
+            WalkError::TooDeep { path } => too_large(self, text!(nested_too_deeply, path)),
         }
     }
 }

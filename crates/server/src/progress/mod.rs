@@ -20,6 +20,7 @@ use http::{Method, Response, StatusCode};
 use outflow_catalog::FoundPath;
 use outflow_content::{UrlPath, Wait, address_of};
 use outflow_ledger::DownloadProgress;
+use outflow_texts::text;
 use outflow_web::{Problem, ResponseBody, reply, sse};
 use outflow_wire::upgrade::Handoff;
 
@@ -41,17 +42,15 @@ pub(crate) async fn respond(
     request: &RequestContext,
 ) -> Result<Response<ResponseBody>, Problem> {
     let Some(feed) = feed else {
-        let detail = "Live progress needs a ledger. Start the server with --ledger.";
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, text!(progress_needs_ledger)));
     };
     if request.client.address.is_none() {
         // Not our engine, so no handoff: the stream would end at once.
-        let detail = "Live progress needs Outflow's own HTTP engine, which this server does not use.";
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, text!(progress_needs_engine)));
     }
     let (collection, path) = (Arc::clone(&mount.collection), target.path.clone());
     let finding = tokio::task::spawn_blocking(move || collection.find(&path, Wait::Yes));
-    let found = finding.await.map_err(|gone| Problem::internal(gone.to_string()))?;
+    let found = finding.await.map_err(|_| Problem::task_lost())?;
     match found.map_err(|error| error.to_problem())? {
         FoundPath::Folder if !target.folder => return Ok(mount.redirect_to_folder(&target.path, request)),
         FoundPath::File(_) if target.folder => return Err(Problem::not_found()),

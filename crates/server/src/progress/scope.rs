@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use outflow_ledger::{DownloadProgress, DownloadQuery, DownloadState};
+use outflow_texts::text;
 use outflow_web::Problem;
 use serde::Serialize;
 
@@ -81,9 +82,7 @@ impl DownloadsState {
     ) -> Result<DownloadsState, Problem> {
         let mut downloads = feed.query(&scope.query()).await.map_err(|error| {
             tracing::warn!(%error, "cannot query the state of downloads: the ledger does not answer");
-            Problem::busy(
-                "The server cannot look up the progress of downloads right now. Try again in a few seconds.",
-            )
+            Problem::busy(text!(progress_unavailable))
         })?;
         downloads.retain(|progress| scope.has(progress));
         let mut state = DownloadsState { downloads };

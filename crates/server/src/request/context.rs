@@ -6,6 +6,7 @@ use http::header::{CACHE_CONTROL, REFERRER_POLICY, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use outflow_ledger::{Assurance, LinkUse, Recipient};
+use outflow_texts::Language;
 use outflow_web::{Problem, RequestClient, ResponseBody};
 
 use super::access_log::AccessLog;
@@ -20,6 +21,8 @@ const MAX_USER_AGENT: usize = 256;
 pub(crate) struct RequestContext {
     head: Parts,
     pub(crate) client: RequestClient,
+    /// The language of pages and problems.
+    pub(crate) language: Language,
     /// `None` if nobody reads the log.
     pub(crate) access_log: Option<Arc<AccessLog>>,
     admission: Option<LinkAdmission>,
@@ -38,9 +41,10 @@ impl RequestContext {
     pub(crate) fn new(
         head: Parts,
         client: RequestClient,
+        language: Language,
         access_log: Option<Arc<AccessLog>>,
     ) -> RequestContext {
-        RequestContext { head, client, access_log, admission: None }
+        RequestContext { head, client, language, access_log, admission: None }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -118,7 +122,7 @@ impl RequestContext {
 
     /// The response to a problem, ready to be sent.
     pub(crate) fn refuse(&self, problem: &Problem) -> Response<ResponseBody> {
-        self.finish(problem.respond(self.method(), self.headers()))
+        self.finish(problem.respond(self.method(), self.headers(), self.language))
     }
 
     /// A response, ready to be sent: its status is logged, and what a link's holder gets stays

@@ -15,6 +15,7 @@
 
 use outflow_content::RelPath;
 use outflow_content::address::hex;
+use outflow_texts::{Text, text};
 
 /// The fields of a query. Unknown fields are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub(crate) struct ArchiveQuery {
 }
 
 /// Why a query is invalid, for the client.
-pub(crate) type BadQuery = &'static str;
+pub(crate) type BadQuery = Text;
 
 impl Query {
     /// Parses a query, or the body of a form.
@@ -56,18 +57,17 @@ impl Query {
                 b"download" => parsed.download = true,
                 b"file" => files.push(path(&decode(value, true)?)?),
                 b"raw" => files.push(path(&decode(&decode(value, true)?, false)?)?),
-                b"pick" if parsed.archive.pick.is_some() => return Err("there is more than one \"pick\""),
+                b"pick" if parsed.archive.pick.is_some() => return Err(text!(query_two_picks)),
                 b"pick" => {
                     let token = decode(value, true)?;
-                    parsed.archive.pick =
-                        Some(String::from_utf8(token).map_err(|_| "\"pick\" is not a selection")?);
+                    parsed.archive.pick = Some(String::from_utf8(token).map_err(|_| text!(query_bad_pick))?);
                 }
                 _ => {}
             }
         }
         parsed.archive.files = RelPath::without_overlap(files);
         if parsed.archive.pick.is_some() && !parsed.archive.files.is_empty() {
-            return Err("\"pick\" and \"file\" exclude each other");
+            return Err(text!(query_pick_and_file));
         }
         Ok(parsed)
     }
@@ -77,9 +77,9 @@ impl Query {
 fn path(bytes: &[u8]) -> Result<RelPath, BadQuery> {
     let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
     if bytes.is_empty() {
-        return Err("a selected name is empty");
+        return Err(text!(query_empty_name));
     }
-    RelPath::new(bytes).map_err(|_| "a selected name is not a path below the folder")
+    RelPath::new(bytes).map_err(|_| text!(query_bad_name))
 }
 
 fn decode(value: &[u8], plus_is_space: bool) -> Result<Vec<u8>, BadQuery> {
@@ -90,7 +90,7 @@ fn decode(value: &[u8], plus_is_space: bool) -> Result<Vec<u8>, BadQuery> {
             b'+' if plus_is_space => b' ',
             b'%' => match (hex(bytes.next()), hex(bytes.next())) {
                 (Some(high), Some(low)) => high << 4 | low,
-                _ => return Err("a value has a % without two hexadecimal digits"),
+                _ => return Err(text!(query_bad_percent)),
             },
             byte => *byte,
         });

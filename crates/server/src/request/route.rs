@@ -2,9 +2,11 @@
 
 use http::{Method, Uri};
 use outflow_content::{BadUrlPath, RelPath, UrlPath};
+use outflow_texts::text;
 use outflow_web::Problem;
 
 use super::query::Query;
+use crate::problem::malformed_address;
 
 /// The methods that files and folders allow.
 pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -36,14 +38,13 @@ impl Route {
             return Ok(Route::Options(ARCHIVE_METHODS));
         }
         let UrlPath { path, folder } = UrlPath::parse(path).map_err(|bad| match bad {
-            BadUrlPath::Malformed(why) => {
-                Problem::bad_request(format!("There can be no such address: {why}."))
-            }
+            BadUrlPath::Malformed(why) => malformed_address(why),
             BadUrlPath::NotFound => Problem::not_found(),
         })?;
         let query = match uri.query() {
-            Some(query) => Query::parse(query.as_bytes())
-                .map_err(|why| Problem::bad_request(format!("The query is invalid: {why}.")))?,
+            Some(query) => {
+                Query::parse(query.as_bytes()).map_err(|why| Problem::bad_request(text!(bad_query, why)))?
+            }
             None => Query::default(),
         };
         let is_archive = query.zip && folder;

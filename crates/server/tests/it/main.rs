@@ -4,6 +4,7 @@
 mod archives;
 mod files;
 mod help;
+mod languages;
 mod listings;
 mod origin;
 mod paths;
