@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use outflow_texts::{Language, text};
 use outflow_wire::Secure;
 use tower_service::Service;
 
@@ -102,12 +103,10 @@ fn redirect<B, R: From<Vec<u8>>>(request: &Request<B>, port: u16) -> Response<R>
         HeaderValue::from_str(&format!("https://{host}{port}{path}")).ok()
     });
     let (status, text) = match location {
-        Some(_) => (StatusCode::PERMANENT_REDIRECT, "This server uses HTTPS: see Location.\n"),
-        None => (
-            StatusCode::BAD_REQUEST,
-            "This server uses HTTPS, but the request does not name a valid host to redirect to.\n",
-        ),
+        Some(_) => (StatusCode::PERMANENT_REDIRECT, text!(https_redirect)),
+        None => (StatusCode::BAD_REQUEST, text!(https_no_host)),
     };
+    let text = Language::default().say(&text) + "\n";
     let body = if request.method() == Method::HEAD { Vec::new() } else { text.as_bytes().to_vec() };
     let mut response = Response::new(R::from(body));
     *response.status_mut() = status;

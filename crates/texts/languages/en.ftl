@@ -211,3 +211,55 @@ websocket_malformed = The WebSocket handshake is malformed: { $error }.
 ### Problems: outflow file
 
 encoding_not_acceptable = This content is available only in encodings that Accept-Encoding excludes. Allow identity.
+
+### Tunnels: why a server rejects one, in one line behind the status
+
+# $error: what is wrong, in English.
+tunnel_error = { $error }
+tunnel_nothing_here = there is nothing at this address
+tunnel_token_needed = a token is needed: Authorization: Bearer TOKEN, or as the password of Basic
+tunnel_upgrade_required = request a tunnel with Upgrade: connect-tcp, websocket or purr, or with CONNECT
+tunnel_methods = a tunnel is requested with GET or CONNECT
+tunnel_no_upgrade = this request cannot become a tunnel: send it without a body, over HTTP/1.1 or HTTP/2
+tunnel_resume_field = Outflow-Resume has to be `new`, or an id and `received=`
+tunnel_session_unknown = this session does not exist: it has ended or expired
+tunnel_session_of_another = this session belongs to another user
+tunnel_session_out_of_window = this session cannot resume from this offset
+tunnel_capsule_protocol = connect-tcp uses capsules: Capsule-Protocol has to be ?1
+tunnel_connect_target = CONNECT names a host and a port: host:22
+tunnel_no_target = the address has no host and port: …/tcp/HOST/PORT/
+tunnel_listen_needs_capsules = a client that listens needs capsules: Upgrade: connect-tcp
+tunnel_no_listen_address = the address has no host and port to listen on: …/listen/HOST/PORT/
+tunnel_listen_on_name = a client can listen on an address of the server, not on a name
+tunnel_listen_denied = { $address } is not among the addresses that clients may listen on
+# $error: what the system reports, in English.
+tunnel_cannot_listen = cannot listen on { $address }: { $error }
+tunnel_websocket_version = Sec-WebSocket-Version has to be 13
+tunnel_purr_request = Purr-Request has to be MEOW
+tunnel_purr_version = Purr-Version has to be one of { $versions }
+tunnel_origin_denied = pages of this origin may not open tunnels here
+tunnel_target_denied = { $target } is not among the targets that are allowed
+tunnel_address_denied = { $target } resolves to an address that is not allowed: list the address as well if it is intended
+# $error: what the system reports, in English.
+tunnel_not_resolved = { $name } has no address: { $error }
+tunnel_resolving_slow = resolving { $name } took too long
+tunnel_no_address = { $target } has no address
+tunnel_no_answer = { $target } does not answer
+# $error: what the system reports, in English.
+tunnel_cannot_connect = cannot connect to { $target }: { $error }
+tunnel_limit_of_owner =
+    you have { $limit ->
+        [one] { $limit } tunnel
+       *[other] { $limit } tunnels
+    } open already: close one
+tunnel_limit_connecting = too many of your tunnels wait for their targets: try again later
+tunnel_limit_of_server = the server has no room for another tunnel: try again later
+tunnel_capability_invalid = this address is incomplete, or was not issued by this server: ask for a new one
+tunnel_capability_expired = this address has expired: ask for a new one
+tunnel_capability_used = this address was valid for one tunnel, and has been used: ask for a new one
+tunnel_capability_not_recorded = the server cannot record that this address is used: try again later
+
+### HTTPS only
+
+https_redirect = This server uses HTTPS: see Location.
+https_no_host = This server uses HTTPS, but the request does not name a valid host to redirect to.

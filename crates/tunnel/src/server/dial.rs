@@ -1,6 +1,7 @@
 //! From a target to a connection: resolves its name, filters the addresses, connects to the first
 //! that accepts.
 
+use outflow_texts::text;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -56,11 +57,11 @@ pub(super) async fn dial(
         Host::Name(name) => match tokio::time::timeout_at(until, resolver(name.to_string())).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                let text = format!("{name} has no address: {error}");
+                let text = text!(tunnel_not_resolved, %name, %error);
                 return Err(Rejection::new(StatusCode::BAD_GATEWAY, text).with_error("dns_error"));
             }
             Err(_) => {
-                let text = format!("resolving {name} took too long");
+                let text = text!(tunnel_resolving_slow, %name);
                 return Err(Rejection::new(StatusCode::GATEWAY_TIMEOUT, text).with_error("dns_timeout"));
             }
         },
@@ -72,12 +73,10 @@ pub(super) async fn dial(
         .take(MAX_ADDRESSES)
         .collect();
     if allowed.is_empty() && found > 0 {
-        let text = format!(
-            "{target} resolves to an address that is not allowed: list the address as well if it is intended"
-        );
+        let text = text!(tunnel_address_denied, %target);
         return Err(Rejection::denied(text).with_error("destination_ip_prohibited"));
     }
-    let mut last = Rejection::new(StatusCode::BAD_GATEWAY, format!("{target} has no address"));
+    let mut last = Rejection::new(StatusCode::BAD_GATEWAY, text!(tunnel_no_address, %target));
     let count = allowed.len();
     for (at, address) in allowed.into_iter().enumerate() {
         let address = SocketAddr::new(address, target.port);
@@ -90,7 +89,7 @@ pub(super) async fn dial(
             }
             Ok(Err(error)) => last = connect_failed(target, &error),
             Err(_) => {
-                let text = format!("{target} does not answer");
+                let text = text!(tunnel_no_answer, %target);
                 last = Rejection::new(StatusCode::GATEWAY_TIMEOUT, text).with_error("connection_timeout");
             }
         }
@@ -107,7 +106,7 @@ fn connect_failed(target: &TunnelTarget, error: &io::Error) -> Rejection {
         }
         _ => (StatusCode::BAD_GATEWAY, "connection_terminated"),
     };
-    Rejection::new(status, format!("cannot connect to {target}: {error}")).with_error(error_type)
+    Rejection::new(status, text!(tunnel_cannot_connect, %target, %error)).with_error(error_type)
 }
 
 #[cfg(test)]
@@ -142,7 +141,7 @@ mod tests {
         assert_eq!(gone.status, StatusCode::BAD_GATEWAY);
         drop(listener);
         let refused = dial(&target, &both, &lookup, timeout).await.unwrap_err();
-        assert!(refused.text.contains("cannot connect to"), "{}", refused.text);
+        assert!(refused.say().contains("cannot connect to"), "{}", refused.say());
     }
 
     #[tokio::test(start_paused = true)]
@@ -154,6 +153,6 @@ mod tests {
         assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
         let failing: NameResolver = Arc::new(|_| Box::pin(async { Err(io::Error::other("no such name")) }));
         let refusal = dial(&target, &allow, &failing, Duration::from_secs(10)).await.unwrap_err();
-        assert!(refusal.text.contains("no such name"), "{}", refusal.text);
+        assert!(refusal.say().contains("no such name"), "{}", refusal.say());
     }
 }

@@ -3,6 +3,7 @@
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use outflow_texts::text;
 use outflow_wire::websocket;
 
 use super::rejection::Rejection;
@@ -36,12 +37,12 @@ impl Carrier {
 /// Checks the header fields that the carrier requires.
 pub(super) fn check(carrier: &Carrier, headers: &HeaderMap) -> Result<(), Rejection> {
     match carrier {
-        Carrier::WebSocket if headers.contains_key(UPGRADE) => {
-            websocket::accept(headers).map(drop).map_err(|error| Rejection::bad_request(error.to_string()))
-        }
+        Carrier::WebSocket if headers.contains_key(UPGRADE) => websocket::accept(headers)
+            .map(drop)
+            .map_err(|error| Rejection::bad_request(text!(tunnel_error, %error))),
         Carrier::Capsules(_) => match headers.get("capsule-protocol") {
             Some(value) if value == "?1" => Ok(()),
-            _ => Err(Rejection::bad_request("connect-tcp uses capsules: Capsule-Protocol has to be ?1")),
+            _ => Err(Rejection::bad_request(text!(tunnel_capsule_protocol))),
         },
         Carrier::WebSocket | Carrier::Purr(..) | Carrier::Connect => Ok(()),
     }
@@ -63,7 +64,7 @@ pub(super) fn response(carrier: &Carrier, head: &Parts) -> Result<Response<Vec<u
         Carrier::WebSocket => {
             if switches {
                 let accept = websocket::accept(&head.headers);
-                let accept = accept.map_err(|error| Rejection::bad_request(error.to_string()))?;
+                let accept = accept.map_err(|error| Rejection::bad_request(text!(tunnel_error, %error)))?;
                 fields.insert(SEC_WEBSOCKET_ACCEPT, accept);
             }
             if offers_binary(&head.headers) {

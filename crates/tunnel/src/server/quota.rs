@@ -1,5 +1,6 @@
 //! How many tunnels there may be, and how many that wait for their targets.
 
+use outflow_texts::text;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -88,13 +89,13 @@ impl TunnelQuota {
         let mut counts = self.counts.lock();
         let (all, owned) = (counts.all, counts.by_owner.get(owner).copied().unwrap_or_default());
         if owned.tunnels >= per_owner {
-            return Err(Rejection::busy(format!("you have {per_owner} tunnels open already: close one")));
+            return Err(Rejection::busy(text!(tunnel_limit_of_owner, limit = per_owner)));
         }
         if owned.connecting > per_owner / 4 {
-            return Err(Rejection::busy("too many of your tunnels wait for their targets: try again later"));
+            return Err(Rejection::busy(text!(tunnel_limit_connecting)));
         }
         if all.tunnels >= limits.tunnels || all.connecting >= limits.connecting {
-            return Err(Rejection::busy("the server has no room for another tunnel: try again later"));
+            return Err(Rejection::busy(text!(tunnel_limit_of_server)));
         }
         let owned = counts.by_owner.entry(Arc::clone(owner)).or_default();
         owned.tunnels += 1;
@@ -140,7 +141,7 @@ mod tests {
     fn places_are_counted_by_owner_and_given_back() {
         let quota = Arc::new(TunnelQuota::new(TunnelLimits { tunnels: 5, per_owner: 4, connecting: 3 }));
         let (anna, ben): (Arc<str>, Arc<str>) = ("anna".into(), "ben".into());
-        let why = |permit: Result<TunnelPermit, Rejection>| permit.err().map(|rejection| rejection.text);
+        let why = |permit: Result<TunnelPermit, Rejection>| permit.err().map(|rejection| rejection.say());
         let mut first = quota.acquire(&anna, None).unwrap();
         let second = quota.acquire(&anna, None).unwrap();
         assert!(why(quota.acquire(&anna, None)).unwrap().contains("wait for their targets"));

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, PROXY_AUTHENTICATE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
+use outflow_texts::{Language, Text, text};
 use tower_service::Service;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -23,29 +24,29 @@ pub(super) struct Rejection {
     /// An error type of RFC 9209, section 2.3.
     error: Option<&'static str>,
     /// For the client, in one line.
-    pub(super) text: String,
-    field: Option<(HeaderName, HeaderValue)>,
+    text: Text,
+    field: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Rejection {
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Rejection {
-        Rejection { status, error: None, text: text.into(), field: None }
+    pub(super) fn new(status: StatusCode, text: Text) -> Rejection {
+        Rejection { status, error: None, text, field: None }
     }
 
     /// The request is malformed.
-    pub(super) fn bad_request(text: impl Into<String>) -> Rejection {
+    pub(super) fn bad_request(text: Text) -> Rejection {
         Rejection::new(StatusCode::BAD_REQUEST, text).with_error("http_request_error")
     }
 
     /// This client may not have it.
-    pub(super) fn denied(text: impl Into<String>) -> Rejection {
+    pub(super) fn denied(text: Text) -> Rejection {
         Rejection::new(StatusCode::FORBIDDEN, text).with_error("http_request_denied")
     }
 
     /// The request has no token, or an unknown one. A client that sent `CONNECT` takes this server
     /// for a proxy.
     pub(super) fn unauthorized(is_proxy: bool) -> Rejection {
-        let text = "a token is needed: Authorization: Bearer TOKEN, or as the password of Basic";
+        let text = text!(tunnel_token_needed);
         let (status, name, scheme) = if is_proxy {
             (StatusCode::PROXY_AUTHENTICATION_REQUIRED, PROXY_AUTHENTICATE, "Basic realm=\"tunnel\"")
         } else {
@@ -55,7 +56,7 @@ impl Rejection {
     }
 
     /// A limit is reached.
-    pub(super) fn busy(text: impl Into<String>) -> Rejection {
+    pub(super) fn busy(text: Text) -> Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text)
             .with_error("connection_limit_reached")
             .with_field(RETRY_AFTER, HeaderValue::from_static("5"))
@@ -63,13 +64,12 @@ impl Rejection {
 
     /// The request names no protocol that carries tunnels.
     pub(super) fn upgrade_required() -> Rejection {
-        let text = "request a tunnel with Upgrade: connect-tcp, websocket or purr, or with CONNECT";
-        Rejection::new(StatusCode::UPGRADE_REQUIRED, text)
+        Rejection::new(StatusCode::UPGRADE_REQUIRED, text!(tunnel_upgrade_required))
             .with_field(UPGRADE, HeaderValue::from_static("connect-tcp, websocket, purr"))
     }
 
     pub(super) fn method() -> Rejection {
-        Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "a tunnel is requested with GET or CONNECT")
+        Rejection::new(StatusCode::METHOD_NOT_ALLOWED, text!(tunnel_methods))
             .with_field(ALLOW, HeaderValue::from_static("GET, CONNECT"))
     }
 
@@ -78,11 +78,16 @@ impl Rejection {
     }
 
     fn with_field(self, name: HeaderName, value: HeaderValue) -> Rejection {
-        Rejection { field: Some((name, value)), ..self }
+        Rejection { field: Some(Box::new((name, value))), ..self }
+    }
+
+    /// What the client reads.
+    pub(super) fn say(&self) -> String {
+        Language::default().say(&self.text)
     }
 
     pub(super) fn into_response<R: From<Vec<u8>>>(self) -> Response<R> {
-        let text = format!("{}: {}\n", self.status, self.text);
+        let text = format!("{}: {}\n", self.status, self.say());
         let mut response = Response::new(R::from(text.into_bytes()));
         *response.status_mut() = self.status;
         let fields = response.headers_mut();
@@ -94,7 +99,7 @@ impl Rejection {
         {
             fields.insert(PROXY_STATUS, status);
         }
-        if let Some((name, value)) = self.field {
+        if let Some((name, value)) = self.field.map(|field| *field) {
             fields.insert(name, value);
         }
         response
@@ -102,7 +107,7 @@ impl Rejection {
 }
 
 pub(super) fn not_found() -> Rejection {
-    Rejection::new(StatusCode::NOT_FOUND, "there is nothing at this address")
+    Rejection::new(StatusCode::NOT_FOUND, text!(tunnel_nothing_here))
 }
 
 /// Answers every request with 404, for a server that has only tunnels.

@@ -17,6 +17,7 @@
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Request};
+use outflow_texts::text;
 use outflow_wire::upgrade::ConnectProtocol;
 use percent_encoding::percent_decode_str;
 
@@ -87,8 +88,7 @@ impl TunnelRequest {
 
     fn connect(authority: Option<&str>) -> Result<TunnelRequest, Rejection> {
         let target = authority.and_then(|authority| authority.parse().ok());
-        let target =
-            target.ok_or_else(|| Rejection::bad_request("CONNECT names a host and a port: host:22"))?;
+        let target = target.ok_or_else(|| Rejection::bad_request(text!(tunnel_connect_target)))?;
         Ok(TunnelRequest::Tunnel(Carrier::Connect, target))
     }
 }
@@ -102,7 +102,7 @@ fn host_and_port(rest: &str) -> Option<(String, u16)> {
 
 fn target(rest: &str) -> Result<TunnelTarget, Rejection> {
     let target = host_and_port(rest).and_then(|(host, port)| TunnelTarget::new(&host, port));
-    target.ok_or_else(|| Rejection::bad_request("the address has no host and port: …/tcp/HOST/PORT/"))
+    target.ok_or_else(|| Rejection::bad_request(text!(tunnel_no_target)))
 }
 
 fn listen<B>(
@@ -113,12 +113,11 @@ fn listen<B>(
     match carrier(request, protocol)? {
         Carrier::Capsules(_) => {}
         _ => {
-            return Err(Rejection::bad_request("a client that listens needs capsules: Upgrade: connect-tcp"));
+            return Err(Rejection::bad_request(text!(tunnel_listen_needs_capsules)));
         }
     }
-    let (host, port) = host_and_port(rest).ok_or_else(|| {
-        Rejection::bad_request("the address has no host and port to listen on: …/listen/HOST/PORT/")
-    })?;
+    let (host, port) =
+        host_and_port(rest).ok_or_else(|| Rejection::bad_request(text!(tunnel_no_listen_address)))?;
     Ok(TunnelRequest::Listen(host, port))
 }
 
@@ -161,19 +160,19 @@ fn is_connect_tcp(name: &str) -> bool {
 fn websocket_version(headers: &HeaderMap) -> Result<(), Rejection> {
     match headers.get("sec-websocket-version") {
         Some(version) if version == "13" => Ok(()),
-        _ => Err(Rejection::bad_request("Sec-WebSocket-Version has to be 13")),
+        _ => Err(Rejection::bad_request(text!(tunnel_websocket_version))),
     }
 }
 
 fn purr_version(headers: &HeaderMap) -> Result<&'static str, Rejection> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     if text("purr-request") != Some("MEOW") {
-        return Err(Rejection::bad_request("Purr-Request has to be MEOW"));
+        return Err(Rejection::bad_request(text!(tunnel_purr_request)));
     }
     let version =
         text("purr-version").and_then(|version| PURR_VERSIONS.iter().find(|known| **known == version));
     version.copied().ok_or_else(|| {
-        Rejection::bad_request(format!("Purr-Version has to be one of {}", PURR_VERSIONS.join(", ")))
+        Rejection::bad_request(text!(tunnel_purr_version, versions = PURR_VERSIONS.join(", ")))
     })
 }
 

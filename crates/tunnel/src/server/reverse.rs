@@ -11,6 +11,7 @@
 //! it to what it exposes. When the stream ends, the server stops listening; tunnels that have begun
 //! continue.
 
+use outflow_texts::text;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -112,14 +113,11 @@ impl ReverseListeners {
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Vec<u8>>, Rejection> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let address: IpAddr = bare.parse().map_err(|_| {
-            Rejection::bad_request("a client can listen on an address of the server, not on a name")
-        })?;
+        let address: IpAddr =
+            bare.parse().map_err(|_| Rejection::bad_request(text!(tunnel_listen_on_name)))?;
         let requested = SocketAddr::new(address, port);
         if !principal.listen.allows_listening(address, port) {
-            return Err(Rejection::denied(format!(
-                "{requested} is not among the addresses that clients may listen on"
-            )));
+            return Err(Rejection::denied(text!(tunnel_listen_denied, address = requested)));
         }
         let carrier = Carrier::Capsules("connect-tcp".to_owned());
         handshake::check(&carrier, &head.headers)?;
@@ -128,9 +126,9 @@ impl ReverseListeners {
         let mut permit = self.quota.acquire(&principal.name, principal.tunnels)?;
         permit.set_connected();
         let listener = TcpListener::bind(requested).await.map_err(|error| {
-            Rejection::new(StatusCode::CONFLICT, format!("cannot listen on {requested}: {error}"))
+            Rejection::new(StatusCode::CONFLICT, text!(tunnel_cannot_listen, address = requested, %error))
         })?;
-        let at = listener.local_addr().map_err(|error| Rejection::denied(error.to_string()))?;
+        let at = listener.local_addr().map_err(|error| Rejection::denied(text!(tunnel_error, %error)))?;
         let listeners = Arc::clone(self);
         tokio::spawn(async move {
             let Ok(leg) = upgrade.await else { return };

@@ -1,5 +1,6 @@
 //! What a request passes through, one step after the other.
 
+use outflow_texts::text;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -123,7 +124,7 @@ async fn respond(
         let client = head.extensions.get::<PeerAddr>().map(|peer| tracing::field::display(peer.0));
         let status = rejection.status.as_u16();
         server.metrics.add_rejected(status);
-        tracing::info!(client, uri = %without_secrets(&head.uri), status, reason = rejection.text, "tunnel refused");
+        tracing::info!(client, uri = %without_secrets(&head.uri), status, reason = rejection.say(), "tunnel refused");
         rejection.into_response()
     })
 }
@@ -202,7 +203,7 @@ impl TunnelServer {
     ) -> Result<Response<Vec<u8>>, Rejection> {
         let PendingTunnel { carrier, target, capability, principal } = pending;
         if !principal.allow.allows_target(&target) {
-            return Err(Rejection::denied(format!("{target} is not among the targets that are allowed")));
+            return Err(Rejection::denied(text!(tunnel_target_denied, %target)));
         }
         let resume = tunnel::resume_request(&carrier, head)?;
         if let Some(ResumeRequest::Again { id, received }) = resume {
@@ -284,5 +285,10 @@ impl TunnelServer {
 }
 
 fn unusable(error: CapabilityError) -> Rejection {
-    Rejection::denied(error.to_string())
+    Rejection::denied(match error {
+        CapabilityError::Invalid => text!(tunnel_capability_invalid),
+        CapabilityError::Expired => text!(tunnel_capability_expired),
+        CapabilityError::Used => text!(tunnel_capability_used),
+        CapabilityError::NotRecorded => text!(tunnel_capability_not_recorded),
+    })
 }

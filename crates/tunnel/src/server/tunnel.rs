@@ -1,5 +1,6 @@
 //! A granted tunnel until its end.
 
+use outflow_texts::text;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +22,7 @@ use super::request::Carrier;
 use crate::carry::{TunnelStream, TunnelTimeouts, TunnelTotals, carry};
 use crate::frame::{LegFraming, LegRole};
 use crate::session::{
-    AttachError, InvalidResumeField, LegOutcome, RESUME_FIELD, ResumeRequest, SessionId, Sessions,
-    TunnelSession,
+    AttachError, LegOutcome, RESUME_FIELD, ResumeRequest, SessionId, Sessions, TunnelSession,
 };
 
 /// The far end at the server, and what has to live as long.
@@ -45,7 +45,7 @@ pub(super) fn resume_request(carrier: &Carrier, head: &Parts) -> Result<Option<R
     match head.headers.get(RESUME_FIELD) {
         Some(value) if matches!(carrier, Carrier::Capsules(_)) => {
             let request = value.to_str().ok().and_then(|value| value.parse().ok());
-            request.map(Some).ok_or_else(|| Rejection::bad_request(InvalidResumeField.to_string()))
+            request.map(Some).ok_or_else(|| Rejection::bad_request(text!(tunnel_resume_field)))
         }
         _ => Ok(None),
     }
@@ -79,12 +79,12 @@ impl GrantedTunnel {
             None => Err(AttachError::Unknown),
         };
         session.map(GrantedTunnel::Resumable).map_err(|error| {
-            let status = match error {
-                AttachError::Unknown => StatusCode::NOT_FOUND,
-                AttachError::NotYours => StatusCode::FORBIDDEN,
-                AttachError::OutOfWindow => StatusCode::CONFLICT,
+            let (status, text) = match error {
+                AttachError::Unknown => (StatusCode::NOT_FOUND, text!(tunnel_session_unknown)),
+                AttachError::NotYours => (StatusCode::FORBIDDEN, text!(tunnel_session_of_another)),
+                AttachError::OutOfWindow => (StatusCode::CONFLICT, text!(tunnel_session_out_of_window)),
             };
-            Rejection::new(status, error.to_string())
+            Rejection::new(status, text)
         })
     }
 
@@ -99,7 +99,7 @@ impl GrantedTunnel {
         let mut response = handshake::response(carrier, head)?;
         if let GrantedTunnel::Resumable(session) = &self {
             let resume = HeaderValue::try_from(session.response().to_string());
-            let resume = resume.map_err(|error| Rejection::bad_request(error.to_string()))?;
+            let resume = resume.map_err(|error| Rejection::bad_request(text!(tunnel_error, %error)))?;
             response.headers_mut().insert(RESUME_FIELD, resume);
         }
         let (timeouts, framing) = (timeouts.clone(), carrier.framing());
@@ -172,9 +172,7 @@ async fn carry_raw(timeouts: &TunnelTimeouts, leg: Upgraded, far: TargetStream) 
 
 /// The server behind cannot upgrade, or the request has a body, which no tunnel begins with.
 pub(super) fn no_upgrade() -> Rejection {
-    Rejection::bad_request(
-        "this request cannot become a tunnel: send it without a body, over HTTP/1.1 or HTTP/2",
-    )
+    Rejection::bad_request(text!(tunnel_no_upgrade))
 }
 
 impl TunnelStream for TargetStream {

@@ -1,5 +1,6 @@
 //! Who makes a request, and what they may use.
 
+use outflow_texts::text;
 use std::sync::Arc;
 
 use http::header::ORIGIN;
@@ -45,7 +46,7 @@ impl Principal {
         if let Some(origin) = head.headers.get(ORIGIN)
             && !settings.origins.iter().any(|listed| origin == listed.as_str())
         {
-            return Err(Rejection::denied("pages of this origin may not open tunnels here"));
+            return Err(Rejection::denied(text!(tunnel_origin_denied)));
         }
         let peer = head.extensions.get::<PeerAddr>();
         let name = peer.map_or_else(|| "anybody".to_owned(), |peer| peer.0.ip().to_canonical().to_string());
