@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use outflow_texts::console;
 
 /// Why a command did not do what it was asked to.
 pub(crate) enum Failure {
@@ -37,5 +38,5 @@ impl From<anyhow::Error> for Failure {
 /// When standard output is closed or full.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to standard output")
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context(console!(cannot_write_output))
 }

@@ -10,6 +10,7 @@ use outflow_relay::flow::FlowTimeouts;
 use outflow_relay::{
     BalancePolicy, ProxyVersion, Relay, RelayAddress, RelayAddressError, RelayListener, RelayOptions,
 };
+use outflow_texts::{console, text};
 
 use crate::args::duration::{self, DurationArg};
 use crate::failure::Failure;
@@ -105,10 +106,7 @@ fn target(text: &str) -> Result<RelayAddress, RelayAddressError> {
 pub(crate) fn run(options: RelayArgs) -> Result<(), Failure> {
     let _logs = logging::start(options.log);
     if options.targets.contains(&options.listen) {
-        return Err(Failure::Usage(anyhow::anyhow!(
-            "{} is the relay's own address, so each client would loop; name another target",
-            options.listen
-        )));
+        return Err(Failure::Usage(anyhow::anyhow!(console!(relay_loops, address = %options.listen))));
     }
     Ok(serve(&options)?)
 }
@@ -138,14 +136,14 @@ fn serve(options: &RelayArgs) -> anyhow::Result<()> {
         },
     )?;
     let threads = options.threads.number();
-    let runtime = runtime(threads).context("cannot start the runtime")?;
+    let runtime = runtime(threads).context(console!(cannot_start_relay))?;
     signals::listen(relay.handle(), options.drain.time(), None)?;
     let counters = relay.counters();
 
     limits::announce(format_args!("relaying on {address}"));
     let targets: Vec<String> = options.targets.iter().map(ToString::to_string).collect();
     tracing::info!(%address, targets = targets.join(" "), threads, max_connections, "relaying");
-    runtime.block_on(relay.run([listener])).context("the relay ended")?;
+    runtime.block_on(relay.run([listener])).context(console!(relay_ended))?;
     let bytes = counters.bytes();
     tracing::info!(
         spliced = bytes.spliced,
@@ -187,7 +185,7 @@ fn open(listen: &RelayAddress) -> anyhow::Result<(RelayListener, Box<dyn fmt::Di
         RelayAddress::Tcp(text) => {
             let listen: ListenAddress = text.parse().map_err(anyhow::Error::msg)?;
             let listener = listen.open(&FLAGS)?;
-            let address = listener.local_addr().context("the listening socket has no address")?;
+            let address = listener.local_addr().context(console!(socket_has_no_address))?;
             Ok((listener.into(), Box::new(address)))
         }
         RelayAddress::Unix(path) => Ok((open_unix(path)?, Box::new(listen.clone()))),
@@ -196,17 +194,13 @@ fn open(listen: &RelayAddress) -> anyhow::Result<(RelayListener, Box<dyn fmt::Di
 
 fn open_unix(path: &Path) -> anyhow::Result<RelayListener> {
     RelayListener::unix(path).map_err(|error| {
-        let what_to_do = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program already listens there; choose another path",
-            io::ErrorKind::AlreadyExists => {
-                "the path exists and is not a socket; remove it, or choose another path"
-            }
-            io::ErrorKind::NotFound => "no such folder; make it, or choose another path",
-            io::ErrorKind::PermissionDenied => {
-                "this user may not write to that folder; choose another path, or run as a user who may"
-            }
-            _ => "choose another path",
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => text!(advice_path_in_use),
+            io::ErrorKind::AlreadyExists => text!(advice_path_no_socket),
+            io::ErrorKind::NotFound => text!(advice_path_no_folder),
+            io::ErrorKind::PermissionDenied => text!(advice_path_denied),
+            _ => text!(advice_other_path),
         };
-        anyhow::anyhow!("cannot listen on unix:{}: {error}: {what_to_do}", path.display())
+        anyhow::anyhow!(console!(cannot_listen_unix, path = %path.display(), %error, advice))
     })
 }

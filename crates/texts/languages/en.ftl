@@ -263,3 +263,198 @@ tunnel_capability_not_recorded = the server cannot record that this address is u
 
 https_redirect = This server uses HTTPS: see Location.
 https_no_host = This server uses HTTPS, but the request does not name a valid host to redirect to.
+
+### Command line: what several commands say
+
+cannot_write_output = cannot write to standard output
+cannot_write_json = cannot write JSON
+cannot_start_runtime = cannot start a runtime
+cannot_wait_for_signals = cannot wait for signals
+socket_has_no_address = the listening socket has no address
+cannot_set_up_tls = cannot set up TLS
+server_ended = the server ended
+
+### Command line: link
+
+link_address_empty = the address is empty; / is the server's top
+link_base_is_no_server = { $base } is not the URL of a server; write https://HOST
+link_address_has_fragment = { $address } has a "#", and clients do not send what follows it; write %23 for one in a name
+link_address_unknown_form = { $address } is neither a URL, nor a path that begins with a slash, nor the name of a transfer
+link_address_is_link = { $address } is already a link; give the address without the link
+link_url_without_scheme = { $url } is not a URL: it has no scheme
+link_url_not_http = { $url } is not an address of an Outflow server; links are for http:// and https://
+link_url_without_host = { $url } has no host
+link_url_with_user = { $url } contains a user name, which links cannot have; leave it out
+link_expires_in_past = --expires is in the past; name a later time
+cannot_name_link = cannot make a name for the link
+cannot_make_link = cannot make this link: { $error }
+link_for_all = outflow: the link is for all of { $address }; --file limits it to what is selected
+cannot_make_key = cannot make a key
+link_keys_exposed = outflow: other users can read or change the link keys, and so make links: chmod 600 { $path }
+cannot_list_links = cannot list the links
+cannot_read_password_stdin = cannot read the password from standard input
+cannot_read_password_file = cannot read the password from { $path }
+password_empty = the password is empty
+password_prompt = Password for the link:
+password_prompt_again = Repeat the password:
+passwords_differ = the two passwords differ; try again
+cannot_turn_off_echo = cannot turn off terminal echo
+cannot_turn_on_echo = could not turn terminal echo back on; run `reset`
+cannot_read_terminal = cannot read from the terminal
+link_name_expected = this is neither a link nor the name of one, or only a part; copy the whole address
+cannot_revoke_link = cannot revoke the link { $id }
+link_revoked_now = revoked { $id }: servers with this ledger refuse it within a second
+link_expected = this is not a link, or only a part of one; copy the whole address
+link_is_not_valid = the link is not valid: { $why }
+cannot_query_link = cannot query the use of the link { $id }
+
+### Command line: publish and transfer
+
+publish_cannot_open = cannot publish { $path }: check that it exists and may be read
+publish_no_files = nothing to publish: no files in { $paths }; names that begin with a dot need --hidden
+publish_same_name = two files would have the name { $name }; publish the folder above them, or rename one
+publish_folder_name = the name of the folder { $path } is not UTF-8; publish it alone
+publish_cannot_list = cannot list { $path }
+publish_unreadable =
+    { $count ->
+        [one] { $count } file or folder in { $path } cannot be read: { $names }; change its permissions, or publish the others by name
+       *[other] { $count } files or folders in { $path } cannot be read, such as { $names }; change their permissions, or publish the others by name
+    }
+publish_file_name = the name of { $name } in { $path } is not UTF-8, which stores and browsers need; rename it
+publish_no_modified_time = { $name } has no modified time
+publish_begins =
+    publishing { $files ->
+        [one] { GROUP($files) } file
+       *[other] { GROUP($files) } files
+    }, { $size }, to { $store } as { $id }
+publish_progress = { $sent } of { $size }, { $rate }/s, { $time } left
+cannot_name_transfer = cannot make a name for the transfer
+cannot_publish_this = cannot publish this
+cannot_publish_transfer = cannot publish the transfer { $id }
+publish_to_continue = { $error }
+    Uploaded files stay in the store. To continue: { $command }
+cannot_publish_file = cannot publish { $name }
+publish_interrupted = it was interrupted
+publish_terminated = it was terminated
+cannot_list_transfers = cannot list the transfers
+cannot_use_manifest = outflow: cannot use the manifest of the transfer { $id }: { $error }
+cannot_remove_transfer = cannot remove the transfer { $id }
+transfer_removed =
+    removed { $id }: { $objects ->
+        [one] { GROUP($objects) } object
+       *[other] { GROUP($objects) } objects
+    } deleted
+no_such_transfer = no transfer { $id } in { $store }; `outflow transfer list` lists them
+
+### Command line: download, event, webhook
+
+ledger_no_folder = no ledger: neither XDG_STATE_HOME nor HOME is set; name one with --ledger
+ledger_missing = no ledger at { $path }: no server has used it yet; start one, or name another ledger with --ledger
+no_such_download = no download { $id }; `outflow download list` lists them
+no_such_event = no event { $id }; `outflow event list` lists them
+event_is_not_json = the data of the event is not JSON
+event_or_time = name an event, or a time with --since
+events_replayed =
+    the running server will send { $count ->
+        [one] { $count } event
+       *[other] { $count } events
+    } again
+event_sent_nowhere = sent to no endpoint: none has a matching filter
+webhook_public_key = The receiver needs the public key: { $key }
+
+### Command line: relay
+
+relay_loops = { $address } is the relay's own address, so each client would loop; name another target
+cannot_start_relay = cannot start the runtime
+relay_ended = the relay ended
+cannot_listen_unix = cannot listen on unix:{ $path }: { $error }: { $advice }
+
+### Command line: tunnel
+
+tunnel_leads_to_many = { $url } leads to many targets: name a HOST and a PORT
+cannot_use_stdio = cannot use standard input and output
+cannot_use_socket = cannot use the listening socket
+tunnel_bad_target = { $host }:{ $port } is not a host and a port
+tunnel_reverse_needs_ip = --reverse needs an IP address, and { $address } is a name
+tunnel_reverse_needs_target = --reverse needs a target: name a HOST and a PORT
+tunnel_listening_far = listening on tcp://{ $address }/ of the server
+tunnel_bad_pattern = { $pattern } is not a pattern of hosts
+file_longer_than = it is longer than { $limit } bytes
+file_is_empty = it is empty
+cannot_use_token_file = cannot use the file of the token { $path }
+users_file_too_large = it is larger than { $limit } MiB
+users_file_without_user = it has no user; add [[user]] with name = "anna" and token = "…"
+cannot_use_users_file = cannot use the file of users { $path }
+
+### Command line: file
+
+input_changes = { $name } changes while it is read; write a new file and rename it over the old one
+cannot_allocate_content = cannot allocate memory for the content
+cannot_seal_content = cannot seal the memory of the content
+input_is_empty = nothing to serve from { $name }: { $advice }
+advice_stdin_empty = standard input ended without a byte; name a file, or pipe something in
+advice_file_empty = the file is empty; write something into it, or name another one
+advice_files_empty = all files are empty; write something into them, or name others
+input_is_folder = { $name } is a folder; `outflow serve { $name }` serves folders
+input_does_not_end = { $name } did not end within { $seconds } s: its writer has to close it; allow more time with --stdin-timeout, or 0s for no limit
+input_too_large = { $name } has more than { $limit } bytes: raise --max-size, or use `outflow serve`, which sends files from disk
+cannot_wait_for_input = cannot wait for input
+cannot_read_input = cannot read { $name }: { $error }: { $advice }
+advice_check_path = check the path
+advice_may_not_read = this user may not read it; change its permissions, or run as a user who may
+advice_other_file = name another file, or - for standard input
+stdin_once = `-` (standard input) may be given only once
+watch_needs_files = --watch needs files: standard input cannot be read again; name a file
+cannot_start_reload = cannot start the thread that reloads the content
+cannot_watch = cannot watch files (inotify)
+cannot_watch_folder = cannot watch the folder of { $path }
+cannot_start_watch = cannot start the thread that watches files
+
+### Command line: listening
+
+cannot_listen = cannot listen on { $address }: { $error }: { $advice }
+advice_port_in_use = another program already listens there; choose another port with { $flag }, 0 picks a free one
+advice_port_denied = ports below 1024 need privileges; choose a higher one with { $flag }
+advice_other_address = choose another address with { $flag }
+advice_path_in_use = another program already listens there; choose another path
+advice_path_no_socket = the path exists and is not a socket; remove it, or choose another path
+advice_path_no_folder = no such folder; make it, or choose another path
+advice_path_denied = this user may not write to that folder; choose another path, or run as a user who may
+advice_other_path = choose another path
+cannot_make_signal_runtime = cannot make the runtime that waits for signals
+no_signal_thread = no thread to wait for signals
+
+### Command line: TLS
+
+tls_files_differ = --tls-cert is given { $certificates } and --tls-key { $keys }: each certificate needs its key; if both are in one file, name that file for both
+number_of_times =
+    { $count ->
+        [0] not at all
+        [one] once
+       *[other] { $count } times
+    }
+cannot_watch_certificates = cannot start the thread that watches certificates
+flag_needs_acme = { $flag } needs --acme: name the domain with --acme DOMAIN
+flag_needs_tls = { $flag } needs TLS, which this server does not speak: add --tls-cert and --tls-key, or --acme
+tls_no_certificate = no certificate for TLS; name one with --tls-cert, or use --acme
+acme_no_folder = no folder for certificates: neither XDG_STATE_HOME nor HOME is set; name one with --acme-cache
+
+### Command line: serve
+
+channels_need_tokens = channels need --channel-tokens: name the file with the tokens that may publish
+cannot_start_channels = cannot start the threads of channels
+unknown_event = unknown event { $name }; the events are { $known }
+cannot_start_metrics = cannot start the thread that serves metrics
+events_need_ledger = events need a ledger: leave out --ledger none, or --webhook and --on-event
+ledger_no_place = no place for the ledger: neither XDG_STATE_HOME nor HOME is set; name one with --ledger
+cannot_serve = cannot serve { $path }: { $error }: { $advice }
+advice_nothing_there = no such folder or file; check the path
+advice_folder_or_file = name a folder or a regular file
+advice_no_such_address = this machine has no such address; choose another with { $flag }: 0.0.0.0 and [::] mean all of its addresses
+plain_needs_store = --plain needs a store, such as s3://bucket/prefix; files of a local path are always served as they are
+require_links_needs_keys = --require-links needs --link-keys: name the file with the keys; `outflow link keygen` makes a key
+proxy_protocol_needs_proxies = --proxy-protocol needs --trusted-proxies: name the networks of the proxies that send the header
+tunnel_without_clients = no client could use this tunnel: name a file of users with { $flag }users, a key for links with { $flag }link-key, or accept all clients with { $flag }open
+tunnel_without_targets = no target can be reached through this tunnel; list targets with { $flag }allow HOST:PORT
+tunnel_origin_needs_open = { $flag }origin needs { $flag }open: pages have no token
+flag_value_error = { $flag } { $error }

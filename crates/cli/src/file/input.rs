@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use outflow_single::{SealedBytes, SealedBytesBuilder};
+use outflow_texts::{console, text};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -76,16 +77,13 @@ impl Inputs {
             Ok(input) => Ok(input),
             Err(ReadFailure::Failed(error)) => Err(error),
             Err(ReadFailure::Changed) => {
-                bail!(
-                    "{} changes while it is read; write a new file and rename it over the old one",
-                    self.names()
-                )
+                bail!(console!(input_changes, name = self.names()))
             }
         }
     }
 
     fn read_once(&self) -> Result<Input, ReadFailure> {
-        let mut filling = SealedBytesBuilder::new().context("cannot allocate memory for the content")?;
+        let mut filling = SealedBytesBuilder::new().context(console!(cannot_allocate_content))?;
         let mut modified = SystemTime::UNIX_EPOCH;
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         for path in &self.files {
@@ -98,19 +96,18 @@ impl Inputs {
             modified = modified.max(its);
         }
         if filling.is_empty() {
-            let what_to_do = match self.files.as_slice() {
-                [only] if is_stdin(only) => {
-                    "standard input ended without a byte; name a file, or pipe something in"
-                }
-                [_] => "the file is empty; write something into it, or name another one",
-                _ => "all files are empty; write something into them, or name others",
+            let advice = match self.files.as_slice() {
+                [only] if is_stdin(only) => text!(advice_stdin_empty),
+                [_] => text!(advice_file_empty),
+                _ => text!(advice_files_empty),
             };
-            return Err(ReadFailure::Failed(anyhow::anyhow!(
-                "nothing to serve from {}: {what_to_do}",
-                self.names()
-            )));
+            return Err(ReadFailure::Failed(anyhow::anyhow!(console!(
+                input_is_empty,
+                name = self.names(),
+                advice
+            ))));
         }
-        let sealed = filling.seal().context("cannot seal the memory of the content")?;
+        let sealed = filling.seal().context(console!(cannot_seal_content))?;
         Ok(Input { sealed, modified })
     }
 
@@ -129,7 +126,7 @@ impl Inputs {
         let before = file.metadata().map_err(|error| cannot_read(&name, &error))?;
         let kind = before.file_type();
         if kind.is_dir() {
-            return Err(anyhow::anyhow!("{name} is a folder; `outflow serve {name}` serves folders").into());
+            return Err(anyhow::anyhow!(console!(input_is_folder, name)).into());
         }
         if kind.is_fifo() || kind.is_char_device() {
             self.pour(file.as_fd(), &name, deadline, into)?;
@@ -164,10 +161,7 @@ impl Inputs {
         loop {
             if !wait(from, deadline)? {
                 let seconds = self.timeout.unwrap_or_default().as_secs();
-                bail!(
-                    "{name} did not end within {seconds} s: its writer has to close it; allow more time with \
-                     --stdin-timeout, or 0s for no limit"
-                );
+                bail!(console!(input_does_not_end, name, seconds));
             }
             match rustix::io::read(from, &mut piece) {
                 Ok(0) => return Ok(()),
@@ -182,10 +176,9 @@ impl Inputs {
         let largest = self.max_size;
         ensure!(
             into.len() + bytes.len() as u64 <= largest,
-            "{} has more than {largest} bytes: raise --max-size, or use `outflow serve`, which sends files from disk",
-            self.names()
+            console!(input_too_large, name = self.names(), limit = largest)
         );
-        into.push(bytes).context("cannot allocate memory for the content")
+        into.push(bytes).context(console!(cannot_allocate_content))
     }
 
     /// For messages.
@@ -206,18 +199,16 @@ fn wait(from: BorrowedFd<'_>, deadline: Option<Instant>) -> anyhow::Result<bool>
         match rustix::event::poll(&mut [PollFd::from_borrowed_fd(from, PollFlags::IN)], left.as_ref()) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait for input"),
+            Err(errno) => return Err(errno).context(console!(cannot_wait_for_input)),
         }
     }
 }
 
 fn cannot_read(name: &str, error: &io::Error) -> anyhow::Error {
-    let what_to_do = match error.kind() {
-        io::ErrorKind::NotFound => "check the path",
-        io::ErrorKind::PermissionDenied => {
-            "this user may not read it; change its permissions, or run as a user who may"
-        }
-        _ => "name another file, or - for standard input",
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => text!(advice_check_path),
+        io::ErrorKind::PermissionDenied => text!(advice_may_not_read),
+        _ => text!(advice_other_file),
     };
-    anyhow::anyhow!("cannot read {name}: {error}: {what_to_do}")
+    anyhow::anyhow!(console!(cannot_read_input, name, %error, advice))
 }

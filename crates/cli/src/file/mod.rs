@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use outflow_certs::CertificateFiles;
 use outflow_single::{ContentDescription, Representations, SingleService};
+use outflow_texts::console;
 use outflow_wire::{ListenSocket, Server, Tls, TlsOptions};
 
 use self::input::{Input, Inputs, is_stdin};
@@ -40,12 +41,10 @@ pub(crate) fn run(options: FileArgs) -> Result<(), Failure> {
         max_size: options.content.max_size.bytes() as u64,
     };
     if inputs.files.iter().filter(|path| is_stdin(path)).count() > 1 {
-        return Err(Failure::Usage(anyhow::anyhow!("`-` (standard input) may be given only once")));
+        return Err(Failure::Usage(anyhow::anyhow!(console!(stdin_once))));
     }
     if options.content.watch && inputs.has_stdin() {
-        return Err(Failure::Usage(anyhow::anyhow!(
-            "--watch needs files: standard input cannot be read again; name a file"
-        )));
+        return Err(Failure::Usage(anyhow::anyhow!(console!(watch_needs_files))));
     }
     Ok(serve(&options, inputs)?)
 }
@@ -66,12 +65,12 @@ fn serve(options: &FileArgs, inputs: Inputs) -> anyhow::Result<()> {
 
     // Listen last, so that no client waits for standard input.
     let listener = ListenAddress::of(&options.host, options.port).open(&FLAGS)?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
+    let address = listener.local_addr().context(console!(socket_has_no_address))?;
     let files = options.tls.open()?;
     let (listener, scheme) = match &files {
         Some(files) => {
             let tls = Tls::new(Arc::<CertificateFiles>::clone(files), &TlsOptions::default());
-            (ListenSocket::with_tls(listener, Arc::new(tls.context("cannot set up TLS")?)), "https")
+            (ListenSocket::with_tls(listener, Arc::new(tls.context(console!(cannot_set_up_tls))?)), "https")
         }
         None => (listener.into(), "http"),
     };
@@ -98,7 +97,7 @@ fn serve(options: &FileArgs, inputs: Inputs) -> anyhow::Result<()> {
         watch.start(Arc::clone(&signal))?;
     }
     reload::start(service.clone(), inputs, about, signal)?;
-    server.run([listener], threads, service.on_wire()).context("the server ended")?;
+    server.run([listener], threads, service.on_wire()).context(console!(server_ended))?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use outflow_single::{ContentDescription, Representations, SingleService};
+use outflow_texts::console;
 use parking_lot::{Condvar, Mutex};
 
 use super::input::{Input, Inputs};
@@ -70,7 +71,7 @@ pub(crate) fn start(
     std::thread::Builder::new()
         .name("content".to_owned())
         .spawn(work)
-        .context("cannot start the thread that reloads the content")?;
+        .context(console!(cannot_start_reload))?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use outflow_texts::console;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
@@ -44,13 +45,13 @@ struct FileEvent {
 
 impl FileWatch {
     pub(crate) fn new(files: &[PathBuf]) -> anyhow::Result<FileWatch> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC).context("cannot watch files (inotify)")?;
+        let inotify = inotify::init(CreateFlags::CLOEXEC).context(console!(cannot_watch))?;
         let mut watch =
             FileWatch { inotify, files: files.to_owned(), folders: HashMap::new(), identities: Vec::new() };
         for file in files {
             watch
                 .add(&folder_of(file))
-                .with_context(|| format!("cannot watch the folder of {}", file.display()))?;
+                .with_context(|| console!(cannot_watch_folder, path = %file.display()))?;
         }
         watch.resolve();
         Ok(watch)
@@ -91,7 +92,7 @@ impl FileWatch {
         std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(work)
-            .context("cannot start the thread that watches files")?;
+            .context(console!(cannot_start_watch))?;
         Ok(())
     }
 

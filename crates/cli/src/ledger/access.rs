@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::Args;
 use outflow_ledger::Ledger;
+use outflow_texts::console;
 
 use crate::run::folders;
 
@@ -29,15 +30,13 @@ impl LedgerArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Ledger> {
         let address = match &self.ledger {
             Some(address) => address.clone(),
-            None => default_address()
-                .context("no ledger: neither XDG_STATE_HOME nor HOME is set; name one with --ledger")?,
+            None => default_address().context(console!(ledger_no_folder))?,
         };
         if let Some(path) = file_of(&address) {
             // A query must not create an empty ledger.
             anyhow::ensure!(
                 path.try_exists().unwrap_or(true),
-                "no ledger at {}: no server has used it yet; start one, or name another ledger with --ledger",
-                path.display()
+                console!(ledger_missing, path = %path.display())
             );
         }
         Ok(Ledger::open(&address, outflow_ledger::LedgerOptions::default())?)
@@ -47,7 +46,7 @@ impl LedgerArgs {
 /// Runs a query on a runtime of its own.
 pub(crate) fn wait<T>(query: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.context("cannot start a runtime")?.block_on(query))
+    Ok(runtime.context(console!(cannot_start_runtime))?.block_on(query))
 }
 
 /// The ledger in the user's state folder.

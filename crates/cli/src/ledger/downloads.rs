@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use outflow_ledger::{Assurance, Download, DownloadQuery, DownloadState, FileState};
+use outflow_texts::console;
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
@@ -118,8 +119,7 @@ impl DownloadsShowArgs {
         let ledger = self.ledger.open()?;
         let (download, files) =
             wait(async { anyhow::Ok((ledger.download(&self.id).await?, ledger.files(&self.id).await?)) })??;
-        let download = download
-            .with_context(|| format!("no download {}; `outflow download list` lists them", self.id))?;
+        let download = download.with_context(|| console!(no_such_download, id = &self.id))?;
         if self.json {
             return Ok(serde_json::to_string_pretty(&PrintedDownload { download, file_list: files })? + "\n");
         }

@@ -1,6 +1,7 @@
 //! `outflow endpoint`: receivers of events.
 
 use clap::{Args, Subcommand};
+use outflow_texts::console;
 
 use crate::failure::{Failure, print};
 use crate::ledger::access::{LedgerArgs, wait};
@@ -52,7 +53,7 @@ impl EndpointKeygenArgs {
         }
         let secret = outflow_ledger::new_signing_secret();
         let public = outflow_ledger::webhook_public_key(&secret).map_err(anyhow::Error::msg)?;
-        eprintln!("The receiver needs the public key: {public}");
+        eprintln!("{}", console!(webhook_public_key, key = public));
         Ok(format!("{secret}\n"))
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use outflow_ledger::{
     EventDetail, EventKind, EventQuery, EventSubject, LedgerEvent, Replay, ReplayEvents, SendState,
 };
+use outflow_texts::console;
 use serde_json::Value;
 
 use crate::failure::{Failure, print};
@@ -145,15 +146,14 @@ fn line(event: &LedgerEvent) -> String {
 impl EventsShowArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
-        let detail = wait(ledger.event(&self.id))??
-            .with_context(|| format!("no event {}; `outflow event list` lists them", self.id))?;
+        let detail =
+            wait(ledger.event(&self.id))??.with_context(|| console!(no_such_event, id = &self.id))?;
         if self.json { Ok(serde_json::to_string_pretty(&detail)? + "\n") } else { details(&detail) }
     }
 }
 
 fn details(detail: &EventDetail) -> anyhow::Result<String> {
-    let data: Value =
-        serde_json::from_str(detail.event.data.get()).context("the data of the event is not JSON")?;
+    let data: Value = serde_json::from_str(detail.event.data.get()).context(console!(event_is_not_json))?;
     let mut text = format!("{}\n{}\n", line(&detail.event), serde_json::to_string_pretty(&data)?);
     for send in &detail.sends {
         let state = match send.state {
@@ -173,7 +173,7 @@ fn details(detail: &EventDetail) -> anyhow::Result<String> {
         }
     }
     if detail.sends.is_empty() {
-        text.push_str("sent to no endpoint: none has a matching filter\n");
+        let _ = writeln!(text, "{}", console!(event_sent_nowhere));
     }
     Ok(text)
 }
@@ -184,14 +184,13 @@ impl ReplayArgs {
         let events = match (self.id, self.since) {
             (Some(id), _) => ReplayEvents::One(id),
             (None, Some(since)) => ReplayEvents::Since(since),
-            (None, None) => anyhow::bail!("name an event, or a time with --since"),
+            (None, None) => anyhow::bail!(console!(event_or_time)),
         };
         let replay = Replay { events, endpoint: Some(self.endpoint) };
         let count = wait(ledger.replay(&replay))??;
         if let (0, ReplayEvents::One(id)) = (count, &replay.events) {
-            anyhow::bail!("no event {id}; `outflow event list` lists them");
+            anyhow::bail!(console!(no_such_event, id));
         }
-        let events = if count == 1 { "event" } else { "events" };
-        Ok(format!("the running server will send {count} {events} again\n"))
+        Ok(format!("{}\n", console!(events_replayed, count)))
     }
 }

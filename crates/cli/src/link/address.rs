@@ -3,6 +3,7 @@
 use anyhow::{bail, ensure};
 use outflow_catalog::is_transfer_id;
 use outflow_links::split;
+use outflow_texts::console;
 
 /// The parts of an address.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,11 +22,11 @@ impl LinkAddress {
     /// Parses a URL, a path or the name of a transfer. `base` is the URL of the server.
     pub(super) fn parse(what: &str, base: Option<&str>) -> anyhow::Result<LinkAddress> {
         // An unset variable in a script must not become a link to everything.
-        ensure!(!what.is_empty(), "the address is empty; / is the server's top");
+        ensure!(!what.is_empty(), console!(link_address_empty));
         let base = base.map(|base| base.trim_end_matches('/')).unwrap_or_default();
         if !base.is_empty() {
             let (host, _) = split_url(base)?;
-            ensure!(!host.is_empty(), "{base} is not the URL of a server; write https://HOST");
+            ensure!(!host.is_empty(), console!(link_base_is_no_server, base));
         }
         let inside = what.strip_prefix(base).filter(|rest| !base.is_empty() && rest.starts_with('/'));
         let (base, rest) = match inside {
@@ -33,10 +34,7 @@ impl LinkAddress {
             None if what.contains("://") => split_url(what)?,
             None => (base, what),
         };
-        ensure!(
-            !rest.contains('#'),
-            "{what} has a \"#\", and clients do not send what follows it; write %23 for one in a name"
-        );
+        ensure!(!rest.contains('#'), console!(link_address_has_fragment, address = what));
         let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
         let path = if is_transfer_id(path) {
             format!("/t/{path}/")
@@ -45,12 +43,9 @@ impl LinkAddress {
         } else {
             path.to_owned()
         };
-        ensure!(
-            path.starts_with('/'),
-            "{what} is neither a URL, nor a path that begins with a slash, nor the name of a transfer"
-        );
+        ensure!(path.starts_with('/'), console!(link_address_unknown_form, address = what));
         if split(&path).is_some() {
-            bail!("{what} is already a link; give the address without the link");
+            bail!(console!(link_address_is_link, address = what));
         }
         let selects = query[query.len().min(1)..]
             .split('&')
@@ -61,12 +56,12 @@ impl LinkAddress {
 
 /// Scheme and host, and the rest.
 fn split_url(url: &str) -> anyhow::Result<(&str, &str)> {
-    let Some((scheme, rest)) = url.split_once("://") else { bail!("{url} is not a URL: it has no scheme") };
+    let Some((scheme, rest)) = url.split_once("://") else { bail!(console!(link_url_without_scheme, url)) };
     let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    ensure!(is_web, "{url} is not an address of an Outflow server; links are for http:// and https://");
+    ensure!(is_web, console!(link_url_not_http, url));
     let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    ensure!(host > 0, "{url} has no host");
-    ensure!(!rest[..host].contains('@'), "{url} contains a user name, which links cannot have; leave it out");
+    ensure!(host > 0, console!(link_url_without_host, url));
+    ensure!(!rest[..host].contains('@'), console!(link_url_with_user, url));
     Ok(url.split_at(scheme.len() + 3 + host))
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_content::UnixTime;
 use outflow_links::{Link, LinkKeys, Terms};
+use outflow_texts::console;
 use serde::Serialize;
 
 use super::address::LinkAddress;
@@ -78,12 +79,12 @@ pub(crate) fn create(options: LinkCreateArgs) -> Result<(), Failure> {
     let now = UnixTime::now().nanos();
     let expires = options.expires.map(|expiry| expiry.from(now));
     if expires.is_some_and(|expires| expires <= now) {
-        return Err(Failure::Usage(anyhow!("--expires is in the past; name a later time")));
+        return Err(Failure::Usage(anyhow!(console!(link_expires_in_past))));
     }
     let mut terms = Terms {
         id: match options.id {
             Some(id) => id,
-            None => LinkKeys::new_link_id().context("cannot make a name for the link")?,
+            None => LinkKeys::new_link_id().context(console!(cannot_name_link))?,
         },
         scope: wanted.path,
         recipient: Some(options.recipient),
@@ -94,12 +95,12 @@ pub(crate) fn create(options: LinkCreateArgs) -> Result<(), Failure> {
         operator: options.operator,
         ..Terms::default()
     };
-    let wrong = |error| Failure::Usage(anyhow!("cannot make this link: {error}"));
+    let wrong = |error| Failure::Usage(anyhow!(console!(cannot_make_link, %error)));
     // Validated before the prompt for a password; signed below.
     terms.key = keys.ids().next().unwrap_or_default().to_owned();
     terms.scope = Link::new(terms.clone()).map_err(wrong)?.address();
     if wanted.selects && terms.files.is_empty() {
-        eprintln!("outflow: the link is for all of {}; --file limits it to what is selected", terms.scope);
+        eprintln!("{}", console!(link_for_all, address = &terms.scope));
     }
     if let Some(password) = options.password {
         let password = password.read()?;
@@ -109,7 +110,7 @@ pub(crate) fn create(options: LinkCreateArgs) -> Result<(), Failure> {
     let url = format!("{}/l/{token}{}{}", wanted.base, terms.scope, wanted.query);
     if options.json {
         let made = PrintedNewLink { url: &url, terms: PrintedTerms::of(&terms) };
-        print(&(serde_json::to_string(&made).context("cannot write JSON")? + "\n"))?;
+        print(&(serde_json::to_string(&made).context(console!(cannot_write_json))? + "\n"))?;
     } else {
         print(&format!("{url}\n"))?;
     }

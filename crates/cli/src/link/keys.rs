@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use outflow_links::{LinkKeys, is_link_id};
+use outflow_texts::console;
 
 use crate::failure::{Failure, print};
 
@@ -33,7 +34,7 @@ pub(crate) fn print_new_key(options: LinkKeyArgs) -> Result<(), Failure> {
         let id = options.id.unwrap_or_else(|| format!("{date}-{}", letters.take(4).collect::<String>()));
         LinkKeys::new_line(&id)
     };
-    let line = make().context("cannot make a key")?;
+    let line = make().context(console!(cannot_make_key))?;
     Ok(print(&format!("{line}\n"))?)
 }
 
@@ -41,10 +42,7 @@ pub(crate) fn print_new_key(options: LinkKeyArgs) -> Result<(), Failure> {
 pub(super) fn read_keys(path: &Path) -> anyhow::Result<LinkKeys> {
     let keys = LinkKeys::load(path)?;
     if keys.is_exposed() {
-        eprintln!(
-            "outflow: other users can read or change the link keys, and so make links: chmod 600 {}",
-            path.display()
-        );
+        eprintln!("{}", console!(link_keys_exposed, path = %path.display()));
     }
     Ok(keys)
 }

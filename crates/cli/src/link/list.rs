@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use clap::Args;
+use outflow_texts::console;
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
@@ -33,13 +34,13 @@ struct LinkRow<'a> {
 
 pub(crate) fn list(options: &LinkListArgs) -> Result<(), Failure> {
     let ledger = options.ledger.open()?;
-    let links = wait(ledger.links(options.limit))?.context("cannot list the links")?;
+    let links = wait(ledger.links(options.limit))?.context(console!(cannot_list_links))?;
     let mut text = String::new();
     for (id, state) in &links {
         let revoked = state.revoked.map(|time| time.to_string());
         if options.json {
             let row = LinkRow { id, receipts: state.receipts, revoked };
-            let _ = writeln!(text, "{}", serde_json::to_string(&row).context("cannot write JSON")?);
+            let _ = writeln!(text, "{}", serde_json::to_string(&row).context(console!(cannot_write_json))?);
             continue;
         }
         let downloads = if state.receipts == 1 { "download" } else { "downloads" };

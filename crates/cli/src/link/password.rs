@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _, Read, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use outflow_texts::{ConsoleText, console};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::failure::Failure;
@@ -41,14 +42,14 @@ impl PasswordSource {
         let password = match self {
             PasswordSource::Prompt if std::io::stdin().is_terminal() => prompt()?,
             PasswordSource::Prompt | PasswordSource::Stdin => {
-                first_line(std::io::stdin()).context("cannot read the password from standard input")?
+                first_line(std::io::stdin()).context(console!(cannot_read_password_stdin))?
             }
             PasswordSource::File(path) => File::open(path)
                 .and_then(first_line)
-                .with_context(|| format!("cannot read the password from {}", path.display()))?,
+                .with_context(|| console!(cannot_read_password_file, path = %path.display()))?,
         };
         if password.is_empty() {
-            return Err(Failure::Usage(anyhow!("the password is empty")));
+            return Err(Failure::Usage(anyhow!(console!(password_empty))));
         }
         Ok(password)
     }
@@ -70,27 +71,27 @@ fn strip_line_end(line: &mut Vec<u8>) {
 
 /// Prompts twice, as the terminal does not show the input.
 fn prompt() -> anyhow::Result<Vec<u8>> {
-    let password = read_hidden("Password for the link: ")?;
-    let again = read_hidden("Repeat the password: ")?;
-    anyhow::ensure!(password == again, "the two passwords differ; try again");
+    let password = read_hidden(&console!(password_prompt))?;
+    let again = read_hidden(&console!(password_prompt_again))?;
+    anyhow::ensure!(password == again, console!(passwords_differ));
     Ok(password)
 }
 
-fn read_hidden(prompt: &str) -> anyhow::Result<Vec<u8>> {
+fn read_hidden(prompt: &ConsoleText) -> anyhow::Result<Vec<u8>> {
     let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin).context("cannot turn off terminal echo")?;
+    let before = tcgetattr(&stdin).context(console!(cannot_turn_off_echo))?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
-    eprint!("{prompt}");
+    eprint!("{prompt} ");
     let _ = std::io::stderr().flush();
-    tcsetattr(&stdin, OptionalActions::Flush, &silent).context("cannot turn off terminal echo")?;
+    tcsetattr(&stdin, OptionalActions::Flush, &silent).context(console!(cannot_turn_off_echo))?;
     // The buffer of `stdin` keeps what follows the line.
     let mut line = Vec::new();
     let read = stdin.lock().take(MAX_LENGTH).read_until(b'\n', &mut line);
     let restored = tcsetattr(&stdin, OptionalActions::Now, &before);
     eprintln!();
-    read.context("cannot read from the terminal")?;
-    restored.context("could not turn terminal echo back on; run `reset`")?;
+    read.context(console!(cannot_read_terminal))?;
+    restored.context(console!(cannot_turn_on_echo))?;
     strip_line_end(&mut line);
     Ok(line)
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_links::{is_link_id, unverified};
+use outflow_texts::console;
 
 use super::terms::token_of;
 use crate::failure::Failure;
@@ -24,13 +25,11 @@ pub(crate) fn revoke(options: LinkRevokeArgs) -> Result<(), Failure> {
         Some(terms) if is_link_id(&terms.id) => terms.id,
         _ if is_link_id(&options.link) => options.link,
         _ => {
-            return Err(Failure::Usage(anyhow!(
-                "this is neither a link nor the name of one, or only a part; copy the whole address"
-            )));
+            return Err(Failure::Usage(anyhow!(console!(link_name_expected))));
         }
     };
     let ledger = options.ledger.open()?;
-    wait(ledger.revoke(&id))?.with_context(|| format!("cannot revoke the link {id}"))?;
-    eprintln!("revoked {id}: servers with this ledger refuse it within a second");
+    wait(ledger.revoke(&id))?.with_context(|| console!(cannot_revoke_link, id = &id))?;
+    eprintln!("{}", console!(link_revoked_now, id));
     Ok(())
 }

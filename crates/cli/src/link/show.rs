@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_ledger::LinkState;
 use outflow_links::{LinkError, LinkKeys, Terms, unverified};
+use outflow_texts::console;
 use serde::Serialize;
 
 use super::keys::{KeyFileArgs, read_keys};
@@ -49,7 +50,7 @@ pub(crate) fn show(options: LinkShowArgs) -> Result<(), Failure> {
     let keys = read_keys(&options.keys.link_keys)?;
     let token = token_of(&options.link);
     let Some(terms) = unverified(token) else {
-        return Err(anyhow!("this is not a link, or only a part of one; copy the whole address").into());
+        return Err(anyhow!(console!(link_expected)).into());
     };
     let usage = match &options.ledger {
         Some(address) => Some(usage(&LedgerArgs::at(address), &terms.id)?),
@@ -65,13 +66,13 @@ pub(crate) fn show(options: LinkShowArgs) -> Result<(), Failure> {
             terms: PrintedTerms::of(&terms),
             receipts,
         };
-        print(&(serde_json::to_string(&shown).context("cannot write JSON")? + "\n"))?;
+        print(&(serde_json::to_string(&shown).context(console!(cannot_write_json))? + "\n"))?;
     } else {
         print(&(text(&terms, receipts) + "\n"))?;
     }
     match why {
         None => Ok(()),
-        Some(why) => Err(anyhow!("the link is not valid: {why}").into()),
+        Some(why) => Err(anyhow!(console!(link_is_not_valid, why)).into()),
     }
 }
 
@@ -130,5 +131,5 @@ fn text(terms: &Terms, receipts: Option<u32>) -> String {
 /// How a link has been used.
 fn usage(ledger: &LedgerArgs, id: &str) -> anyhow::Result<LinkState> {
     let ledger = ledger.open()?;
-    wait(ledger.link(id))?.with_context(|| format!("cannot query the use of the link {id}"))
+    wait(ledger.link(id))?.with_context(|| console!(cannot_query_link, id))
 }

@@ -8,6 +8,7 @@ use outflow_catalog::{
     Collection, EntryKind, ExpectedFile, Manifest, ManifestFile, RelPath, Root, RootOptions, Unreadable,
     WalkLimits, WalkScope,
 };
+use outflow_texts::console;
 
 /// Maximum length of a key below a transfer, in bytes: S3 has 1,024, minus the store's prefix.
 ///
@@ -50,60 +51,48 @@ pub(crate) fn plan(paths: &[PathBuf], hidden: bool) -> anyhow::Result<Vec<Planne
     let mut files = Vec::new();
     for path in paths {
         let options = RootOptions { hidden, follow_symlinks: false };
-        let root = Root::new(path, options).with_context(|| {
-            format!("cannot publish {}: check that it exists and may be read", path.display())
-        })?;
+        let root = Root::new(path, options)
+            .with_context(|| console!(publish_cannot_open, path = %path.display()))?;
         let is_folder = path.is_dir();
         let above = if paths.len() > 1 && is_folder { folder_name(&root, path)? } else { String::new() };
         add(&Arc::new(root), path, &above, &mut files)?;
     }
     if files.is_empty() {
-        bail!(
-            "nothing to publish: no files in {}; names that begin with a dot need --hidden",
-            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        );
+        let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        bail!(console!(publish_no_files, paths = paths.join(", ")));
     }
     files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     if let Some(pair) = files.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        bail!(
-            "two files would have the name {:?}; publish the folder above them, or rename one",
-            pair[0].name
-        );
+        bail!(console!(publish_same_name, name = format!("{:?}", pair[0].name)));
     }
     Ok(files)
 }
 
 fn folder_name(root: &Root, path: &Path) -> anyhow::Result<String> {
     let name = String::from_utf8(root.name().to_vec()).ok().filter(|name| !name.is_empty());
-    name.with_context(|| format!("the name of the folder {} is not UTF-8; publish it alone", path.display()))
+    name.with_context(|| console!(publish_folder_name, path = %path.display()))
 }
 
 fn add(root: &Arc<Root>, path: &Path, above: &str, files: &mut Vec<PlannedFile>) -> anyhow::Result<()> {
     let limits = WalkLimits { entries: 4 * Manifest::MAX_FILES, ..WalkLimits::default() };
     let tree = Arc::clone(root)
         .walk(&RelPath::root(), &WalkScope::All, limits)
-        .with_context(|| format!("cannot list {}", path.display()))?;
+        .with_context(|| console!(publish_cannot_list, path = %path.display()))?;
     let Unreadable { count, first } = tree.unreadable();
     if *count > 0 {
-        bail!(
-            "{count} files or folders in {} cannot be read, such as {}; change their permissions, or publish the others by name",
-            path.display(),
-            first.join(", ")
-        );
+        let names = first.join(", ");
+        bail!(console!(publish_unreadable, count = *count, path = %path.display(), names));
     }
     tree.visit(|entry| {
         if entry.kind != EntryKind::File {
             return Ok(());
         }
         let below = std::str::from_utf8(entry.path).map_err(|_| {
-            anyhow::anyhow!(
-                "the name of {} in {} is not UTF-8, which stores and browsers need; rename it",
-                String::from_utf8_lossy(entry.path),
-                path.display()
-            )
+            let name = String::from_utf8_lossy(entry.path);
+            anyhow::anyhow!(console!(publish_file_name, %name, path = %path.display()))
         })?;
         let name = if above.is_empty() { below.to_owned() } else { format!("{above}/{below}") };
-        let Some(modified) = entry.modified else { bail!("{name} has no modified time") };
+        let Some(modified) = entry.modified else { bail!(console!(publish_no_modified_time, name)) };
         let path = tree.path(entry.index);
         let inode = tree.fingerprint(entry.index).inode_hash();
         let file = ExpectedFile::new(Arc::clone(root), path, entry.size, modified, inode);

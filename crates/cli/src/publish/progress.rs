@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use outflow_texts::console;
 use parking_lot::Mutex;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -21,8 +22,8 @@ impl UploadProgress {
     pub(crate) fn new(store: &str, id: &str, files: usize, total: u64, quiet: bool) -> UploadProgress {
         let is_terminal = std::io::stderr().is_terminal();
         if !quiet || is_terminal {
-            let files = HumanCount(files as u64);
-            eprintln!("publishing {files} files, {}, to {store} as {id}", HumanBytes(total));
+            let size = HumanBytes(total);
+            eprintln!("{}", console!(publish_begins, files, %size, %store, id));
         }
         let bar = is_terminal.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -47,13 +48,14 @@ impl UploadProgress {
         let seconds = self.begin.elapsed().as_secs_f64();
         let rate = sent as f64 / seconds;
         let left = if rate > 0.0 { self.total.saturating_sub(sent) as f64 / rate } else { 0.0 };
-        eprintln!(
-            "{} of {}, {}/s, {} left",
-            HumanBytes(sent),
-            HumanBytes(self.total),
-            HumanBytes(rate as u64),
-            HumanDuration(Duration::from_secs_f64(left.min(1e9)))
+        let text = console!(
+            publish_progress,
+            sent = %HumanBytes(sent),
+            size = %HumanBytes(self.total),
+            rate = %HumanBytes(rate as u64),
+            time = %HumanDuration(Duration::from_secs_f64(left.min(1e9)))
         );
+        eprintln!("{text}");
     }
 
     pub(crate) fn end(&self) {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use outflow_catalog::{Manifest, Store, StoreError, StoreErrorKind, Uploads, new_transfer_id};
 use outflow_content::UnixTime;
+use outflow_texts::console;
 use serde::Serialize;
 
 use super::journal::UploadJournal;
@@ -93,7 +94,7 @@ pub(crate) fn publish(options: PublishArgs) -> Result<(), Failure> {
     let now = UnixTime::now().nanos() / 1_000_000_000 * 1_000_000_000;
     let id = match &options.id {
         Some(id) => id.clone(),
-        None => new_transfer_id().context("cannot make a name for the transfer")?,
+        None => new_transfer_id().context(console!(cannot_name_transfer))?,
     };
     let mut manifest = Manifest {
         id: id.clone(),
@@ -104,7 +105,7 @@ pub(crate) fn publish(options: PublishArgs) -> Result<(), Failure> {
         files: files.iter().map(|planned| planned.listed(&id)).collect(),
     };
     // Checked before the upload: a manifest that servers refuse is not worth it.
-    manifest.check().context("cannot publish this")?;
+    manifest.check().context(console!(cannot_publish_this))?;
 
     let total = manifest.bytes();
     let uploads = Arc::new(Uploads::new(lanes));
@@ -122,14 +123,12 @@ pub(crate) fn publish(options: PublishArgs) -> Result<(), Failure> {
     progress.end();
     let sent = sent.map_err(|error| {
         let is_taken = error.downcast_ref::<NameTaken>().is_some();
-        let error = error.context(format!("cannot publish the transfer {id}"));
+        let error = error.context(console!(cannot_publish_transfer, id = &id));
         if is_taken {
             return error;
         }
-        anyhow::anyhow!(
-            "{error:#}\nUploaded files stay in the store. To continue: {}",
-            command_to_continue(&id)
-        )
+        let (error, command) = (format!("{error:#}"), command_to_continue(&id));
+        anyhow::anyhow!(console!(publish_to_continue, error, command))
     })?;
 
     let address = format!("/t/{id}/");
@@ -145,7 +144,7 @@ pub(crate) fn publish(options: PublishArgs) -> Result<(), Failure> {
             skipped: sent.skipped,
             manifest: Manifest::key_of(&id),
         };
-        serde_json::to_string(&published).context("cannot write JSON")?
+        serde_json::to_string(&published).context(console!(cannot_write_json))?
     } else {
         url.unwrap_or(address)
     };

@@ -10,6 +10,7 @@ use outflow_catalog::{
     LocalFile, Manifest, ManifestFile, Object, Store, UploadError, UploadFile, Uploaded, Uploads,
 };
 use outflow_content::Wait;
+use outflow_texts::console;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval_at};
@@ -63,14 +64,14 @@ pub(crate) async fn send(
         let key = manifest.object_key(listed);
         async move {
             let done = sender.one(planned, &key).await;
-            (index, done.with_context(|| format!("cannot publish {:?}", planned.name)))
+            (index, done.with_context(|| console!(cannot_publish_file, name = format!("{:?}", planned.name))))
         }
     });
     let mut all = all.buffer_unordered(uploads.parallel());
     let mut ticks = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
     let mut journal_ticks = interval_at(Instant::now() + JOURNAL_INTERVAL, JOURNAL_INTERVAL);
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(console!(cannot_wait_for_signals))?;
+    let mut terminate = signal(SignalKind::terminate()).context(console!(cannot_wait_for_signals))?;
     loop {
         let stopped = tokio::select! {
             done = all.next() => match done {
@@ -92,8 +93,8 @@ pub(crate) async fn send(
                 sender.write_journal(&manifest.id).await;
                 None
             }
-            _ = interrupt.recv() => Some(anyhow::anyhow!("it was interrupted")),
-            _ = terminate.recv() => Some(anyhow::anyhow!("it was terminated")),
+            _ = interrupt.recv() => Some(anyhow::anyhow!(console!(publish_interrupted))),
+            _ = terminate.recv() => Some(anyhow::anyhow!(console!(publish_terminated))),
         };
         if let Some(error) = stopped {
             if failed.is_some() && error.downcast_ref::<UploadError>().is_none() && error.source().is_none() {

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use indicatif::{HumanBytes, HumanCount};
 use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, is_transfer_id};
 use outflow_content::UnixTime;
+use outflow_texts::console;
 use serde::Serialize;
 
 use super::journal::UploadJournal;
@@ -78,16 +79,16 @@ struct TransferRow {
 
 fn list(options: TransferListArgs) -> Result<(), Failure> {
     let store = open_store(&options.store, PARALLEL)?;
-    let mut lines = store.wait(lines(&store)).context("cannot list the transfers")?;
+    let mut lines = store.wait(lines(&store)).context(console!(cannot_list_transfers))?;
     lines.sort_by(|one, other| (&one.created, &one.id).cmp(&(&other.created, &other.id)));
     let mut text = String::new();
     if options.json {
-        text = serde_json::to_string_pretty(&lines).context("cannot write JSON")?;
+        text = serde_json::to_string_pretty(&lines).context(console!(cannot_write_json))?;
         text.push('\n');
     } else {
         for line in &lines {
             if let Some(error) = &line.error {
-                eprintln!("outflow: cannot use the manifest of the transfer {}: {error}", line.id);
+                eprintln!("{}", console!(cannot_use_manifest, id = &line.id, error));
                 continue;
             }
             let created = line.created.as_deref().unwrap_or_default();
@@ -164,9 +165,8 @@ fn time(nanos: i64) -> String {
 fn remove_transfer(options: TransferRemoveArgs) -> Result<(), Failure> {
     let store = open_store(&options.store, PARALLEL)?;
     let id = &options.id;
-    let deleted =
-        store.wait(remove(&store, id)).with_context(|| format!("cannot remove the transfer {id}"))?;
-    eprintln!("removed {id}: {} objects deleted", HumanCount(deleted as u64));
+    let deleted = store.wait(remove(&store, id)).with_context(|| console!(cannot_remove_transfer, id))?;
+    eprintln!("{}", console!(transfer_removed, id, objects = deleted));
     Ok(())
 }
 
@@ -180,7 +180,7 @@ async fn remove(store: &Store, id: &str) -> anyhow::Result<usize> {
     let published = is_there(store.head(&manifest).await)?;
     let journal = UploadJournal::key_of(id);
     if !published && !is_there(store.head(&journal).await)? {
-        bail!("no transfer {id} in {}; `outflow transfer list` lists them", store.address());
+        bail!(console!(no_such_transfer, id, store = %store.address()));
     }
     // If the deletion breaks off, the journal marks the remaining objects as deletable.
     if published {

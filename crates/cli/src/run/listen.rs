@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
 use clap::Args;
+use outflow_texts::{console, text};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 /// Connections that the kernel queues until they are accepted; it lowers the number to
@@ -73,19 +74,13 @@ impl ListenAddress {
     pub(crate) fn open(&self, flags: &AddressFlags) -> anyhow::Result<TcpListener> {
         let AddressFlags { host, port } = flags;
         let advice = |error: io::Error| {
-            let what_to_do = match error.kind() {
-                io::ErrorKind::AddrInUse => format!(
-                    "another program already listens there; choose another port with {port}, 0 picks a free one"
-                ),
-                io::ErrorKind::PermissionDenied => {
-                    format!("ports below 1024 need privileges; choose a higher one with {port}")
-                }
-                io::ErrorKind::AddrNotAvailable => format!(
-                    "this machine has no such address; choose another with {host}: 0.0.0.0 and [::] mean all of its addresses"
-                ),
-                _ => format!("choose another address with {host}"),
+            let advice = match error.kind() {
+                io::ErrorKind::AddrInUse => text!(advice_port_in_use, flag = *port),
+                io::ErrorKind::PermissionDenied => text!(advice_port_denied, flag = *port),
+                io::ErrorKind::AddrNotAvailable => text!(advice_no_such_address, flag = *host),
+                _ => text!(advice_other_address, flag = *host),
             };
-            anyhow::anyhow!("cannot listen on {self}: {error}: {what_to_do}")
+            anyhow::anyhow!(console!(cannot_listen, address = %self, %error, advice))
         };
         let addresses = self.0.to_socket_addrs().map_err(advice)?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use outflow_texts::console;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What SIGHUP does. It may block.
@@ -43,7 +44,7 @@ pub(crate) fn listen(server: impl Ends, drain: Duration, hangup: Option<Hangup>)
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
-        .context("cannot make the runtime that waits for signals")?;
+        .context(console!(cannot_make_signal_runtime))?;
     let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         let hangup =
@@ -74,15 +75,12 @@ pub(crate) fn listen(server: impl Ends, drain: Duration, hangup: Option<Hangup>)
             server.stop();
         });
     };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)
-        .context("no thread to wait for signals")?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).context(console!(no_signal_thread))?;
     Ok(())
 }
 
 fn arrive(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).context("cannot wait for signals")
+    signal(kind).context(console!(cannot_wait_for_signals))
 }
 
 /// Waits for SIGHUP, for ever if nothing is to be done then.

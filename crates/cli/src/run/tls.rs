@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use outflow_certs::{Acme, AcmeOptions, CertificateFiles, CertificatePaths, FilesAndAcme, LETS_ENCRYPT};
+use outflow_texts::{console, text};
 use outflow_wire::rustls::server::ResolvesServerCert;
 use outflow_wire::{ListenSocket, Tls, TlsOptions};
 
@@ -44,10 +45,11 @@ impl CertificateArgs {
         let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
         ensure!(
             certificates == keys,
-            "--tls-cert is given {} and --tls-key {}: each certificate needs its key; if both are in one file, name that \
-             file for both",
-            times(certificates),
-            times(keys)
+            console!(
+                tls_files_differ,
+                certificates = text!(number_of_times, count = certificates),
+                keys = text!(number_of_times, count = keys)
+            )
         );
         Ok(())
     }
@@ -63,16 +65,8 @@ impl CertificateArgs {
             key: key.clone(),
         });
         let files = CertificateFiles::open_all(pairs.collect())?;
-        files.watch().context("cannot start the thread that watches certificates")?;
+        files.watch().context(console!(cannot_watch_certificates))?;
         Ok(Some(files))
-    }
-}
-
-fn times(count: usize) -> String {
-    match count {
-        0 => "not at all".to_owned(),
-        1 => "once".to_owned(),
-        _ => format!("{count} times"),
     }
 }
 
@@ -137,18 +131,12 @@ fn consistent(options: &TlsArgs) -> anyhow::Result<()> {
         ("--acme-cache", options.acme_cache.is_some()),
         ("--acme-ca", options.acme_ca.is_some()),
     ] {
-        ensure!(
-            !is_there || !options.acme.is_empty(),
-            "{flag} needs --acme: name the domain with --acme DOMAIN"
-        );
+        ensure!(!is_there || !options.acme.is_empty(), console!(flag_needs_acme, flag));
     }
     for (flag, is_there) in
         [("--redirect-http", options.redirect_http.is_some()), ("--hsts", options.hsts.is_some())]
     {
-        ensure!(
-            !is_there || is_requested(options),
-            "{flag} needs TLS, which this server does not speak: add --tls-cert and --tls-key, or --acme"
-        );
+        ensure!(!is_there || is_requested(options), console!(flag_needs_tls, flag));
     }
     Ok(())
 }
@@ -191,14 +179,14 @@ pub(crate) fn open(options: &TlsArgs, listener: TcpListener) -> anyhow::Result<L
         }
         (Some(files), None) => Arc::<CertificateFiles>::clone(files),
         (None, Some(acme)) => Arc::<Acme>::clone(acme),
-        (None, None) => anyhow::bail!("no certificate for TLS; name one with --tls-cert, or use --acme"),
+        (None, None) => anyhow::bail!(console!(tls_no_certificate)),
     };
     let tls = TlsOptions { http2: options.http2, acme: acme.is_some(), ..TlsOptions::default() };
-    let tls = Arc::new(Tls::new(certificates, &tls).context("cannot set up TLS")?);
-    let port = listener.local_addr().context("the listening socket has no address")?.port();
+    let tls = Arc::new(Tls::new(certificates, &tls).context(console!(cannot_set_up_tls))?);
+    let port = listener.local_addr().context(console!(socket_has_no_address))?.port();
     let mut all = vec![ListenSocket::with_tls(listener, tls)];
     if let Some(redirects) = redirects {
-        let address = redirects.local_addr().context("the listening socket has no address")?;
+        let address = redirects.local_addr().context(console!(socket_has_no_address))?;
         tracing::info!(%address, "redirecting clients without TLS");
         all.push(redirects.into());
     }
@@ -212,9 +200,7 @@ fn open_acme(options: &TlsArgs) -> anyhow::Result<Option<Arc<Acme>>> {
         return Ok(None);
     }
     let default = || folders::state().map(|state| state.join("acme"));
-    let cache = options.acme_cache.clone().or_else(default).context(
-        "no folder for certificates: neither XDG_STATE_HOME nor HOME is set; name one with --acme-cache",
-    )?;
+    let cache = options.acme_cache.clone().or_else(default).context(console!(acme_no_folder))?;
     Ok(Some(Acme::start(AcmeOptions {
         domains: options.acme.clone(),
         contacts: options.acme_contact.clone(),

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use outflow_channels::{ChannelSettings, ChannelTokens, Channels, SubscribePolicy};
 use outflow_metrics::MetricRegistry;
+use outflow_texts::console;
 
 use crate::args::duration::DurationArg;
 
@@ -61,7 +62,7 @@ impl ChannelArgs {
         let Some(path) = &self.channel_tokens else {
             anyhow::ensure!(
                 self.channel_subscribe == SubscribeWith::Token && self.channel_origin.is_empty(),
-                "channels need --channel-tokens: name the file with the tokens that may publish"
+                console!(channels_need_tokens)
             );
             return Ok(None);
         };
@@ -80,6 +81,6 @@ impl ChannelArgs {
             metrics: metrics.clone(),
             ..ChannelSettings::default()
         };
-        Channels::start(settings).context("cannot start the threads of channels").map(Some)
+        Channels::start(settings).context(console!(cannot_start_channels)).map(Some)
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use outflow_ledger::{Endpoint, EndpointTarget, EventFilter, EventKind};
+use outflow_texts::console;
 use serde::Deserialize;
 
 /// `[[webhooks]]` in the configuration file.
@@ -52,7 +53,7 @@ impl WebhookArgs {
         let kinds = self.events.iter().map(|name| {
             EventKind::from_name(name).with_context(|| {
                 let known: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
-                format!("unknown event {name:?}; the events are {}", known.join(", "))
+                console!(unknown_event, name = format!("{name:?}"), known = known.join(", "))
             })
         });
         let filter = EventFilter {

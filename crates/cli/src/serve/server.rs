@@ -12,6 +12,7 @@ use outflow_ledger::Ledger;
 use outflow_links::LinkChecker;
 use outflow_metrics::MetricRegistry;
 use outflow_server::{DownloadOptions, DownloadService};
+use outflow_texts::{ConsoleText, console, text};
 use outflow_tunnel::server::{self as tunnel, TunnelService};
 use outflow_wire::{HttpService, ListenSocket, Server};
 
@@ -52,21 +53,15 @@ pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
 /// Refuses options that contradict each other, before anything is opened.
 pub(crate) fn check(options: &ServeArgs) -> Result<(), Failure> {
     tls::check(&options.tls)?;
-    let usage = |text: &str| Err(Failure::Usage(anyhow::anyhow!("{text}")));
+    let usage = |text: ConsoleText| Err(Failure::Usage(anyhow::anyhow!(text)));
     if options.files.plain && store_address(&options.path).is_none() {
-        return usage(
-            "--plain needs a store, such as s3://bucket/prefix; files of a local path are always served as they are",
-        );
+        return usage(console!(plain_needs_store));
     }
     if options.links.require_links && options.links.link_keys.is_none() {
-        return usage(
-            "--require-links needs --link-keys: name the file with the keys; `outflow link keygen` makes a key",
-        );
+        return usage(console!(require_links_needs_keys));
     }
     if options.proxies.proxy_protocol && options.proxies.trusted_proxies.is_empty() {
-        return usage(
-            "--proxy-protocol needs --trusted-proxies: name the networks of the proxies that send the header",
-        );
+        return usage(console!(proxy_protocol_needs_proxies));
     }
     Ok(())
 }
@@ -150,7 +145,7 @@ fn serve(
     let ledger = open_ledger(&options, &metrics)?;
     let links = options.links.link_keys.as_deref().map(LinkChecker::open).transpose()?;
     let listener = options.listen.listen.open(&LISTEN)?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
+    let address = listener.local_addr().context(console!(socket_has_no_address))?;
     let Listeners { all: listeners, scheme, secured, hangup } = tls::open(&options.tls, listener)?;
 
     let trusted_proxies: Vec<_> = options.proxies.trusted_proxies.iter().map(|net| net.0).collect();
@@ -191,7 +186,7 @@ fn serve(
     }
     limits::announce_url(scheme, address);
     tracing::info!(path = name, %address, threads, max_connections, "serving");
-    let ended = run(server, listeners, threads).context("the server ended");
+    let ended = run(server, listeners, threads).context(console!(server_ended));
     if let Some(ledger) = ledger {
         ledger.shut_down(LEDGER_SHUTDOWN);
     }
@@ -202,8 +197,8 @@ fn serve(
 
 fn serve_metrics(address: &ListenAddress, metrics: MetricRegistry) -> anyhow::Result<()> {
     let listener = address.open(&METRICS)?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
-    outflow_web::serve_metrics(listener, metrics).context("cannot start the thread that serves metrics")?;
+    let address = listener.local_addr().context(console!(socket_has_no_address))?;
+    outflow_web::serve_metrics(listener, metrics).context(console!(cannot_start_metrics))?;
     tracing::info!(%address, "serving metrics");
     Ok(())
 }
@@ -228,19 +223,13 @@ fn open_ledger(options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<
     };
     match options.ledger.ledger.as_deref() {
         Some("none") => {
-            anyhow::ensure!(
-                !has_endpoints,
-                "events need a ledger: leave out --ledger none, or --webhook and --on-event"
-            );
+            anyhow::ensure!(!has_endpoints, console!(events_need_ledger));
             Ok(None)
         }
         Some(address) => Ok(Some(Ledger::open(address, with)?)),
         None => {
             let Some(address) = access::default_address() else {
-                anyhow::ensure!(
-                    !has_endpoints,
-                    "no place for the ledger: neither XDG_STATE_HOME nor HOME is set; name one with --ledger"
-                );
+                anyhow::ensure!(!has_endpoints, console!(ledger_no_place));
                 tracing::warn!(
                     "downloads are not recorded: neither XDG_STATE_HOME nor HOME is set; name a ledger with --ledger"
                 );
@@ -260,14 +249,12 @@ fn open_ledger(options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<
 
 fn open_root(path: &Path, options: RootOptions) -> anyhow::Result<Root> {
     Root::new(path, options).map_err(|error| {
-        let what_to_do = match error.kind() {
-            io::ErrorKind::NotFound => "no such folder or file; check the path",
-            io::ErrorKind::PermissionDenied => {
-                "this user may not read it; change its permissions, or run as a user who may"
-            }
-            io::ErrorKind::InvalidInput => "name a folder or a regular file",
-            _ => "check the path",
+        let advice = match error.kind() {
+            io::ErrorKind::NotFound => text!(advice_nothing_there),
+            io::ErrorKind::PermissionDenied => text!(advice_may_not_read),
+            io::ErrorKind::InvalidInput => text!(advice_folder_or_file),
+            _ => text!(advice_check_path),
         };
-        anyhow::anyhow!("cannot serve {}: {error}: {what_to_do}", path.display())
+        anyhow::anyhow!(console!(cannot_serve, path = %path.display(), %error, advice))
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use outflow_texts::console;
 use outflow_tunnel::client::{self, RemoteTarget, TunnelClient, TunnelUrl};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -87,12 +88,12 @@ impl TunnelClientArgs {
 fn read_token(path: &Path) -> anyhow::Result<String> {
     let read = || {
         let length = std::fs::metadata(path)?.len();
-        anyhow::ensure!(length <= MAX_TOKEN, "it is longer than {MAX_TOKEN} bytes");
+        anyhow::ensure!(length <= MAX_TOKEN, console!(file_longer_than, limit = MAX_TOKEN));
         let token = std::fs::read_to_string(path)?.trim().to_owned();
-        anyhow::ensure!(!token.is_empty(), "it is empty");
+        anyhow::ensure!(!token.is_empty(), console!(file_is_empty));
         Ok(token)
     };
-    read().with_context(|| format!("cannot use the file of the token {}", path.display()))
+    read().with_context(|| console!(cannot_use_token_file, path = %path.display()))
 }
 
 /// The server and the target behind it.
@@ -124,10 +125,7 @@ impl ServerAndTarget {
     pub(super) fn target_of(&self, client: &TunnelClient) -> Result<Option<RemoteTarget>, Failure> {
         let target = self.target()?;
         if target.is_none() && !client.is_bound() {
-            return Err(Failure::Usage(anyhow::anyhow!(
-                "{} leads to many targets: name a HOST and a PORT",
-                self.url
-            )));
+            return Err(Failure::Usage(anyhow::anyhow!(console!(tunnel_leads_to_many, url = %self.url))));
         }
         Ok(target)
     }
@@ -143,7 +141,7 @@ impl SignalCount {
         let (count, counted) = watch::channel(0);
         let count = Arc::new(count);
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-            let mut signal = signal(kind).context("cannot wait for signals")?;
+            let mut signal = signal(kind).context(console!(cannot_wait_for_signals))?;
             let count = Arc::clone(&count);
             tokio::spawn(async move {
                 while signal.recv().await.is_some() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use outflow_texts::console;
 use outflow_tunnel::carry::TunnelEnd;
 use outflow_tunnel::client::{RemoteTarget, TunnelClient};
 
@@ -35,7 +36,7 @@ pub(crate) fn run(options: &TunnelConnectArgs) -> Result<(), Failure> {
     let client = options.client.client(&options.to.url)?;
     let target = options.to.target_of(&client)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start a runtime")?;
+    let runtime = runtime.context(console!(cannot_start_runtime))?;
     let done = runtime.block_on(tunnel(&client, target.as_ref()));
     // A thread may be blocked on standard input for ever.
     runtime.shutdown_background();
@@ -49,7 +50,7 @@ async fn tunnel(client: &TunnelClient, target: Option<&RemoteTarget>) -> anyhow:
         () = signals.clone().wait(1) => return Ok(()),
     };
     tracing::info!(resumable = tunnel.is_resumable(), "connected");
-    let far = stdio::take().context("cannot use standard input and output")?;
+    let far = stdio::take().context(console!(cannot_use_stdio))?;
     let carried = tunnel.carry(BreakOn::new(far, signal_and(signals.clone(), GRACE)));
     let (totals, end) = tokio::select! {
         ended = carried => ended,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use outflow_texts::console;
 use outflow_tunnel::server::CapabilityKeys;
 use outflow_tunnel::server::TunnelTarget;
 
@@ -39,7 +40,9 @@ pub(crate) struct TunnelLinkArgs {
 
 pub(crate) fn run(options: &TunnelLinkArgs) -> Result<(), Failure> {
     let target = TunnelTarget::new(&options.host, options.port).ok_or_else(|| {
-        Failure::Usage(anyhow::anyhow!("{}:{} is not a host and a port", options.host, options.port))
+        Failure::Usage(anyhow::anyhow!(
+            console!(tunnel_bad_target, host = &options.host, port = %options.port)
+        ))
     })?;
     let path = CapabilityKeys::sign(&options.link_key, &target, options.expires.0, options.many)
         .context("--link-key")?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use outflow_texts::console;
 use outflow_tunnel::client::{RemoteTarget, TunnelClient};
 use tokio::net::TcpListener;
 
@@ -49,7 +50,7 @@ pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
     let _logs = logging::start(options.client.log);
     let client = options.client.client(&options.to.url)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("cannot start a runtime")?;
+    let runtime = runtime.context(console!(cannot_start_runtime))?;
     let permits = TunnelPermits::new(options.max_connections);
     if !options.reverse {
         let target = options.to.target_of(&client)?;
@@ -63,10 +64,10 @@ pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let at: SocketAddr = options.address.to_string().parse().map_err(|_| {
-        Failure::Usage(anyhow::anyhow!("--reverse needs an IP address, and {} is a name", options.address))
+        Failure::Usage(anyhow::anyhow!(console!(tunnel_reverse_needs_ip, address = %options.address)))
     })?;
     let Some(target) = options.to.target()? else {
-        return Err(Failure::Usage(anyhow::anyhow!("--reverse needs a target: name a HOST and a PORT")));
+        return Err(Failure::Usage(anyhow::anyhow!(console!(tunnel_reverse_needs_target))));
     };
     runtime.block_on(async {
         let signals = SignalCount::listen()?;
@@ -85,9 +86,9 @@ async fn forward(
     permits: &TunnelPermits,
     signals: SignalCount,
 ) -> anyhow::Result<()> {
-    listener.set_nonblocking(true).context("cannot use the listening socket")?;
-    let listener = TcpListener::from_std(listener).context("cannot use the listening socket")?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
+    listener.set_nonblocking(true).context(console!(cannot_use_socket))?;
+    let listener = TcpListener::from_std(listener).context(console!(cannot_use_socket))?;
+    let address = listener.local_addr().context(console!(socket_has_no_address))?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "any program that reaches this address can use the tunnel with your token");
     }

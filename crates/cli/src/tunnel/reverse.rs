@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use outflow_texts::console;
 use outflow_tunnel::carry::JoinedStream;
 use outflow_tunnel::client::{IncomingConnection, RemoteListener, RemoteTarget, TunnelClient};
 use tokio::net::TcpStream;
@@ -34,7 +35,7 @@ pub(super) async fn run(
         listening = client.listen(at) => listening?,
         () = &mut stop => return Ok(()),
     };
-    println!("listening on tcp://{}/ of the server", listening.address());
+    println!("{}", console!(tunnel_listening_far, address = %listening.address()));
     // Keeps the port that the server chose.
     let at = listening.address().parse().unwrap_or(at);
     loop {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use outflow_certs::HttpsOnly;
+use outflow_texts::console;
 use outflow_tunnel::server::{NotFoundService, TunnelService};
 use outflow_wire::Server;
 
@@ -41,7 +42,7 @@ pub(crate) fn run(options: TunnelServeArgs) -> Result<(), Failure> {
 
 fn serve(options: &TunnelServeArgs, service: TunnelService<NotFoundService>) -> anyhow::Result<()> {
     let listener = options.listen.listen.open(&LISTEN)?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
+    let address = listener.local_addr().context(console!(socket_has_no_address))?;
     let Listeners { all: listeners, scheme, secured, hangup } = tls::open(&options.tls, listener)?;
     let max_connections = options.limits.max_connections();
     let server = Server::new(outflow_wire::ServerOptions {
@@ -62,7 +63,7 @@ fn serve(options: &TunnelServeArgs, service: TunnelService<NotFoundService>) -> 
         None => server.run(listeners, threads, service),
         Some(SecuredBy { port, hsts }) => server.run(listeners, threads, HttpsOnly::new(service, port, hsts)),
     };
-    ended.context("the server ended")?;
+    ended.context(console!(server_ended))?;
     tracing::info!("stopped");
     Ok(())
 }

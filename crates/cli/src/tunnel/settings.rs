@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use outflow_texts::{ConsoleText, console};
 use outflow_tunnel::carry::TunnelTimeouts;
 use outflow_tunnel::server::AllowList;
 use outflow_tunnel::server::CapabilityKeys;
@@ -94,27 +95,24 @@ impl TunnelArgs {
     /// The settings of the server; usage errors for options that contradict each other. Flags begin
     /// with `flag`: `--`, or `--tunnel-` in `outflow serve`.
     pub(crate) fn settings(&self, flag: &str) -> Result<TunnelSettings, Failure> {
-        let usage = |error: String| Failure::Usage(anyhow::anyhow!(error));
+        let usage = |text: ConsoleText| Failure::Usage(anyhow::anyhow!(text));
         let list = |rules: &[String]| AllowList::parse(rules.iter().map(String::as_str));
-        let allow = list(&self.tunnel_allow).map_err(|error| usage(format!("{flag}allow {error}")))?;
-        let listen =
-            list(&self.tunnel_allow_listen).map_err(|error| usage(format!("{flag}allow-listen {error}")))?;
+        let allow = list(&self.tunnel_allow)
+            .map_err(|error| usage(console!(flag_value_error, flag = format!("{flag}allow"), %error)))?;
+        let listen = list(&self.tunnel_allow_listen).map_err(|error| {
+            usage(console!(flag_value_error, flag = format!("{flag}allow-listen"), %error))
+        })?;
         let users = self.tunnel_users.as_deref().map(read_users).transpose()?.unwrap_or_default();
         let keys = self.tunnel_link_key.as_deref().map(CapabilityKeys::open).transpose();
         let keys = keys.with_context(|| format!("{flag}link-key"))?;
         if users.is_empty() && keys.is_none() && !self.tunnel_open {
-            return Err(usage(format!(
-                "no client could use this tunnel: name a file of users with {flag}users, a key for links with \
-                 {flag}link-key, or accept all clients with {flag}open"
-            )));
+            return Err(usage(console!(tunnel_without_clients, flag)));
         }
         if allow.is_empty() && listen.is_empty() && !users.have_own_lists() {
-            return Err(usage(format!(
-                "no target can be reached through this tunnel; list targets with {flag}allow HOST:PORT"
-            )));
+            return Err(usage(console!(tunnel_without_targets, flag)));
         }
         if !self.tunnel_origin.is_empty() && !self.tunnel_open {
-            return Err(usage(format!("{flag}origin needs {flag}open: pages have no token")));
+            return Err(usage(console!(tunnel_origin_needs_open, flag)));
         }
         let default = TunnelSettings::default();
         let limits = TunnelLimits {
@@ -151,16 +149,16 @@ fn default_max_tunnels() -> usize {
 fn read_users(path: &Path) -> anyhow::Result<Users> {
     let read = || -> anyhow::Result<Users> {
         if std::fs::metadata(path)?.len() > MAX_USERS_FILE {
-            bail!("it is larger than {} MiB", MAX_USERS_FILE >> 20);
+            bail!(console!(users_file_too_large, limit = MAX_USERS_FILE >> 20));
         }
         // Only the message: an error of TOML quotes the line, which may contain a token.
         let file: TunnelUsersFile = toml::from_str(&std::fs::read_to_string(path)?)
             .map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         let users = Users::new(file.user).map_err(|error| anyhow::anyhow!(error))?;
         if users.is_empty() {
-            bail!("it has no user; add [[user]] with name = \"anna\" and token = \"…\"");
+            bail!(console!(users_file_without_user));
         }
         Ok(users)
     };
-    read().with_context(|| format!("cannot use the file of users {}", path.display()))
+    read().with_context(|| console!(cannot_use_users_file, path = %path.display()))
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Args, ValueEnum as _};
+use outflow_texts::console;
 use outflow_tunnel::client::TunnelUrl;
 
 use super::client::TunnelClientArgs;
@@ -29,7 +30,10 @@ pub(crate) fn run(options: &SshConfigArgs) -> Result<(), Failure> {
         .parse()
         .map_err(|error: outflow_tunnel::client::AddressError| Failure::Usage(error.into()))?;
     if options.pattern.chars().any(char::is_control) {
-        return Err(Failure::Usage(anyhow::anyhow!("{:?} is not a pattern of hosts", options.pattern)));
+        return Err(Failure::Usage(anyhow::anyhow!(console!(
+            tunnel_bad_pattern,
+            pattern = format!("{:?}", options.pattern)
+        ))));
     }
     print!("{}", stanza(options));
     Ok(())
