@@ -161,6 +161,8 @@ progress_unavailable = The server cannot look up the progress of downloads right
 
 to_the_folder = To the folder
 error_number = Error { $status }
+# Below the first names of a list.
+more_names = and { $count } more
 
 ### Pages: a folder, a transfer
 

@@ -160,12 +160,14 @@ impl Problem {
 
     fn page(&self, language: Language) -> String {
         let names: &[String] = self.names.as_deref().map_or(&[], |names| &names.first);
+        let more = self.names.as_deref().map_or(0, |all| all.count.saturating_sub(names.len()));
         let title = language.say(&self.title);
         let body = html! {
             h1 { (title) }
             p { (language.say(&self.detail)) }
             @if !names.is_empty() {
                 ul { @for name in names { li { (name) } } }
+                @if more > 0 { p { (language.say(&text!(more_names, count = more))) } }
             }
             @if self.links_back { p { a href="./" { (language.say(&text!(to_the_folder))) } } }
             p.soft { (language.say(&text!(error_number, status = self.status.as_u16()))) }
@@ -241,6 +243,16 @@ mod tests {
             details(&Problem::not_found()),
             r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"There is nothing at this address."}"#
         );
+    }
+
+    #[test]
+    fn a_page_counts_the_names_that_it_does_not_list() {
+        let page = |count| {
+            let problem = Problem::not_found().with_names("missing", vec!["a".to_owned()], count);
+            problem.page(Language::default())
+        };
+        assert!(page(3).contains("<ul><li>a</li></ul><p>and 2 more</p>"), "{}", page(3));
+        assert!(page(1).contains("<ul><li>a</li></ul>") && !page(1).contains("more"), "{}", page(1));
     }
 
     #[test]
