@@ -15,7 +15,6 @@
 //! usage       wrong command lines, man pages, completions
 //! file        `outflow file`
 //! relay       `outflow relay`
-//! tour        the tour of the README
 //! support/    servers of the tests and how to start them
 //! ```
 //!
@@ -39,6 +38,5 @@ mod relay;
 mod serve;
 mod stores;
 mod tls;
-mod tour;
 mod tunnels;
 mod usage;

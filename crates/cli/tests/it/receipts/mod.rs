@@ -4,6 +4,7 @@
 //! counting       what counts as delivered: all of it, acknowledged, once
 //! clients        one receipt for each download with curl, wget and aria2c
 //! webhooks       who receives events, and how often
+//! receiver       the receiver in `examples/`, from a link to its last event
 //! progress       `?events`: the progress of downloads as it happens
 //! progress_many  many listeners: their cost, their ends, events of other nodes
 //! nodes          two servers with one ledger
@@ -18,4 +19,5 @@ mod ledger_faults;
 mod nodes;
 mod progress;
 mod progress_many;
+mod receiver;
 mod webhooks;

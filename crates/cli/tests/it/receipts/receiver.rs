@@ -1,5 +1,5 @@
-//! The tour of the README: publish, a link, a download that breaks off, and one event that tells of
-//! its end.
+//! The example receiver of webhooks: publish, a link, a download that breaks off, and one event
+//! that reports its end.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -54,7 +54,7 @@ fn line(command: &mut Command) -> String {
 }
 
 #[test]
-fn the_readmes_tour_ends_with_one_event() {
+fn the_example_receiver_reports_a_resumed_download_once() {
     let (demo, own) = (FileTree::new(), TempDir::new().unwrap());
     demo.file("film.mp4", noise(1, 20_000_000));
     for photo in 1..=4 {
