@@ -15,6 +15,7 @@
 //! usage       wrong command lines, man pages, completions
 //! file        `outflow file`
 //! relay       `outflow relay`
+//! readme      the tour of the README
 //! support/    servers of the tests and how to start them
 //! ```
 //!
@@ -33,6 +34,7 @@ mod file;
 mod links;
 mod metrics;
 mod process;
+mod readme;
 mod receipts;
 mod relay;
 mod serve;

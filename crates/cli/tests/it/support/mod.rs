@@ -19,7 +19,7 @@ pub(crate) use outflow_testkit::process::{
 pub(crate) use outflow_testkit::tls::{Authority, presented, replace};
 pub(crate) use outflow_testkit::tunnel as legs;
 pub(crate) use outflow_testkit::{FileTree, Files, PATIENCE, Random, assert_same, noise, until};
-pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each};
+pub(crate) use receiver::{Answer, Receiver, SECRET, Told, once_each, reserve_port};
 pub(crate) use scripts::{java, python};
 pub(crate) use server::{Server, Setup, binary};
 pub(crate) use stores::{Bucket, StoreAccess};

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use serde_json::Value;
 use standardwebhooks::Webhook;
 
@@ -55,6 +56,16 @@ pub(crate) enum Answer {
     Close,
 }
 
+/// A port that the kernel chose. While it is held, only a socket with `SO_REUSEADDR`, as servers
+/// have it, can be bound to it.
+pub(crate) fn reserve_port(ip: Ipv4Addr) -> (OwnedFd, SocketAddr) {
+    let port = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    sockopt::set_socket_reuseaddr(&port, true).unwrap();
+    bind(&port, &SocketAddr::from((ip, 0))).unwrap();
+    let addr = SocketAddr::try_from(getsockname(&port).unwrap()).unwrap();
+    (port, addr)
+}
+
 type Plan = Box<dyn FnMut(usize, &Told) -> Answer + Send>;
 
 /// A receiver of webhooks. Everything it is told has to be signed; that is looked at by somebody
@@ -64,7 +75,7 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     listening: Option<Listening>,
     /// Keeps the port while nobody listens.
-    _port: std::os::fd::OwnedFd,
+    _port: OwnedFd,
 }
 
 struct Shared {
@@ -96,12 +107,7 @@ impl Receiver {
 
     /// The same at another address of this machine.
     pub(crate) fn at(ip: Ipv4Addr, plan: impl FnMut(usize, &Told) -> Answer + Send + 'static) -> Receiver {
-        let port =
-            rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-                .unwrap();
-        sockopt::set_socket_reuseaddr(&port, true).unwrap();
-        rustix::net::bind(&port, &SocketAddr::from((ip, 0))).unwrap();
-        let addr = SocketAddr::try_from(rustix::net::getsockname(&port).unwrap()).unwrap();
+        let (port, addr) = reserve_port(ip);
         let shared = Shared {
             secret: SECRET.to_owned(),
             told: Mutex::default(),
