@@ -113,7 +113,7 @@ mod stores;
 mod tree;
 
 pub use collection::{Collection, TransferInfo};
-pub use crc::{Background, CrcCache, Memo};
+pub use crc::{Background, CrcCache, CrcMetrics, CrcReason, Memo};
 pub use entry::{FileTag, FolderEntry, FoundFile, FoundPath};
 pub use fingerprint::Fingerprint;
 pub use manifest::{Manifest, ManifestError, ManifestFile, is_transfer_id, new_transfer_id};

@@ -14,6 +14,7 @@ use crate::channel::limits::{Admission, LimitReached, SubscriberLimits, Subscrib
 use crate::channel::log::{Channel, PublishedEvent, StartFrom};
 use crate::deliver::reactor::{NewSubscriber, Reactor, ReactorHandle};
 use crate::deliver::{task, wire_format};
+use crate::metrics::ChannelMetrics;
 use crate::settings::ChannelSettings;
 
 /// Memory of the events of all channels, in bytes.
@@ -38,6 +39,7 @@ pub(super) struct Hub(Arc<HubState>);
 struct HubState {
     reactors: Vec<Reactor>,
     limits: Arc<SubscriberLimits>,
+    metrics: Arc<ChannelMetrics>,
     settings: ChannelSettings,
     directory: Mutex<ChannelDirectory>,
     /// The epoch of the newest channel.
@@ -64,18 +66,40 @@ pub(super) enum PublishError {
 impl Hub {
     /// Starts the reactors.
     pub(super) fn start(settings: ChannelSettings) -> io::Result<Hub> {
+        let metrics: Arc<ChannelMetrics> = settings.metrics.set();
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let reactors = (0..count).map(|index| Reactor::start(index, &settings)).collect::<io::Result<_>>()?;
-        let limits = SubscriberLimits::new(settings.per_address, settings.per_token, settings.per_channel);
-        Ok(Hub(Arc::new(HubState {
+        let limits = SubscriberLimits::new(
+            (settings.per_address, settings.per_token, settings.per_channel),
+            Arc::clone(&metrics),
+        );
+        let hub = Hub(Arc::new(HubState {
             reactors,
             limits,
+            metrics,
             settings,
             directory: Mutex::new(ChannelDirectory { channels: HashMap::new(), swept: Instant::now() }),
             epoch: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             awaits_drain: AtomicBool::new(false),
-        })))
+        }));
+        hub.show_state();
+        Ok(hub)
+    }
+
+    /// Lets the metrics show what the hub knows anyway.
+    fn show_state(&self) {
+        let registry = &self.0.settings.metrics;
+        registry.read_gauge(
+            &self.0,
+            |metrics: &ChannelMetrics| &metrics.channels,
+            |hub| hub.directory.lock().channels.len(),
+        );
+        registry.read_gauge(
+            &self.0,
+            |metrics: &ChannelMetrics| &metrics.memory,
+            |hub| hub.bytes.load(Ordering::Relaxed),
+        );
     }
 
     /// A unique number: milliseconds since 1970, or more when several channels are created within
@@ -136,11 +160,18 @@ impl Hub {
         from: &StartFrom,
         origin: SubscriberOrigin,
     ) -> Result<Admission, LimitReached> {
+        let refused = |limit| self.refused(limit);
         let mut directory = self.0.directory.lock();
-        let channel = self.channel(&mut directory, name, false)?;
-        let permit = self.0.limits.acquire(&channel, origin)?;
+        let channel = self.channel(&mut directory, name, false).map_err(refused)?;
+        let permit = self.0.limits.acquire(&channel, origin).map_err(refused)?;
         drop(directory);
         Ok(Admission { start: channel.start(from), epoch: channel.epoch, permit })
+    }
+
+    /// Counts a refusal.
+    fn refused(&self, limit: LimitReached) -> LimitReached {
+        self.0.metrics.refused.of(limit.into()).inc();
+        limit
     }
 
     /// The number of a channel's subscribers.
@@ -157,9 +188,10 @@ impl Hub {
         data: &str,
     ) -> Result<(EventId, u32), PublishError> {
         loop {
-            let channel = self
-                .channel(&mut self.0.directory.lock(), name, true)
-                .map_err(|_| PublishError::TooManyChannels)?;
+            let channel = self.channel(&mut self.0.directory.lock(), name, true).map_err(|limit| {
+                self.refused(limit);
+                PublishError::TooManyChannels
+            })?;
             // Backpressure: block a publisher that outruns delivery, so that a subscriber that
             // keeps up never loses an event.
             let uncongested = async {
@@ -172,7 +204,10 @@ impl Hub {
                     delivered.await;
                 }
             };
-            tokio::time::timeout(PUBLISH_TIMEOUT, uncongested).await.map_err(|_| PublishError::Busy)?;
+            if tokio::time::timeout(PUBLISH_TIMEOUT, uncongested).await.is_err() {
+                self.0.metrics.congested.inc();
+                return Err(PublishError::Busy);
+            }
             // If the channel has ended meanwhile, the next round creates it again.
             let Ok(PublishedEvent { id, added, dropped }) = channel.publish(event, data) else { continue };
             let before = self.0.bytes.fetch_add(added, Ordering::Relaxed);
@@ -182,6 +217,7 @@ impl Hub {
             }
             let subscribers = channel.subscribers.load(Ordering::Relaxed);
             self.notify(&channel);
+            self.0.metrics.published.inc();
             return Ok((id, subscribers));
         }
     }

@@ -6,6 +6,7 @@
 //!   request    address and query of a request, in our form or Mercure's
 //!   tokens     who may publish and subscribe
 //!   settings   permissions and limits
+//! metrics    what is counted
 //! hub        the channels by name; publishing
 //! channel/   a channel's events and its subscribers' permits
 //! deliver/   sending events to subscribers
@@ -42,11 +43,13 @@
 mod channel;
 mod deliver;
 mod hub;
+mod metrics;
 mod request;
 mod service;
 mod settings;
 mod tokens;
 
+pub use metrics::{ChannelLimit, ChannelMetrics};
 pub use service::Channels;
 pub use settings::{ChannelSettings, SubscribePolicy};
 pub use tokens::{ChannelTokens, ChannelTokensError};

@@ -81,8 +81,8 @@ pub use model::{
     ArchivePart, ArchiveParts, Assurance, BacklogFull, ContentInfo, ContentKey, DatabaseOutage, DeliveryEnd,
     DeliveryOutcome, Download, DownloadProgress, DownloadQuery, DownloadState, Endpoint, EndpointTarget,
     EventDetail, EventFilter, EventKind, EventQuery, EventSend, EventSubject, FileState, LedgerError,
-    LedgerEvent, LedgerOptions, LedgerStatus, LinkState, LinkUse, NewDelivery, ProgressReport, Recipient,
-    Replay, ReplayEvents, SendAttempt, SendState, TransportSummary,
+    LedgerEvent, LedgerMetrics, LedgerOptions, LedgerStatus, LinkState, LinkUse, NewDelivery, ProgressReport,
+    Recipient, Replay, ReplayEvents, SendAttempt, SendState, TransportSummary, WebhookOutcome,
 };
 pub use webhook::{new_signing_secret, new_webhook_secret, validate_endpoints, webhook_public_key};
 pub use write::handle::DeliveryHandle;

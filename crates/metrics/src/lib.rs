@@ -59,5 +59,6 @@ pub use label::{Label, LabelDefinition, LabelSet};
 pub use process::ProcessMetrics;
 pub use registry::{MetricRegistry, TEXT_TYPE};
 pub use value::{
-    ByLabel, Counter, CounterBy, Gauge, GaugeBy, Metric, MetricEncoder, SecondsCounter, SecondsGauge,
+    ByLabel, Counter, CounterBy, Gauge, GaugeBy, GaugeGuard, Metric, MetricEncoder, SecondsCounter,
+    SecondsGauge,
 };

@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
@@ -12,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::definition::MetricSet;
 use crate::process::ProcessMetrics;
-use crate::value::MetricEncoder;
+use crate::value::{Gauge, MetricEncoder};
 
 /// The media type of [`MetricRegistry::text`].
 pub const TEXT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,8 +27,11 @@ pub struct MetricRegistry(Arc<Mutex<Registered>>);
 #[derive(Default)]
 struct Registered {
     sets: Vec<RegisteredSet>,
-    refreshes: Vec<Arc<dyn Fn() + Send + Sync>>,
+    refreshes: Vec<ScrapeRefresh>,
 }
+
+/// Called before each scrape; false: no more.
+type ScrapeRefresh = Arc<dyn Fn() -> bool + Send + Sync>;
 
 struct RegisteredSet {
     id: TypeId,
@@ -46,13 +50,23 @@ impl<S: MetricSet> EncodedSet for S {
     }
 }
 
+impl RegisteredSet {
+    fn of<S: MetricSet>(set: &Arc<S>) -> RegisteredSet {
+        let (any, encoded) = (Arc::clone(set) as _, Arc::clone(set) as _);
+        RegisteredSet { id: TypeId::of::<S>(), any, encoded }
+    }
+}
+
 impl MetricRegistry {
     /// A registry with [`ProcessMetrics`], for a program that is scraped.
     #[must_use]
     pub fn of_process() -> MetricRegistry {
         let registry = MetricRegistry::default();
         let process = registry.set::<ProcessMetrics>();
-        registry.on_scrape(move || process.refresh());
+        registry.on_scrape(move || {
+            process.refresh();
+            true
+        });
         registry
     }
 
@@ -65,14 +79,38 @@ impl MetricRegistry {
             return set;
         }
         let set = Arc::new(S::default());
-        let (any, encoded) = (Arc::clone(&set) as _, Arc::clone(&set) as _);
-        registered.sets.push(RegisteredSet { id: TypeId::of::<S>(), any, encoded });
+        registered.sets.push(RegisteredSet::of(&set));
         set
     }
 
-    /// Calls `refresh` before each scrape, to set gauges that nobody counts along the way. It must
-    /// not block. It is kept as long as the registry: let it hold what may end earlier weakly.
-    pub fn on_scrape(&self, refresh: impl Fn() + Send + Sync + 'static) {
+    /// Shows a set of another registry in this one, too, unless it has one of this type already.
+    pub fn insert<S: MetricSet>(&self, set: Arc<S>) {
+        let mut registered = self.0.lock();
+        if registered.sets.iter().all(|known| known.id != TypeId::of::<S>()) {
+            registered.sets.push(RegisteredSet::of(&set));
+        }
+    }
+
+    /// Shows in a gauge what `read` finds in `source` at each scrape, for what is known anyway.
+    /// Values of several sources are added up; one that has been dropped counts as 0. `read` must
+    /// not block.
+    pub fn read_gauge<S: MetricSet, T: Send + Sync + 'static>(
+        &self,
+        source: &Arc<T>,
+        gauge: fn(&S) -> &Gauge,
+        read: fn(&T) -> usize,
+    ) {
+        let (set, source, last) = (self.set::<S>(), Arc::downgrade(source), AtomicI64::new(0));
+        self.on_scrape(move || {
+            let source = source.upgrade();
+            let now = source.as_deref().map_or(0, |source| i64::try_from(read(source)).unwrap_or(i64::MAX));
+            gauge(&set).add(now - last.swap(now, Relaxed));
+            source.is_some()
+        });
+    }
+
+    /// Calls `refresh` before each scrape, until it returns false.
+    fn on_scrape(&self, refresh: impl Fn() -> bool + Send + Sync + 'static) {
         self.0.lock().refreshes.push(Arc::new(refresh));
     }
 
@@ -82,7 +120,9 @@ impl MetricRegistry {
         // Called without the lock: a refresh may use the registry.
         let refreshes = self.0.lock().refreshes.clone();
         for refresh in refreshes {
-            refresh();
+            if !refresh() {
+                self.0.lock().refreshes.retain(|other| !Arc::ptr_eq(other, &refresh));
+            }
         }
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.clone()));
@@ -110,8 +150,10 @@ impl fmt::Debug for MetricRegistry {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
-    use crate::{Counter, CounterBy, Gauge, SecondsCounter};
+    use crate::{Counter, CounterBy, SecondsCounter};
 
     crate::labels! {
         enum Shape: "shape" {
@@ -177,12 +219,25 @@ mod tests {
     }
 
     #[test]
-    fn gauges_are_refreshed_before_they_are_read() {
+    fn what_several_know_is_read_at_the_scrape_and_added_up_until_they_end() {
         let registry = MetricRegistry::default();
-        let metrics = registry.set::<TestMetrics>();
-        registry.on_scrape(move || metrics.workers.inc());
-        assert!(registry.text().contains("test_workers 1\n"));
-        assert!(registry.text().contains("test_workers 2\n"));
+        let pools = [Arc::new(AtomicUsize::new(3)), Arc::new(AtomicUsize::new(4))];
+        for pool in &pools {
+            registry.read_gauge(
+                pool,
+                |metrics: &TestMetrics| &metrics.workers,
+                |pool: &AtomicUsize| pool.load(Relaxed),
+            );
+        }
+        assert!(registry.text().contains("test_workers 7\n"));
+        pools[0].store(10, Relaxed);
+        assert!(registry.text().contains("test_workers 14\n"));
+        let [first, last] = pools;
+        drop(first);
+        assert!(registry.text().contains("test_workers 4\n"));
+        assert_eq!(registry.0.lock().refreshes.len(), 1);
+        drop(last);
+        assert!(registry.text().contains("test_workers 0\n"));
     }
 
     #[test]

@@ -151,13 +151,19 @@ impl Gauge {
         self.add(-1);
     }
 
+    /// Adds 1 until the returned guard is dropped.
+    pub fn hold(&self) -> GaugeGuard<'_> {
+        self.inc();
+        GaugeGuard(self)
+    }
+
     /// Adds `n`, which may be negative.
     pub fn add(&self, n: i64) {
         self.0.fetch_add(n, Relaxed);
     }
 
     /// Replaces the value. Sets of metrics may be shared by several servers, which then replace
-    /// each other's: prefer [`Gauge::add`].
+    /// each other's: prefer [`Gauge::add`], or `MetricRegistry::read_gauge`.
     pub fn set(&self, value: i64) {
         self.0.store(value, Relaxed);
     }
@@ -166,6 +172,16 @@ impl Gauge {
     #[must_use]
     pub fn get(&self) -> i64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// Subtracts from a gauge what [`Gauge::hold`] added.
+#[must_use = "the gauge falls again when this is dropped"]
+pub struct GaugeGuard<'a>(&'a Gauge);
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

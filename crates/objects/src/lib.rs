@@ -10,6 +10,7 @@
 //! upload/    files on their way into a store
 //! object     what is known of one object
 //! key        from an object's key to its path in a store
+//! metrics    what is counted
 //! error      why a store did not do what it was asked to
 //! ```
 //!
@@ -59,6 +60,7 @@ mod error;
 mod fetch;
 mod key;
 mod listing;
+mod metrics;
 mod object;
 mod runtime;
 mod store;
@@ -66,6 +68,7 @@ mod upload;
 
 pub use client::{Backend, ConnectionUse, KINDS, ObjectBytes, StoreAddress, StoreKind, examples_of};
 pub use error::{StoreError, StoreErrorKind};
+pub use metrics::{FetchPath, StoreMetrics, StoreOutcome, StoreRequest};
 pub use object::Object;
 pub use store::{SmallRead, Store, StoreOptions};
 pub use upload::{UploadError, UploadFile, Uploaded, Uploads};

@@ -25,6 +25,7 @@ use crate::client::kinds::{KINDS, parse};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::fetch::{Engine, ObjectReader, ObjectSource, StoreFacts};
 use crate::key::path_of;
+use crate::metrics::{StoreMetrics, StoreRequest};
 use crate::object::Object;
 use crate::{listing, runtime};
 
@@ -82,6 +83,7 @@ pub(crate) struct OpenStore {
     connections: Semaphore,
     /// Fetches segments.
     engine: Arc<Engine>,
+    metrics: Arc<StoreMetrics>,
 }
 
 /// A small object that was read whole.
@@ -137,6 +139,7 @@ impl Store {
             runtime: runtime.clone(),
             connections: options.connections.saturating_sub(options.connections / 8),
             hedge: options.hedge,
+            registry: options.metrics.clone(),
         };
         Ok(Store(Arc::new(OpenStore {
             kind,
@@ -147,6 +150,7 @@ impl Store {
             writers: OnceLock::new(),
             connections: Semaphore::new(connections),
             engine: Engine::new(facts, options.segment_memory),
+            metrics: options.metrics.set(),
         })))
     }
 
@@ -176,7 +180,7 @@ impl Store {
     ) -> Result<SmallRead, StoreError> {
         let path = self.path(key)?;
         let if_none_match = unless_etag.map(str::to_owned);
-        self.call("read", key, |inner| async move {
+        self.call(StoreRequest::Read, key, |inner| async move {
             let options = GetOptions { if_none_match, ..GetOptions::default() };
             let result = match inner.backend.calls.get_opts(&path, options).await {
                 Ok(result) => result,
@@ -212,7 +216,7 @@ impl Store {
     /// [`StoreError`]; `TooBig` for more than `limit`.
     pub async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Object>, StoreError> {
         let folder = self.path(prefix)?;
-        self.call("list", prefix, |inner| async move {
+        self.call(StoreRequest::List, prefix, |inner| async move {
             let mut objects = Vec::new();
             let mut stream = inner.backend.calls.list((!folder.is_root()).then_some(&folder));
             while let Some(meta) = stream.try_next().await.map_err(|error| kind_of(&error))? {
@@ -243,7 +247,7 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<String>, Vec<Object>), StoreError> {
         let folder = self.path(prefix)?;
-        self.call("list", prefix, |inner| async move {
+        self.call(StoreRequest::List, prefix, |inner| async move {
             let result = inner.backend.calls.list_with_delimiter((!folder.is_root()).then_some(&folder));
             let result = result.await.map_err(|error| kind_of(&error))?;
             if result.common_prefixes.len() + result.objects.len() > limit {
@@ -273,7 +277,7 @@ impl Store {
     pub async fn put(&self, key: &str, bytes: Bytes, media_type: &str) -> Result<(), StoreError> {
         let path = self.path(key)?;
         let media_type = media_type.to_owned();
-        self.call("write", key, |inner| async move {
+        self.call(StoreRequest::Write, key, |inner| async move {
             let mut options = PutOptions::default();
             if inner.kind.keeps_media_types {
                 options.attributes = Attributes::from_iter([(Attribute::ContentType, media_type)]);
@@ -291,7 +295,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let path = self.path(key)?;
-        self.call("delete", key, |inner| async move {
+        self.call(StoreRequest::Delete, key, |inner| async move {
             match inner.backend.calls.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => match kind_of(&error) {
@@ -327,7 +331,7 @@ impl Store {
         }
         let path = self.path(&object.key)?;
         let combined = self
-            .call("ask for the checksums of", &object.key, |inner| async move {
+            .call(StoreRequest::Checksum, &object.key, |inner| async move {
                 let Some(s3) = &inner.backend.s3 else { return Ok(None) };
                 s3.combined_crc32(&path, &seen).await
             })
@@ -400,7 +404,7 @@ impl Store {
     /// A head, and what it says of the checksum.
     async fn describe(&self, key: &str) -> Result<(Object, Option<Checksum>), StoreError> {
         let path = self.path(key)?;
-        self.call("look at", key, |inner| async move {
+        self.call(StoreRequest::Head, key, |inner| async move {
             let options = GetOptions { head: true, ..GetOptions::default() };
             let result =
                 inner.backend.heads().get_opts(&path, options).await.map_err(|error| kind_of(&error))?;
@@ -413,7 +417,7 @@ impl Store {
     /// Runs `work` on the store's threads. Dropping the future aborts it.
     pub(crate) async fn call<T, F>(
         &self,
-        verb: &str,
+        request: StoreRequest,
         key: &str,
         work: impl FnOnce(Arc<OpenStore>) -> F,
     ) -> Result<T, StoreError>
@@ -430,7 +434,9 @@ impl Store {
         let done = done.await.unwrap_or_else(|| {
             Err(StoreErrorKind::Unavailable("the work was ended by a fault of the program".to_owned()))
         });
+        self.0.metrics.called(request, &done);
         done.map_err(|kind| {
+            let verb = request.verb();
             let place = self.address();
             let what = match key {
                 "" => format!("cannot {verb} {place}"),

@@ -13,6 +13,7 @@
 //! delivery   what becomes of a response: for the access log and the ledger
 //! problem    errors of collections, stores and links -> problems
 //! limits     memory and walks that requests share
+//! metrics    what is counted
 //! options    how a service serves
 //! ```
 //!
@@ -50,6 +51,7 @@ mod delivery;
 mod files;
 mod folders;
 mod limits;
+mod metrics;
 mod mounts;
 mod options;
 mod problem;
@@ -58,6 +60,7 @@ mod request;
 mod service;
 
 pub use access::SelectedCollection;
+pub use metrics::{DeliveryEnding, DownloadMetrics};
 pub use options::DownloadOptions;
 pub use outflow_web::ResponseBody;
 pub use service::{DownloadService, ResponseFuture};

@@ -7,6 +7,8 @@ use outflow_texts::text;
 use outflow_web::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::DownloadMetrics;
+
 /// Maximum memory of all large forms and pages together, in bytes. One that is larger takes all of
 /// it.
 ///
@@ -25,11 +27,14 @@ const MAX_WALKS: usize = 4;
 /// The memory that large forms and pages share, however slowly their clients read or send. Clones
 /// share it.
 #[derive(Clone)]
-pub(crate) struct MemoryBudget(Arc<Semaphore>);
+pub(crate) struct MemoryBudget {
+    budget: Arc<Semaphore>,
+    metrics: Arc<DownloadMetrics>,
+}
 
 impl MemoryBudget {
-    pub(crate) fn new() -> MemoryBudget {
-        MemoryBudget(Arc::new(Semaphore::new(MAX_MEMORY >> 10)))
+    pub(crate) fn new(metrics: Arc<DownloadMetrics>) -> MemoryBudget {
+        MemoryBudget { budget: Arc::new(Semaphore::new(MAX_MEMORY >> 10)), metrics }
     }
 
     /// Takes `bytes` from the budget without waiting. `None` if so few bytes need no permit.
@@ -39,9 +44,12 @@ impl MemoryBudget {
         }
         // At most 2^16 KiB.
         let share = (bytes.min(MAX_MEMORY) >> 10) as u32;
-        match Arc::clone(&self.0).try_acquire_many_owned(share) {
+        match Arc::clone(&self.budget).try_acquire_many_owned(share) {
             Ok(permit) => Ok(Some(permit)),
-            Err(_) => Err(Problem::busy(text!(server_busy_memory))),
+            Err(_) => {
+                self.metrics.pages_refused.inc();
+                Err(Problem::busy(text!(server_busy_memory)))
+            }
         }
     }
 }
@@ -49,17 +57,21 @@ impl MemoryBudget {
 /// Permits to walk or list a folder, which takes much more memory than its result. Clones share
 /// them.
 #[derive(Clone)]
-pub(crate) struct WalkPermits(Arc<Semaphore>);
+pub(crate) struct WalkPermits {
+    permits: Arc<Semaphore>,
+    metrics: Arc<DownloadMetrics>,
+}
 
 impl WalkPermits {
-    pub(crate) fn new() -> WalkPermits {
-        WalkPermits(Arc::new(Semaphore::new(MAX_WALKS)))
+    pub(crate) fn new(metrics: Arc<DownloadMetrics>) -> WalkPermits {
+        WalkPermits { permits: Arc::new(Semaphore::new(MAX_WALKS)), metrics }
     }
 
     /// Waits for a permit.
     pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let _waiting = self.metrics.walks_waiting.hold();
         // The semaphore is never closed.
-        Arc::clone(&self.0).acquire_owned().await.map_err(|_| Problem::task_lost())
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Problem::task_lost())
     }
 }
 
@@ -69,7 +81,7 @@ mod tests {
 
     #[test]
     fn large_ones_share_and_small_ones_do_not_count() {
-        let budget = MemoryBudget::new();
+        let budget = MemoryBudget::new(Arc::default());
         let huge = budget.take(MAX_MEMORY * 10).unwrap();
         assert!(budget.take(FREE_SIZE + 1024).is_err());
         assert!(budget.take(FREE_SIZE).unwrap().is_none());

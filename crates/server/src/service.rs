@@ -54,7 +54,7 @@ impl DownloadService {
     /// A service for a local folder. Blocks: it reads the cache folder.
     #[must_use]
     pub fn folder(root: Root, options: &DownloadOptions) -> DownloadService {
-        DownloadService::new(Mounts::Collection(Mount::local(root)), options)
+        DownloadService::new(Mounts::Collection(Mount::local(root, &options.metrics)), options)
     }
 
     /// A service for any collection. Blocks: it reads the cache folder.
@@ -71,13 +71,14 @@ impl DownloadService {
     }
 
     fn new(mounts: Mounts, options: &DownloadOptions) -> DownloadService {
-        let walks = WalkPermits::new();
+        let metrics = options.metrics.set();
+        let walks = WalkPermits::new(Arc::clone(&metrics));
         DownloadService(Arc::new(App {
             mounts,
             access: AccessControl::new(options),
-            deliveries: DeliveryResponder::new(options.ledger.clone()),
+            deliveries: DeliveryResponder::new(options),
             archives: Archives::new(options, walks.clone()),
-            folders: Folders::new(walks),
+            folders: Folders::new(walks, metrics),
             progress: options.ledger.clone().map(ProgressFeed::new),
             channels: options.channels.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
@@ -94,9 +95,9 @@ impl DownloadService {
         WithPrebuilt::new(self, move |request: &PlainRequest<'_>| app.prebuilt(request))
     }
 
-    /// Number of folders that were walked for archives since the start.
+    /// Number of folders that were walked for archives, by all services with the same metrics.
     #[must_use]
-    pub fn walks(&self) -> usize {
+    pub fn walks(&self) -> u64 {
         self.0.archives.walk_count()
     }
 }

@@ -83,7 +83,7 @@ mod tls;
 pub mod upgrade;
 
 pub use connection::permit::ConnectionPermit;
-pub use counters::{SendPath, ServerCounters};
+pub use counters::{HandshakeOutcome, SendPath, ServerCounters, StatusClass};
 pub use extensions::{PeerAddr, ViaProxy};
 pub use listen::{ListenSocket, Server, ServerHandle, serve};
 pub use message::request_body::{BodyError, RequestBody};

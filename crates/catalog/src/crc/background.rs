@@ -9,6 +9,7 @@ use outflow_fs::EntryKind;
 use parking_lot::{Condvar, Mutex};
 
 use crate::crc::cache::CrcCache;
+use crate::crc::metrics::CrcReason;
 use crate::tree::{LearnedCrc32, Tree};
 
 /// Maximum number of trees that wait for the thread. A further one is dropped; the next request
@@ -114,7 +115,10 @@ fn fill(cache: &CrcCache, tree: &Tree, pace: &mut BackgroundPace<'_>) {
         let wanted = entry.kind == EntryKind::File && entry.size > 0;
         if wanted && tree.crc32(entry.index, cache).is_none() {
             match tree.opener().learn_crc32(tree.file(entry.index), &mut || pace.rest()) {
-                LearnedCrc32::Known(file) => cache.insert(file.fingerprint, file.crc32),
+                LearnedCrc32::Known(file) => {
+                    cache.computed(CrcReason::Background);
+                    cache.insert(file.fingerprint, file.crc32);
+                }
                 LearnedCrc32::Nothing => {}
                 LearnedCrc32::GiveUp => return Err(()),
             }

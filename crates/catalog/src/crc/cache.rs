@@ -5,10 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use outflow_content::SpanError;
+use outflow_metrics::MetricRegistry;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::crc::memo::Memo;
+use crate::crc::metrics::{CrcMetrics, CrcReason};
 use crate::fingerprint::Fingerprint;
 use crate::tree::{OpenerFuture, Tree};
 
@@ -21,6 +23,7 @@ pub struct CrcCache {
     ///
     /// Bound: archives. one for each processor, at most 4
     readers: Arc<Semaphore>,
+    metrics: Arc<CrcMetrics>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +34,16 @@ enum Computation {
 }
 
 impl CrcCache {
-    /// A cache that stores CRC-32s in `memo`.
+    /// A cache that stores CRC-32s in `memo`, and counts in `registry` those that are computed.
     #[must_use]
-    pub fn new(memo: Memo) -> CrcCache {
+    pub fn new(memo: Memo, registry: &MetricRegistry) -> CrcCache {
         let readers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        CrcCache { memo, running: Mutex::default(), readers: Arc::new(Semaphore::new(readers)) }
+        CrcCache {
+            memo,
+            running: Mutex::default(),
+            readers: Arc::new(Semaphore::new(readers)),
+            metrics: registry.set(),
+        }
     }
 
     /// Maximum number of files.
@@ -48,6 +56,11 @@ impl CrcCache {
     #[must_use]
     pub fn get(&self, key: Fingerprint) -> Option<u32> {
         self.memo.get(key)
+    }
+
+    /// Counts a CRC-32 that was computed.
+    pub(super) fn computed(&self, reason: CrcReason) {
+        self.metrics.computed.of(reason).inc();
     }
 
     /// Remembers the CRC-32 of a file.
@@ -127,6 +140,7 @@ impl Leader {
                     return Err(failed(io::Error::new(io::ErrorKind::Interrupted, "reading was given up")));
                 }
             };
+            self.cache.computed(CrcReason::Request);
             self.cache.insert(computed.fingerprint, computed.crc32);
             self.cache.insert(self.key, computed.crc32);
             self.sender.send_replace(Computation::Done(computed.crc32));

@@ -11,7 +11,9 @@ mod background;
 mod cache;
 mod memo;
 mod memo_file;
+mod metrics;
 
 pub use background::Background;
 pub use cache::CrcCache;
 pub use memo::Memo;
+pub use metrics::{CrcMetrics, CrcReason};

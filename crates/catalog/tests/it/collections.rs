@@ -9,6 +9,7 @@ use outflow_catalog::{
     WalkScope,
 };
 use outflow_content::{Source, Span, SpanError, UnixTime, Wait};
+use outflow_metrics::MetricRegistry;
 
 use crate::path;
 
@@ -141,7 +142,7 @@ fn a_collection_from_elsewhere_is_listed_found_and_walked() {
 #[tokio::test]
 async fn the_crc32_of_a_file_from_elsewhere_is_computed_by_reading_it() {
     let tree = shelf().walk(&RelPath::root(), &WalkScope::All, WalkLimits::default()).unwrap();
-    let cache = Arc::new(CrcCache::new(Memo::in_memory(10)));
+    let cache = Arc::new(CrcCache::new(Memo::in_memory(10), &MetricRegistry::default()));
     let index = tree.index_of(&path("old/fog.txt")).unwrap();
     assert_eq!(tree.crc32(index, &cache), None);
     let computed: Result<u32, SpanError> = tree.compute_crc32(index, &cache).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use outflow_catalog::{Background, CrcCache, Fingerprint, Memo, Opened, Root, Tree, WalkLimits, WalkScope};
 use outflow_content::{SpanError, Wait};
+use outflow_metrics::MetricRegistry;
 
 use crate::{path, root};
 
@@ -24,7 +25,7 @@ async fn however_many_ask_a_file_is_read_once() {
     std::fs::write(temp.path().join("f"), &bytes).unwrap();
     let root = root(temp.path());
     let (tree, key) = tree_of(&root, "f");
-    let cache = Arc::new(CrcCache::new(Memo::in_memory(10)));
+    let cache = Arc::new(CrcCache::new(Memo::in_memory(10), &MetricRegistry::default()));
     let asking: Vec<_> = (0..8).map(|_| tokio::spawn(tree.compute_crc32(0, &cache))).collect();
     for asked in asking {
         assert_eq!(asked.await.unwrap().unwrap(), crc32fast::hash(&bytes));
@@ -40,7 +41,7 @@ async fn a_changed_file_is_an_error_and_is_not_remembered() {
     let root = root(temp.path());
     let (tree, key) = tree_of(&root, "f");
     std::fs::write(temp.path().join("f"), "and after").unwrap();
-    let cache = Arc::new(CrcCache::new(Memo::in_memory(10)));
+    let cache = Arc::new(CrcCache::new(Memo::in_memory(10), &MetricRegistry::default()));
     let answer = tree.compute_crc32(0, &cache).await;
     assert!(matches!(answer, Err(SpanError::Changed { .. })), "{answer:?}");
     assert_eq!((cache.version(), cache.get(key)), (0, None));
@@ -55,7 +56,7 @@ async fn an_asker_that_goes_away_leaves_nothing_behind() {
     std::fs::write(temp.path().join("f"), vec![1; 1_000_000]).unwrap();
     let root = root(temp.path());
     let (tree, _) = tree_of(&root, "f");
-    let cache = Arc::new(CrcCache::new(Memo::in_memory(10)));
+    let cache = Arc::new(CrcCache::new(Memo::in_memory(10), &MetricRegistry::default()));
     for _ in 0..20 {
         let mut asked = Box::pin(tree.compute_crc32(0, &cache));
         let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(asked.as_mut().poll(cx))).await;
@@ -67,7 +68,8 @@ async fn an_asker_that_goes_away_leaves_nothing_behind() {
 #[test]
 fn two_processes_share_what_they_learn_at_their_next_start() {
     let temp = tempfile::tempdir().unwrap();
-    let open = || CrcCache::new(Memo::open(temp.path(), "crc32-v1", 100).unwrap());
+    let open =
+        || CrcCache::new(Memo::open(temp.path(), "crc32-v1", 100).unwrap(), &MetricRegistry::default());
     let (one, two) = (open(), open());
     one.insert(Fingerprint::of(&[b"a"]), 1);
     two.insert(Fingerprint::of(&[b"b"]), 2);
@@ -86,7 +88,7 @@ fn the_background_thread_learns_all_files_of_a_tree() {
     }
     let root = root(temp.path());
     let tree = Arc::new(crate::walk(&root, "", &WalkScope::All, WalkLimits::default()).unwrap());
-    let cache = Arc::new(CrcCache::new(Memo::in_memory(100)));
+    let cache = Arc::new(CrcCache::new(Memo::in_memory(100), &MetricRegistry::default()));
     let background = Background::start(Arc::clone(&cache)).unwrap();
     assert!(background.enqueue(&tree));
     // The thread has nothing else to do, and each file is one more version.

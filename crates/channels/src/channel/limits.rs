@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::log::{Channel, StartPosition};
+use crate::metrics::{ChannelLimit, ChannelMetrics};
 
 /// Counts subscribers and limits them.
 pub(crate) struct SubscriberLimits {
@@ -15,6 +16,7 @@ pub(crate) struct SubscriberLimits {
     per_token: u32,
     per_channel: u32,
     counts: Mutex<HashMap<CountKey, u32>>,
+    metrics: Arc<ChannelMetrics>,
 }
 
 /// What subscribers are counted by.
@@ -54,6 +56,17 @@ pub(crate) enum LimitReached {
     Channels,
 }
 
+impl From<LimitReached> for ChannelLimit {
+    fn from(limit: LimitReached) -> ChannelLimit {
+        match limit {
+            LimitReached::Address => ChannelLimit::Address,
+            LimitReached::Token => ChannelLimit::Token,
+            LimitReached::Channel => ChannelLimit::Channel,
+            LimitReached::Channels => ChannelLimit::Channels,
+        }
+    }
+}
+
 /// A subscriber's share of all limits, returned when this is dropped.
 pub(crate) struct SubscriberPermit {
     limits: Arc<SubscriberLimits>,
@@ -70,8 +83,11 @@ pub(crate) struct Admission {
 }
 
 impl SubscriberLimits {
-    pub(crate) fn new(per_address: u32, per_token: u32, per_channel: u32) -> Arc<SubscriberLimits> {
-        Arc::new(SubscriberLimits { per_address, per_token, per_channel, counts: Mutex::default() })
+    pub(crate) fn new(
+        (per_address, per_token, per_channel): (u32, u32, u32),
+        metrics: Arc<ChannelMetrics>,
+    ) -> Arc<SubscriberLimits> {
+        Arc::new(SubscriberLimits { per_address, per_token, per_channel, counts: Mutex::default(), metrics })
     }
 
     /// Takes a permit, if no limit is reached. The caller holds the lock that keeps the channel
@@ -98,6 +114,7 @@ impl SubscriberLimits {
             *counts.entry(CountKey::Token(token)).or_default() += 1;
         }
         channel.subscribers.fetch_add(1, Ordering::Relaxed);
+        self.metrics.subscribers.inc();
         Ok(SubscriberPermit {
             limits: Arc::clone(self),
             channel: Arc::clone(channel),
@@ -122,6 +139,7 @@ impl Drop for SubscriberPermit {
             counts.shrink_to_fit();
         }
         self.channel.subscribers.fetch_sub(1, Ordering::Relaxed);
+        self.limits.metrics.subscribers.dec();
     }
 }
 
@@ -131,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_limit_holds_for_its_own_and_permits_come_back() {
-        let limits = SubscriberLimits::new(2, 3, 4);
+        let limits = SubscriberLimits::new((2, 3, 4), Arc::default());
         let [one, other] = [1, 2].map(|epoch| Arc::new(Channel::new(epoch, 1, 10)));
         let origin = |address: &str, token| SubscriberOrigin { address: address.parse().unwrap(), token };
         let acquire = |channel, address, token| limits.acquire(channel, origin(address, token));

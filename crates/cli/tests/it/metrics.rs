@@ -5,14 +5,33 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use outflow_catalog::CrcMetrics;
+use outflow_channels::ChannelMetrics;
+use outflow_ledger::LedgerMetrics;
 use outflow_metrics::{MetricDefinition, MetricSet as _, ProcessMetrics};
+use outflow_objects::StoreMetrics;
+use outflow_relay::flow::FlowCounters;
+use outflow_server::DownloadMetrics;
+use outflow_testkit::s3::Double;
+use outflow_tunnel::server::TunnelMetrics;
 use outflow_wire::ServerCounters;
 
-use crate::support::{FileTree, HttpClient, Server, Setup};
+use crate::support::{
+    FileTree, HttpClient, Receiver, Server, Setup, StoreAccess as _, assert_same, noise, until,
+};
 
 /// Every set of metrics, in the order of the page.
-const SETS: &[(&str, &[MetricDefinition])] =
-    &[("Engine", ServerCounters::DEFINITIONS), ("Process", ProcessMetrics::DEFINITIONS)];
+const SETS: &[(&str, &[MetricDefinition])] = &[
+    ("Engine", ServerCounters::DEFINITIONS),
+    ("Downloads, archives and files", DownloadMetrics::DEFINITIONS),
+    ("CRC-32s", CrcMetrics::DEFINITIONS),
+    ("Ledger and webhooks", LedgerMetrics::DEFINITIONS),
+    ("Stores", StoreMetrics::DEFINITIONS),
+    ("Channels", ChannelMetrics::DEFINITIONS),
+    ("Tunnels", TunnelMetrics::DEFINITIONS),
+    ("Flows between two sockets", FlowCounters::DEFINITIONS),
+    ("Process", ProcessMetrics::DEFINITIONS),
+];
 
 const HEAD: &str = "# Metrics
 
@@ -63,7 +82,7 @@ fn no_two_metrics_have_one_name_and_every_help_is_a_sentence() {
         let MetricDefinition { name, help, .. } = definition;
         assert!(names.insert(name), "{name} is defined twice");
         assert!(name.starts_with("outflow_") || name.starts_with("process_"), "{name}");
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert!(is_name(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase()), "{name}");
         assert!(
             help.ends_with('.') && help.starts_with(|first: char| first.is_uppercase()),
             "{name}: {help}"
@@ -220,30 +239,118 @@ fn metrics_of(server: &Server) -> SocketAddr {
     line["address"].as_str().unwrap().parse().unwrap()
 }
 
+/// Scrapes until `is_there`: the last byte may be received before it is counted.
+#[track_caller]
+fn scraped(metrics: SocketAddr, is_there: impl Fn(&Scrape) -> bool) -> Scrape {
+    until("the metrics are those expected", || {
+        let scrape = Scrape::of(metrics);
+        is_there(&scrape).then_some(scrape)
+    })
+}
+
+const CONFIRMED: &str = "outflow_deliveries_total{outcome=\"confirmed\"}";
+
 #[test]
 fn what_was_served_is_counted_exactly() {
     let tree = FileTree::new();
     tree.file("secret-name.bin", vec![7; 300_000]);
     tree.file("other.txt", "short");
-    let server = Setup::of(tree.root()).args(["--metrics", "127.0.0.1:0"]).start();
+    let server = Setup::of(tree.root()).args(["--metrics", "127.0.0.1:0", "--no-crc-background"]).start();
     let metrics = metrics_of(&server);
     let before = Scrape::of(metrics);
-    assert_eq!(before.value("outflow_requests_total"), 0.0);
+    for (series, value) in &before.samples {
+        let is_of_now =
+            series.contains("_limit") || series.starts_with("process_") || series.contains("build");
+        assert!(is_of_now || *value == 0.0, "{series} is {value} at the start");
+    }
 
     let mut client = server.client();
     client.get("/secret-name.bin").expect(200);
-    let archive = client.get("/?zip").expect(200);
-    drop(client);
-    let after = Scrape::of(metrics);
-    assert_eq!(after.value("outflow_requests_total"), 2.0);
-    assert_eq!(after.value("outflow_connections_total"), 1.0);
-    let sent: f64 = ["sendfile", "splice", "copy"]
-        .map(|path| after.value(&format!("outflow_sent_body_bytes_total{{path=\"{path}\"}}")))
-        .iter()
-        .sum();
-    assert_eq!(sent, (300_000 + archive.body.len()) as f64);
-    assert!(!after.text.contains("secret-name") && !after.text.contains("127.0.0.1"), "{}", after.text);
+    let archive = client.get("/?zip").expect(200).body.len();
+    client.get("/secret-name.bin?token=secret-token").expect(200);
+    client.get("/not-there").expect(404);
+    let mut raw = server.client();
+    raw.send(b"GET / HTTP/1.1\r\n\r\n");
+    raw.reply().expect(400);
+    drop((client, raw));
+    let delivered = (2 * 300_000 + archive) as f64;
+
+    let after = scraped(metrics, |scrape| {
+        scrape.value(CONFIRMED) == 3.0
+            && scrape.value("outflow_events_total{type=\"download.completed\"}") == 3.0
+            && scrape.value("outflow_connections_open") == 0.0
+            && scrape.value("outflow_ledger_waiting") == 0.0
+    });
+    for (series, value) in [
+        ("outflow_requests_total", 4.0),
+        ("outflow_requests_refused_total", 1.0),
+        ("outflow_responses_total{status=\"2xx\"}", 3.0),
+        ("outflow_responses_total{status=\"4xx\"}", 2.0),
+        ("outflow_responses_total{status=\"5xx\"}", 0.0),
+        ("outflow_connections_total", 2.0),
+        ("outflow_tls_handshakes_total{outcome=\"completed\"}", 0.0),
+        ("outflow_http2_connections_total", 0.0),
+        ("outflow_sent_body_bytes_total{path=\"splice\"}", 0.0),
+        ("outflow_delivered_bytes_total", delivered),
+        ("outflow_deliveries_open", 0.0),
+        ("outflow_deliveries_total{outcome=\"aborted\"}", 0.0),
+        ("outflow_archive_walks_total", 1.0),
+        ("outflow_open_files_kept", 1.0),
+        ("outflow_open_files_hits_total", 1.0),
+        ("outflow_events_total{type=\"download.started\"}", 3.0),
+        ("outflow_ledger_commit_failures_total", 0.0),
+        ("outflow_ledger_outage", 0.0),
+        ("outflow_crc32s_computed_total{reason=\"background\"}", 0.0),
+    ] {
+        assert_eq!(after.value(series), value, "{series} in:\n{}", after.text);
+    }
+    // The page of the 404 was copied, too.
+    let copied = after.value("outflow_sent_body_bytes_total{path=\"copy\"}");
+    let sent = copied + after.value("outflow_sent_body_bytes_total{path=\"sendfile\"}");
+    assert!(sent >= delivered && sent < delivered + 10_000.0, "{sent} for {delivered}");
+
+    for secret in ["secret", "other.txt", "127.0.0.1", "not-there"] {
+        assert!(!after.text.contains(secret), "{secret} in:\n{}", after.text);
+    }
     assert_eq!(before.families, after.families);
+    let listed = page();
+    for family in &after.families {
+        let is_listed = [family.clone(), format!("{family}_total")]
+            .iter()
+            .any(|name| listed.contains(&format!("`{name}`")));
+        assert!(is_listed, "{family} is not in docs/reference/metrics.md: is its set in SETS?");
+    }
+}
+
+#[test]
+fn requests_to_a_store_and_notices_of_events_are_counted() {
+    let double = Double::start().unwrap();
+    let bytes = noise(1, 3_000_000);
+    double.put("p/secret-name.bin", bytes.clone());
+    let receiver = Receiver::start();
+    let setup = double.access().serve("p").args(["--plain", "--metrics", "127.0.0.1:0"]);
+    let server = receiver.of(setup).start();
+    let metrics = metrics_of(&server);
+    assert_same(&server.get("/secret-name.bin").expect(200).body, &bytes, "the object");
+
+    let delivered = "outflow_webhook_attempts_total{outcome=\"delivered\"}";
+    let scrape = scraped(metrics, |scrape| {
+        scrape.value(CONFIRMED) == 1.0
+            && scrape.value(delivered) == 2.0
+            && scrape.value("outflow_store_connections_in_use") == 0.0
+            && scrape.value("outflow_segment_memory_bytes") == 0.0
+    });
+    let fetched = ["splice", "copy"]
+        .map(|path| scrape.value(&format!("outflow_store_fetched_bytes_total{{path=\"{path}\"}}")));
+    assert_eq!(fetched.iter().sum::<f64>(), bytes.len() as f64, "{}", scrape.text);
+    let requests = |request: &str, outcome: &str| {
+        scrape.value(&format!("outflow_store_requests_total{{request=\"{request}\",outcome=\"{outcome}\"}}"))
+    };
+    assert!(requests("segment", "ok") >= 1.0 && requests("head", "ok") >= 1.0, "{}", scrape.text);
+    assert_eq!(requests("segment", "unavailable"), 0.0, "{}", scrape.text);
+    assert!(scrape.value("outflow_store_response_seconds_total") > 0.0);
+    assert!(scrape.value("outflow_segment_memory_limit_bytes") > 0.0);
+    assert!(!scrape.text.contains("secret") && !scrape.text.contains("://"), "{}", scrape.text);
 }
 
 #[test]

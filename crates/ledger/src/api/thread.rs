@@ -15,7 +15,7 @@ use crate::db::context::NodeContext;
 use crate::db::database::Database;
 use crate::db::id;
 use crate::db::presence::Presence;
-use crate::model::{LedgerError, LedgerOptions};
+use crate::model::{LedgerError, LedgerMetrics, LedgerOptions};
 use crate::read::link_cache::LinkCache;
 use crate::read::progress::ProgressHub;
 use crate::upkeep::{Upkeep, UpkeepContext};
@@ -160,18 +160,21 @@ async fn open(
     let conn = address.prepare().await?;
     let presence = Arc::new(Presence::new(id::new("node_", jiff::Timestamp::now())));
     let database = Arc::new(Database::new(address, conn, Arc::clone(&presence)).await?);
+    let context = Arc::new(NodeContext::new(presence, options));
+    let (options, metrics) = (&context.options, Arc::clone(&context.metrics));
     let parts = LedgerParts {
         runtime: Handle::current(),
         database,
-        queue: Arc::new(ChangeQueue::new(options.backlog, options.commit_delay)),
+        queue: Arc::new(ChangeQueue::new(options.backlog, options.commit_delay, metrics)),
         progress: Arc::new(ProgressHub::new()),
         links: Arc::default(),
         health: Arc::default(),
-        context: Arc::new(NodeContext { presence, options }),
+        context,
         new_sends: Arc::default(),
         stopping: Arc::default(),
         end: Arc::clone(end),
     };
+    show_state(&parts);
     let upkeep = Upkeep::start(UpkeepContext {
         database: Arc::clone(&parts.database),
         context: Arc::clone(&parts.context),
@@ -180,8 +183,14 @@ async fn open(
     })
     .await?;
     let options = &parts.context.options;
-    let start_workers =
-        || webhook::start(Arc::new(parts.outbox()), options.endpoints.clone(), &parts.runtime);
+    let start_workers = || {
+        webhook::start(
+            Arc::new(parts.outbox()),
+            options.endpoints.clone(),
+            &parts.context.metrics,
+            &parts.runtime,
+        )
+    };
     let workers = options.server.then(start_workers);
     let observers =
         vec![Arc::clone(&parts.links) as Arc<dyn CommitObserver>, Arc::clone(&parts.progress) as _];
@@ -194,4 +203,16 @@ async fn open(
         new_sends: Arc::clone(&parts.new_sends),
     };
     Ok((parts, LedgerTasks { writer, upkeep, workers }))
+}
+
+/// Lets the metrics show what the ledger knows anyway.
+fn show_state(parts: &LedgerParts) {
+    let registry = &parts.context.options.metrics;
+    registry.read_gauge(&parts.queue, |metrics: &LedgerMetrics| &metrics.waiting, ChangeQueue::taken);
+    registry.read_gauge(&parts.queue, |metrics: &LedgerMetrics| &metrics.limit, ChangeQueue::backlog);
+    registry.read_gauge(
+        &parts.health,
+        |metrics: &LedgerMetrics| &metrics.outage,
+        |health| usize::from(health.outage().is_some()),
+    );
 }

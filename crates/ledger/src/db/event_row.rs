@@ -90,6 +90,10 @@ impl DeliveryFacts {
 }
 
 impl NewEvent {
+    pub(crate) fn kind(&self) -> EventKind {
+        self.kind
+    }
+
     /// An event about a download.
     pub(crate) fn about_download(
         kind: EventKind,

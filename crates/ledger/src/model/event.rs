@@ -19,6 +19,9 @@ macro_rules! event_kinds {
             /// All kinds, in the order of their definition.
             pub const ALL: &[EventKind] = &[$(EventKind::$variant),+];
 
+            /// The names of all kinds, in the same order.
+            pub(crate) const NAMES: &[&str] = &[$($name),+];
+
             /// Its name in events and filters.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -11,6 +11,7 @@
 //! query      queries and their results
 //! options    how a ledger is run
 //! status     whether it works
+//! metrics    what is counted
 //! error      why it does not
 //! ranges     sets of byte ranges
 //! ```
@@ -22,6 +23,7 @@ mod endpoint;
 mod error;
 mod event;
 mod link;
+mod metrics;
 mod options;
 mod progress;
 mod query;
@@ -37,6 +39,7 @@ pub(crate) use event::EventIdForm;
 pub use event::{EventKind, EventSubject, LedgerEvent};
 pub(crate) use link::LINK_CACHE_AGE;
 pub use link::{LinkState, LinkUse};
+pub use metrics::{LedgerMetrics, WebhookOutcome};
 pub use options::LedgerOptions;
 pub use progress::{DownloadProgress, ProgressReport};
 pub(crate) use query::result_limit;

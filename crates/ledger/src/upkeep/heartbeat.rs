@@ -14,8 +14,17 @@ statements! {
         "INSERT INTO instances (id, beat, batch) VALUES ($1, {{now}}, 0) \
          ON CONFLICT (id) DO UPDATE SET beat = excluded.beat",
     );
+    /// $1: the limit.
+    COUNT_SENDS = Statement::new(
+        "SELECT count(*) FROM (SELECT 1 AS waits FROM sends WHERE state = 0 LIMIT $1) AS waiting",
+    );
     COUNT_PEERS = Statement::new("SELECT count(*) FROM instances WHERE id <> $1 AND beat > {{now}} - $2");
 }
+
+/// Maximum number of waiting sends that are counted for the metrics.
+///
+/// Bound: webhooks.
+const MAX_COUNTED: i64 = 10_000;
 
 /// The heartbeat of a server.
 pub(super) struct Heartbeat {
@@ -40,10 +49,13 @@ impl Heartbeat {
         let UpkeepContext { database, context, progress, .. } = &self.shared;
         let timeout = i64::try_from(context.options.crash_timeout.as_micros()).unwrap_or(i64::MAX / 4);
         let instance = Arg::from(context.presence.instance.as_str());
-        let rows = in_transaction!(database, |conn| {
+        let (rows, sends) = in_transaction!(database, |conn| {
             conn.run(&BEAT, std::slice::from_ref(&instance)).await?;
-            conn.rows(&COUNT_PEERS, &[instance.clone(), Arg::Int(timeout)]).await
+            let peers = conn.rows(&COUNT_PEERS, &[instance.clone(), Arg::Int(timeout)]).await?;
+            Ok((peers, conn.rows(&COUNT_SENDS, &[Arg::Int(MAX_COUNTED)]).await?))
         })?;
+        let waiting = sends.first().and_then(|row| row.int(0).ok()).unwrap_or(0);
+        context.metrics.webhook_waiting.set(waiting);
         let has_peers = rows.first().and_then(|row| row.int(0).ok()).unwrap_or(0) > 0;
         progress.set_has_peers(has_peers && database.pool().dialect() == Dialect::Postgres);
         if self.only_server {

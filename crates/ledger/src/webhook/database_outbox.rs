@@ -247,7 +247,7 @@ mod tests {
             let options = LedgerOptions { endpoints: vec![endpoint.clone()], ..LedgerOptions::default() };
             DatabaseOutbox {
                 database,
-                context: Arc::new(NodeContext { presence, options }),
+                context: Arc::new(NodeContext::new(presence, options)),
                 wake: Arc::default(),
             }
         };

@@ -50,7 +50,7 @@ use self::http_post::{WebhookLimits, WebhookSender};
 use self::outbox::{EndpointChange, Outbox};
 use self::sender::EventSender;
 use self::worker::{EndpointContext, EndpointWorker, WallClock};
-use crate::model::{Endpoint, EndpointTarget, LedgerError};
+use crate::model::{Endpoint, EndpointTarget, LedgerError, LedgerMetrics};
 
 /// Pause after the workers were woken: many events at once wake them once.
 const WAKE_PAUSE: Duration = Duration::from_millis(10);
@@ -87,7 +87,12 @@ pub fn validate_endpoints(endpoints: &[Endpoint]) -> Result<(), String> {
 
 /// Starts a worker for each endpoint. One that [`validate_endpoints`] rejects gets none; its events
 /// wait.
-pub(crate) fn start(outbox: Arc<dyn Outbox>, endpoints: Vec<Endpoint>, runtime: &Handle) -> EndpointWorkers {
+pub(crate) fn start(
+    outbox: Arc<dyn Outbox>,
+    endpoints: Vec<Endpoint>,
+    metrics: &Arc<LedgerMetrics>,
+    runtime: &Handle,
+) -> EndpointWorkers {
     let mut senders = Vec::new();
     for endpoint in endpoints {
         match sender(&endpoint.target) {
@@ -97,7 +102,7 @@ pub(crate) fn start(outbox: Arc<dyn Outbox>, endpoints: Vec<Endpoint>, runtime: 
             }
         }
     }
-    start_with(outbox, senders, Arc::new(Timestamp::now), runtime)
+    start_with(outbox, senders, Arc::new(Timestamp::now), metrics, runtime)
 }
 
 /// Enables an endpoint that was disabled. Other nodes notice within a minute.
@@ -118,6 +123,7 @@ fn start_with(
     outbox: Arc<dyn Outbox>,
     senders: Vec<(String, Arc<dyn EventSender>)>,
     clock: WallClock,
+    metrics: &Arc<LedgerMetrics>,
     runtime: &Handle,
 ) -> EndpointWorkers {
     let (wake, woken) = watch::channel(());
@@ -130,6 +136,7 @@ fn start_with(
             sender,
             clock: Arc::clone(&clock),
             health: EndpointHealth::default(),
+            metrics: Arc::clone(metrics),
         };
         let worker =
             EndpointWorker { context: Arc::new(context), woken: woken.clone(), stopping: stops.clone() };

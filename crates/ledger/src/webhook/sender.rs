@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::model::{EventKind, LedgerEvent};
+use crate::model::{EventKind, LedgerEvent, WebhookOutcome};
 
 /// A way to send events to one endpoint.
 #[async_trait]
@@ -53,6 +53,17 @@ pub(super) enum AttemptOutcome {
     },
     /// The endpoint wants no more events.
     Gone,
+}
+
+impl From<&AttemptOutcome> for WebhookOutcome {
+    fn from(outcome: &AttemptOutcome) -> WebhookOutcome {
+        match outcome {
+            AttemptOutcome::Delivered => WebhookOutcome::Delivered,
+            AttemptOutcome::Failed => WebhookOutcome::Failed,
+            AttemptOutcome::Overloaded { .. } => WebhookOutcome::Overloaded,
+            AttemptOutcome::Gone => WebhookOutcome::Gone,
+        }
+    }
 }
 
 impl AttemptResult {

@@ -12,7 +12,7 @@ use super::endpoint_health::{EndpointHealth, HealthTransition};
 use super::outbox::{Attempt, ClaimedSend, EndpointChange, EndpointState, Outbox};
 use super::schedule;
 use super::sender::{AttemptOutcome, AttemptResult, EventSender};
-use crate::model::LedgerError;
+use crate::model::{LedgerError, LedgerMetrics};
 
 /// The longest time between two queries of the database, whether or not a message comes: clocks are
 /// set, messages between nodes get lost, and another node may have enabled the endpoint.
@@ -47,6 +47,7 @@ pub(super) struct EndpointContext {
     pub(super) sender: Arc<dyn EventSender>,
     pub(super) clock: WallClock,
     pub(super) health: EndpointHealth,
+    pub(super) metrics: Arc<LedgerMetrics>,
 }
 
 impl EndpointWorker {
@@ -139,8 +140,12 @@ impl EndpointContext {
         let expires = Instant::now() + self.lease();
         let begun = Instant::now();
         let at = (self.clock)();
+        let under_way = self.metrics.webhook_under_way.hold();
         let result = self.sender.send(&claimed.event, at).await;
+        drop(under_way);
         let took = begun.elapsed();
+        self.metrics.webhook_attempts.of((&result.outcome).into()).inc();
+        self.metrics.webhook_time.add(took);
         let now = (self.clock)();
         let (verdict, transition) = self.health.judge(&claimed, &result, now);
         self.log(&result, &transition);

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::delivery::TrackedDelivery;
-use crate::model::{BacklogFull, DeliveryEnd};
+use crate::model::{BacklogFull, DeliveryEnd, LedgerMetrics};
 
 /// A change of a delivery.
 #[derive(Clone)]
@@ -55,6 +55,7 @@ pub(crate) struct ChangeQueue {
     closed: AtomicBool,
     /// Number of the next delivery.
     number: AtomicU64,
+    metrics: Arc<LedgerMetrics>,
 }
 
 #[derive(Default)]
@@ -65,7 +66,7 @@ struct QueuedChanges {
 }
 
 impl ChangeQueue {
-    pub(crate) fn new(backlog: usize, commit_delay: Duration) -> ChangeQueue {
+    pub(crate) fn new(backlog: usize, commit_delay: Duration, metrics: Arc<LedgerMetrics>) -> ChangeQueue {
         ChangeQueue {
             queued: Mutex::default(),
             taken: AtomicUsize::new(0),
@@ -74,6 +75,7 @@ impl ChangeQueue {
             wake: Notify::new(),
             closed: AtomicBool::new(false),
             number: AtomicU64::new(0),
+            metrics,
         }
     }
 
@@ -88,6 +90,7 @@ impl ChangeQueue {
         let taken = self.taken.fetch_add(2, Ordering::AcqRel);
         if taken + 2 > self.backlog {
             self.taken.fetch_sub(2, Ordering::AcqRel);
+            self.metrics.rejected.inc();
             return Err(BacklogFull { waiting: taken });
         }
         Ok(())

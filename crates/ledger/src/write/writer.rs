@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -93,7 +93,9 @@ impl LedgerWriter {
                 return;
             }
             number += 1;
+            let began = Instant::now();
             let batch = self.commit(&changes, number, &known_contents).await;
+            self.count(&changes, &batch, began.elapsed());
             for (delivery, rows) in &batch.begun {
                 *delivery.rows() = rows.clone();
             }
@@ -111,6 +113,16 @@ impl LedgerWriter {
             if batch.has_sends {
                 self.new_sends.notify_one();
             }
+        }
+    }
+
+    fn count(&self, changes: &[DeliveryChange], batch: &CommittedBatch, took: Duration) {
+        let metrics = &self.context.metrics;
+        metrics.commits.inc();
+        metrics.changes.add(changes.len() as u64);
+        metrics.commit_time.add(took);
+        for event in &batch.events {
+            metrics.events.of(*event).inc();
         }
     }
 
@@ -153,9 +165,11 @@ impl LedgerWriter {
                     }
                     if is_transient(&error) && conflicts < MAX_CONFLICTS {
                         conflicts += 1;
+                        self.context.metrics.conflicts.inc();
                         continue;
                     }
                     let LedgerError::Database(reason) = self.database.address.error(&error);
+                    self.context.metrics.failures.inc();
                     self.health.failed(reason);
                 }
             }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::fetch::memory::SegmentMemory;
 use crate::fetch::requests::{Requests, StoreFacts};
 use crate::fetch::shared::SharedObject;
+use crate::metrics::StoreMetrics;
 use crate::object::Object;
 
 /// One store's memory, requests, and objects that somebody reads.
@@ -20,11 +21,12 @@ pub(crate) struct Engine {
 impl Engine {
     /// An engine that holds segments of at most `memory` bytes together.
     pub(crate) fn new(facts: StoreFacts, memory: usize) -> Arc<Engine> {
-        Arc::new(Engine {
-            requests: Arc::new(Requests::new(facts)),
-            memory: SegmentMemory::new(memory),
-            objects: Mutex::default(),
-        })
+        let (registry, memory) = (facts.registry.clone(), SegmentMemory::new(memory));
+        let requests = Arc::new(Requests::new(facts));
+        requests.show_state();
+        registry.read_gauge(&memory, |metrics: &StoreMetrics| &metrics.memory, SegmentMemory::used);
+        registry.read_gauge(&memory, |metrics: &StoreMetrics| &metrics.memory_limit, SegmentMemory::limit);
+        Arc::new(Engine { requests, memory, objects: Mutex::default() })
     }
 
     pub(crate) fn memory(&self) -> &Arc<SegmentMemory> {

@@ -77,8 +77,12 @@ impl SegmentMemory {
         })
     }
 
+    /// Maximum of [`SegmentMemory::used`].
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Bytes that are reserved or in use.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         (self.limit / UNIT).saturating_sub(self.budget.available_permits()) * UNIT
     }

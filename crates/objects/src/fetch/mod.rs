@@ -34,4 +34,5 @@ pub(crate) use engine::Engine;
 pub(crate) use plain::{PlainAddresses, PlainUrl, VALID, has_proxy};
 pub(crate) use reader::ObjectReader;
 pub(crate) use requests::StoreFacts;
+pub(crate) use retry::FetchFailure;
 pub(crate) use source::ObjectSource;

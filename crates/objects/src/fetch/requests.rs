@@ -3,6 +3,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
 use object_store::path::Path;
+use outflow_metrics::MetricRegistry;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +22,7 @@ use crate::fetch::plain::{PlainAddresses, PlainUrl};
 use crate::fetch::retry::FetchFailure;
 use crate::fetch::through::{self, ThroughBody};
 use crate::key::path_of;
+use crate::metrics::{FetchPath, StoreMetrics};
 use crate::object::Object;
 use crate::runtime;
 
@@ -46,6 +49,8 @@ pub(crate) struct StoreFacts {
     pub(crate) connections: usize,
     /// Send a second request when the first is late.
     pub(crate) hedge: bool,
+    /// Where requests are counted.
+    pub(crate) registry: MetricRegistry,
 }
 
 /// State that all requests to one store share.
@@ -58,6 +63,7 @@ pub(crate) struct Requests {
     pool: Arc<ConnectionPool>,
     latency: ResponseLatency,
     counters: RequestCounters,
+    metrics: Arc<StoreMetrics>,
 }
 
 /// An object that is requested, and its address for plain sockets while that is valid.
@@ -76,7 +82,8 @@ impl RequestedObject {
     }
 }
 
-/// Requests to a store so far.
+/// Requests to this store so far, by which its second requests are limited. The metrics may be
+/// those of several stores.
 #[derive(Debug, Default)]
 pub(crate) struct RequestCounters {
     pub(crate) requests: AtomicU64,
@@ -86,6 +93,7 @@ pub(crate) struct RequestCounters {
 /// An answer whose head is valid. Holds one of the store's connections.
 pub(crate) struct SegmentResponse {
     body: SegmentBody,
+    metrics: Arc<StoreMetrics>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -109,8 +117,33 @@ impl Requests {
             pool: Arc::default(),
             latency: ResponseLatency::default(),
             counters: RequestCounters::default(),
+            metrics: facts.registry.set(),
             facts,
         }
+    }
+
+    pub(crate) fn metrics(&self) -> &StoreMetrics {
+        &self.metrics
+    }
+
+    /// Lets the metrics show what is known anyway.
+    pub(crate) fn show_state(self: &Arc<Self>) {
+        let registry = &self.facts.registry;
+        registry.read_gauge(
+            self,
+            |metrics: &StoreMetrics| &metrics.connections,
+            |requests| requests.facts.connections.saturating_sub(requests.permits.available_permits()),
+        );
+        registry.read_gauge(
+            self,
+            |metrics: &StoreMetrics| &metrics.connections_limit,
+            |requests| requests.facts.connections,
+        );
+        registry.read_gauge(
+            self,
+            |metrics: &StoreMetrics| &metrics.waiting,
+            |requests| requests.waiting.load(Relaxed),
+        );
     }
 
     #[cfg(test)]
@@ -170,8 +203,10 @@ impl Requests {
                 }
             }
         }?;
-        self.latency.saw(began.elapsed());
-        Ok(SegmentResponse { body, _permit: permit })
+        let took = began.elapsed();
+        self.latency.saw(took);
+        self.metrics.response_time.add(took);
+        Ok(SegmentResponse { body, metrics: Arc::clone(&self.metrics), _permit: permit })
     }
 
     /// Whether a request waits for a connection, so that none should be held longer than needed.
@@ -205,12 +240,19 @@ impl Requests {
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         self.counters.hedged.fetch_add(1, Relaxed);
+        self.metrics.hedges.inc();
         Some(permit)
     }
 
     /// Sends one request.
     async fn request(&self, from: &RequestedObject, range: Range<u64>) -> Result<SegmentBody, FetchFailure> {
         self.counters.requests.fetch_add(1, Relaxed);
+        let answer = self.answer(from, range).await;
+        self.metrics.answered(&answer);
+        answer
+    }
+
+    async fn answer(&self, from: &RequestedObject, range: Range<u64>) -> Result<SegmentBody, FetchFailure> {
         let object = &from.object;
         if let Some(url) = self.url(from).await? {
             let answer = direct::open(&self.pool, &url, object, range).await;
@@ -300,10 +342,25 @@ impl SegmentResponse {
 
     /// Reads what is there; `WouldBlock` if there is nothing, 0 at the end of the stream.
     pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut self.body {
+        let read = match &mut self.body {
             SegmentBody::Direct(body) => body.try_read(into),
             SegmentBody::Through(body) => body.try_read(into),
+        };
+        if let Ok(n) = read {
+            self.metrics.fetched.of(FetchPath::Copy).add(n as u64);
         }
+        read
+    }
+
+    /// Moves what is there into a pipe; `WouldBlock` if there is nothing, 0 at the end of the
+    /// stream. `None` if the body does not come from a plain socket.
+    pub(crate) fn try_splice(&mut self, into: BorrowedFd<'_>, most: usize) -> Option<io::Result<usize>> {
+        let SegmentBody::Direct(body) = &mut self.body else { return None };
+        let moved = body.try_splice(into, most);
+        if let Ok(n) = moved {
+            self.metrics.fetched.of(FetchPath::Splice).add(n as u64);
+        }
+        Some(moved)
     }
 
     /// Waits for more.
@@ -311,14 +368,6 @@ impl SegmentResponse {
         match &mut self.body {
             SegmentBody::Direct(body) => body.readable().await,
             SegmentBody::Through(body) => body.readable().await,
-        }
-    }
-
-    /// The body on a plain socket.
-    pub(crate) fn direct(&mut self) -> Option<&mut DirectBody> {
-        match &mut self.body {
-            SegmentBody::Direct(body) => Some(body),
-            SegmentBody::Through(_) => None,
         }
     }
 

@@ -385,7 +385,10 @@ impl SegmentTask {
             }
             tracing::debug!(object = self.shared.object().key, at, ?failure, "a segment's request failed");
             match retries.after(failure) {
-                Ok(wait) => tokio::time::sleep(wait).await,
+                Ok(wait) => {
+                    self.shared.requests.metrics().retries.inc();
+                    tokio::time::sleep(wait).await;
+                }
                 Err(failure) => {
                     self.shared.lock().failed = Some((at..u64::MAX, failure));
                     return;

@@ -156,6 +156,7 @@ impl SplicedSegment {
                         Ok(wait) => wait,
                         Err(failure) => return Poll::Ready(Err(failure)),
                     };
+                    shared.requests().metrics().retries.inc();
                     let opening = open(shared, self.range.clone());
                     self.state = SegmentState::Opening(Box::pin(async move {
                         tokio::time::sleep(wait).await;
@@ -183,13 +184,13 @@ impl SplicedSegment {
 
     fn splice(&mut self, into: BorrowedFd<'_>, most: usize) -> usize {
         let SegmentState::Open(opened) = &mut self.state else { return 0 };
-        let Some(body) = opened.direct() else {
+        let Some(moved) = opened.try_splice(into, most) else {
             self.state = SegmentState::Failed(FetchFailure::Lasting(
                 "the store's answer cannot be spliced".to_owned(),
             ));
             return 0;
         };
-        match body.try_splice(into, most) {
+        match moved {
             Ok(0) => {
                 self.fail(&io::ErrorKind::UnexpectedEof.into());
                 0

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use outflow_content::{Feed, SpanError};
+use outflow_metrics::MetricRegistry;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -213,6 +214,7 @@ fn engine(port: u16, connections: usize, memory: usize, hedge: bool) -> Arc<Engi
         runtime: Handle::current(),
         connections,
         hedge,
+        registry: MetricRegistry::default(),
     };
     Engine::new(facts, memory)
 }

@@ -2,7 +2,8 @@
 //! outside and costs several times as much, so the paths are counted, logged and tested.
 
 use std::ops::{Add, Sub};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use outflow_metrics::{Counter, CounterBy, labels, metrics};
 
 /// Bytes that were handed to a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,47 +41,52 @@ impl Sub for ByteCounts {
     }
 }
 
-/// Running totals of all flows that share them.
-#[derive(Debug, Default)]
-pub struct FlowCounters {
-    spliced: AtomicU64,
-    copied: AtomicU64,
-    unspliceable: AtomicU64,
-    without_pipe: AtomicU64,
+labels! {
+    /// The path of bytes between two sockets.
+    pub enum FlowPath: "path" {
+        /// By the kernel, through a pipe.
+        Splice = "splice",
+        /// Through this program's memory.
+        Copy = "copy",
+    }
+}
+
+metrics! {
+    /// Running totals of all flows that share them.
+    pub struct FlowCounters {
+        /// Bytes of relayed connections, and of tunnels without frames, by the path that they took.
+        moved: CounterBy<FlowPath> = "outflow_flow_bytes_total",
+        /// Directions that were copied to the end because the kernel would not splice their source.
+        refusals: Counter = "outflow_flow_unspliceable_total",
+        /// Reads that were copied because no pipe was available.
+        shortages: Counter = "outflow_flow_without_pipe_total",
+    }
 }
 
 impl FlowCounters {
     /// Bytes that all flows have moved.
     pub fn bytes(&self) -> ByteCounts {
-        ByteCounts { spliced: self.spliced.load(Relaxed), copied: self.copied.load(Relaxed) }
+        let of = |path| self.moved.of(path).get();
+        ByteCounts { spliced: of(FlowPath::Splice), copied: of(FlowPath::Copy) }
     }
 
     /// Directions that were copied to the end because the kernel would not splice their source
     /// (`EINVAL`).
     pub fn unspliceable(&self) -> u64 {
-        self.unspliceable.load(Relaxed)
+        self.refusals.get()
     }
 
     /// How often a read was copied because no pipe was available.
     pub fn without_pipe(&self) -> u64 {
-        self.without_pipe.load(Relaxed)
+        self.shortages.get()
     }
 
     pub(super) fn add(&self, bytes: ByteCounts) {
-        // Adding 0 would still take the cache line from another processor.
-        if bytes.spliced > 0 {
-            self.spliced.fetch_add(bytes.spliced, Relaxed);
+        for (path, moved) in [(FlowPath::Splice, bytes.spliced), (FlowPath::Copy, bytes.copied)] {
+            // Adding 0 would still take the cache line.
+            if moved > 0 {
+                self.moved.of(path).add(moved);
+            }
         }
-        if bytes.copied > 0 {
-            self.copied.fetch_add(bytes.copied, Relaxed);
-        }
-    }
-
-    pub(super) fn add_unspliceable(&self) {
-        self.unspliceable.fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn add_without_pipe(&self) {
-        self.without_pipe.fetch_add(1, Relaxed);
     }
 }

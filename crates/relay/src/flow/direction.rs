@@ -199,7 +199,7 @@ impl Direction {
         ready!(source.poll_readable(cx)).map_err(DirectionError::Source)?;
         let pipe = Pipe::borrow();
         if pipe.is_none() {
-            counters.add_without_pipe();
+            counters.shortages.inc();
         }
         Poll::Ready(Ok(pipe))
     }
@@ -223,7 +223,7 @@ impl Direction {
                 Err(Errno::INVAL) => {
                     self.unspliceable = true;
                     self.splices = false;
-                    counters.add_unspliceable();
+                    counters.refusals.inc();
                 }
                 Err(errno) => return Err(errno.into()),
             }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-pub use self::counters::{ByteCounts, FlowCounters};
+pub use self::counters::{ByteCounts, FlowCounters, FlowPath};
 use self::direction::{Direction, DirectionError};
 pub use self::socket::FlowSocket;
 

@@ -55,7 +55,10 @@ impl Archives {
     /// Blocks: it reads the cache folder.
     pub(crate) fn new(options: &DownloadOptions, walks: WalkPermits) -> Archives {
         let mut folder = options.cache.as_deref();
-        let crcs = Arc::new(CrcCache::new(open_memo(&mut folder, "crc32-v1", options.crc_capacity)));
+        let crcs = Arc::new(CrcCache::new(
+            open_memo(&mut folder, "crc32-v1", options.crc_capacity),
+            &options.metrics,
+        ));
         let layouts = LayoutMemory::new(open_memo(&mut folder, "layouts-v1", layout_memory::MAX_REMEMBERED));
         let background = options.crc_background.then(|| Background::start(Arc::clone(&crcs)));
         let background = background.and_then(|started| {
@@ -65,11 +68,15 @@ impl Archives {
                 })
                 .ok()
         });
-        Archives { plans: Arc::new(ArchivePlans::new(crcs, walks, options.plan_fresh)), layouts, background }
+        Archives {
+            plans: Arc::new(ArchivePlans::new(crcs, walks, options.plan_fresh, options.metrics.set())),
+            layouts,
+            background,
+        }
     }
 
     /// Number of folders that were walked for archives since the start.
-    pub(crate) fn walk_count(&self) -> usize {
+    pub(crate) fn walk_count(&self) -> u64 {
         self.plans.walk_count()
     }
 

@@ -2,7 +2,6 @@
 //! browser that resumes sends one after the other, and the folder is walked once for all of them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use super::plan::ArchivePlan;
 use super::selection::ResolvedSelection;
 use super::spec::{ArchiveSelection, ArchiveSpec};
 use crate::limits::WalkPermits;
+use crate::metrics::DownloadMetrics;
 use crate::problem::{ToProblem as _, gone_files, unreadable_files};
 
 /// Maximum memory of plans that no delivery uses, in bytes. The last one used stays even if it is
@@ -30,7 +30,7 @@ pub(crate) struct ArchivePlans {
     fresh: Duration,
     slots: Mutex<HashMap<[u8; 32], PlanSlot>>,
     walks: WalkPermits,
-    walk_count: AtomicUsize,
+    metrics: Arc<DownloadMetrics>,
 }
 
 type PlanOutcome = Result<Arc<ArchivePlan>, Arc<Problem>>;
@@ -49,13 +49,18 @@ struct PlanSlot {
 }
 
 impl ArchivePlans {
-    pub(crate) fn new(crcs: Arc<CrcCache>, walks: WalkPermits, fresh: Duration) -> ArchivePlans {
-        ArchivePlans { crcs, fresh, slots: Mutex::default(), walks, walk_count: AtomicUsize::new(0) }
+    pub(crate) fn new(
+        crcs: Arc<CrcCache>,
+        walks: WalkPermits,
+        fresh: Duration,
+        metrics: Arc<DownloadMetrics>,
+    ) -> ArchivePlans {
+        ArchivePlans { crcs, fresh, slots: Mutex::default(), walks, metrics }
     }
 
     /// Number of folders that were walked for plans.
-    pub(crate) fn walk_count(&self) -> usize {
-        self.walk_count.load(Ordering::Relaxed)
+    pub(crate) fn walk_count(&self) -> u64 {
+        self.metrics.walks.get()
     }
 
     /// The plan for the archive `spec` of a collection's `folder`: a fresh one, or one that the
@@ -73,6 +78,7 @@ impl ArchivePlans {
         let gate = {
             let mut slots = self.slots.lock();
             if let Some(outcome) = slots.get_mut(&key).and_then(|slot| slot.usable(fresh, headers)) {
+                self.metrics.plans_reused.inc();
                 return outcome;
             }
             Arc::clone(&slots.entry(key).or_insert_with(PlanSlot::new).gate)
@@ -86,6 +92,7 @@ impl ArchivePlans {
             .get_mut(&key)
             .and_then(|slot| slot.usable_since(began).or_else(|| slot.usable(fresh, headers)))
         {
+            self.metrics.plans_reused.inc();
             return outcome;
         }
         let permit = self.walks.acquire().await.map_err(Arc::new)?;
@@ -107,7 +114,7 @@ impl ArchivePlans {
         folder: &RelPath,
         spec: &ArchiveSpec,
     ) -> Result<ArchivePlan, Problem> {
-        self.walk_count.fetch_add(1, Ordering::Relaxed);
+        self.metrics.walks.inc();
         let walk = |wanted: &WalkScope| {
             Arc::clone(collection)
                 .walk(folder, wanted, WalkLimits::default())

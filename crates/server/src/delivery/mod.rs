@@ -15,6 +15,8 @@ use outflow_content::{Content, PrebuiltAnswer};
 use outflow_ledger::{ContentInfo, Ledger};
 use outflow_web::{Problem, ResponseBody};
 
+use crate::metrics::DownloadMetrics;
+use crate::options::DownloadOptions;
 use crate::request::{AccessLog, RequestContext};
 use observer::DeliveryObserver;
 pub(crate) use record::{content_key, printable};
@@ -28,11 +30,12 @@ pub(crate) trait DeliverySource: Send + Sync {
 /// Answers with contents, and records how their deliveries end.
 pub(crate) struct DeliveryResponder {
     ledger: Option<Ledger>,
+    metrics: Arc<DownloadMetrics>,
 }
 
 impl DeliveryResponder {
-    pub(crate) fn new(ledger: Option<Ledger>) -> DeliveryResponder {
-        DeliveryResponder { ledger }
+    pub(crate) fn new(options: &DownloadOptions) -> DeliveryResponder {
+        DeliveryResponder { ledger: options.ledger.clone(), metrics: options.metrics.set() }
     }
 
     /// The response with `content`. `info`, which describes the content to the ledger, is made only
@@ -49,7 +52,7 @@ impl DeliveryResponder {
         let content = if log.is_none() && recorded.is_none() && source.is_none() {
             content
         } else {
-            content.observer(DeliveryObserver::new(log, recorded, source))
+            content.observer(DeliveryObserver::new(log, recorded, source, Arc::clone(&self.metrics)))
         };
         Ok(content.respond(request.method(), request.headers()).map(ResponseBody::Content))
     }
@@ -75,7 +78,7 @@ impl DeliveryResponder {
         }
         Some(match (&log, &recorded) {
             (None, None) => answer,
-            _ => answer.observer(DeliveryObserver::new(log, recorded, None)),
+            _ => answer.observer(DeliveryObserver::new(log, recorded, None, Arc::clone(&self.metrics))),
         })
     }
 }

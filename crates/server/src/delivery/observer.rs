@@ -6,6 +6,7 @@ use outflow_content::{AbortReason, BodyMap, Ending, Evidence, Observer, SpanErro
 use outflow_ledger::{DeliveryEnd, DeliveryHandle, DeliveryOutcome, TransportSummary};
 
 use super::DeliverySource;
+use crate::metrics::{DeliveryEnding, DownloadMetrics};
 use crate::request::AccessLog;
 
 /// Notified by the engine of what becomes of a delivery.
@@ -14,6 +15,7 @@ pub(super) struct DeliveryObserver {
     /// Taken when the delivery has ended.
     recorded: Option<DeliveryHandle>,
     source: Option<Arc<dyn DeliverySource>>,
+    metrics: Arc<DownloadMetrics>,
     body: BodyMap,
     sent: u64,
 }
@@ -23,8 +25,9 @@ impl DeliveryObserver {
         log: Option<Arc<AccessLog>>,
         recorded: Option<DeliveryHandle>,
         source: Option<Arc<dyn DeliverySource>>,
+        metrics: Arc<DownloadMetrics>,
     ) -> DeliveryObserver {
-        DeliveryObserver { log, recorded, source, body: BodyMap::whole(0), sent: 0 }
+        DeliveryObserver { log, recorded, source, metrics, body: BodyMap::whole(0), sent: 0 }
     }
 
     /// The acknowledged bytes that count if the delivery is not completed: all but the last one.
@@ -35,6 +38,9 @@ impl DeliveryObserver {
     }
 
     fn end(&mut self, ending: &Ending, outcome: DeliveryOutcome) {
+        self.metrics.delivering.dec();
+        self.metrics.deliveries.of(ending_of(ending, &outcome)).inc();
+        self.metrics.delivered.add(ending.acked.unwrap_or(0));
         if let Some(log) = &self.log {
             log.delivery_ended(ending, &outcome);
         }
@@ -50,6 +56,7 @@ impl DeliveryObserver {
 
 impl Observer for DeliveryObserver {
     fn started(&mut self, body: &BodyMap) {
+        self.metrics.delivering.inc();
         if let Some(log) = &self.log {
             log.delivery_started(body.len());
         }
@@ -83,6 +90,16 @@ impl Observer for DeliveryObserver {
             source.delivery_failed();
         }
         self.end(ending, DeliveryOutcome::Failed(error.to_string()));
+    }
+}
+
+fn ending_of(ending: &Ending, outcome: &DeliveryOutcome) -> DeliveryEnding {
+    match (outcome, ending.evidence) {
+        (DeliveryOutcome::Completed { .. }, Evidence::Confirmed) => DeliveryEnding::Confirmed,
+        (DeliveryOutcome::Completed { .. }, Evidence::Acked) => DeliveryEnding::Acked,
+        (DeliveryOutcome::Completed { .. }, Evidence::Sent) => DeliveryEnding::Sent,
+        (DeliveryOutcome::Aborted(_), _) => DeliveryEnding::Aborted,
+        (DeliveryOutcome::Failed(_), _) => DeliveryEnding::Failed,
     }
 }
 
@@ -131,7 +148,7 @@ mod tests {
             user_agent: None,
             assurance: Assurance::Peer,
         };
-        DeliveryObserver::new(None, Some(ledger.track(opening).unwrap()), None)
+        DeliveryObserver::new(None, Some(ledger.track(opening).unwrap()), None, Arc::default())
     }
 
     fn ending(acked: u64, evidence: Evidence) -> Ending {

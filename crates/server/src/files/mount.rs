@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use outflow_catalog::{Collection, RelPath, Root};
 use outflow_content::address_of;
+use outflow_metrics::MetricRegistry;
 use outflow_web::ResponseBody;
 use outflow_web::reply::redirect;
 
@@ -30,9 +31,9 @@ pub(crate) struct Mount {
 
 impl Mount {
     /// A local folder at the top of all addresses.
-    pub(crate) fn local(root: Root) -> Mount {
+    pub(crate) fn local(root: Root, registry: &MetricRegistry) -> Mount {
         let root = Arc::new(root);
-        let local = Some(Arc::new(LocalFiles::new(Arc::clone(&root))));
+        let local = Some(LocalFiles::new(Arc::clone(&root), registry));
         Mount { local, ..Mount::new(root, Arc::from("")) }
     }
 

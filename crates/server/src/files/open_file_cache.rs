@@ -10,10 +10,12 @@ use std::sync::Arc;
 use outflow_catalog::{FoundFile, LocalFile, OpenError, Opened, RelPath, Root};
 use outflow_content::{Content, Prebuilt, Wait};
 use outflow_ledger::ContentInfo;
+use outflow_metrics::MetricRegistry;
 use quick_cache::sync::Cache;
 
 use super::content;
 use super::located::{Description, Located, ServedFile};
+use crate::metrics::DownloadMetrics;
 
 /// Maximum number of files that are kept open.
 ///
@@ -35,16 +37,24 @@ const MAX_KEPT_OPEN: u64 = 1024 * 1024;
 pub(crate) struct LocalFiles {
     root: Arc<Root>,
     open: OpenFileCache,
+    metrics: Arc<DownloadMetrics>,
 }
 
 impl LocalFiles {
-    pub(crate) fn new(root: Arc<Root>) -> LocalFiles {
-        LocalFiles { root, open: OpenFileCache(Cache::new(MAX_OPEN_FILES)) }
+    pub(crate) fn new(root: Arc<Root>, registry: &MetricRegistry) -> Arc<LocalFiles> {
+        let (open, metrics) = (OpenFileCache(Cache::new(MAX_OPEN_FILES)), registry.set());
+        let files = Arc::new(LocalFiles { root, open, metrics });
+        registry.read_gauge(
+            &files,
+            |metrics: &DownloadMetrics| &metrics.files_kept,
+            |files: &LocalFiles| files.open.0.len(),
+        );
+        files
     }
 
     /// The file at `path` if it is kept open, with its prebuilt answer.
     pub(super) fn kept(&self, path: &RelPath) -> Option<(Prebuilt, Arc<ContentInfo>)> {
-        self.open.get(&self.root, path)
+        self.open.get(&self.root, path).inspect(|_| self.metrics.kept_hits.inc())
     }
 
     /// Finds what is at `path`: among the open files, or in the folder. `download`: as an
@@ -64,6 +74,7 @@ impl LocalFiles {
             Opened::Folder(_) => return Ok(Located::Folder),
             Opened::File(file) => file,
         };
+        self.metrics.kept_misses.inc();
         let found = FoundFile::from(file.clone());
         let content = content::of(&found, download);
         if download || content.len() > MAX_KEPT_OPEN {

@@ -11,6 +11,7 @@ mod listing;
 mod page;
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -21,6 +22,7 @@ use outflow_web::{Problem, ResponseBody, accept};
 
 use crate::files::Mount;
 use crate::limits::{MemoryBudget, WalkPermits};
+use crate::metrics::DownloadMetrics;
 use crate::problem::ToProblem as _;
 use crate::request::{Query, RequestContext};
 use listing::Listing;
@@ -33,8 +35,8 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    pub(crate) fn new(walks: WalkPermits) -> Folders {
-        Folders { walks, memory: MemoryBudget::new() }
+    pub(crate) fn new(walks: WalkPermits, metrics: Arc<DownloadMetrics>) -> Folders {
+        Folders { walks, memory: MemoryBudget::new(metrics) }
     }
 
     /// The listing of `folder`: JSON if the query or the client asks for it, a page otherwise.

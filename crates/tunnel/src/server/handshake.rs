@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use outflow_texts::text;
 use outflow_wire::websocket;
 
+use super::metrics::TunnelCarrier;
 use super::rejection::Rejection;
 use super::request::Carrier;
 use crate::frame::LegFraming;
@@ -23,7 +24,17 @@ impl Carrier {
         }
     }
 
-    /// Its name in the log and in metrics.
+    /// Its label in the metrics.
+    pub(super) fn label(&self) -> TunnelCarrier {
+        match self {
+            Carrier::Capsules(_) => TunnelCarrier::Capsules,
+            Carrier::WebSocket => TunnelCarrier::WebSocket,
+            Carrier::Purr(..) => TunnelCarrier::Purr,
+            Carrier::Connect => TunnelCarrier::Connect,
+        }
+    }
+
+    /// Its name in the log.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Carrier::Capsules(_) => "connect-tcp",

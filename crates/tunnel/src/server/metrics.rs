@@ -1,74 +1,93 @@
-//! Counters of tunnels, for monitoring.
+//! What is counted of tunnels.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use http::StatusCode;
+use outflow_metrics::{Counter, CounterBy, Gauge, labels, metrics};
 
-use outflow_relay::flow::FlowCounters;
-use parking_lot::Mutex;
-
-/// Counts tunnels by carrier, rejections by status, and bytes.
-#[derive(Default)]
-pub(super) struct TunnelMetrics {
-    counts: Mutex<TunnelCounts>,
-    /// Bytes of tunnels without frames, by the path that they took.
-    pub(super) flows: FlowCounters,
+labels! {
+    /// The way in which a tunnel was requested.
+    pub enum TunnelCarrier: "carrier" {
+        /// `connect-tcp`, with capsules.
+        Capsules = "connect-tcp",
+        /// WebSocket.
+        WebSocket = "websocket",
+        /// Purr.
+        Purr = "purr",
+        /// `CONNECT`.
+        Connect = "connect",
+    }
 }
 
-/// The maps are bounded by the number of carriers and of statuses.
-#[derive(Default)]
-struct TunnelCounts {
-    tunnels: BTreeMap<&'static str, u64>,
-    rejected: BTreeMap<u16, u64>,
-    to_target: u64,
-    from_target: u64,
+labels! {
+    /// The status of a refusal.
+    pub enum RefusalStatus: "status" {
+        /// The request is malformed.
+        BadRequest = "400",
+        /// No token, or an unknown one.
+        Unauthorized = "401",
+        /// The target is not allowed.
+        Forbidden = "403",
+        /// There is no such tunnel.
+        NotFound = "404",
+        /// A method other than those of tunnels.
+        MethodNotAllowed = "405",
+        /// No token, in a `CONNECT`.
+        ProxyUnauthorized = "407",
+        /// The session or address is in use.
+        Conflict = "409",
+        /// The client did not ask for an upgrade.
+        UpgradeRequired = "426",
+        /// The target could not be reached.
+        BadGateway = "502",
+        /// A limit is reached.
+        Unavailable = "503",
+        /// The target did not answer in time.
+        GatewayTimeout = "504",
+        /// Any other status.
+        Other = "other",
+    }
 }
 
-impl TunnelMetrics {
-    pub(super) fn add_rejected(&self, status: u16) {
-        self.with(|counts| *counts.rejected.entry(status).or_default() += 1);
+labels! {
+    /// Which way bytes go.
+    pub enum TunnelDirection: "direction" {
+        /// From the client to the target.
+        ToTarget = "to_target",
+        /// From the target to the client.
+        FromTarget = "from_target",
     }
+}
 
-    pub(super) fn add_begun(&self, carrier: &'static str) {
-        self.with(|counts| *counts.tunnels.entry(carrier).or_default() += 1);
+metrics! {
+    /// What a tunnel server does.
+    pub struct TunnelMetrics {
+        /// Tunnels that are open or being connected.
+        open: Gauge = "outflow_tunnels_open",
+        /// Tunnels that were granted.
+        granted: CounterBy<TunnelCarrier> = "outflow_tunnels_total",
+        /// Tunnels that were refused.
+        refused: CounterBy<RefusalStatus> = "outflow_tunnels_refused_total",
+        /// Legs of tunnels that have ended; a tunnel that reconnects has several.
+        legs: Counter = "outflow_tunnel_legs_total",
+        /// Bytes of tunnels that have ended.
+        carried: CounterBy<TunnelDirection> = "outflow_tunnel_carried_bytes_total",
     }
+}
 
-    pub(super) fn add_bytes(&self, to_target: u64, from_target: u64) {
-        self.with(|counts| {
-            counts.to_target += to_target;
-            counts.from_target += from_target;
-        });
-    }
-
-    fn with(&self, change: impl FnOnce(&mut TunnelCounts)) {
-        change(&mut self.counts.lock());
-    }
-
-    /// The text format of Prometheus, version 0.0.4.
-    pub(super) fn text(&self, open: usize) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        let plain = |value| [(String::new(), value)];
-        let counts = self.counts.lock();
-        family("outflow_tunnels", "gauge", "Tunnels that are open or being connected.", &plain(open as u64));
-        let begun: Vec<_> =
-            counts.tunnels.iter().map(|(name, n)| (format!("{{carrier=\"{name}\"}}"), *n)).collect();
-        family("outflow_tunnels_total", "counter", "Tunnels that were granted.", &begun);
-        let refused: Vec<_> =
-            counts.rejected.iter().map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n)).collect();
-        family("outflow_tunnels_refused_total", "counter", "Tunnels that were refused.", &refused);
-        let bytes = [("to_target", counts.to_target), ("from_target", counts.from_target)];
-        let bytes = bytes.map(|(direction, n)| (format!("{{direction=\"{direction}\"}}"), n));
-        family("outflow_tunnel_bytes_total", "counter", "Bytes of tunnels that have ended.", &bytes);
-        let moved = self.flows.bytes();
-        let moved = [("spliced", moved.spliced), ("copied", moved.copied)];
-        let moved = moved.map(|(path, n)| (format!("{{path=\"{path}\"}}"), n));
-        family("outflow_tunnel_raw_bytes_total", "counter", "Bytes of tunnels without frames.", &moved);
-        text
+impl From<StatusCode> for RefusalStatus {
+    fn from(status: StatusCode) -> RefusalStatus {
+        match status {
+            StatusCode::BAD_REQUEST => RefusalStatus::BadRequest,
+            StatusCode::UNAUTHORIZED => RefusalStatus::Unauthorized,
+            StatusCode::FORBIDDEN => RefusalStatus::Forbidden,
+            StatusCode::NOT_FOUND => RefusalStatus::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => RefusalStatus::MethodNotAllowed,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => RefusalStatus::ProxyUnauthorized,
+            StatusCode::CONFLICT => RefusalStatus::Conflict,
+            StatusCode::UPGRADE_REQUIRED => RefusalStatus::UpgradeRequired,
+            StatusCode::BAD_GATEWAY => RefusalStatus::BadGateway,
+            StatusCode::SERVICE_UNAVAILABLE => RefusalStatus::Unavailable,
+            StatusCode::GATEWAY_TIMEOUT => RefusalStatus::GatewayTimeout,
+            _ => RefusalStatus::Other,
+        }
     }
 }

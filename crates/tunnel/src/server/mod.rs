@@ -12,7 +12,7 @@
 //!   reverse    connections that are accepted at the server, for clients that expose something
 //! tunnel       a granted tunnel until its end
 //!   record     its log line
-//!   metrics    counters for monitoring
+//!   metrics    what is counted
 //! ```
 //!
 //! Nothing is allowed that is not listed, and without a token or a capability no client is
@@ -36,6 +36,7 @@ pub use self::access::{
     AllowList, Capability, CapabilityError, CapabilityKeys, Host, Secret, TunnelTarget, User, Users,
 };
 pub use self::dial::{NameResolution, NameResolver, system_resolver};
+pub use self::metrics::{RefusalStatus, TunnelCarrier, TunnelDirection, TunnelMetrics};
 pub use self::quota::TunnelLimits;
 pub use self::rejection::NotFoundService;
 pub use self::service::{TunnelFuture, TunnelService};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::metrics::TunnelMetrics;
 use super::rejection::Rejection;
 
 /// Tunnels of all clients at the same time, by default.
@@ -46,6 +47,7 @@ impl Default for TunnelLimits {
 pub(super) struct TunnelQuota {
     counts: Mutex<QuotaCounts>,
     limits: TunnelLimits,
+    metrics: Arc<TunnelMetrics>,
 }
 
 #[derive(Default)]
@@ -68,13 +70,8 @@ pub(super) struct TunnelPermit {
 }
 
 impl TunnelQuota {
-    pub(super) fn new(limits: TunnelLimits) -> TunnelQuota {
-        TunnelQuota { counts: Mutex::default(), limits }
-    }
-
-    /// How many tunnels there are, including those that wait for their targets.
-    pub(super) fn open(&self) -> usize {
-        self.counts.lock().all.tunnels
+    pub(super) fn new(limits: TunnelLimits, metrics: Arc<TunnelMetrics>) -> TunnelQuota {
+        TunnelQuota { counts: Mutex::default(), limits, metrics }
     }
 
     /// A permit for a tunnel that waits for its target. `own_limit` is the limit of its owner, if
@@ -102,6 +99,7 @@ impl TunnelQuota {
         owned.connecting += 1;
         counts.all.tunnels += 1;
         counts.all.connecting += 1;
+        self.metrics.open.inc();
         Ok(TunnelPermit { quota: Arc::clone(self), owner: Arc::clone(owner), connecting: true })
     }
 }
@@ -122,6 +120,7 @@ impl TunnelPermit {
 impl Drop for TunnelPermit {
     fn drop(&mut self) {
         self.set_connected();
+        self.quota.metrics.open.dec();
         let mut counts = self.quota.counts.lock();
         counts.all.tunnels -= 1;
         if let Some(owned) = counts.by_owner.get_mut(&self.owner) {
@@ -139,7 +138,10 @@ mod tests {
 
     #[test]
     fn places_are_counted_by_owner_and_given_back() {
-        let quota = Arc::new(TunnelQuota::new(TunnelLimits { tunnels: 5, per_owner: 4, connecting: 3 }));
+        let quota = Arc::new(TunnelQuota::new(
+            TunnelLimits { tunnels: 5, per_owner: 4, connecting: 3 },
+            Arc::default(),
+        ));
         let (anna, ben): (Arc<str>, Arc<str>) = ("anna".into(), "ben".into());
         let why = |permit: Result<TunnelPermit, Rejection>| permit.err().map(|rejection| rejection.say());
         let mut first = quota.acquire(&anna, None).unwrap();
@@ -155,9 +157,9 @@ mod tests {
         assert!(why(quota.acquire(&anna, Some(3))).unwrap().contains("3 tunnels"));
         more.iter_mut().for_each(TunnelPermit::set_connected);
         more.push(quota.acquire(&ben, None).unwrap());
-        assert_eq!(quota.open(), 5);
+        assert_eq!(quota.metrics.open.get(), 5);
         drop((first, second, more));
-        assert_eq!(quota.open(), 0);
+        assert_eq!(quota.metrics.open.get(), 0);
         assert!(quota.counts.lock().by_owner.is_empty() && quota.counts.lock().all.connecting == 0);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use outflow_relay::flow::FlowCounters;
 use parking_lot::Mutex;
 
-use super::metrics::TunnelMetrics;
+use super::metrics::{TunnelCarrier, TunnelDirection, TunnelMetrics};
 use crate::carry::TunnelTotals;
 
 /// Written to the log when the last handle is dropped, however the tunnel ends.
@@ -21,6 +21,7 @@ pub(super) struct TunnelRecord {
     carrier: &'static str,
     began: Instant,
     metrics: Arc<TunnelMetrics>,
+    flows: Arc<FlowCounters>,
     outcome: Mutex<TunnelOutcome>,
 }
 
@@ -36,10 +37,10 @@ impl TunnelRecord {
         owner: Arc<str>,
         (target, address): (String, SocketAddr),
         client: Option<SocketAddr>,
-        carrier: &'static str,
-        metrics: &Arc<TunnelMetrics>,
+        (carrier, label): (&'static str, TunnelCarrier),
+        (metrics, flows): (&Arc<TunnelMetrics>, &Arc<FlowCounters>),
     ) -> TunnelRecord {
-        metrics.add_begun(carrier);
+        metrics.granted.of(label).inc();
         let end = "the client left before it began".to_owned();
         TunnelRecord {
             owner,
@@ -49,6 +50,7 @@ impl TunnelRecord {
             carrier,
             began: Instant::now(),
             metrics: Arc::clone(metrics),
+            flows: Arc::clone(flows),
             outcome: Mutex::new(TunnelOutcome { end, ..TunnelOutcome::default() }),
         }
     }
@@ -59,11 +61,12 @@ impl TunnelRecord {
         outcome.totals = totals;
         outcome.end = end;
         outcome.legs += 1;
+        self.metrics.legs.inc();
     }
 
     /// Counters for a tunnel without frames.
     pub(super) fn flow_counters(&self) -> &FlowCounters {
-        &self.metrics.flows
+        &self.flows
     }
 }
 
@@ -71,7 +74,8 @@ impl Drop for TunnelRecord {
     fn drop(&mut self) {
         let TunnelOutcome { totals, end, legs } = self.outcome.get_mut();
         let (up, down, seconds) = (totals.to_far, totals.from_far, self.began.elapsed().as_secs_f64());
-        self.metrics.add_bytes(up, down);
+        self.metrics.carried.of(TunnelDirection::ToTarget).add(up);
+        self.metrics.carried.of(TunnelDirection::FromTarget).add(down);
         tracing::info!(
             user = %self.owner, target = self.target, address = %self.address, client = self.client.map(tracing::field::display),
             carrier = self.carrier, up, down, legs = *legs, seconds, end = %end,

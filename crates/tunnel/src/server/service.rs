@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderValue, Request, Response};
+use outflow_metrics::{MetricRegistry, TEXT_TYPE};
+use outflow_relay::flow::FlowCounters;
 use outflow_wire::{PeerAddr, upgrade};
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -35,6 +37,8 @@ struct TunnelServer {
     /// Resumable tunnels; `None` if the settings allow none.
     sessions: Option<Sessions<TargetStream>>,
     metrics: Arc<TunnelMetrics>,
+    /// Bytes of tunnels without frames, by the path that they took.
+    flows: Arc<FlowCounters>,
 }
 
 /// A service that answers requests for tunnels, and leaves all others to `service`.
@@ -123,7 +127,7 @@ async fn respond(
     response.unwrap_or_else(|rejection| {
         let client = head.extensions.get::<PeerAddr>().map(|peer| tracing::field::display(peer.0));
         let status = rejection.status.as_u16();
-        server.metrics.add_rejected(status);
+        server.metrics.refused.of(rejection.status.into()).inc();
         tracing::info!(client, uri = %without_secrets(&head.uri), status, reason = rejection.say(), "tunnel refused");
         rejection.into_response()
     })
@@ -148,11 +152,13 @@ struct PendingTunnel {
 
 impl TunnelServer {
     fn new(settings: TunnelSettings) -> TunnelServer {
-        let quota = Arc::new(TunnelQuota::new(settings.limits));
+        let metrics: Arc<TunnelMetrics> = settings.metrics.set();
+        let flows = settings.metrics.set();
+        let quota = Arc::new(TunnelQuota::new(settings.limits, Arc::clone(&metrics)));
         let reverse = Arc::new(ReverseListeners::new(Arc::clone(&quota), &settings.timeouts));
         let sessions =
             settings.resume.map(|keep| Sessions::new(SessionLimits { keep, ..SessionLimits::default() }));
-        TunnelServer { settings, quota, reverse, sessions, metrics: Arc::default() }
+        TunnelServer { settings, quota, reverse, sessions, metrics, flows }
     }
 
     async fn grant(
@@ -166,8 +172,11 @@ impl TunnelServer {
         match request {
             TunnelRequest::Metrics => {
                 authenticate()?;
-                let mut response = Response::new(self.metrics.text(self.quota.open()).into_bytes());
-                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                let shown = MetricRegistry::default();
+                shown.insert(Arc::clone(&self.metrics));
+                shown.insert(Arc::clone(&self.flows));
+                let mut response = Response::new(shown.text().into_bytes());
+                let format = HeaderValue::from_static(TEXT_TYPE);
                 response.headers_mut().insert(http::header::CONTENT_TYPE, format);
                 Ok(response)
             }
@@ -279,7 +288,13 @@ impl TunnelServer {
         head: &http::request::Parts,
     ) -> TargetStream {
         let client = head.extensions.get::<PeerAddr>().map(|peer| peer.0);
-        let record = TunnelRecord::new(owner, target, client, carrier.name(), &self.metrics);
+        let record = TunnelRecord::new(
+            owner,
+            target,
+            client,
+            (carrier.name(), carrier.label()),
+            (&self.metrics, &self.flows),
+        );
         TargetStream { stream, record: Arc::new(record), _permit: permit }
     }
 }

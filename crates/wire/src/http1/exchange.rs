@@ -116,7 +116,7 @@ pub(super) async fn answer_prebuilt<S>(
     // The answer to HEAD drops its body's observer before it leaves.
     let outgoing = if is_head { Outgoing::empty() } else { outgoing };
     let guard = ResetOnDrop::new(connection);
-    let sent = deliver(guard.connection, out, outgoing, keep, context).await;
+    let sent = deliver(guard.connection, out, outgoing, (StatusCode::OK, keep), context).await;
     guard.disarm();
     let exchange =
         Exchange { connection, input, context, version, is_head, is_connect: false, keep, body: None };
@@ -229,8 +229,11 @@ impl<'a, S: HttpService> Exchange<'a, S> {
         }
         let guard = ResetOnDrop::new(self.connection);
         let sent = match outgoing {
-            Some(outgoing) => deliver(guard.connection, out, outgoing, self.keep, self.context).await,
+            Some(outgoing) => {
+                deliver(guard.connection, out, outgoing, (status, self.keep), self.context).await
+            }
             None => {
+                self.context.counters.responded(status);
                 let has_body = !self.is_head && may_have_body(status);
                 let framing = if has_body { framing } else { ResponseFraming::None };
                 let copied =
@@ -329,6 +332,7 @@ impl<S> Exchange<'_, S> {
         }
         let mut out = PooledBuffer::borrow();
         encode::head(&mut out, head.status, &head.headers, framing, persistence);
+        self.context.counters.responded(head.status);
         self.connection.timer().set(self.context.options.stall_timeout);
         while !out.is_empty() {
             let n = self.connection.send(out.filled(), false).await.ok()?;
@@ -348,7 +352,7 @@ async fn deliver<S>(
     connection: &mut Connection,
     mut out: PooledBuffer,
     mut outgoing: Outgoing,
-    keep: bool,
+    (status, keep): (StatusCode, bool),
     context: &ThreadContext<S>,
 ) -> SendResult {
     let head = out.filled().len();
@@ -359,6 +363,9 @@ async fn deliver<S>(
         return Err(SendFailure::Cut(disconnected(&error)));
     }
     let unsent = out.filled().len() == head;
+    if !unsent {
+        context.counters.responded(status);
+    }
     if out.is_empty() {
         if outgoing.is_empty() {
             return Ok(None);
@@ -369,7 +376,11 @@ async fn deliver<S>(
     let (options, counters) = (&context.options, &context.counters);
     // Boxed, like all that is rare or takes its time: each request would carry this future's size
     // along.
-    Box::pin(send::outgoing(connection, options, counters, out, outgoing, unsent, !keep)).await
+    let sent = Box::pin(send::outgoing(connection, options, counters, out, outgoing, unsent, !keep)).await;
+    if unsent && !matches!(sent, Err(SendFailure::Unsent)) {
+        counters.responded(status);
+    }
+    sent
 }
 
 /// Sends an encoded head and any body behind it, by copying.

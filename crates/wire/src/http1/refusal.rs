@@ -54,6 +54,7 @@ pub(super) async fn send_text<S>(
     if with_text {
         out.push(text.as_bytes());
     }
+    context.counters.responded(status);
     connection.timer().set(context.options.stall_timeout);
     while !out.is_empty() {
         let n = connection.send(out.filled(), false).await?;

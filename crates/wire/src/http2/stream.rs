@@ -18,7 +18,7 @@ use super::pieces::BodyPieces;
 use super::sender::{PIECE, StreamOutcome, StreamSender, gone};
 use super::transport::Http2Transport;
 use crate::context::ThreadContext;
-use crate::counters::SendPath;
+use crate::counters::{SendPath, ServerCounters};
 use crate::extensions::{PeerAddr, ViaProxy};
 use crate::message::date;
 use crate::message::framing::{announced_length, may_have_body};
@@ -57,6 +57,7 @@ pub(crate) async fn answer<S: HttpService>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> StreamOutcome {
+    let _open = context.counters.streams.hold();
     let is_head = request.method() == Method::HEAD;
     let (request, tunnel) = match accepted(request, &client, context.options.stall_timeout) {
         Ok(accepted) => accepted,
@@ -64,7 +65,7 @@ pub(crate) async fn answer<S: HttpService>(
             context.counters.refused.inc();
             let (status, reason) = *refusal;
             tracing::info!(client = %client.peer, status = status.as_u16(), reason, "request refused");
-            let _ = plain(&mut respond, status, reason, is_head);
+            let _ = plain(&context.counters, &mut respond, status, reason, is_head);
             return StreamOutcome::Done;
         }
     };
@@ -86,13 +87,13 @@ pub(crate) async fn answer<S: HttpService>(
             let status = response.status();
             tracing::error!(client = %client.peer, %status, "the service's final response is an interim one");
             let text = "the service gave no final response";
-            let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
+            let _ = plain(&context.counters, &mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
             return StreamOutcome::Done;
         }
         Some(Err(error)) => {
             tracing::error!(client = %client.peer, error, "the service failed");
             let text = "the service failed; see the server's log";
-            let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
+            let _ = plain(&context.counters, &mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, is_head);
             return StreamOutcome::Done;
         }
     };
@@ -166,6 +167,7 @@ fn accepted(
 
 /// A short answer of the engine's own, to HEAD without its text.
 fn plain(
+    counters: &ServerCounters,
     respond: &mut SendResponse<Bytes>,
     status: StatusCode,
     text: &str,
@@ -179,6 +181,7 @@ fn plain(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
     put_date(headers);
     let mut body = respond.send_response(response, is_head)?;
+    counters.responded(status);
     if is_head {
         return Ok(());
     }
@@ -263,7 +266,7 @@ async fn send<S: HttpService>(
             tracing::debug!(client = %client.peer, %error, "content failed before its first byte");
             early.end(|watch| watch.failed(&error));
             let text = "the file cannot be read; see the server's log";
-            let _ = plain(&mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, false);
+            let _ = plain(&context.counters, &mut respond, StatusCode::INTERNAL_SERVER_ERROR, text, false);
             return StreamOutcome::Done;
         }
     };
@@ -272,6 +275,7 @@ async fn send<S: HttpService>(
     prepare(&mut head.headers, Some(length));
     let Some(first) = first else {
         early.end(|watch| watch.completed(Evidence::Sent));
+        context.counters.responded(head.status);
         let _ = respond.send_response(Response::from_parts(head, ()), true);
         return StreamOutcome::Done;
     };
@@ -293,6 +297,7 @@ async fn send<S: HttpService>(
         }
         false => None,
     };
+    context.counters.responded(head.status);
     let body = match respond.send_response(Response::from_parts(head, ()), false) {
         Ok(body) => body,
         Err(_) => {
@@ -324,6 +329,7 @@ async fn copy<S: HttpService>(
     // its word.
     let empty = length.is_none_or(|length| length == 0) && body.is_end_stream();
     let without = is_head || !may_have_body(status) || empty;
+    context.counters.responded(status);
     let Ok(writer) = respond.send_response(Response::from_parts(head, ()), without) else {
         return StreamOutcome::Reset;
     };
@@ -346,6 +352,7 @@ fn release<S: HttpService>(
 ) -> StreamOutcome {
     let (mut head, _) = response.into_parts();
     prepare(&mut head.headers, None);
+    context.counters.responded(head.status);
     if let Ok(write) = respond.send_response(Response::from_parts(head, ()), false) {
         give(Upgraded::of_stream(duplex(write), context.ending.subscribe()));
     }

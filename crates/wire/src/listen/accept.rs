@@ -12,6 +12,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::counters::ServerCounters;
 use crate::tls::Tls;
 
 /// How long the accepting thread waits when the system has no descriptor or memory for a
@@ -72,14 +73,18 @@ impl OpenListener {
 pub(super) async fn accept_next(
     listeners: &[OpenListener],
     permits: &Arc<Semaphore>,
+    counters: &ServerCounters,
 ) -> (AcceptedSocket, OwnedSemaphorePermit) {
+    if permits.available_permits() == 0 {
+        counters.limit_reached.inc();
+    }
     // The semaphore is never closed.
     let Ok(permit) = Arc::clone(permits).acquire_owned().await else { std::future::pending().await };
-    (accept(listeners).await, permit)
+    (accept(listeners, counters).await, permit)
 }
 
 /// The next connection. An error that keeps one from being accepted is logged and waited out.
-async fn accept(listeners: &[OpenListener]) -> AcceptedSocket {
+async fn accept(listeners: &[OpenListener], counters: &ServerCounters) -> AcceptedSocket {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     loop {
         let accepted = poll_fn(|cx| {
@@ -106,6 +111,7 @@ async fn accept(listeners: &[OpenListener]) -> AcceptedSocket {
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) => {
+                counters.accept_failed.inc();
                 tracing::warn!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

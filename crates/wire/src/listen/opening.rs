@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its end.
 
+use std::io;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -8,6 +9,7 @@ use super::proxy;
 use crate::connection::Connection;
 use crate::connection::buffer::PooledBuffer;
 use crate::context::ThreadContext;
+use crate::counters::HandshakeOutcome;
 use crate::http1::{self, RequestRefusal};
 use crate::http2;
 use crate::service::HttpService;
@@ -36,7 +38,10 @@ pub(super) fn serve<S: HttpService>(
         };
         match kind {
             ConnectionKind::Http1(input) => http1::serve(&mut connection, input, &context).await,
-            ConnectionKind::Http2(input) => Box::pin(http2::serve(connection, input, &context)).await,
+            ConnectionKind::Http2(input) => {
+                context.counters.http2.inc();
+                Box::pin(http2::serve(connection, input, &context)).await;
+            }
             ConnectionKind::Over => {}
         }
     }
@@ -62,6 +67,7 @@ async fn open<S: HttpService>(
     // The handshake has a deadline of its own, because received bytes do not extend it.
     let negotiated = tls.accept(connection.stream(), context.ending.subscribe()).await;
     connection.timer().set(options.keep_alive_timeout);
+    context.counters.handshakes.of(outcome(&negotiated)).inc();
     match negotiated {
         Ok(NegotiatedProtocol::Http1(session)) => {
             connection.secure(session);
@@ -83,6 +89,15 @@ async fn open<S: HttpService>(
             tracing::debug!(client = %connection.peer, %error, "TLS handshake failed");
             ConnectionKind::Over
         }
+    }
+}
+
+fn outcome(negotiated: &io::Result<NegotiatedProtocol>) -> HandshakeOutcome {
+    match negotiated {
+        Ok(NegotiatedProtocol::Http1(_) | NegotiatedProtocol::Http2(_)) => HandshakeOutcome::Completed,
+        Ok(NegotiatedProtocol::Clear) => HandshakeOutcome::NotTls,
+        Ok(NegotiatedProtocol::None) => HandshakeOutcome::Closed,
+        Err(_) => HandshakeOutcome::Failed,
     }
 }
 

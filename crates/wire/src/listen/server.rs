@@ -34,7 +34,7 @@ pub async fn serve<S: HttpService>(listener: TcpListener, service: S) -> io::Res
     let listeners = [OpenListener::of(listener, None)];
     let accepting = async {
         loop {
-            let (accepted, permit) = accept_next(&listeners, &permits).await;
+            let (accepted, permit) = accept_next(&listeners, &permits, &context.counters).await;
             spawn(&context, accepted, permit, None);
         }
     };
@@ -79,7 +79,9 @@ impl Server {
         service: S,
     ) -> io::Result<()> {
         let listeners: Vec<ListenSocket> = listeners.into_iter().map(Into::into).collect();
-        let permits = Arc::new(Semaphore::new(self.options.max_connections.clamp(1, u32::MAX as usize)));
+        let limit = self.options.max_connections.clamp(1, u32::MAX as usize);
+        let permits = Arc::new(Semaphore::new(limit));
+        let _limit = LimitShown::new(&self.counters, limit);
         let context =
             || ThreadContext::new(service.clone(), self.options.clone(), Arc::clone(&self.counters));
         std::thread::scope(|scope| {
@@ -120,6 +122,23 @@ impl Server {
     }
 }
 
+/// The server's part in the limit that the metrics show, while it runs.
+struct LimitShown<'a>(&'a ServerCounters, i64);
+
+impl<'a> LimitShown<'a> {
+    fn new(counters: &'a ServerCounters, limit: usize) -> LimitShown<'a> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        counters.limit.add(limit);
+        LimitShown(counters, limit)
+    }
+}
+
+impl Drop for LimitShown<'_> {
+    fn drop(&mut self) {
+        self.0.limit.add(-self.1);
+    }
+}
+
 /// Accepts until the server drains, then waits for the connections that are left.
 async fn accept_all<S: HttpService>(
     listeners: Vec<OpenListener>,
@@ -132,7 +151,7 @@ async fn accept_all<S: HttpService>(
         tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase != ServerPhase::Running) => break,
-            (accepted, permit) = accept_next(&listeners, permits) => {
+            (accepted, permit) = accept_next(&listeners, permits, &context.counters) => {
                 hand_over(context, workers, accepted, permit);
             }
         }

@@ -120,7 +120,7 @@ pub(super) fn spawn<S: HttpService>(
     load: Option<ThreadLoad>,
 ) {
     context.counters.connections.inc();
-    let permit = ConnectionPermit::new(permit, load);
+    let permit = ConnectionPermit::new(permit, load, &context.counters);
     let connection = Connection::new(stream, peer, &context.options, permit);
     tokio::spawn(opening::serve(connection, tls, Arc::clone(context)));
 }

@@ -164,6 +164,7 @@ async fn programs_run_two_at_a_time_in_the_order_of_events() {
         Arc::clone(&outbox) as Arc<Memory>,
         vec![("p".to_owned(), Arc::new(program) as Arc<dyn EventSender>)],
         watch.clock(),
+        &Arc::default(),
         &Handle::current(),
     );
     until(async || outbox.waiting() == 0).await;

@@ -312,6 +312,7 @@ async fn an_event_keeps_its_id_over_attempts_and_is_signed_anew() {
         Arc::clone(&outbox) as Arc<Memory>,
         vec![("a".to_owned(), Arc::new(webhook(&receiver.url("/SECRET?SECRET"))) as Arc<dyn EventSender>)],
         watch.clock(),
+        &Arc::default(),
         &Handle::current(),
     );
     outbox.add("a", "evt_7");
@@ -358,7 +359,7 @@ async fn an_endpoint_that_cannot_be_told_is_named_and_stops_no_other() {
     outbox.add("good", "one");
     let endpoints =
         vec![endpoint("bad", "ftp://example.org/".to_owned()), endpoint("good", receiver.url("/"))];
-    let workers = start(Arc::clone(&outbox) as Arc<Memory>, endpoints, &Handle::current());
+    let workers = start(Arc::clone(&outbox) as Arc<Memory>, endpoints, &Arc::default(), &Handle::current());
     until(async || outbox.last("good", "one") == Some(AttemptVerdict::Delivered)).await;
     workers.stop().await;
     assert_eq!(outbox.waiting(), 1);

@@ -86,7 +86,7 @@ fn begin(outbox: &Arc<Memory>, watch: &Watch, senders: &[(&str, &Arc<Player>)]) 
     let senders =
         senders.iter().map(|(id, player)| ((*id).to_owned(), Arc::clone(player) as Arc<dyn EventSender>));
     let outbox: Arc<Memory> = Arc::clone(outbox);
-    start_with(outbox, senders.collect(), watch.clock(), &Handle::current())
+    start_with(outbox, senders.collect(), watch.clock(), &Arc::default(), &Handle::current())
 }
 
 fn scene() -> (Watch, Arc<Memory>) {

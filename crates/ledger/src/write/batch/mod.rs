@@ -28,8 +28,8 @@ use crate::db::connection::Conn;
 use crate::db::context::NodeContext;
 use crate::db::download_row::DownloadRow;
 use crate::db::event_row::NewEvent;
-use crate::model::Download;
 use crate::model::ranges::Fragments;
+use crate::model::{Download, EventKind};
 
 /// Maximum number of acknowledged ranges of a download. Beyond it, a range that does not touch an
 /// existing one is dropped, and the recipient has to fetch it again.
@@ -71,6 +71,8 @@ pub(crate) struct CommittedBatch {
     pub(crate) has_sends: bool,
     /// Contents whose files are written.
     pub(crate) contents: Vec<[u8; 16]>,
+    /// The kinds of its events.
+    pub(crate) events: Vec<EventKind>,
 }
 
 /// A download that the batch may change.

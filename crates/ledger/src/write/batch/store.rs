@@ -87,6 +87,7 @@ impl Batch<'_> {
             changed: changed.map(|batched| batched.row.download).collect(),
             links,
             has_sends,
+            events: self.events.iter().map(NewEvent::kind).collect(),
             contents: self.contents.into_keys().collect(),
         })
     }

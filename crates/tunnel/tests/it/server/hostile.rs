@@ -196,7 +196,8 @@ fn how_many_there_are_is_told_to_those_who_may_know() {
     assert!(metrics("").starts_with("HTTP/1.1 401 "));
     until("the tunnel is counted", || {
         let told = metrics(&bearer());
-        (told.contains("\noutflow_tunnels 1\n") && told.contains("{carrier=\"websocket\"} 1\n")).then_some(())
+        (told.contains("\noutflow_tunnels_open 1\n") && told.contains("{carrier=\"websocket\"} 1\n"))
+            .then_some(())
     });
     assert!(metrics(&bearer()).contains("outflow_tunnels_refused_total{status=\"401\"} 1\n"));
 }

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use outflow_content::{AbortReason, Content};
+use outflow_metrics::MetricRegistry;
 use outflow_wire::rustls::ClientConfig;
 use outflow_wire::{RequestBody, ServerOptions, TlsOptions, upgrade};
 use parking_lot::Mutex;
@@ -50,6 +51,8 @@ where
 {
     run(test(At { server: serve_h2(options.clone(), service.clone()), config: None }));
     let identity = Identity::new();
+    // A registry of its own: clones of options count together.
+    let options = ServerOptions { metrics: MetricRegistry::default(), ..options };
     let server = serve_tls(options, identity.tls(&TlsOptions::default()), service);
     let config = identity.client(outflow_wire::rustls::ALL_VERSIONS, &[b"h2", b"http/1.1"]);
     run(test(At { server, config: Some(config) }));
