@@ -64,6 +64,9 @@ metrics! {
         http2: Counter = "outflow_http2_connections_total",
         /// HTTP/2 streams that are being answered.
         streams: Gauge = "outflow_http2_streams_open",
+        /// HTTP/2 streams that ended before their answer was complete, most of them reset by
+        /// clients.
+        streams_reset: Counter = "outflow_http2_streams_reset_total",
         /// Requests whose head was complete and well-formed.
         requests: Counter = "outflow_requests_total",
         /// Requests that the engine refused: malformed, too large, too slow.

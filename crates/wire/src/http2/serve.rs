@@ -176,7 +176,10 @@ async fn run<S: HttpService>(
             Http2Event::StreamEnded(outcome) => {
                 idle = Instant::now();
                 resets = match outcome {
-                    StreamOutcome::Reset => resets + 1,
+                    StreamOutcome::Reset => {
+                        context.counters.streams_reset.inc();
+                        resets + 1
+                    }
                     StreamOutcome::Done => (resets - 1).max(0),
                 };
                 if resets > RESETS {
