@@ -59,7 +59,7 @@ pub fn serve_metrics(listener: TcpListener, registry: MetricRegistry) -> io::Res
         ..ServerOptions::default()
     });
     let serve = move || {
-        if let Err(error) = server.run([listener], 1, MetricsService::new(registry)) {
+        if let Err(error) = server.run_erased([listener], 1, MetricsService::new(registry)) {
             tracing::error!(%error, "metrics are no longer served");
         }
     };

@@ -12,6 +12,7 @@
 //! tls          handshakes and records
 //!
 //! service      what the engine asks of a service
+//!   erased       a service without its type
 //! extensions   what travels in the extensions of requests and responses
 //! options      limits
 //! counters     what the engine counts
@@ -67,6 +68,7 @@ mod connection;
 mod context;
 mod counters;
 mod delivery;
+mod erased;
 pub mod extensions;
 #[cfg(fuzzing)]
 pub mod fuzzing;

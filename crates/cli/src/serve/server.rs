@@ -128,10 +128,10 @@ where
 {
     let service = TunnelService::new(service, tunnel);
     match secured {
-        None => Box::new(|server, listeners, threads| server.run(listeners, threads, service)),
+        None => Box::new(|server, listeners, threads| server.run_erased(listeners, threads, service)),
         Some(SecuredBy { port, hsts }) => {
             let service = HttpsOnly::new(service, port, hsts);
-            Box::new(|server, listeners, threads| server.run(listeners, threads, service))
+            Box::new(|server, listeners, threads| server.run_erased(listeners, threads, service))
         }
     }
 }

@@ -60,8 +60,10 @@ fn serve(options: &TunnelServeArgs, service: TunnelService<NotFoundService>) -> 
     limits::announce_url(scheme, address);
     tracing::info!(%address, threads, max_connections, "tunnelling");
     let ended = match secured {
-        None => server.run(listeners, threads, service),
-        Some(SecuredBy { port, hsts }) => server.run(listeners, threads, HttpsOnly::new(service, port, hsts)),
+        None => server.run_erased(listeners, threads, service),
+        Some(SecuredBy { port, hsts }) => {
+            server.run_erased(listeners, threads, HttpsOnly::new(service, port, hsts))
+        }
     };
     ended.context(console!(server_ended))?;
     tracing::info!("stopped");

@@ -16,6 +16,7 @@ use super::handle::{ServerHandle, ServerPhase};
 use super::worker::{ServingThread, hand_over, runtime, serve_handed_over, spawn};
 use crate::context::ThreadContext;
 use crate::counters::ServerCounters;
+use crate::erased::ErasedService;
 use crate::options::ServerOptions;
 use crate::service::HttpService;
 
@@ -66,6 +67,26 @@ impl Server {
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
         ServerHandle { phase: self.phase.clone() }
+    }
+
+    /// [`Server::run`], for a service that need not be as fast as can be. Programs with several
+    /// services compile the engine once for all of them; each request takes an allocation, and
+    /// [`HttpService::prebuilt`] is not called.
+    ///
+    /// # Errors
+    /// Those of [`Server::run`].
+    pub fn run_erased(
+        self,
+        listeners: impl IntoIterator<Item: Into<ListenSocket>>,
+        threads: usize,
+        service: impl HttpService,
+    ) -> io::Result<()> {
+        self.run_any(listeners.into_iter().map(Into::into).collect(), threads, ErasedService::new(service))
+    }
+
+    /// Not generic: the engine is compiled here.
+    fn run_any(self, listeners: Vec<ListenSocket>, threads: usize, service: ErasedService) -> io::Result<()> {
+        self.run(listeners, threads, service)
     }
 
     /// Serves until a [`ServerHandle`] ends it; blocks. Uses `threads` threads (at least one).
