@@ -44,6 +44,10 @@ pub(crate) struct DownloadsListArgs {
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 
+    /// Only downloads of exactly this address
+    #[arg(long, value_name = "PATH")]
+    address: Option<String>,
+
     /// Only downloads in this state: open, aborted, failed, completed
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<DownloadState>,
@@ -98,6 +102,7 @@ impl DownloadsListArgs {
             link: self.link,
             transfer: self.transfer,
             path: self.path,
+            address: self.address,
             states: self.state,
             before: self.before,
             limit: self.limit.into(),
