@@ -1,13 +1,14 @@
 //! `outflow config`: which values are in effect, and whether a file is right.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use clap::{Args, Command, FromArgMatches as _, Subcommand};
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches as _, Subcommand};
 
-use crate::failure::{Failure, print};
-use crate::options::{self, CommandLine, ConfigFile, Origin, file_key, is_secret};
+use crate::failure::{Failure, is_obeyed, print, printable};
+use crate::options::{self, CommandLine, ConfigFile, ConfigProblems, Origin, file_key, is_secret};
 use crate::serve::{self, ServeArgs};
 
 #[derive(Debug, Subcommand)]
@@ -38,7 +39,6 @@ pub(crate) fn show(
     line: &CommandLine,
     definition: &Command,
 ) -> Result<(), Failure> {
-    serve::check(&options.serve)?;
     let Some(serve) = definition.find_subcommand("serve") else { return Ok(()) };
     let mut text = String::new();
     let mut table = None;
@@ -61,16 +61,25 @@ pub(crate) fn show(
                 continue;
             }
         };
-        let values: Vec<String> =
-            line.written(id).iter().map(|value| value.to_string_lossy().into_owned()).collect();
-        let value = if is_secret(arg) { "\"***\"".to_owned() } else { toml_of(arg, &values) };
+        let value = if options::is_switch(arg) {
+            line.is_on(id).to_string()
+        } else if is_secret(arg) {
+            let _ = writeln!(text, "# {key} is set and not shown  # {origin}");
+            continue;
+        } else {
+            toml_of(arg, &line.written(id))
+        };
         let _ = writeln!(text, "{key} = {value}  # {origin}");
+    }
+    let webhooks = options.serve.events.webhooks.len();
+    if webhooks > 0 {
+        let _ = writeln!(text, "\n# [[webhooks]]: {webhooks} in the file, not shown");
     }
     Ok(print(&text)?)
 }
 
 /// Table, key and option, those at the top of the file first.
-fn keys(serve: &Command) -> Vec<(Option<&'static str>, String, &clap::Arg)> {
+fn keys(serve: &Command) -> Vec<(Option<&'static str>, String, &Arg)> {
     let shown = serve.get_arguments().filter(|arg| !arg.is_hide_set());
     let mut keys: Vec<_> =
         shown.filter_map(|arg| file_key(arg).map(|(table, key)| (table, key, arg))).collect();
@@ -78,12 +87,40 @@ fn keys(serve: &Command) -> Vec<(Option<&'static str>, String, &clap::Arg)> {
     keys
 }
 
-fn toml_of(arg: &clap::Arg, values: &[String]) -> String {
-    let is_plain = |value: &str| value == "true" || value == "false" || value.parse::<i64>().is_ok();
-    let one = |value: &String| if is_plain(value) { value.clone() } else { format!("{value:?}") };
+/// A value as TOML. Paths are absolute, because a file has relative ones start at its folder.
+fn toml_of(arg: &Arg, values: &[OsString]) -> String {
+    let is_path = arg.get_value_parser().type_id() == clap::value_parser!(PathBuf).type_id();
+    let is_number = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "N"));
+    let one = |value: &OsString| {
+        let path = Path::new(value);
+        let is_relative = is_path && serve::store_address(path).is_none();
+        let absolute = is_relative.then(|| std::path::absolute(path).ok()).flatten();
+        let text = absolute.as_deref().unwrap_or(path).to_string_lossy().into_owned();
+        if is_number { text } else { toml_string(&without_password(&text)) }
+    };
     match values {
-        [value] if !matches!(arg.get_action(), clap::ArgAction::Append) => one(value),
+        [value] if !matches!(arg.get_action(), ArgAction::Append) => one(value),
         _ => format!("[{}]", values.iter().map(one).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A basic string of TOML.
+fn toml_string(text: &str) -> String {
+    let escaped = text.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if is_obeyed(c) || c == '\n' => format!("\\U{:08X}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
+/// A URL without the user and password in it.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => text.to_owned(),
     }
 }
 
@@ -91,23 +128,20 @@ fn toml_of(arg: &clap::Arg, values: &[String]) -> String {
 pub(crate) fn check(options: &ConfigCheckArgs, definition: &Command) -> Result<(), Failure> {
     let serve = definition.find_subcommand("serve");
     let Some(serve) = serve else { return Ok(()) };
-    if let Err(problems) = ConfigFile::read(&options.file, serve) {
-        let (last, others) =
-            problems.0.split_last().map(|(last, others)| (last.clone(), others)).unwrap_or_default();
-        for problem in others {
-            eprintln!("outflow: {problem}");
+    let file = match ConfigFile::read(&options.file, serve) {
+        Ok(file) => file,
+        Err(ConfigProblems(mut problems)) => {
+            let last = problems.pop().unwrap_or_default();
+            for problem in problems {
+                eprintln!("outflow: {}", printable(&problem));
+            }
+            return Err(Failure::Usage(anyhow!("{last}")));
         }
-        return Err(Failure::Usage(anyhow!("{last}")));
-    }
-    let line = ["outflow".into(), "serve".into(), "--config".into(), options.file.clone().into_os_string()];
-    let line = options::parse(definition, line.to_vec())?;
+    };
+    let line = options::parse_file(definition, "serve", file)?;
     let matches =
         line.matches.subcommand_matches("serve").ok_or_else(|| anyhow!("no command in the line"))?;
     let serve = ServeArgs::from_arg_matches(matches).map_err(anyhow::Error::from)?;
     serve::check(&serve)?;
-    Ok(print(&format!("{} is right\n", shown(&options.file)))?)
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+    Ok(print(&format!("{} is valid\n", options.file.display()))?)
 }

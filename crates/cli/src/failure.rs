@@ -21,9 +21,24 @@ impl Failure {
             Failure::Failed(error) => (1, error),
             Failure::Usage(error) => (2, error),
         };
-        eprintln!("outflow: {error:#}");
+        eprintln!("outflow: {}", printable(&format!("{error:#}")));
         ExitCode::from(code)
     }
+}
+
+/// Escapes what a terminal would obey, but for the ends of lines. Names and values in a message may
+/// be anyone's.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if is_obeyed(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
+}
+
+/// Whether a terminal obeys a character: controls, and those that change the direction of text.
+pub(crate) fn is_obeyed(c: char) -> bool {
+    let changes_direction = '\u{200b}'..='\u{200f}';
+    let separates = '\u{2028}'..='\u{202e}';
+    let isolates = '\u{2066}'..='\u{2069}';
+    (c.is_control() && c != '\n')
+        || [changes_direction, separates, isolates].iter().any(|range| range.contains(&c))
 }
 
 impl From<anyhow::Error> for Failure {

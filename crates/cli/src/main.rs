@@ -53,7 +53,7 @@ struct Cli {
 enum CliCommand {
     /// Serve a folder, a file, or the transfers of a store
     Serve(Box<serve::ServeArgs>),
-    /// Serve one content from memory: a file, several joined, or standard input
+    /// Serve content from memory: a file, several joined, or standard input
     File(file::FileArgs),
     /// Upload files to a store as a transfer and print its address
     Publish(publish::PublishArgs),

@@ -69,7 +69,7 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "TIME", default_value = "1h", help_heading = "Limits")]
     idle_timeout: DurationArg,
 
-    /// The same once one side has closed its direction; 0s for no difference
+    /// The idle timeout once one side has closed its direction; 0s for no difference
     #[arg(long, value_name = "TIME", default_value = "5m", help_heading = "Limits")]
     half_closed_timeout: DurationArg,
 

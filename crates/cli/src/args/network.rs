@@ -13,6 +13,7 @@ impl FromStr for NetworkArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<NetworkArg, String> {
+        let text = text.trim();
         let address = || text.parse::<IpAddr>().map(IpNet::from);
         let net = text.parse::<IpNet>().or_else(|_| address());
         net.map(NetworkArg)

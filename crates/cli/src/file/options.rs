@@ -19,7 +19,7 @@ const MAX_SIZE: &str = "1GiB";
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FileArgs {
-    /// Files to serve, joined to one content; - or no file at all is standard input [env: FILE]
+    /// Files to serve, joined into one; - or no file at all is standard input [env: FILE]
     #[arg(value_name = "PATH", conflicts_with = "file")]
     paths: Vec<PathBuf>,
 
@@ -52,7 +52,7 @@ pub(crate) struct FileArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct ContentArgs {
-    /// The only path with the content, such as /robots.txt; others are 404 [default: every path]
+    /// The only path that answers, such as /robots.txt [default: every path]
     #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) path: Option<String>,
 
@@ -72,7 +72,7 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "SIZE", env, default_value = MAX_SIZE)]
     pub(crate) max_size: SizeArg,
 
-    /// Time for standard input to end; 0s for no limit
+    /// Time for standard input to reach its end; 0s for no limit
     #[arg(long, value_name = "TIME", env, default_value = "60s")]
     pub(crate) stdin_timeout: DurationArg,
 }

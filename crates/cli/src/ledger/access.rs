@@ -49,6 +49,11 @@ pub(crate) fn wait<T>(query: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(runtime.context(console!(cannot_start_runtime))?.block_on(query))
 }
 
+/// Whether a text is the address of a ledger, or a path, and not a word by mistake.
+pub(crate) fn is_address(text: &str) -> bool {
+    text == "none" || text.starts_with("sqlite:") || text.contains("://") || text.contains('/')
+}
+
 /// The ledger in the user's state folder.
 pub(crate) fn default_address() -> Option<String> {
     Some(format!("sqlite:{}", folders::state()?.join("ledger.sqlite").to_str()?))

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::config_file::ConfigFile;
+use super::config_file::{ConfigFile, FileValue};
 use super::definition::{is_switch, off_id};
 use super::usage;
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 pub(crate) struct CommandLine {
     pub(crate) matches: ArgMatches,
     /// The configuration file that was read.
-    file: Option<(PathBuf, ConfigFile)>,
+    file: Option<ConfigFile>,
     /// Ids of switches that were turned off by a flag.
     off: Vec<String>,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Origin {
 /// printed, and end the process.
 pub(crate) fn parse(definition: &Command, arguments: Vec<OsString>) -> Result<CommandLine, Failure> {
     let path = path_of(definition, &arguments);
-    let mut command = usable_environment(definition.clone(), &path)?;
+    let mut command = usable_environment(definition.clone(), &path, &arguments)?;
     if arguments.iter().any(|argument| argument == "-h") {
         // A line for each option.
         command = at(command, &path, &|command| command.mut_args(|arg| arg.hide_env(true)));
@@ -54,37 +54,55 @@ pub(crate) fn parse(definition: &Command, arguments: Vec<OsString>) -> Result<Co
         .map(|switch| switch.get_id().to_string())
         .collect();
     let file = match leaf.try_get_one::<PathBuf>("config") {
-        Ok(Some(path)) => {
-            let file = ConfigFile::read(path, leaf_command).map_err(|problems| {
-                let more = problems.0.len() - 1;
-                let first = problems.0.into_iter().next().unwrap_or_default();
-                Failure::Usage(match more {
-                    0 => anyhow!("{first}"),
-                    _ => anyhow!(
-                        "{first} (and {more} more: `outflow config check {}` shows all)",
-                        path.display()
-                    ),
-                })
-            })?;
-            Some((path.clone(), file))
-        }
+        Ok(Some(path)) => Some(ConfigFile::read(path, leaf_command).map_err(|problems| {
+            let more = problems.0.len() - 1;
+            let first = problems.0.into_iter().next().unwrap_or_default();
+            Failure::Usage(match more {
+                0 => anyhow!("{first}"),
+                _ => {
+                    anyhow!("{first} (and {more} more: `outflow config check {}` shows them)", path.display())
+                }
+            })
+        })?),
         _ => None,
     };
     if off.is_empty() && file.is_none() {
         return Ok(CommandLine { matches: first, file, off });
     }
     // What the file and `--no-…` say become defaults. The latter win over the environment.
-    let values = file.iter().flat_map(|(_, file)| &file.values);
     let command = at(command, &path, &|command| {
-        let with_file = values.clone().fold(command, |command, value| {
-            command.mut_arg(&value.id, |arg| arg.default_values(value.values.clone()))
+        let weak = file.iter().flat_map(|file| &file.values).filter(|value| {
+            let stronger = leaf.value_source(&value.id);
+            !matches!(stronger, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         });
-        off.iter().fold(with_file, |command, switch| {
+        off.iter().fold(with_values(command, weak), |command, switch| {
             let off = |arg: Arg| arg.action(ArgAction::SetFalse).default_value("false").env(None::<&str>);
             command.mut_arg(switch, off)
         })
     });
     Ok(CommandLine { matches: matches(&command, &arguments)?, file, off })
+}
+
+/// What a configuration file says alone: without flags, and without the environment. `command` is
+/// the name of the command whose options it has.
+pub(crate) fn parse_file(
+    definition: &Command,
+    command: &str,
+    file: ConfigFile,
+) -> Result<CommandLine, Failure> {
+    let path = [command.to_owned()];
+    let alone = at(definition.clone(), &path, &|command| {
+        with_values(command.mut_args(|arg| arg.env(None::<&str>)), file.values.iter())
+    });
+    let line = ["outflow".into(), command.into()];
+    Ok(CommandLine { matches: matches(&alone, &line)?, file: Some(file), off: Vec::new() })
+}
+
+/// Makes values of a file the defaults of their options. A list of the file is not split again.
+fn with_values<'a>(command: Command, values: impl Iterator<Item = &'a FileValue>) -> Command {
+    values.fold(command, |command, value| {
+        command.mut_arg(&value.id, |arg| arg.default_values(value.values.clone()).value_delimiter(None))
+    })
 }
 
 /// Whether `--no-NAME` is the last word of the command line about a switch.
@@ -113,9 +131,9 @@ impl CommandLine {
             return Origin::Flag;
         }
         let from_file = || {
-            let (path, file) = self.file.as_ref()?;
+            let file = self.file.as_ref()?;
             let value = file.values.iter().find(|value| value.id == id)?;
-            Some(Origin::File(path.clone(), value.line))
+            Some(Origin::File(file.path.clone(), value.line))
         };
         match leaf_matches(&self.matches).value_source(id) {
             Some(ValueSource::CommandLine) => Origin::Flag,
@@ -128,10 +146,12 @@ impl CommandLine {
     /// The values of the option with this id, as they were written.
     pub(crate) fn written(&self, id: &str) -> Vec<OsString> {
         let values = leaf_matches(&self.matches).get_raw(id);
-        if self.off.iter().any(|off| off == id) {
-            return vec!["false".into()];
-        }
         values.into_iter().flatten().map(OsString::from).collect()
+    }
+
+    /// Whether a switch is on.
+    pub(crate) fn is_on(&self, id: &str) -> bool {
+        leaf_matches(&self.matches).get_flag(id)
     }
 }
 
@@ -168,12 +188,18 @@ fn at(command: Command, path: &[String], change: &dyn Fn(Command) -> Command) ->
     }
 }
 
-/// Ignores variables that are empty, and refuses those that are not UTF-8 where they have to be.
-fn usable_environment(command: Command, path: &[String]) -> Result<Command, Failure> {
+/// Ignores variables that are empty and those of switches that have a flag, and refuses those that
+/// are not UTF-8 where they have to be.
+fn usable_environment(command: Command, path: &[String], arguments: &[OsString]) -> Result<Command, Failure> {
     let mut empty = Vec::new();
+    let has_flag = |arg: &Arg| {
+        let long = arg.get_long().unwrap_or_default();
+        arguments.iter().any(|typed| *typed == *format!("--{long}") || *typed == *format!("--no-{long}"))
+    };
     for arg in leaf_command(&command, path).get_arguments() {
         let Some(variable) = arg.get_env() else { continue };
         match std::env::var_os(variable) {
+            Some(_) if is_switch(arg) && has_flag(arg) => empty.push(arg.get_id().to_string()),
             Some(value) if value.is_empty() => empty.push(arg.get_id().to_string()),
             Some(value) if value.to_str().is_none() => {
                 let is_path = arg.get_value_parser().type_id() == clap::value_parser!(PathBuf).type_id();

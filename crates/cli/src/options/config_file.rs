@@ -1,5 +1,6 @@
 //! The configuration file: TOML whose keys are the names of options.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::definition::{file_key, is_secret, is_switch};
-use super::usage::nearest;
+use super::usage::{nearest, shortened};
 use crate::serve::store_address;
 
 /// Maximum size of a configuration file, in bytes.
@@ -20,9 +21,29 @@ use crate::serve::store_address;
 /// Bound: configuration.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// Maximum number of problems of a file that are reported.
+///
+/// Bound: configuration.
+const MAX_PROBLEMS: usize = 20;
+
+/// Keys that people expect who know other servers, and ours.
+const FOREIGN_KEYS: [(&str, &str); 10] = [
+    ("address", "listen"),
+    ("bind", "listen"),
+    ("cert", "tls-cert"),
+    ("dir", "path"),
+    ("directory", "path"),
+    ("host", "listen"),
+    ("key", "tls-key"),
+    ("port", "listen"),
+    ("root", "path"),
+    ("workers", "threads"),
+];
+
 /// The values of a file, checked one by one.
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
+    pub(super) path: PathBuf,
     pub(super) values: Vec<FileValue>,
 }
 
@@ -46,16 +67,23 @@ impl ConfigFile {
         let text = read_text(path).map_err(|problem| {
             ConfigProblems(vec![format!("cannot read the configuration file {}: {problem}", path.display())])
         })?;
-        let mut reader = Reader { path, text: &text, command, values: Vec::new(), problems: Vec::new() };
+        let line_starts = text.match_indices('\n').map(|(at, _)| at + 1);
+        let line_starts = std::iter::once(0).chain(line_starts).collect();
+        let mut reader =
+            Reader { path, text: &text, line_starts, command, values: Vec::new(), problems: Vec::new() };
         match DeTable::parse(&text) {
             Ok(table) => reader.top(table.get_ref()),
             Err(error) => {
                 let start = error.span().map_or(0, |span| span.start);
-                reader.problem(start, error.message().replace('\n', "; "));
+                reader.syntax(start, error.message());
             }
         }
-        let Reader { values, problems, .. } = reader;
-        if problems.is_empty() { Ok(ConfigFile { values }) } else { Err(ConfigProblems(problems)) }
+        let Reader { values, mut problems, .. } = reader;
+        if problems.is_empty() {
+            return Ok(ConfigFile { path: path.to_owned(), values });
+        }
+        problems.sort_by_key(|(line, _)| *line);
+        Err(ConfigProblems(problems.into_iter().map(|(_, problem)| problem).collect()))
     }
 }
 
@@ -71,7 +99,7 @@ fn read_text(path: &Path) -> Result<String, String> {
     // One byte more shows that the file is too large. A pipe has no size to ask for.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("it is larger than {} MiB, so it is hardly one", MAX_BYTES >> 20));
+        return Err(format!("it is larger than {} MiB, which no configuration file is", MAX_BYTES >> 20));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -85,9 +113,12 @@ fn read_text(path: &Path) -> Result<String, String> {
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
+    /// Offset of the first byte of each line.
+    line_starts: Vec<usize>,
     command: &'a Command,
     values: Vec<FileValue>,
-    problems: Vec<String>,
+    /// With their lines.
+    problems: Vec<(usize, String)>,
 }
 
 impl Reader<'_> {
@@ -98,6 +129,9 @@ impl Reader<'_> {
     /// Reads the keys of a table of options.
     fn table(&mut self, name: Option<&str>, table: &DeTable<'_>) {
         for (key, value) in table {
+            if self.problems.len() >= MAX_PROBLEMS {
+                return;
+            }
             let (start, key) = (key.span().start, key.get_ref().as_ref());
             let found = self
                 .command
@@ -111,7 +145,7 @@ impl Reader<'_> {
                 _ if name.is_none() && self.is_table(key) => {
                     self.problem(start, format!("{key} is a table: write [{key}], and its keys below it"));
                 }
-                _ => self.unknown(start, name, key),
+                (None, value) => self.unknown(start, name, key, matches!(value, DeValue::Table(_))),
             }
         }
     }
@@ -126,22 +160,45 @@ impl Reader<'_> {
         keys.map(|(table, key)| (table.map(str::to_owned), key))
     }
 
-    fn unknown(&mut self, start: usize, table: Option<&str>, key: &str) {
-        let names: Vec<String> = self.keys().map(|(table, key)| written(table.as_deref(), &key)).collect();
+    fn unknown(&mut self, start: usize, table: Option<&str>, key: &str, is_table: bool) {
         let name = written(table, key);
-        // `drain_seconds` and `Drain` are meant as well; so is a flag's name in the wrong table.
+        let shown = format!("{:?}", shortened(&name));
+        let shown = if is_bare(&name) { name.clone() } else { shown };
+        let keys: Vec<(Option<String>, String)> = self.keys().collect();
+        let tables: BTreeSet<&str> = keys.iter().filter_map(|(table, _)| table.as_deref()).collect();
+        if is_table {
+            let advice = nearest(key, tables.iter().copied())
+                .map(|near| format!("did you mean [{near}]?"))
+                .unwrap_or_else(|| "options are keys at the top of the file".to_owned());
+            return self.problem(start, format!("unknown table {shown}; {advice}"));
+        }
+        let names: Vec<String> = keys.iter().map(|(table, key)| written(table.as_deref(), key)).collect();
+        // `Drain` and `log_level` are meant as well; so is a flag's name in the wrong table.
         let plain = key.replace('_', "-").to_ascii_lowercase();
-        let same = names.iter().find(|name| name.rsplit('.').next() == Some(plain.as_str()));
-        let advice =
-            match same.map(String::as_str).or_else(|| nearest(&name, names.iter().map(String::as_str))) {
-                Some(near) if near.contains('.') => {
-                    let (table, key) = near.split_once('.').unwrap_or_default();
-                    format!("did you mean {key} in [{table}]?")
-                }
-                Some(near) => format!("did you mean {near}?"),
-                None => "`outflow serve --help` lists the options, which are the keys".to_owned(),
-            };
-        self.problem(start, format!("unknown key {name}; {advice}"));
+        let foreign = FOREIGN_KEYS.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| *ours);
+        let same = || {
+            let same = names.iter().find(|name| name.rsplit('.').next() == Some(plain.as_str()));
+            same.map(String::as_str).or_else(|| nearest(&name, names.iter().map(String::as_str)))
+        };
+        let advice = match foreign.or_else(same) {
+            Some(near) => match near.split_once('.') {
+                Some((table, key)) => format!("did you mean {key} in [{table}]?"),
+                None => format!("did you mean {near}?"),
+            },
+            None => "`outflow serve --help` lists the options, which are the keys".to_owned(),
+        };
+        self.problem(start, format!("unknown key {shown}; {advice}"));
+    }
+
+    /// A file that is not TOML.
+    fn syntax(&mut self, start: usize, message: &str) {
+        let line = self.line(start);
+        let begin = self.line_starts.get(line - 1).copied().unwrap_or_default();
+        let text = self.text[begin..].lines().next().unwrap_or_default();
+        // Only the key: the rest of the line may be a secret.
+        let key = text.split('=').next().unwrap_or_default().trim();
+        let place = if is_bare(key) { format!("{key}: ") } else { String::new() };
+        self.problem(start, format!("{place}{}", message.replace('\n', "; ")));
     }
 
     fn option(&mut self, start: usize, key: &str, arg: &Arg, value: &Spanned<DeValue<'_>>) {
@@ -157,18 +214,24 @@ impl Reader<'_> {
         let mut texts = Vec::new();
         for value in values {
             let start = if values.len() > 1 { value.span().start } else { start };
-            match self.text(arg, value.get_ref()).and_then(|text| check(arg, &text).map(|()| text)) {
-                Ok(text) => texts.push(text),
+            match self.text(arg, value.get_ref()) {
+                Ok(text) => texts.push((start, text)),
                 Err(why) => return self.problem(start, format!("{key}: {why}")),
             }
         }
+        let line = self.line(start);
+        if check(arg, texts.iter().map(|(_, text)| text)).is_err() {
+            // Which one it is.
+            for (start, text) in &texts {
+                if let Err(why) = check(arg, [text]) {
+                    return self.problem(*start, format!("{key}: {why}"));
+                }
+            }
+        }
+        let texts: Vec<OsString> = texts.into_iter().map(|(_, text)| text).collect();
         // An empty list is the same as no key.
         if !texts.is_empty() {
-            self.values.push(FileValue {
-                id: arg.get_id().to_string(),
-                values: texts,
-                line: self.line(start),
-            });
+            self.values.push(FileValue { id: arg.get_id().to_string(), values: texts, line });
         }
     }
 
@@ -183,8 +246,12 @@ impl Reader<'_> {
         let is_of = |parser: ValueParser| arg.get_value_parser().type_id() == parser.type_id();
         let is_path = is_of(clap::value_parser!(PathBuf));
         let is_text = is_path || is_of(clap::value_parser!(String));
+        let is_number = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "N"));
         match value {
-            DeValue::String(text) if is_path => Ok(self.path_in(text).into()),
+            DeValue::String(text) if text.is_empty() => Err("it is empty; leave the key out".to_owned()),
+            DeValue::String(text) if text.contains('\0') => Err("it contains a zero byte".to_owned()),
+            DeValue::String(text) if is_path => Ok(self.path_in(arg, text).into()),
+            DeValue::String(text) if arg.get_id() == "ledger" => Ok(self.ledger_in(text)),
             DeValue::String(text) => Ok(text.as_ref().into()),
             DeValue::Integer(number) if !is_text => {
                 let number = i64::from_str_radix(number.as_str(), number.radix());
@@ -193,42 +260,67 @@ impl Reader<'_> {
                     .map_err(|_| "the number is too large".to_owned())
             }
             DeValue::Table(_) if arg.is_hide_set() => Ok(json_of(value).to_string().into()),
+            _ if arg.is_hide_set() => Err("write a table, [[webhooks]], with url and secrets".to_owned()),
             DeValue::Table(_) => Err("a table is not a value".to_owned()),
             DeValue::Boolean(_) => Err("true and false are for switches; this needs a value".to_owned()),
+            _ if is_number => Err("write a whole number".to_owned()),
             _ => Err("write a text in quotes".to_owned()),
         }
     }
 
-    /// Relative paths are relative to the file's folder, not to the working directory.
-    fn path_in(&self, text: &str) -> PathBuf {
-        if store_address(Path::new(text)).is_some() {
+    /// Relative paths are relative to the file's folder, not to the working directory. A program
+    /// without a slash is one of PATH.
+    fn path_in(&self, arg: &Arg, text: &str) -> PathBuf {
+        let is_program =
+            arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "PROGRAM"));
+        if store_address(Path::new(text)).is_some() || (is_program && !text.contains('/')) {
             return PathBuf::from(text);
         }
         self.path.parent().unwrap_or(Path::new("")).join(text)
     }
 
+    /// The address of a ledger, whose path is relative to the file's folder as well.
+    fn ledger_in(&self, text: &str) -> OsString {
+        let path = match text.strip_prefix("sqlite:") {
+            Some(path) if !path.starts_with('/') => Path::new(path),
+            _ => return text.into(),
+        };
+        let mut address = OsString::from("sqlite:");
+        address.push(self.path.parent().unwrap_or(Path::new("")).join(path));
+        address
+    }
+
+    /// Counted from 1.
     fn line(&self, start: usize) -> usize {
-        self.text.as_bytes()[..start.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+        self.line_starts.partition_point(|line| *line <= start)
     }
 
     fn problem(&mut self, start: usize, problem: String) {
-        self.problems.push(format!("{}:{}: {problem}", self.path.display(), self.line(start)));
+        let line = self.line(start);
+        self.problems.push((line, format!("{}:{line}: {problem}", self.path.display())));
     }
+}
+
+/// Whether a name can be shown as it is.
+fn is_bare(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.len() <= 64 && name.chars().all(plain)
 }
 
 fn written(table: Option<&str>, key: &str) -> String {
     table.map_or_else(|| key.to_owned(), |table| format!("{table}.{key}"))
 }
 
-/// Parses a value as the option does.
-fn check(arg: &Arg, value: &OsString) -> Result<(), String> {
+/// Parses values as the option does.
+fn check<'a>(arg: &Arg, values: impl IntoIterator<Item = &'a OsString>) -> Result<(), String> {
     if is_switch(arg) {
         return Ok(());
     }
     let alone = arg.clone().id("value").long("value").short(None).index(None).env(None::<&str>);
     let alone = alone.required(false).default_values(None::<&str>).allow_hyphen_values(true);
+    let alone = alone.value_delimiter(None);
     let command = Command::new("check").no_binary_name(true).arg(alone);
-    let line = [OsString::from("--value"), value.clone()];
+    let line = values.into_iter().flat_map(|value| [OsString::from("--value"), value.clone()]);
     let Err(error) = command.try_get_matches_from(line) else { return Ok(()) };
     // A table's parser does not repeat its values.
     Err(super::usage::why_invalid(&error, is_secret(arg) && !arg.is_hide_set()))

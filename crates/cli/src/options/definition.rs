@@ -32,10 +32,7 @@ pub(crate) fn complete(command: Command) -> Command {
 
 fn complete_below(command: Command, above: &[String]) -> Command {
     let path: Vec<String> = above.iter().cloned().chain([command.get_name().to_owned()]).collect();
-    let command = command
-        .args_override_self(true)
-        .disable_help_subcommand(!above.is_empty())
-        .mut_args(|arg| complete_option(arg, &path));
+    let command = command.args_override_self(true).mut_args(|arg| complete_option(arg, &path));
     let switches: Vec<Arg> = command.get_arguments().filter(|arg| is_switch(arg)).cloned().collect();
     let command = switches.into_iter().fold(command, |command, switch| {
         let long = format!("no-{}", switch.get_long().unwrap_or_default());
@@ -48,6 +45,10 @@ fn complete_below(command: Command, above: &[String]) -> Command {
 fn complete_option(arg: Arg, path: &[String]) -> Arg {
     let id = arg.get_id().as_str().to_owned();
     let mut arg = arg.hide_env_values(true);
+    if matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) {
+        // So that the option itself says what is wrong with -1.
+        arg = arg.allow_negative_numbers(true);
+    }
     if arg.get_env().is_some() {
         let kcup =
             KCUP_VARIABLES.iter().find(|(name, _)| *name == id && path.ends_with(&["file".to_owned()]));
@@ -85,7 +86,7 @@ fn variable(id: &str) -> String {
 }
 
 /// Whether an option is on or off, without a value.
-pub(super) fn is_switch(arg: &Arg) -> bool {
+pub(crate) fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue) && !arg.get_id().as_str().starts_with("no_")
 }
 

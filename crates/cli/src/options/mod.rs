@@ -19,6 +19,6 @@ mod hints;
 pub(crate) mod reference;
 mod usage;
 
-pub(crate) use command_line::{CommandLine, Origin, parse};
-pub(crate) use config_file::ConfigFile;
-pub(crate) use definition::{complete, file_key, is_secret};
+pub(crate) use command_line::{CommandLine, Origin, parse, parse_file};
+pub(crate) use config_file::{ConfigFile, ConfigProblems};
+pub(crate) use definition::{complete, file_key, is_secret, is_switch};

@@ -102,7 +102,7 @@ fn command(text: &mut String, of: &Command, above: &[&str]) {
                 let _ = writeln!(
                     text,
                     "| `{}` | {} |",
-                    arg.get_value_names().unwrap_or_default().join(" "),
+                    arg.get_value_names().unwrap_or_default().join(" ").replace('|', r"\|"),
                     meaning(arg)
                 );
             }
@@ -136,7 +136,7 @@ fn flag(arg: &Arg) -> String {
         let _ =
             if arg.is_require_equals_set() { write!(flag, "[={value}]") } else { write!(flag, " {value}") };
     }
-    flag + "`"
+    flag.replace('|', r"\|") + "`"
 }
 
 /// The help, with values, default and variable.

@@ -61,6 +61,7 @@ impl<'a> Place<'a> {
         let name = self.subject();
         let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
         let flag = argument.split([' ', '=']).next().unwrap_or_default().to_owned();
+        let flag = shortened(&flag);
         Some(match error.kind() {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return None,
             ErrorKind::UnknownArgument => self.unknown(&argument),
@@ -76,7 +77,8 @@ impl<'a> Place<'a> {
                     Some(ContextValue::Strings(missing)) => missing.join(" and "),
                     _ => argument,
                 };
-                format!("{name} needs {}", missing.replace(['<', '>'], "").replace("...", ""))
+                let or_since = self.option("--since").map(|_| " or --since TIME").unwrap_or_default();
+                format!("{name} needs {}{or_since}", bare(&missing))
             }
             ErrorKind::ArgumentConflict => {
                 let other = match error.get(ContextKind::PriorArg) {
@@ -84,12 +86,12 @@ impl<'a> Place<'a> {
                     Some(ContextValue::Strings(others)) => others.join(" and "),
                     _ => "another argument".to_owned(),
                 };
-                format!("{argument} and {other} exclude each other; leave one out")
+                format!("{} and {} cannot be used together; leave one out", bare(&argument), bare(&other))
             }
             ErrorKind::TooManyValues | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
                 self.wrong_number(&flag)
             }
-            ErrorKind::NoEquals => format!("{flag} needs its value behind an equals sign: {flag}=VALUE"),
+            ErrorKind::NoEquals => format!("{flag} needs its value after an equals sign: {flag}=VALUE"),
             ErrorKind::InvalidUtf8 => "an argument is not UTF-8; only paths may be other bytes".to_owned(),
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => self.invalid_value(error, &flag),
             _ => error.to_string(),
@@ -113,10 +115,14 @@ impl<'a> Place<'a> {
         let shown = flag.trim_matches(['<', '>', '[', ']', '.']);
         let from = option
             .and_then(Arg::get_env)
-            .filter(|_| !self.arguments.iter().any(|argument| argument.starts_with(flag)))
+            .filter(|_| !self.arguments.iter().any(|argument| argument.split('=').next() == Some(flag)))
             .filter(|variable| std::env::var_os(variable).is_some())
             .map(|variable| format!(" (environment variable {})", Path::new(variable).display()));
         let from = from.unwrap_or_default();
+        let is_given = self.arguments.iter().any(|argument| argument.is_empty() || argument.ends_with('='));
+        if value.is_empty() && is_given {
+            return format!("{shown} is empty; give it a value, or leave it out");
+        }
         if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
             let names = option.and_then(|arg| arg.get_value_names()).unwrap_or_default();
             let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
@@ -124,7 +130,7 @@ impl<'a> Place<'a> {
         }
         let secret = option.is_some_and(is_secret);
         let why = why_invalid(error, secret);
-        let value = if secret { "the value".to_owned() } else { format!("{value:?}") };
+        let value = if secret { "the value".to_owned() } else { format!("{:?}", shortened(&value)) };
         format!("{value} is wrong for {shown}{from}: {why}")
     }
 
@@ -132,18 +138,21 @@ impl<'a> Place<'a> {
     fn wrong_number(&self, flag: &str) -> String {
         match self.option(flag) {
             Some(arg) if is_switch(arg) => takes_no_value(flag),
+            Some(arg) if is_off_switch(arg) => takes_no_value(&flag.replacen("--no-", "--", 1)),
             _ => format!("{flag} has the wrong number of values"),
         }
     }
 
     fn unknown(&self, argument: &str) -> String {
         let (flag, _) = argument.split_once('=').unwrap_or((argument, ""));
+        let flag = shortened(flag);
+        let flag = flag.as_str();
         if !flag.starts_with('-') || flag == "-" {
             return self.left_over(argument);
         }
         let options = self.command.get_arguments().filter(|arg| !arg.is_hide_set() || is_off_switch(arg));
-        let options: Vec<String> =
-            options.filter_map(Arg::get_long).map(|long| format!("--{long}")).collect();
+        let options = options.filter_map(Arg::get_long).chain(["help", "version"]);
+        let options: Vec<String> = options.map(|long| format!("--{long}")).collect();
         let plain = flag.replace('_', "-").to_ascii_lowercase();
         let advice = hints::option(&self.path, flag, self.value_of(flag))
             .or_else(|| self.before_its_command(flag))
@@ -161,7 +170,8 @@ impl<'a> Place<'a> {
     /// Advice for an option that is typed before the command that has it.
     fn before_its_command(&self, flag: &str) -> Option<String> {
         let command = self.arguments.iter().find_map(|name| self.command.find_subcommand(name))?;
-        let has_it = command.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"));
+        let long = flag.strip_prefix("--")?;
+        let has_it = command.get_arguments().any(|arg| arg.get_long() == Some(long));
         let name = self.name();
         has_it.then(|| format!("options follow the command: {name} {} {flag}", command.get_name()))
     }
@@ -179,6 +189,16 @@ impl<'a> Place<'a> {
         if let Some(switch) = switch_before {
             return takes_no_value(switch);
         }
+        let after_equals = self.arguments.windows(2).find_map(|pair| match pair {
+            [flag, value] if *value == argument => {
+                self.option(flag).filter(|arg| arg.is_require_equals_set())
+            }
+            _ => None,
+        });
+        if let Some(long) = after_equals.and_then(Arg::get_long) {
+            // The value may be a password.
+            return format!("--{long} takes its value after an equals sign: `{name} --help` explains it");
+        }
         let takes: Vec<String> = self
             .command
             .get_positionals()
@@ -186,7 +206,11 @@ impl<'a> Place<'a> {
             .collect();
         match takes.as_slice() {
             [] => format!("{name} takes no argument such as {argument:?}; options begin with --"),
-            _ => format!("{argument:?} is one argument too many: {name} takes {}", takes.join(" ")),
+            _ => format!(
+                "{:?} is one argument too many: {name} takes {}",
+                shortened(argument),
+                takes.join(" ")
+            ),
         }
     }
 
@@ -202,14 +226,16 @@ impl<'a> Place<'a> {
 
     fn unknown_command(&self, typed: &str) -> String {
         let name = self.name();
+        let shown = shortened(typed);
         let unknown = match self.path.len() {
-            1 => format!("{typed} is not a command"),
-            _ => format!("{} has no command {typed}", self.subject()),
+            1 => format!("{shown} is not a command"),
+            _ => format!("{} has no command {shown}", self.subject()),
         };
         if let Some(hint) = hints::command(&self.path, typed) {
             return format!("{unknown}; {hint}");
         }
-        let commands: Vec<&str> = self.command.get_subcommands().map(Command::get_name).collect();
+        let commands = self.command.get_subcommands().filter(|command| !command.is_hide_set());
+        let commands: Vec<&str> = commands.map(Command::get_name).collect();
         if let Some(near) = nearest(&typed.to_ascii_lowercase(), commands.iter().copied()) {
             return format!("{unknown}; did you mean {name} {near}?");
         }
@@ -234,9 +260,15 @@ pub(super) fn why_invalid(error: &clap::Error, secret: bool) -> String {
     {
         return format!("it is one of {}", known.join(", "));
     }
-    match error.source() {
-        Some(source) if !secret => source.to_string(),
-        _ => "it cannot be parsed".to_owned(),
+    let source = error.source().filter(|_| !secret).map(ToString::to_string);
+    match source.as_deref() {
+        // Texts of std and clap that do not say what to type.
+        Some(text) if text.contains("invalid digit") || text.contains("empty string") => {
+            "it is a whole number".to_owned()
+        }
+        Some("value was not a boolean") => "write 1, true, yes or on, or 0, false, no or off".to_owned(),
+        Some(text) => text.to_owned(),
+        None => "it cannot be parsed".to_owned(),
     }
 }
 
@@ -248,16 +280,36 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
+/// The name of an argument without the brackets of a usage line.
+fn bare(argument: &str) -> String {
+    argument.replace(['<', '>', '[', ']'], "").replace("...", "")
+}
+
 /// Whether an option turns a switch off. It is hidden in help.
 fn is_off_switch(arg: &Arg) -> bool {
     arg.get_id().as_str().starts_with("no_")
 }
 
+/// A text that is not too long for a message.
+pub(super) fn shortened(text: &str) -> String {
+    /// Maximum number of characters that a message repeats.
+    const LONGEST: usize = 80;
+    let mut short: String = text.chars().take(LONGEST).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
 /// The most similar of some names, if one is similar.
 pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // As much alike as clap asks for.
-    const LEAST: f64 = 0.8;
-    let scored = names.map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
-    let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    (best.0 > LEAST).then_some(best.1)
+    // A quarter of the letters may be wrong. Longer texts are no misspelt names.
+    if name.len() > 64 {
+        return None;
+    }
+    let letters = name.trim_start_matches('-').chars().count();
+    let allowed = (letters / 4).max(1);
+    let scored = names.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate));
+    let best = scored.min_by_key(|(distance, _)| *distance)?;
+    (best.0 <= allowed).then_some(best.1)
 }

@@ -41,6 +41,15 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ListenAddress, String> {
+        if let Some((_, rest)) = text.split_once("://") {
+            return Err(format!(
+                "an address is HOST:PORT, without a scheme; write {}",
+                rest.trim_end_matches('/')
+            ));
+        }
+        if let Some(port) = text.strip_prefix("*:") {
+            return Err(format!("an address is HOST:PORT; write 0.0.0.0:{port} for every network"));
+        }
         match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
             Some((host, Ok(_))) if !host.is_empty() => Ok(ListenAddress(text.to_owned())),
             Some(("", Ok(port))) => Err(format!(

@@ -14,11 +14,11 @@ const MAX_WAITING_LINES: usize = 8192;
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// Least important lines to log
+    /// Least severe level to log
     #[arg(long, value_name = "LEVEL", env, default_value = "info", ignore_case = true)]
     log_level: LogLevel,
 
-    /// Format of the log on standard error: text for people, JSON for programs
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", env, default_value = "text")]
     log_format: LogFormat,
 }

@@ -13,6 +13,7 @@ use outflow_wire::rustls::server::ResolvesServerCert;
 use outflow_wire::{ListenSocket, Tls, TlsOptions};
 
 use crate::args::duration::DurationArg;
+use crate::args::words;
 use crate::failure::Failure;
 use crate::run::folders;
 use crate::run::listen::{AddressFlags, ListenAddress};
@@ -81,11 +82,11 @@ pub(crate) struct TlsArgs {
     ///
     /// You agree to the authority's terms. The challenge is TLS-ALPN-01: the domain's port 443 must
     /// lead to this listener. May be given several times, or separated by commas.
-    #[arg(long, value_name = "DOMAIN", env, value_delimiter = ',')]
+    #[arg(long, value_name = "DOMAIN", env, value_delimiter = ',', value_parser = words::element)]
     acme: Vec<String>,
 
-    /// Mail address for notices of the certificate authority
-    #[arg(long, value_name = "MAIL", env, value_delimiter = ',')]
+    /// Email address for notices of the certificate authority
+    #[arg(long, value_name = "EMAIL", env, value_delimiter = ',', value_parser = words::element)]
     acme_contact: Vec<String>,
 
     /// Directory of the certificate authority [default: Let's Encrypt]
@@ -97,7 +98,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "DIR", env)]
     acme_cache: Option<PathBuf>,
 
-    /// PEM file with a further root certificate to trust in TLS to the authority
+    /// PEM file of a further root certificate to trust in TLS to the authority
     #[arg(long, value_name = "FILE", env)]
     acme_ca: Option<PathBuf>,
 

@@ -9,6 +9,7 @@ use outflow_metrics::MetricRegistry;
 use outflow_texts::console;
 
 use crate::args::duration::DurationArg;
+use crate::args::words;
 
 /// Channels; there are none without a file of tokens.
 #[derive(Args, Clone, Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct ChannelArgs {
     #[arg(long, value_name = "FILE", env)]
     channel_tokens: Option<PathBuf>,
 
-    /// Subscribe without a token (open), or with one only (token)
+    /// Who may subscribe: anyone (open), or holders of a token (token)
     #[arg(long, value_name = "WHO", env, default_value = "token")]
     channel_subscribe: SubscribeWith,
 
@@ -29,23 +30,25 @@ pub(crate) struct ChannelArgs {
     channel_history: u16,
 
     /// Maximum number of subscribers from one address
-    #[arg(long, value_name = "N", env, default_value_t = 1_000)]
+    #[arg(long, value_name = "N", env, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     channel_per_address: u32,
 
     /// Maximum number of subscribers with one token
-    #[arg(long, value_name = "N", env, default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", env, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     channel_per_token: u32,
 
     /// Maximum number of subscribers of one channel
-    #[arg(long, value_name = "N", env, default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", env, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     channel_per_channel: u32,
 
-    /// Time after which a subscriber has to reconnect, for most a little earlier; 0s for never
+    /// Time after which a subscriber has to reconnect; 0s for never
+    ///
+    /// Most are asked a little earlier, so that they do not all come at once.
     #[arg(long, value_name = "TIME", env, default_value = "10m")]
     channel_lifetime: DurationArg,
 
     /// Origins whose pages may subscribe besides the server's own: https://HOST, or * for all
-    #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',')]
+    #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',', value_parser = words::element)]
     channel_origin: Vec<String>,
 }
 
@@ -57,15 +60,17 @@ enum SubscribeWith {
 }
 
 impl ChannelArgs {
+    /// Refuses options of channels without the file that turns channels on.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let is_plain = self.channel_subscribe == SubscribeWith::Token && self.channel_origin.is_empty();
+        anyhow::ensure!(self.channel_tokens.is_some() || is_plain, console!(channels_need_tokens));
+        Ok(())
+    }
+
     /// Starts channels, if there are tokens.
     pub(crate) fn start(&self, metrics: &MetricRegistry) -> anyhow::Result<Option<Channels>> {
-        let Some(path) = &self.channel_tokens else {
-            anyhow::ensure!(
-                self.channel_subscribe == SubscribeWith::Token && self.channel_origin.is_empty(),
-                console!(channels_need_tokens)
-            );
-            return Ok(None);
-        };
+        self.check()?;
+        let Some(path) = &self.channel_tokens else { return Ok(None) };
         let settings = ChannelSettings {
             tokens: ChannelTokens::load(path)?,
             subscribe: match self.channel_subscribe {

@@ -1,5 +1,6 @@
 //! Receivers of events: webhooks and the program of `--on-event`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -7,8 +8,10 @@ use outflow_ledger::{Endpoint, EndpointTarget, EventFilter, EventKind};
 use outflow_texts::console;
 use serde::Deserialize;
 
+use crate::args::words::SecretArg;
+
 /// `[[webhooks]]` in the configuration file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct WebhookArgs {
     /// Identifies the endpoint in the ledger. Derived from the URL when it is missing.
@@ -28,19 +31,25 @@ impl WebhookArgs {
     /// Parses a table of the configuration file, which comes as JSON.
     pub(crate) fn parse(json: &str) -> Result<WebhookArgs, String> {
         serde_json::from_str(json).map_err(|error| {
-            // Without the position, which is one in JSON, and without values, which may be secrets.
             let text = error.to_string();
+            // These two name a key. Other errors may quote a value, which may be a secret.
+            let names_a_key = text.starts_with("missing field") || text.starts_with("unknown field");
             let text = text.split(" at line ").next().unwrap_or_default();
-            text.split('"').step_by(2).collect::<Vec<_>>().join("…")
+            if names_a_key {
+                return text.to_owned();
+            }
+            "a value has the wrong type: url and the like are texts, secrets and events are lists of texts, allow-private \
+             is true or false"
+                .to_owned()
         })
     }
 
     /// A webhook from flags, for all events.
-    pub(crate) fn from_flags(url: String, secrets: Vec<String>, allow_private: bool) -> WebhookArgs {
+    pub(crate) fn from_flags(url: String, secrets: &[SecretArg], allow_private: bool) -> WebhookArgs {
         WebhookArgs {
             id: None,
             url,
-            secrets,
+            secrets: secrets.iter().map(|secret| secret.0.clone()).collect(),
             events: Vec::new(),
             path: None,
             transfer: None,
@@ -69,6 +78,16 @@ impl WebhookArgs {
             allow_private: self.allow_private,
         };
         Ok(Endpoint { id, filter, target })
+    }
+}
+
+impl fmt::Debug for WebhookArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL and the secrets are not shown.
+        f.debug_struct("WebhookArgs")
+            .field("id", &self.id)
+            .field("events", &self.events)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ use outflow_catalog::store_examples;
 use crate::args::duration::RetentionArg;
 use crate::args::network::NetworkArg;
 use crate::args::size::SizeArg;
+use crate::args::words::{self, SecretArg};
 use crate::run::limits::ServerLimitArgs;
 use crate::run::listen::{ListenAddress, ListenArgs};
 use crate::run::logging::LogArgs;
@@ -159,15 +160,20 @@ pub(crate) struct RecordArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Events")]
 pub(crate) struct EventArgs {
-    /// URL that receives events by POST (Standard Webhooks); may be given several times
-    #[arg(long, value_name = "URL", env, value_delimiter = ' ')]
+    /// URL that receives events by POST (Standard Webhooks)
+    ///
+    /// May be given several times, or separated by spaces.
+    #[arg(long, value_name = "URL", env, value_delimiter = ' ', value_parser = words::element)]
     pub(crate) webhook: Vec<String>,
 
-    /// Secrets that sign the events for these URLs; `outflow endpoint keygen` makes one
+    /// Secret that signs the events for --webhook; `outflow endpoint keygen` makes one
+    ///
+    /// May be given several times, or separated by spaces. Each event is then signed by all of
+    /// them.
     #[arg(long, value_name = "SECRET", env, value_delimiter = ' ')]
-    pub(crate) webhook_secret: Vec<String>,
+    pub(crate) webhook_secret: Vec<SecretArg>,
 
-    /// Allow these URLs to be in private networks
+    /// Allow the URLs of --webhook to be in private networks
     #[arg(long, env)]
     pub(crate) webhook_allow_private: bool,
 
@@ -189,10 +195,12 @@ pub(crate) struct EventArgs {
 #[command(next_help_heading = "Proxies")]
 pub(crate) struct ProxyArgs {
     /// Networks of proxies whose Forwarded and X-Forwarded-For fields are trusted
+    ///
+    /// May be given several times, or separated by commas.
     #[arg(long, value_name = "NET", env, value_delimiter = ',')]
     pub(crate) trusted_proxies: Vec<NetworkArg>,
 
-    /// These proxies start each connection with a PROXY header (version 1 or 2)
+    /// Expect a PROXY header (version 1 or 2) from the trusted proxies
     #[arg(long, env)]
     pub(crate) proxy_protocol: bool,
 }

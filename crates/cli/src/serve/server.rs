@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use outflow_catalog::{PlainStore, Root, RootOptions, Store, StoreOptions, open_store};
 use outflow_certs::HttpsOnly;
-use outflow_ledger::Ledger;
+use outflow_ledger::{Endpoint, Ledger};
 use outflow_links::LinkChecker;
 use outflow_metrics::MetricRegistry;
 use outflow_server::{DownloadOptions, DownloadService};
@@ -63,7 +63,31 @@ pub(crate) fn check(options: &ServeArgs) -> Result<(), Failure> {
     if options.proxies.proxy_protocol && options.proxies.trusted_proxies.is_empty() {
         return usage(console!(proxy_protocol_needs_proxies));
     }
+    if let Some(address) = store_address(&options.path) {
+        open_store(address, &StoreOptions::default()).map_err(|error| Failure::Usage(error.into()))?;
+    }
+    if let Some(ledger) = options.ledger.ledger.as_deref()
+        && !access::is_address(ledger)
+    {
+        return usage(console!(ledger_not_an_address));
+    }
+    receivers(options).map_err(Failure::Usage)?;
+    options.channels.check().map_err(Failure::Usage)?;
+    if options.tunnel.is_wanted() {
+        options.tunnel.settings("--tunnel-")?;
+    }
     Ok(())
+}
+
+/// The receivers of events.
+fn receivers(options: &ServeArgs) -> anyhow::Result<Vec<Endpoint>> {
+    let EventArgs { webhook, webhook_secret, webhook_allow_private, webhooks, on_event, .. } =
+        &options.events;
+    anyhow::ensure!(webhook_secret.is_empty() || !webhook.is_empty(), console!(secret_without_webhook));
+    let flags = webhook
+        .iter()
+        .map(|url| WebhookArgs::from_flags(url.clone(), webhook_secret, *webhook_allow_private));
+    endpoints::endpoints(flags.chain(webhooks.iter().cloned()).collect(), on_event.clone())
 }
 
 /// Runs a service on listeners with a number of threads until it ends.
@@ -205,17 +229,12 @@ fn serve_metrics(address: &ListenAddress, metrics: MetricRegistry) -> anyhow::Re
 
 /// Opens the requested ledger, or else the one in the user's state folder if that is possible.
 fn open_ledger(options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<Option<Ledger>> {
-    let EventArgs { webhook, webhook_secret, webhook_allow_private, webhooks, on_event, progress_events } =
-        options.events.clone();
-    let flags = webhook
-        .into_iter()
-        .map(|url| WebhookArgs::from_flags(url, webhook_secret.clone(), webhook_allow_private));
-    let endpoints = endpoints::endpoints(flags.chain(webhooks).collect(), on_event)?;
+    let endpoints = receivers(options)?;
     let has_endpoints = !endpoints.is_empty();
     let with = outflow_ledger::LedgerOptions {
         retention: options.ledger.ledger_keep.0,
         backlog: options.ledger.ledger_backlog as usize,
-        progress_events,
+        progress_events: options.events.progress_events,
         endpoints,
         server: true,
         metrics: metrics.clone(),

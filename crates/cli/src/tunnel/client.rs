@@ -34,7 +34,7 @@ pub(crate) struct TunnelClientArgs {
     #[arg(id = "tunnel_cacert", long = "cacert", value_name = "FILE", env)]
     pub(super) cacert: Vec<PathBuf>,
 
-    /// Protocol of the tunnel; websocket passes proxies that know nothing else
+    /// Protocol of the tunnel; websocket gets through proxies that support nothing else
     #[arg(
         id = "tunnel_via",
         long = "via",

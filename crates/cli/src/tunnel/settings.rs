@@ -13,6 +13,7 @@ use outflow_tunnel::server::{User, Users};
 use serde::Deserialize;
 
 use crate::args::duration::{self, DurationArg};
+use crate::args::words;
 use crate::failure::Failure;
 use crate::run::limits;
 
@@ -29,11 +30,11 @@ pub(crate) struct TunnelArgs {
     ///
     /// PORT is a number, FIRST-LAST or *. Private addresses must be listed as addresses, even if an
     /// allowed name resolves to them. May be given several times, or separated by commas.
-    #[arg(long, value_name = "HOST:PORT", env, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_allow: Vec<String>,
 
     /// Addresses of this server on which clients may listen (outflow tunnel listen --reverse)
-    #[arg(long, value_name = "ADDRESS:PORT", env, value_delimiter = ',')]
+    #[arg(long, value_name = "ADDRESS:PORT", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_allow_listen: Vec<String>,
 
     /// TOML file of users: [[user]] with name, token, and optionally allow, listen, tunnels
@@ -49,10 +50,10 @@ pub(crate) struct TunnelArgs {
     tunnel_open: bool,
 
     /// Origins of pages that may open tunnels without a token, such as https://example.org
-    #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',')]
+    #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_origin: Vec<String>,
 
-    /// Time for a client to reconnect when the connection of its tunnel breaks; 0s for none
+    /// Time for a client to reconnect after its connection breaks; 0s for none
     #[arg(long, value_name = "TIME", env, default_value = "60s")]
     tunnel_resume: DurationArg,
 
@@ -68,8 +69,7 @@ pub(crate) struct TunnelArgs {
     #[arg(long, value_name = "N", env, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     tunnel_per_user: u32,
 
-    /// Maximum number of tunnels [default: 4096, or an eighth of the limit of open files if that is
-    /// less]
+    /// Maximum number of tunnels [default: 4096, or 1/8 of the limit of open files]
     #[arg(long, value_name = "N", env, value_parser = clap::value_parser!(u32).range(1..))]
     tunnel_max: Option<u32>,
 }

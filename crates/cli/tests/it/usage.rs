@@ -83,6 +83,19 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("tunnel connect https://h a 99999", "wrong for PORT"),
     ("tunnel listen 127.0.0.1:0 https://h a 22 --insecure", "--cacert"),
     ("link show x --link-keys k --keys k", "--link-keys"),
+    // Found by trying.
+    ("serve --threads -1", "wrong for --threads"),
+    ("serve --threads two", "a whole number"),
+    ("serve --listen http://0.0.0.0:80", "write 0.0.0.0:80"),
+    ("serve --listen *:80", "write 0.0.0.0:80"),
+    ("serve --ledger off", "sqlite:PATH"),
+    ("serve --webhook-secret whsec_x", "--webhook"),
+    ("serve --no-hidden=true", "--hidden takes no value"),
+    ("-p 80 serve", "-p is not an option"),
+    ("link create /a --link-keys k --recipient a --password hunter2", "after an equals sign"),
+    ("event replay --endpoint x", "ID or --since TIME"),
+    ("serve --verison", "--version"),
+    ("relay a:1 b:2 --timeout 5s", "--connect-timeout"),
 ];
 
 #[test]
@@ -102,11 +115,26 @@ fn wrong_command_lines_get_a_message_that_says_what_to_type() {
 
 #[test]
 fn a_secret_in_a_wrong_value_is_not_repeated() {
-    for line in ["serve --webhooks sesame", "serve --webhook-secret sesame --webhook-secret"] {
+    for line in [
+        "serve --webhooks sesame",
+        "serve --webhooks {\"url\":\"x\",\"secrets\":\"a\\\"sesame\\\"\"}",
+        "serve --webhook-secret sesame --webhook-secret",
+        "link create /a --link-keys k --recipient a --password sesame",
+    ] {
         let output = ChildProgram::start(binary().args(line.split_whitespace())).finish();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
         assert!(!stderr.contains("sesame"), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_escaped() {
+    for argument in ["a\u{1b}[31mb", "--\u{1b}[31m", "a\u{202e}b"] {
+        let output = ChildProgram::start(binary().args(["serve", "x", argument])).finish();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(!stderr.contains(['\u{1b}', '\u{202e}']), "{stderr:?}");
     }
 }
 
@@ -122,9 +150,9 @@ fn the_last_of_several_flags_wins() {
         ("--no-hidden --hidden", "hidden = true  # flag\n"),
         ("--no-sendfile --sendfile", "sendfile = true  # flag\n"),
         ("--no-http2", "http2 = false  # flag\n"),
-        ("--tls-cert a --tls-cert b --tls-key c --tls-key d", "tls-cert = [\"a\", \"b\"]  # flag\n"),
+        ("--tls-cert /a --tls-cert /b --tls-key /c --tls-key /d", "tls-cert = [\"/a\", \"/b\"]  # flag\n"),
         ("/srv", "path = \"/srv\"  # argument\n"),
-        ("--ledger postgres://outflow:sesame@db/outflow", "ledger = \"***\"  # flag\n"),
+        ("--ledger postgres://outflow:sesame@db/outflow", "# ledger is set and not shown  # flag\n"),
     ] {
         let shown = shown(line);
         assert!(shown.contains(part), "{line}: {shown}");
