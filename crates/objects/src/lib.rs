@@ -9,6 +9,7 @@
 //! fetch/     objects' bytes while they leave: segments, splicing, memory, retries
 //! upload/    files on their way into a store
 //! object     what is known of one object
+//! sync       locks and timers of what recipients share, which a model replaces
 //! key        from an object's key to its path in a store
 //! metrics    what is counted
 //! error      why a store did not do what it was asked to
@@ -64,6 +65,7 @@ mod metrics;
 mod object;
 mod runtime;
 mod store;
+mod sync;
 mod upload;
 
 pub use client::{Backend, ConnectionUse, KINDS, ObjectBytes, StoreAddress, StoreKind, examples_of};

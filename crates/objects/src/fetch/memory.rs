@@ -7,14 +7,13 @@
 //! another one.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+
+use crate::sync::{AtomicUsize, Mutex, OwnedSemaphorePermit, Semaphore, timeout};
 
 /// Size of a pooled buffer, in bytes: large enough to make system calls rare, small enough to stay
 /// in the processor's cache between being filled and being sent.
@@ -281,59 +280,5 @@ impl Drop for SegmentBuffer {
                 spares.push(bytes);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn memory_comes_back_when_the_last_clone_goes() {
-        let memory = SegmentMemory::new(4 * BUFFER);
-        let mut reservation = memory.reserve(2 * BUFFER).await.unwrap();
-        let mut buffer = reservation.buffer(BUFFER);
-        buffer.spare()[..3].copy_from_slice(b"abc");
-        buffer.fill(3);
-        drop(reservation);
-        assert_eq!(memory.used(), BUFFER);
-        let bytes = buffer.freeze();
-        let clone = bytes.clone();
-        drop(bytes);
-        assert_eq!((&clone[..], memory.used()), (&b"abc"[..], BUFFER));
-        drop(clone);
-        assert_eq!(memory.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_gets_what_others_can_miss() {
-        struct Cache(Mutex<Option<Bytes>>);
-        impl PieceHolder for Cache {
-            fn offers(&self, _: u64, offer: &mut dyn FnMut(EvictionOffer)) {
-                if let Some(bytes) = &*self.0.lock() {
-                    offer(EvictionOffer { start: 0, len: bytes.len(), spare: 1 });
-                }
-            }
-            fn evict(&self, _: u64) {
-                self.0.lock().take();
-            }
-        }
-        let memory = SegmentMemory::new(BUFFER);
-        let buffer = memory.reserve(BUFFER).await.unwrap().buffer(BUFFER);
-        let cache: Arc<dyn PieceHolder> = Arc::new(Cache(Mutex::new(Some(buffer.freeze()))));
-        assert_eq!(memory.used(), BUFFER);
-        assert!(memory.try_reserve(BUFFER).is_none());
-        memory.register(Arc::downgrade(&cache));
-        assert!(memory.reserve(BUFFER).await.is_some());
-    }
-
-    #[test]
-    fn nobody_may_take_all() {
-        let memory = SegmentMemory::new(256 << 20);
-        assert_eq!(memory.fair_share(), 48 << 20);
-        let shares: Vec<MemoryShare> = (0..300).map(|_| memory.share()).collect();
-        assert_eq!(memory.fair_share(), (192 << 20) / 301);
-        drop(shares);
-        assert_eq!(memory.fair_share(), 48 << 20);
     }
 }

@@ -126,6 +126,11 @@ impl Requests {
         &self.metrics
     }
 
+    /// A segment is going to be requested again.
+    pub(crate) fn count_retry(&self) {
+        self.metrics.retries.inc();
+    }
+
     /// Lets the metrics show what is known anyway.
     pub(crate) fn show_state(self: &Arc<Self>) {
         let registry = &self.facts.registry;

@@ -10,13 +10,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
 use crate::fetch::memory::{
     BUFFER, EvictionOffer, MemoryReservation, PieceHolder, SegmentBuffer, SegmentMemory,
@@ -24,6 +20,7 @@ use crate::fetch::memory::{
 use crate::fetch::requests::{RequestedObject, Requests, SegmentResponse};
 use crate::fetch::retry::{FetchFailure, Retries};
 use crate::object::Object;
+use crate::sync::{AbortHandle, Instant, Mutex, MutexGuard, Notify, sleep, timeout, yield_now};
 
 /// A store that sends nothing for this time gets the request again.
 ///
@@ -386,8 +383,8 @@ impl SegmentTask {
             tracing::debug!(object = self.shared.object().key, at, ?failure, "a segment's request failed");
             match retries.after(failure) {
                 Ok(wait) => {
-                    self.shared.requests.metrics().retries.inc();
-                    tokio::time::sleep(wait).await;
+                    self.shared.requests.count_retry();
+                    sleep(wait).await;
                 }
                 Err(failure) => {
                     self.shared.lock().failed = Some((at..u64::MAX, failure));
@@ -462,7 +459,7 @@ impl SegmentTask {
     /// Lets recipients take what has arrived, and waits for the foremost one, at most for
     /// `courtesy`.
     async fn keep_pace(&self, at: u64, courtesy: &mut Duration) {
-        tokio::task::yield_now().await;
+        yield_now().await;
         while !courtesy.is_zero() && !self.shared.requests.is_busy() {
             let advanced = self.shared.advanced.notified();
             {
