@@ -210,6 +210,15 @@ class Words(Walls):
         self.crate("zip", {"lib.rs": "// It waits. Whoever comes late waits longer.\n"})
         self.refused("words", "crates/zip/src/lib.rs:1: a sentence opens with 'Whoever'")
 
+    def test_a_test_that_sleeps_says_why(self):
+        tests = self.root / "crates/zip/tests"
+        self.crate("zip", {"lib.rs": "\n"})
+        tests.mkdir()
+        (tests / "it.rs").write_text("fn a() {\n    std::thread::sleep(TIME);\n}\n")
+        self.refused("words", "crates/zip/tests/it.rs:2: a test sleeps")
+        (tests / "it.rs").write_text("fn a() {\n    // A slow client.\n    std::thread::sleep(TIME);\n}\n")
+        self.accepted("words")
+
 
 class Texts(Walls):
     def catalogue(self, texts, code, crate="server"):
