@@ -78,6 +78,7 @@ async fn every_statement_can_be_prepared_on_sqlite() {
 
 #[tokio::test]
 async fn every_statement_can_be_prepared_on_postgres() {
+    outflow_testkit::needs!("postgres");
     let server = Postgres::start();
     prepare_all(&server.address()).await;
     query_with_every_condition(&server.address()).await;

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use outflow_catalog::{Manifest, ManifestFile};
+use outflow_testkit::needs;
+use outflow_testkit::process::program;
 
 fn docs(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)
@@ -51,16 +53,16 @@ validator = jsonschema.Draft202012Validator(schema)
 for line in json.load(sys.stdin):
     print('yes' if validator.is_valid(json.loads(line)) else 'no')
 ";
-    let mut python = Command::new("python3")
+    let mut python = program("python3")
         .args(["-c", script])
         .arg(docs("manifest.schema.json"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("python3 with the package jsonschema");
+        .expect("python3");
     python.stdin.take().unwrap().write_all(&serde_json::to_vec(jsons).unwrap()).unwrap();
     let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "python3 with the package jsonschema is needed");
+    assert!(output.status.success(), "{}", output.status);
     String::from_utf8(output.stdout).unwrap().lines().map(|line| line == "yes").collect()
 }
 
@@ -79,6 +81,7 @@ fn the_documented_example_is_one() {
 
 #[test]
 fn what_is_written_is_read_again_and_fits_the_schema() {
+    needs!("python3", "jsonschema");
     let manifest = generated(50);
     let json = manifest.to_json();
     assert_eq!(Manifest::parse(&json, "some_Id-1").unwrap(), manifest);
@@ -97,6 +100,7 @@ fn with(files: &str) -> String {
 
 #[test]
 fn every_refusal_says_which_file_and_why() {
+    needs!("python3", "jsonschema");
     let long = "x".repeat(4097);
     let long = format!(r#"{{"name":"{long}","size":1}}"#);
     // What is wrong, what is said, and whether the schema can tell.

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use outflow_testkit::needs;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -128,6 +129,7 @@ fn what_cannot_be_served_says_what_to_do() {
 
 #[test]
 fn compressed_forms_are_the_same_content() {
+    needs!("curl");
     let tree = FileTree::new();
     let words: String = (0..20_000).map(|n| format!("line {n} of a text that repeats itself\n")).collect();
     let file = tree.file("words.txt", &words);
@@ -204,6 +206,7 @@ fn a_changed_file_is_swapped_as_a_whole() {
 
 #[test]
 fn it_speaks_tls_and_http_2() {
+    needs!("curl");
     let (tree, authority) = (FileTree::new(), Authority::new());
     let (certificate, key) = authority.files("a", &["localhost"]);
     let bytes = noise(5, 1_000_000);

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::Output;
 
 use crate::support::{ChildProgram, FileTree, Server, Setup, assert_fails, binary};
+use outflow_testkit::needs;
 
 fn run(args: &[&str]) -> Output {
     ChildProgram::start(binary().args(args)).finish()
@@ -122,6 +123,7 @@ fn a_cache_folder_that_cannot_be_used_is_a_warning() {
 
 #[test]
 fn a_damaged_cache_is_started_anew() {
+    needs!("curl");
     let tree = FileTree::new();
     tree.file("a.txt", "public");
     let cache = tempfile::TempDir::new().unwrap();

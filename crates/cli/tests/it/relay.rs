@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use outflow_testkit::needs;
 use rustix::net::sockopt;
 use rustix::process::Signal;
 
@@ -115,6 +116,7 @@ fn logged(log: &str, what: &str, name: &str) -> u64 {
 
 #[test]
 fn a_download_comes_through_and_the_server_knows_whose_it_is() {
+    needs!("curl");
     let tree = FileTree::new();
     let bytes = noise(7, 40_000_000);
     tree.file("a.bin", &bytes);

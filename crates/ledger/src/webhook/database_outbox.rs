@@ -320,6 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn claims_are_leases_on_postgres() {
+        outflow_testkit::needs!("postgres");
         let server = outflow_testkit::peers::Postgres::start();
         claims_are_leases(&server.address()).await;
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outflow_ledger::{
     ArchivePart, ArchiveParts, Assurance, ContentInfo, ContentKey, DeliveryEnd, DeliveryHandle,
@@ -12,6 +12,7 @@ use outflow_ledger::{
     LinkUse, NewDelivery, Recipient,
 };
 
+use outflow_testkit::needs;
 use outflow_testkit::peers::Postgres;
 
 /// The server that tests share, for as long as one of them needs it. It lives on a thread of its
@@ -85,6 +86,7 @@ impl Place {
 /// Runs a scenario on both databases.
 pub(crate) fn both(scenario: impl Fn(&Place)) {
     scenario(&Place::sqlite());
+    needs!("postgres");
     scenario(&Place::postgres());
 }
 
@@ -155,12 +157,9 @@ impl Book {
 }
 
 /// Waits for a condition.
+#[track_caller]
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    outflow_testkit::until(what, || done().then_some(()));
 }
 
 pub(crate) fn end(tracked: DeliveryHandle, acked: &[Range<u64>]) {

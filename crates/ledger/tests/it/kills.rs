@@ -86,6 +86,7 @@ fn killed(place: &Place, times: u32, seed: u64) {
                 Err(_) => break,
             }
         }
+        // When a kill comes is up to chance.
         std::thread::sleep(Duration::from_micros(dice.below(30_000)));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -155,5 +156,6 @@ fn no_receipt_is_lost_or_counted_twice_when_servers_on_sqlite_are_killed() {
 
 #[test]
 fn no_receipt_is_lost_or_counted_twice_when_servers_on_postgres_are_killed() {
+    outflow_testkit::needs!("postgres");
     killed(&Place::postgres(), 100, 0xbf58_476d_1ce4_e5b9);
 }

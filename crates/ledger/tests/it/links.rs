@@ -149,6 +149,7 @@ fn each_event_is_told_to_those_who_want_it_and_again_when_replayed() {
 
 #[test]
 fn two_nodes_tell_each_event_once() {
+    outflow_testkit::needs!("postgres");
     let place = crate::common::Place::postgres();
     let folder = place.folder.path();
     let options = || LedgerOptions {

@@ -67,6 +67,7 @@ fn a_server_that_has_ended_is_known_to_have_long_before_its_lapse() {
         book.close();
     });
     // The same on a node that was running already.
+    outflow_testkit::needs!("postgres");
     let place = Place::postgres();
     let other = place.open(serving());
     let holders = holders(&place, 2);
@@ -82,6 +83,7 @@ fn a_server_that_has_ended_is_known_to_have_long_before_its_lapse() {
 
 #[test]
 fn a_server_that_loses_a_connection_is_not_taken_for_dead() {
+    outflow_testkit::needs!("postgres");
     let serving = || LedgerOptions { crash_timeout: Duration::from_secs(3600), ..serving() };
     let anna = opening(&content(1, 1024 * MIB), "anna");
     for which in 0..2 {
@@ -153,6 +155,7 @@ fn nobody_vouches_for_what_lies_beyond_the_range_or_was_asked_for_by_another() {
 
 #[test]
 fn ranges_over_two_nodes_are_one_download() {
+    outflow_testkit::needs!("postgres");
     let place = Place::postgres();
     let nodes = [place.open(serving()), place.open(serving())];
     for round in 0..10 {
@@ -181,6 +184,7 @@ fn ranges_over_two_nodes_are_one_download() {
 
 #[test]
 fn whole_downloads_on_two_nodes_at_once_are_all_counted() {
+    outflow_testkit::needs!("postgres");
     let place = Place::postgres();
     let nodes = [place.open(serving()), place.open(serving())];
     let anna = opening(&content(1, 1000), "anna");

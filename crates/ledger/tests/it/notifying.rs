@@ -169,6 +169,7 @@ fn what_was_not_told_before_a_restart_is_told_after_it_under_its_id() {
 
 #[test]
 fn two_nodes_on_one_database_tell_each_event_once() {
+    outflow_testkit::needs!("postgres");
     let place = Place::postgres();
     let (address, taken) = receiver();
     let nodes = [(); 2].map(|()| place.open(telling(vec![webhook("good", address)])));

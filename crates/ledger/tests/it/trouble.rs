@@ -6,6 +6,7 @@ use outflow_ledger::{DownloadState, EventKind, Ledger, LedgerOptions};
 
 use crate::common::{Book, Place, both, content, opening, until};
 use outflow_testkit::peers::Postgres;
+use outflow_testkit::process::record_skip;
 
 fn refused(address: &str) -> String {
     match Ledger::open(address, LedgerOptions::default()) {
@@ -93,7 +94,7 @@ impl Disk {
         if disk.options(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]) {
             return Some(disk);
         }
-        eprintln!("skipped: no file system may be mounted here");
+        record_skip("the right to mount");
         None
     }
 
@@ -135,7 +136,6 @@ fn a_ledger_on_a_full_disk_takes_everything_when_there_is_room() {
             book.deliver(&opening(&content(1, 1000), &format!("recipient {count}")), 0..1000);
             count += 1;
         }
-        std::thread::sleep(Duration::from_millis(20));
         book.ledger.status().outage.is_some()
     });
     let reason = book.ledger.status().outage.unwrap().reason;
@@ -159,6 +159,7 @@ fn a_ledger_on_a_full_disk_takes_everything_when_there_is_room() {
 
 #[test]
 fn while_postgres_is_away_receipts_wait_and_none_is_lost() {
+    outflow_testkit::needs!("postgres");
     let mut postgres = Postgres::start();
     let address = postgres.database("ledger");
     let book = Book::new(

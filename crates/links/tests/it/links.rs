@@ -256,6 +256,7 @@ fn a_new_file_of_keys_is_noticed_by_the_requests_themselves() {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while links.check(&token, at(1)).is_err() {
         assert!(std::time::Instant::now() < deadline, "the new key is never used");
+        // Between two looks at the file.
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -122,10 +122,6 @@ impl Requests {
         }
     }
 
-    pub(crate) fn metrics(&self) -> &StoreMetrics {
-        &self.metrics
-    }
-
     /// A segment is going to be requested again.
     pub(crate) fn count_retry(&self) {
         self.metrics.retries.inc();

@@ -156,7 +156,7 @@ impl SplicedSegment {
                         Ok(wait) => wait,
                         Err(failure) => return Poll::Ready(Err(failure)),
                     };
-                    shared.requests().metrics().retries.inc();
+                    shared.requests().count_retry();
                     let opening = open(shared, self.range.clone());
                     self.state = SegmentState::Opening(Box::pin(async move {
                         tokio::time::sleep(wait).await;

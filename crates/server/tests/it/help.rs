@@ -1,5 +1,6 @@
 //! A served folder, and requests to it.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use outflow_catalog::{Root, RootOptions};
 use outflow_server::{DownloadOptions, DownloadService, ResponseBody};
 use outflow_wire::PeerAddr;
+use rawzip::{CompressionMethod, ZipArchive};
 use tempfile::TempDir;
 use tower_service::Service as _;
 
@@ -42,6 +44,30 @@ impl Reply {
 
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The names and texts that another reader finds in the body, a ZIP. Their CRC-32s are right.
+    #[track_caller]
+    pub(crate) fn archive(&self) -> Vec<(String, String)> {
+        let archive = ZipArchive::from_slice(&self.body).unwrap();
+        let read = archive.entries().map(|record| {
+            let record = record.unwrap();
+            let file = archive.get_entry(record.wayfinder()).unwrap();
+            let data = match record.compression_method() {
+                CompressionMethod::Store => file.data().to_vec(),
+                // While CRC-32s are unknown: stored blocks of deflate.
+                CompressionMethod::Deflate => {
+                    let mut data = Vec::new();
+                    flate2::read::DeflateDecoder::new(file.data()).read_to_end(&mut data).unwrap();
+                    data
+                }
+                method => panic!("method {method:?}"),
+            };
+            assert_eq!(record.crc32(), crc32fast::hash(&data));
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            (text(record.file_path().as_ref()), text(&data))
+        });
+        read.collect()
     }
 }
 

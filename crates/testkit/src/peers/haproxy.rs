@@ -3,12 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::http::HttpClient;
-use crate::process::{Daemon, with_ports};
+use crate::process::{Daemon, program, with_ports};
 
 /// `HAProxy` in front of a server, with a port for each way to name the client.
 pub struct Haproxy {
@@ -40,7 +39,7 @@ impl Haproxy {
                  http-request return status 200 content-type text/plain string {own_name}\n"
             );
             fs::write(own.path().join("haproxy.cfg"), config).unwrap();
-            let mut command = Command::new("haproxy");
+            let mut command = program("haproxy");
             command.args(["-db", "-f", "haproxy.cfg"]);
             let mut daemon = Daemon::start(&command, own);
             daemon.ready(|_| {

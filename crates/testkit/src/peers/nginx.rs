@@ -4,12 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::http::HttpClient;
-use crate::process::{Daemon, with_ports};
+use crate::process::{Daemon, program, with_ports};
 
 /// nginx, which serves a folder.
 pub struct Nginx {
@@ -45,7 +44,7 @@ impl Nginx {
                  location = /.name {{ return 200 {name}; }}\n{lines}\n}}\n}}\n"
             );
             fs::write(own.path().join("nginx.conf"), config).unwrap();
-            let mut command = Command::new("nginx");
+            let mut command = program("nginx");
             command.arg("-p").arg(own.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
             let name = name.to_owned();
             let mut daemon = Daemon::start(&command, own);

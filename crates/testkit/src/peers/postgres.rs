@@ -5,12 +5,13 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::process::assert_installed;
+use crate::{PATIENCE, until};
 
 /// A running cluster. Ended by its id when it is dropped, and by the kernel if the test is killed.
 pub struct Postgres {
@@ -23,6 +24,7 @@ impl Postgres {
     #[track_caller]
     #[must_use]
     pub fn start() -> Postgres {
+        assert_installed("postgres");
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         for name in ["data", "socket"] {
@@ -78,16 +80,13 @@ impl Postgres {
         }
         server.stdout(log.try_clone().unwrap()).stderr(log);
         self.server = Some(server.spawn().unwrap());
-        let begun = Instant::now();
-        loop {
+        until("PostgreSQL answers", || {
             let mut ask = self.psql("postgres", "SELECT 1");
-            if ask.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
-                return;
-            }
+            let ready = ask.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
             let ended = self.server.as_mut().unwrap().try_wait().unwrap();
-            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "PostgreSQL: {ended:?}: {}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            assert!(ended.is_none(), "PostgreSQL: {ended:?}: {}", self.log());
+            ready.then_some(())
+        });
     }
 
     /// Ends it; connections are cut. What was committed is there when it is up again.
@@ -118,12 +117,12 @@ impl Postgres {
         let Some(mut server) = self.server.take() else { return };
         let _ = kill_process(Pid::from_child(&server), signal);
         let begun = Instant::now();
-        while server.try_wait().unwrap().is_none() {
-            if begun.elapsed() > PATIENCE {
+        until("PostgreSQL has ended", || {
+            if begun.elapsed() > PATIENCE / 2 {
                 let _ = server.kill();
             }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            server.try_wait().unwrap()
+        });
     }
 
     fn psql(&self, database: &str, statement: &str) -> Command {

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::http::HttpClient;
-use crate::process::{Daemon, with_ports};
+use crate::process::{Daemon, program, with_ports};
 
 /// The bucket that every S3 server of the tests has.
 pub const BUCKET: &str = "outflow";
@@ -50,14 +50,14 @@ impl Moto {
     #[track_caller]
     #[must_use]
     pub fn start() -> Moto {
-        let mut command = Command::new("python3");
+        let mut command = program("python3");
         command.args(["-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
         let mut daemon = Daemon::start(&command, TempDir::new().unwrap());
         let addr = daemon.ready(|log| {
             let (_, rest) = log.split_once("Running on http://")?;
             rest.lines().next()?.trim().parse::<SocketAddr>().ok()
         });
-        let addr = addr.unwrap_or_else(|error| panic!("moto (pip install 'moto[server]'): {error}"));
+        let addr = addr.unwrap_or_else(|error| panic!("moto (scripts/test packages installs it): {error}"));
         let created = HttpClient::connect(addr).fetch("PUT", &format!("/{BUCKET}"), "Content-Length: 0\r\n");
         assert_eq!(created.status, 200, "{created:?}");
         let access = S3Access {

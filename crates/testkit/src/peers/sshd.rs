@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Daemon, output, program, with_ports};
+use crate::process::{Daemon, assert_installed, output, program, with_ports};
 
 /// A server that admits one key.
 pub struct Sshd {
@@ -37,6 +37,7 @@ impl Sshd {
                  PrintMotd no\nSubsystem sftp internal-sftp\n"
             );
             fs::write(own.path().join("config"), config).unwrap();
+            assert_installed("sshd");
             // It executes itself again, and needs an absolute path.
             let mut command = Command::new("/usr/sbin/sshd");
             command.args(["-D", "-e", "-f"]).arg(own.path().join("config"));

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! program   programs that end
+//! programs  which programs are installed; skips
 //! serving   programs that serve, and say so in their first line
 //! daemon    servers of others
 //! download  curl, wget, aria2c
@@ -16,6 +17,7 @@ mod download;
 mod network;
 mod own;
 mod program;
+mod programs;
 mod serving;
 
 pub use browser::Browser;
@@ -24,4 +26,5 @@ pub use download::{aria2c, begin_and_kill, curl, scratch, wget};
 pub use network::Network;
 pub use own::{alone, anonymous_memory_of, memory, open_files};
 pub use program::{ChildProgram, assert_fails, feed, output, program};
+pub use programs::{are_present, assert_installed, record_skip};
 pub use serving::Serving;

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::{output, program};
+use super::{output, program, record_skip};
 
 /// A network namespace behind a pair of virtual interfaces; removed when this is dropped.
 pub struct Network {
@@ -22,6 +22,7 @@ impl Network {
     pub fn with_rate(rate: &str, limit: u32) -> Option<Network> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
         if !rustix::process::geteuid().is_root() {
+            record_skip("root");
             return None;
         }
         // From the range for network benchmarks, 198.18.0.0/15, which nothing else uses.
@@ -38,11 +39,13 @@ impl Network {
         let name = format!("outflow-{pid}-{number}");
         let network = Network { here: ip(1), there: ip(2), name };
         if !ip_command(&["netns", "add", &network.name]).output().unwrap().status.success() {
+            record_skip("network namespaces");
             return None;
         }
         let (near, name) = (format!("of{pid}-{number}"), &network.name);
         let cable = ["link", "add", &near, "type", "veth", "peer", "name", "far", "netns", name];
         if !ip_command(&cable).output().unwrap().status.success() {
+            record_skip("virtual network interfaces");
             return None;
         }
         let address = |ip: Ipv4Addr| format!("{ip}/30");

@@ -5,11 +5,16 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
+use super::assert_installed;
 use crate::until;
 
 /// A command whose output does not depend on the machine's locale, without proxies and without
-/// input.
+/// input. Fails with what to install if it is a program of others that is missing.
+#[track_caller]
 pub fn program(name: impl AsRef<OsStr>) -> Command {
+    if let Some(name) = name.as_ref().to_str() {
+        assert_installed(name);
+    }
     let mut command = Command::new(name);
     command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("PYTHONUTF8", "1").stdin(Stdio::null());
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use outflow_content::{AbortReason, BodyMap, Ending, Observer, SpanError};
+use outflow_testkit::needs;
 use outflow_wire::ServerOptions;
 use rustix::net::sockopt;
 
@@ -62,6 +63,7 @@ impl Observer for Witness {
 #[test]
 fn over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read() {
     if std::env::var_os(SLOW).is_none() {
+        needs!("unshare", "ip", "tc");
         return run_on_a_slow_loopback(
             "slow_link::over_a_slow_link_the_completion_comes_not_before_the_last_buffer_is_read",
         );

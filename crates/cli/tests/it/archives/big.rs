@@ -5,6 +5,7 @@
 
 use std::fs;
 
+use outflow_testkit::needs;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -81,6 +82,7 @@ fn check_by_ranges(server: &Server, layout: &str) -> Value {
 
 #[test]
 fn an_archive_over_four_gib_opens_in_both_layouts() {
+    needs!("time");
     let (tree, cache) = (large_tree(), TempDir::new().unwrap());
     let start = || Setup::of(tree.root()).cache(cache.path()).start();
     let server = start();
@@ -114,6 +116,7 @@ fn an_archive_over_four_gib_opens_in_both_layouts() {
 
 #[test]
 fn a_file_over_four_gib_is_served_by_ranges() {
+    needs!("time");
     let tree = large_tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
@@ -130,6 +133,7 @@ fn a_file_over_four_gib_is_served_by_ranges() {
 
 #[test]
 fn an_archive_of_66_000_files_opens_in_both_layouts() {
+    needs!("bsdtar", "time");
     const FILES: usize = 66_000;
     let tree = FileTree::new();
     for number in 0..FILES {

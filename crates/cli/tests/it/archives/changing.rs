@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 
 use crate::support::{FileTree, HttpClient, Server, assert_same, noise, until};
+use outflow_testkit::needs;
 
 /// More than the kernel holds for a slow client.
 const LEN: usize = 24 << 20;
@@ -52,6 +53,7 @@ impl Begun {
 
 #[test]
 fn an_archive_is_cut_at_a_file_that_was_replaced() {
+    needs!("curl");
     for layout in ["streamed", "stored"] {
         let begun = begin(layout);
         // Of the same size: only its time tells.
@@ -63,6 +65,7 @@ fn an_archive_is_cut_at_a_file_that_was_replaced() {
 
 #[test]
 fn an_archive_is_cut_at_a_file_that_is_gone() {
+    needs!("curl");
     for layout in ["streamed", "stored"] {
         let begun = begin(layout);
         fs::remove_file(begun.tree.at("second.bin")).unwrap();
@@ -72,6 +75,7 @@ fn an_archive_is_cut_at_a_file_that_is_gone() {
 
 #[test]
 fn an_archive_is_cut_at_a_file_that_became_a_link_or_a_fifo() {
+    needs!("curl");
     for layout in ["streamed", "stored"] {
         let begun = begin(layout);
         fs::write(begun.tree.beside("secret"), noise(4, 200_000)).unwrap();
@@ -83,6 +87,7 @@ fn an_archive_is_cut_at_a_file_that_became_a_link_or_a_fifo() {
 
 #[test]
 fn an_archive_is_cut_in_a_file_that_shrinks_while_it_is_sent() {
+    needs!("curl");
     for layout in ["streamed", "stored"] {
         let begun = begin(layout);
         let file = fs::File::options().write(true).open(begun.tree.at("first.bin")).unwrap();
@@ -93,6 +98,7 @@ fn an_archive_is_cut_in_a_file_that_shrinks_while_it_is_sent() {
 
 #[test]
 fn an_archive_is_cut_in_a_file_that_is_overwritten_while_it_is_sent() {
+    needs!("curl");
     for layout in ["streamed", "stored"] {
         let begun = begin(layout);
         let file = fs::File::options().write(true).open(begun.tree.at("first.bin")).unwrap();
@@ -103,6 +109,7 @@ fn an_archive_is_cut_in_a_file_that_is_overwritten_while_it_is_sent() {
 
 #[test]
 fn an_archive_goes_on_when_a_file_is_added_that_it_does_not_have() {
+    needs!("curl");
     for layout in ["streamed", "stored"] {
         let mut begun = begin(layout);
         begun.tree.file("new.bin", noise(5, 1000));
@@ -119,6 +126,7 @@ fn an_archive_goes_on_when_a_file_is_added_that_it_does_not_have() {
 
 #[test]
 fn a_file_that_changes_right_after_it_was_planned_is_never_half_old() {
+    needs!("curl");
     // Small enough that everything is sent at once if nobody stops it.
     for layout in ["streamed", "stored"] {
         let tree = FileTree::new();

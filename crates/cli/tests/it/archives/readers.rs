@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use outflow_testkit::needs;
 use tempfile::TempDir;
 
 use crate::support::{
@@ -79,6 +80,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn unzip_tests_and_extracts() {
+    needs!("unzip");
     let (tree, folder) = (tree(), TempDir::new().unwrap());
     for archive in both_layouts(&tree, &folder) {
         let report = output(program("unzip").arg("-t").arg(&archive));
@@ -91,6 +93,7 @@ fn unzip_tests_and_extracts() {
 
 #[test]
 fn seven_zip_tests_and_extracts() {
+    needs!("7z");
     let (tree, folder) = (tree(), TempDir::new().unwrap());
     for archive in both_layouts(&tree, &folder) {
         let report = output(program("7z").arg("t").arg(&archive));
@@ -104,6 +107,7 @@ fn seven_zip_tests_and_extracts() {
 
 #[test]
 fn bsdtar_lists_and_extracts_a_file() {
+    needs!("bsdtar");
     let (tree, folder) = (tree(), TempDir::new().unwrap());
     for archive in both_layouts(&tree, &folder) {
         let listed = output(program("bsdtar").arg("-tf").arg(&archive));
@@ -118,6 +122,7 @@ fn bsdtar_lists_and_extracts_a_file() {
 
 #[test]
 fn bsdtar_extracts_what_curl_downloads() {
+    needs!("bsdtar", "curl");
     let tree = tree();
     let server = Server::of(tree.root());
     let before = server.etag("/?zip");
@@ -138,6 +143,7 @@ fn bsdtar_extracts_what_curl_downloads() {
 
 #[test]
 fn python_reads_names_times_and_modes() {
+    needs!("python3");
     let (tree, folder) = (tree(), TempDir::new().unwrap());
     let expected = FileTree::read(&tree.root());
     for archive in both_layouts(&tree, &folder) {
@@ -168,6 +174,7 @@ fn python_reads_names_times_and_modes() {
 
 #[test]
 fn java_reads_the_same_by_both_of_its_readers() {
+    needs!("java");
     let (tree, folder) = (tree(), TempDir::new().unwrap());
     let expected = FileTree::read(&tree.root());
     let lines = output(java("Check.java").args(both_layouts(&tree, &folder)));
@@ -189,6 +196,7 @@ fn java_reads_the_same_by_both_of_its_readers() {
 
 #[test]
 fn an_archive_of_nothing_is_an_archive() {
+    needs!("bsdtar", "python3");
     let tree = FileTree::new();
     let server = Server::of(tree.root());
     let reply = server.get("/?zip").expect(200);
@@ -235,6 +243,7 @@ fn head_announces_what_get_sends() {
 
 #[test]
 fn java_reads_an_archive_from_a_pipe() {
+    needs!("java");
     let tree = tree();
     let server = Server::of(tree.root());
     let reply = server.get("/?zip").expect(200);

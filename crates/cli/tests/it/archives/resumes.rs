@@ -4,6 +4,7 @@
 //! While CRC-32s are unknown an archive has one layout, afterwards another one. A download must go
 //! on in the one that it began with; if it cannot, the client must be able to tell.
 
+use outflow_testkit::needs;
 use tempfile::TempDir;
 
 use crate::support::{FileTree, Reply, Server, Setup, assert_same, noise, output, program};
@@ -160,6 +161,7 @@ fn a_tagged_download_that_cannot_go_on_shows_it() {
 
 #[test]
 fn a_download_without_a_tag_is_not_continued_when_the_memory_was_lost() {
+    needs!("curl", "unzip", "wget");
     let tree = tree();
     let server = Server::of(tree.root());
     server.know_crcs(PATH);

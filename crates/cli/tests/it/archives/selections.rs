@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use outflow_testkit::needs;
 use tempfile::TempDir;
 
 use crate::support::{FileTree, Random, Server, Setup, assert_same, noise, output, program};
@@ -29,6 +30,7 @@ fn names_in(archive: &[u8], scratch: &Path) -> BTreeSet<String> {
 
 #[test]
 fn a_selection_has_what_was_selected() {
+    needs!("bsdtar", "unzip");
     let (tree, scratch) = (tree(), TempDir::new().unwrap());
     let server = Server::of(tree.root());
     let mut client = server.client();
@@ -72,6 +74,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn a_form_leads_to_an_address_that_stands_for_it() {
+    needs!("bsdtar", "curl", "unzip");
     let (tree, scratch) = (tree(), TempDir::new().unwrap());
     let server = Server::of(tree.root());
     let mut client = server.client();
@@ -93,6 +96,7 @@ fn a_form_leads_to_an_address_that_stands_for_it() {
 
 #[test]
 fn ten_thousand_files_can_be_selected_resumed_and_found_again_after_a_restart() {
+    needs!("bsdtar", "unzip");
     const SELECTED: usize = 10_000;
     let (tree, scratch, cache) = (FileTree::new(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let folder = tree.folder("many");

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use super::delivery::{PUBLISH, setup};
 use crate::support::{Authority, Browser, FileTree, Transport, python};
+use outflow_testkit::needs;
 
 /// What the header line of a token is for curl.
 fn token() -> &'static str {
@@ -13,6 +14,7 @@ fn token() -> &'static str {
 
 #[test]
 fn curl_hears_events_by_every_way() {
+    needs!("curl");
     let authority = Authority::new();
     for transport in Transport::ALL {
         let tree = FileTree::new();
@@ -56,6 +58,7 @@ fn curl_hears_events_by_every_way() {
 
 #[test]
 fn websocket_within_tls_is_the_same() {
+    needs!("python3");
     let (authority, tree) = (Authority::new(), FileTree::new());
     let server = Transport::Tls.serve(setup(&tree), &authority);
     let mut script = python("channels_websocket.py");
@@ -66,6 +69,7 @@ fn websocket_within_tls_is_the_same() {
 
 #[test]
 fn a_page_hears_events_and_frames_and_comes_back_where_it_was() {
+    needs!("chromium", "curl");
     // Each event that is heard becomes a request, which the server's log shows.
     const PAGE: &str = r#"<!doctype html><script>
         const token = "?token=fedcba9876543210";

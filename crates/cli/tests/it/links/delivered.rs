@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use outflow_testkit::needs;
 use serde_json::Value;
 
 use crate::support::{
@@ -101,6 +102,7 @@ fn begin(server: &Server, path: &str, len: usize) -> HttpClient {
 
 #[test]
 fn a_link_names_the_recipient_of_what_is_downloaded_by_it() {
+    needs!("curl");
     let house = House::new();
     let server = house.setup().start();
     let link = house.link("/photos/", &["--recipient", "anna@example.org"]);
@@ -132,6 +134,7 @@ fn a_link_names_the_recipient_of_what_is_downloaded_by_it() {
 
 #[test]
 fn one_person_who_goes_on_elsewhere_has_one_receipt() {
+    needs!("curl");
     let house = House::new();
     let server = house.setup().start();
     let link = house.link("/photos/big.bin", &["--recipient", "anna"]);
@@ -185,6 +188,7 @@ fn receipts_use_a_link_up_and_broken_downloads_do_not() {
 
 #[test]
 fn a_link_for_one_download_by_many_connections_is_enough() {
+    needs!("aria2c");
     let house = House::new();
     let server = house.setup().start();
     let link = house.link("/photos/big.bin", &["--recipient", "anna", "--max-downloads", "1"]);
@@ -284,6 +288,7 @@ fn revoke(ledger: &Ledger, id: &str) {
 
 #[test]
 fn a_password_is_asked_for_where_one_was_set() {
+    needs!("curl");
     let house = House::new();
     let server = house.setup().start();
     let secret = house.tree.beside("password");

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use outflow_testkit::needs;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -252,6 +253,7 @@ fn a_password_comes_from_anywhere_but_the_command_line() {
 
 #[test]
 fn a_link_that_is_not_valid_says_why() {
+    needs!("python3");
     let keys = Keys::new();
     let good = keys.link(&["https://h/t/abc/"]);
     let altered = good.replacen("/l/eyJ", "/l/eyK", 1);
@@ -319,6 +321,7 @@ fn sign_py(keys: &Keys, args: &[&str]) -> String {
 
 #[test]
 fn links_can_be_signed_in_four_languages() {
+    needs!("java", "node", "python3");
     let keys = Keys::new();
     for (language, source) in
         [("python3", "sign.py"), ("node", "sign.mjs"), ("bash", "sign.sh"), ("java", "Sign.java")]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use outflow_testkit::needs;
 use outflow_testkit::process::{aria2c, begin_and_kill, curl, wget};
 use tempfile::TempDir;
 
@@ -20,6 +21,7 @@ fn tree() -> (FileTree, Vec<u8>) {
 
 #[test]
 fn sixteen_connections_make_one_receipt_of_a_file_and_one_of_an_archive() {
+    needs!("aria2c");
     let (tree, big) = tree();
     let server = Server::of(tree.root());
     let folder = TempDir::new().unwrap();
@@ -38,6 +40,7 @@ fn sixteen_connections_make_one_receipt_of_a_file_and_one_of_an_archive() {
 
 #[test]
 fn aria2c_that_is_killed_and_goes_on_makes_one_receipt() {
+    needs!("aria2c");
     let (tree, big) = tree();
     let server = Server::of(tree.root());
     let folder = TempDir::new().unwrap();
@@ -60,6 +63,7 @@ fn aria2c_that_is_killed_and_goes_on_makes_one_receipt() {
 
 #[test]
 fn curl_and_wget_that_were_killed_and_go_on_make_one_receipt_each() {
+    needs!("curl", "wget");
     let (tree, big) = tree();
     let server = Server::of(tree.root());
     let folder = TempDir::new().unwrap();
@@ -106,6 +110,7 @@ fn curl_and_wget_that_were_killed_and_go_on_make_one_receipt_each() {
 
 #[test]
 fn recipients_at_other_addresses_are_others() {
+    needs!("curl");
     let (tree, _) = tree();
     let server = Server::of(tree.root());
     for address in ["127.0.0.2", "127.0.0.3"] {

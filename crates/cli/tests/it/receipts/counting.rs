@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use outflow_testkit::needs;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -254,6 +255,7 @@ fn recipients_contents_and_selections_are_told_apart() {
 /// An archive of 40 files, 37 of which are taken.
 #[test]
 fn of_an_archive_it_is_known_which_files_have_arrived() {
+    needs!("curl");
     let (tree, _) = tree();
     let receiver = Receiver::start();
     let server = receiver.of(Setup::of(tree.root())).start();
@@ -294,6 +296,7 @@ fn nothing_is_noted_without_a_ledger() {
 /// network and the client's kernel hold them.
 #[test]
 fn over_a_slow_network_the_completion_comes_after_the_last_byte() {
+    needs!("ip", "tc");
     const SLOW: u64 = 4 << 20;
     let Some(network) = Network::with_rate("20mbit", 400_000) else { return };
     let tree = FileTree::new();

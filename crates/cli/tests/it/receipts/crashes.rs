@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use outflow_testkit::needs;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,12 +37,14 @@ const SOON: Duration = Duration::from_secs(70);
 
 #[test]
 fn no_receipt_is_lost_or_told_as_two_things_however_often_sqlite_s_server_is_killed() {
+    needs!("time");
     let folder = TempDir::new().unwrap();
     run(&format!("sqlite:{}", folder.path().join("ledger.sqlite").display()), 1);
 }
 
 #[test]
 fn no_receipt_is_lost_or_told_as_two_things_however_often_postgresql_s_server_is_killed() {
+    needs!("postgres", "time");
     let postgres = Postgres::start();
     run(&postgres.address(), 2);
 }
@@ -117,6 +120,7 @@ fn run(address: &str, seed: u64) {
             // Most lives are too short for anything, some are long enough to be resumed.
             let long = random.below(4) == 0;
             let life = if long { 500 + random.below(800) } else { 20 + random.below(280) };
+            // When a kill comes is up to chance.
             std::thread::sleep(Duration::from_millis(life));
             world.now.lock().unwrap().1 = None;
             let ledger = server.kill();
@@ -278,6 +282,7 @@ fn await_told(receiver: &Receiver, ledger: &Ledger) -> usize {
         if Instant::now() > deadline {
             break;
         }
+        // Each look starts a program.
         std::thread::sleep(Duration::from_millis(500));
     }
     let mut replayed = 0;

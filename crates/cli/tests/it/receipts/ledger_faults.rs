@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
-use std::time::Duration;
 
 use crate::support::{
     ChildProgram, FileTree, Postgres, Receiver, Server, Setup, assert_same, noise, output, program, until,
 };
+use outflow_testkit::needs;
 
 const LEN: usize = 8 << 20;
 
@@ -77,6 +77,7 @@ impl Drop for Locked {
 
 #[test]
 fn a_ledger_that_another_program_has_locked_is_an_error_that_says_so() {
+    needs!("python3");
     let (tree, _) = tree();
     let path = tree.beside("ledger.sqlite");
     let _locked = Locked::new(&path);
@@ -86,6 +87,7 @@ fn a_ledger_that_another_program_has_locked_is_an_error_that_says_so() {
 
 #[test]
 fn a_ledger_that_is_locked_for_a_while_gets_its_receipts_afterwards() {
+    needs!("python3");
     let (tree, big) = tree();
     let path = tree.beside("ledger.sqlite");
     let receiver = Receiver::start();
@@ -232,6 +234,7 @@ fn a_full_disk_stops_no_download_and_loses_no_receipt() {
 
 #[test]
 fn a_postgresql_that_is_not_there_is_an_error_that_says_so() {
+    needs!("postgres");
     let (tree, _) = tree();
     let mut postgres = Postgres::start();
     let address = postgres.address();
@@ -248,6 +251,7 @@ fn a_postgresql_that_is_not_there_is_an_error_that_says_so() {
 
 #[test]
 fn downloads_go_on_without_postgresql_and_are_noted_when_it_is_back() {
+    needs!("postgres");
     let (tree, big) = tree();
     let mut postgres = Postgres::start();
     let receiver = Receiver::start();
@@ -277,6 +281,7 @@ fn downloads_go_on_without_postgresql_and_are_noted_when_it_is_back() {
 
 #[test]
 fn new_downloads_are_refused_rather_than_receipts_lost() {
+    needs!("postgres");
     let (tree, big) = tree();
     let mut postgres = Postgres::start();
     let receiver = Receiver::start();
@@ -298,7 +303,6 @@ fn new_downloads_are_refused_rather_than_receipts_lost() {
     postgres.up();
     receiver.wait_for("download.completed", 4);
     until("downloads are let in again", || {
-        std::thread::sleep(Duration::from_millis(20));
         let reply = server.fetch("GET", "/big.bin", "User-Agent: five\r\n");
         (reply.status == 200).then_some(())
     });

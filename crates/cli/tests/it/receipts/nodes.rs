@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use outflow_testkit::needs;
 use tempfile::TempDir;
 
 use crate::support::{
@@ -17,6 +18,7 @@ fn nodes(tree: &FileTree, postgres: &Postgres, receiver: &Receiver) -> [Server; 
 
 #[test]
 fn ranges_that_are_spread_over_two_nodes_make_one_receipt_that_is_told_once() {
+    needs!("postgres");
     let tree = FileTree::new();
     let big = noise(1, LEN);
     tree.file("big.bin", &big);
@@ -46,6 +48,7 @@ fn ranges_that_are_spread_over_two_nodes_make_one_receipt_that_is_told_once() {
 
 #[test]
 fn many_downloads_on_two_nodes_at_once_are_told_once_each() {
+    needs!("postgres");
     const EACH: usize = 40;
     let tree = FileTree::new();
     for number in 0..EACH {
@@ -86,6 +89,7 @@ fn many_downloads_on_two_nodes_at_once_are_told_once_each() {
 
 #[test]
 fn a_download_goes_on_at_the_other_node_when_one_is_killed() {
+    needs!("curl", "postgres");
     let tree = FileTree::new();
     let big = noise(1, LEN);
     tree.file("big.bin", &big);

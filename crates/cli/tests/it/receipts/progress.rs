@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::support::{
     Browser, EventStream, FileTree, HttpClient, SentEvent, Server, Setup, binary, noise, output,
 };
+use outflow_testkit::needs;
 
 /// Far more than any socket's buffers hold.
 const LEN: usize = 24 << 20;
@@ -44,6 +45,7 @@ fn begin(server: &Server, path: &str, lines: &str) -> (HttpClient, usize, String
     let head = client.request("GET", path, lines).head().expect(200);
     let len = head.length() as usize;
     client.take(len / 8 * 3).unwrap();
+    // More than a quarter of a second.
     std::thread::sleep(Duration::from_millis(300));
     client.take(len / 2 - len / 8 * 3).unwrap();
     (client, len - len / 2, head.header("etag").to_owned())
@@ -244,6 +246,7 @@ source.addEventListener('error', () => {
 
 #[test]
 fn a_browser_hears_it_and_comes_back_no_more() {
+    needs!("chromium");
     let (tree, _) = tree();
     for (name, text) in [("page.html", PAGE), ("heard.txt", "heard"), ("closed.txt", "closed")] {
         tree.file(name, text);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use outflow_testkit::needs;
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
 use crate::support::{EventStream, FileTree, HttpClient, Postgres, Setup, noise};
@@ -75,6 +76,7 @@ fn who_listens_without_reading_hinders_nobody_not_even_the_end() {
 
 #[test]
 fn what_happens_on_one_node_is_heard_on_the_other() {
+    needs!("postgres");
     let tree = tree();
     let postgres = Postgres::start();
     let [here, there] = [(); 2].map(|()| Setup::of(tree.root()).ledger(postgres.address()).start());

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use outflow_testkit::needs;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -55,6 +56,7 @@ fn line(command: &mut Command) -> String {
 
 #[test]
 fn the_example_receiver_reports_a_resumed_download_once() {
+    needs!("curl", "python3", "unzip");
     let (demo, own) = (FileTree::new(), TempDir::new().unwrap());
     demo.file("film.mp4", noise(1, 20_000_000));
     for photo in 1..=4 {

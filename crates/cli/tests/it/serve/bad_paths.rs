@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 
+use outflow_testkit::needs;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 
@@ -109,6 +110,7 @@ fn selections_that_try_to_get_out_are_refused() {
 
 #[test]
 fn fifos_sockets_and_devices_are_refused_without_waiting_for_them() {
+    needs!("bsdtar");
     let tree = FileTree::new();
     tree.file("a.txt", "public");
     rustix::fs::mknodat(CWD, tree.at("fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
@@ -154,6 +156,7 @@ fn names(listing: &serde_json::Value) -> Vec<String> {
 
 #[test]
 fn hidden_names_are_not_there_unless_they_are_asked_for() {
+    needs!("bsdtar", "python3");
     let tree = FileTree::new();
     tree.file(".secret", "hidden");
     tree.file(".git/config", "hidden");

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use outflow_testkit::needs;
 use outflow_testkit::process::{aria2c, begin_and_kill, curl, scratch, wget};
 use tempfile::TempDir;
 
@@ -30,6 +31,7 @@ fn await_ranges(server: &Server, path: &str) {
 
 #[test]
 fn curl_downloads_a_file_and_sees_its_head() {
+    needs!("curl");
     let (tree, big) = big_and_folder();
     let server = Server::of(tree.root());
     let (_folder, to) = scratch("big.bin");
@@ -46,6 +48,7 @@ fn curl_downloads_a_file_and_sees_its_head() {
 
 #[test]
 fn curl_resumes_a_file_that_was_cut_anywhere() {
+    needs!("curl");
     let (tree, big) = big_and_folder();
     let server = Server::of(tree.root());
     let url = server.url("/big.bin");
@@ -59,6 +62,7 @@ fn curl_resumes_a_file_that_was_cut_anywhere() {
 
 #[test]
 fn curl_resumes_an_archive_that_was_cut_anywhere() {
+    needs!("curl");
     let (tree, _) = big_and_folder();
     for layout in ["streamed", "stored"] {
         let server = Server::of(tree.root());
@@ -79,6 +83,7 @@ fn curl_resumes_an_archive_that_was_cut_anywhere() {
 
 #[test]
 fn curl_resumes_an_archive_that_it_began_itself() {
+    needs!("curl", "unzip");
     let (tree, _) = big_and_folder();
     let server = Server::of(tree.root());
     let (_folder, to) = scratch("folder.zip");
@@ -99,6 +104,7 @@ fn curl_resumes_an_archive_that_it_began_itself() {
 
 #[test]
 fn curl_gets_ranges() {
+    needs!("curl");
     let (tree, big) = big_and_folder();
     let server = Server::of(tree.root());
     let len = big.len();
@@ -117,6 +123,7 @@ fn curl_gets_ranges() {
 
 #[test]
 fn curl_that_can_decompress_gets_the_same_bytes() {
+    needs!("curl");
     let (tree, big) = big_and_folder();
     let text = "the same words again and again\n".repeat(10_000);
     tree.file("text.txt", &text);
@@ -130,6 +137,7 @@ fn curl_that_can_decompress_gets_the_same_bytes() {
 
 #[test]
 fn curl_saves_under_the_name_that_the_server_gives() {
+    needs!("curl");
     let (tree, _) = big_and_folder();
     let server = Server::of(tree.root());
     let folder = TempDir::new().unwrap();
@@ -142,6 +150,7 @@ fn curl_saves_under_the_name_that_the_server_gives() {
 
 #[test]
 fn wget_downloads_and_resumes() {
+    needs!("wget");
     let (tree, big) = big_and_folder();
     let server = Server::of(tree.root());
     let archive = server.get("/folder/?zip").expect(200).body;
@@ -159,6 +168,7 @@ fn wget_downloads_and_resumes() {
 
 #[test]
 fn aria2c_downloads_a_file_over_many_connections() {
+    needs!("aria2c");
     let (tree, big) = big_and_folder();
     let server = Server::of(tree.root());
     let (folder, to) = scratch("big.bin");
@@ -169,6 +179,7 @@ fn aria2c_downloads_a_file_over_many_connections() {
 
 #[test]
 fn aria2c_downloads_an_archive_over_many_connections_in_both_layouts() {
+    needs!("aria2c");
     let (tree, _) = big_and_folder();
     let server = Server::of(tree.root());
     let path = "/folder/?zip";

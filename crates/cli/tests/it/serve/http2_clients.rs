@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
+use outflow_testkit::needs;
 use outflow_testkit::s3::{Double, Fault, FaultRule};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,6 +28,7 @@ fn tree() -> (FileTree, Vec<u8>) {
 
 #[test]
 fn curl_makes_one_receipt_of_each_download_in_every_way() {
+    needs!("curl");
     let ((tree, big), authority, folder) = (tree(), Authority::new(), TempDir::new().unwrap());
     for transport in Transport::ALL {
         println!("{transport:?}");
@@ -67,6 +69,7 @@ fn curl_makes_one_receipt_of_each_download_in_every_way() {
 
 #[test]
 fn curl_that_was_killed_and_goes_on_makes_one_receipt_in_every_way() {
+    needs!("curl");
     let ((tree, big), authority, folder) = (tree(), Authority::new(), TempDir::new().unwrap());
     for transport in Transport::LAYERED {
         println!("{transport:?}");
@@ -92,6 +95,7 @@ fn curl_that_was_killed_and_goes_on_makes_one_receipt_in_every_way() {
 
 #[test]
 fn wget_and_aria2c_download_and_resume_within_tls() {
+    needs!("aria2c", "wget");
     let ((tree, big), authority, folder) = (tree(), Authority::new(), TempDir::new().unwrap());
     let server = Transport::Tls.serve(Setup::of(tree.root()), &authority);
     let url = Transport::Tls.url(&server, "/big.bin");
@@ -139,6 +143,7 @@ fn deny(double: &Double, id: &str) {
 
 #[test]
 fn archives_that_their_source_cuts_are_seen_as_failed_in_every_way() {
+    needs!("curl", "python3");
     let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
     for transport in Transport::ALL {
         println!("{transport:?}");
@@ -198,6 +203,7 @@ load().catch(() => fetch('failed.txt'))
 
 #[test]
 fn chromium_gets_files_and_archives_over_http_2_and_sees_when_they_are_cut() {
+    needs!("chromium");
     let (authority, double) = (Authority::new(), Double::start().unwrap());
     let small = [("page.html", PAGE), ("whole.txt", "1"), ("failed.txt", "2"), ("odd.txt", "3")];
     for id in ["a", "b"] {

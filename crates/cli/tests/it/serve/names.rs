@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use outflow_testkit::needs;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -120,6 +121,7 @@ fn every_entry_of_a_listing_is_downloaded_by_its_address() {
 
 #[test]
 fn every_link_of_a_page_works_and_shows_no_control_character() {
+    needs!("python3");
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
@@ -143,6 +145,7 @@ fn every_link_of_a_page_works_and_shows_no_control_character() {
 
 #[test]
 fn the_fields_of_a_page_select_what_they_stand_for() {
+    needs!("python3");
     let tree = tree();
     let server = Server::of(tree.root());
     let page = server.get("/").expect(200);
@@ -186,6 +189,7 @@ fn encoded(text: &str) -> String {
 
 #[test]
 fn an_archive_of_hard_names_has_safe_and_unique_ones_and_all_files() {
+    needs!("bsdtar", "python3");
     let tree = tree();
     let server = Server::of(tree.root());
     for layout in ["streamed", "stored"] {
@@ -253,6 +257,7 @@ fn downloads_are_saved_under_safe_names() {
 
 #[test]
 fn a_name_with_a_backslash_is_in_the_archive_but_has_no_address() {
+    needs!("bsdtar");
     let tree = FileTree::new();
     tree.file("back\\slash.txt", "inside");
     let server = Server::of(tree.root());
@@ -280,6 +285,7 @@ fn make_deep(tree: &FileTree, name: &str, levels: usize) {
 
 #[test]
 fn a_tree_of_200_levels_is_served_and_archived() {
+    needs!("7z", "bsdtar");
     let tree = FileTree::new();
     make_deep(&tree, "d", 200);
     let server = Server::of(tree.root());
@@ -295,6 +301,7 @@ fn a_tree_of_200_levels_is_served_and_archived() {
 
 #[test]
 fn a_path_longer_than_the_kernel_takes_is_served_and_archived_in_parts() {
+    needs!("bsdtar");
     let tree = FileTree::new();
     let name = "thirty characters in one name.";
     make_deep(&tree, name, 200);

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use outflow_testkit::needs;
 use serde_json::Value;
 
 use crate::support::{ChildProgram, FileTree, Server, python};
@@ -28,6 +29,7 @@ fn parse(page: &[u8]) -> Value {
 
 #[test]
 fn a_page_is_well_formed_and_all_its_links_work() {
+    needs!("python3");
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
@@ -111,6 +113,7 @@ fn a_folder_without_its_slash_is_redirected() {
 
 #[test]
 fn files_and_archives_answer_conditions() {
+    needs!("curl");
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();
@@ -188,6 +191,7 @@ fn head_says_what_get_would() {
 
 #[test]
 fn problems_are_told_to_programs_and_to_people() {
+    needs!("python3");
     let tree = tree();
     let server = Server::of(tree.root());
     let mut client = server.client();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use outflow_testkit::needs;
 use serde_json::Value;
 
 use crate::support::{FileTree, Haproxy, Nginx, Server, Setup, noise, output, program};
@@ -33,6 +34,7 @@ fn of<'a>(downloads: &'a [Value], client: &str) -> &'a Value {
 
 #[test]
 fn haproxy_says_who_the_client_is_in_three_ways() {
+    needs!("curl", "haproxy");
     let tree = tree();
     let plain = Setup::of(tree.root()).arg("--trusted-proxies").arg(PROXY).start();
     let introduced =
@@ -54,6 +56,7 @@ fn haproxy_says_who_the_client_is_in_three_ways() {
 
 #[test]
 fn nginx_says_who_the_client_is() {
+    needs!("curl", "nginx");
     let tree = tree();
     let server = Setup::of(tree.root()).arg("--trusted-proxies").arg("10.0.0.0/8,127.0.0.1").start();
     let nginx = Nginx::start_with(&format!(
@@ -75,6 +78,7 @@ fn nginx_says_who_the_client_is() {
 
 #[test]
 fn nobody_else_is_believed() {
+    needs!("curl");
     let tree = tree();
     let claims = ["-H", "X-Forwarded-For: 8.8.8.8", "-H", "Forwarded: for=8.8.4.4"];
     // No proxy is trusted; another one is.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use outflow_testkit::needs;
 use tempfile::TempDir;
 
 use crate::support::{
@@ -89,6 +90,7 @@ fn a_thousand_ranges_of_a_file_are_slices_of_it() {
 
 #[test]
 fn ranges_are_read_as_rfc_9110_says() {
+    needs!("curl");
     each_way(&tree(), |client| {
         for path in ["/2/14.bin", "/?zip"] {
             let whole = client.get(path).expect(200).body;
@@ -118,6 +120,7 @@ fn ranges_are_read_as_rfc_9110_says() {
 /// Some of the thousand, in the other ways.
 #[test]
 fn random_ranges_are_slices_in_every_way() {
+    needs!("curl");
     each_way(&tree(), |client| {
         for path in ["/2/14.bin", "/?zip"] {
             let whole = client.get(path).expect(200);
@@ -163,6 +166,7 @@ fn parts(reply: &Reply) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn several_ranges_come_as_parts_in_the_order_asked() {
+    needs!("curl");
     each_way(&tree(), |client| {
         for path in ["/2/14.bin", "/?zip"] {
             let whole = client.get(path).expect(200).body;
@@ -185,6 +189,7 @@ fn several_ranges_come_as_parts_in_the_order_asked() {
 
 #[test]
 fn if_range_protects_from_joining_two_files() {
+    needs!("curl");
     let authority = Authority::new();
     for transport in Transport::ALL {
         let tree = FileTree::new();

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::support::{FileTree, Server, Setup, output, program};
+use outflow_testkit::needs;
 
 fn tree() -> FileTree {
     let tree = FileTree::new();
@@ -86,6 +87,7 @@ fn links_out_of_the_root_are_refused() {
 
 #[test]
 fn an_archive_has_no_link_that_leads_out_and_ends_although_links_go_in_circles() {
+    needs!("bsdtar", "unzip");
     let tree = tree();
     let server = Server::of(tree.root());
     let names = listed_archive(&server, &tree);
@@ -106,6 +108,7 @@ fn an_archive_has_no_link_that_leads_out_and_ends_although_links_go_in_circles()
 
 #[test]
 fn links_out_of_the_root_are_followed_when_that_is_wanted() {
+    needs!("bsdtar", "unzip");
     let tree = tree();
     let server = Setup::of(tree.root()).arg("--follow-symlinks").start();
     let mut client = server.client();

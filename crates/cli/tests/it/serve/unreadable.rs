@@ -1,6 +1,7 @@
 //! Files and folders that the server may not read: 403, and no archive that silently lacks them.
 
 use crate::support::{FileTree, Setup, output, program};
+use outflow_testkit::needs;
 
 /// A tree in which `locked` may not be read in any way.
 fn tree() -> FileTree {
@@ -70,6 +71,7 @@ fn a_folder_whose_names_can_be_read_but_not_its_files_makes_no_archive_that_lack
 
 #[test]
 fn a_folder_that_can_be_passed_but_not_listed_gives_its_files_by_name() {
+    needs!("bsdtar");
     let tree = tree();
     tree.file("pass/inside.txt", "known by name");
     tree.mode("pass", 0o711);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use outflow_testkit::needs;
 use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -99,17 +100,20 @@ fn serve_all(access: &S3Access) {
 
 #[test]
 fn a_folder_is_served_the_same_way() {
+    needs!("curl", "python3", "unzip");
     let tree = tree();
     take(&Server::of(tree.root()), "/", &FileTree::read(&tree.root()));
 }
 
 #[test]
 fn transfers_in_the_double_are_served() {
+    needs!("curl", "python3", "unzip");
     serve_all(&Double::start().unwrap().access());
 }
 
 #[test]
 fn transfers_in_moto_are_served() {
+    needs!("curl", "python3", "unzip");
     serve_all(&Moto::start().access);
 }
 
@@ -121,6 +125,7 @@ fn transfers_in_garage_are_served() {
 
 #[test]
 fn transfers_at_an_http_origin_are_served() {
+    needs!("curl", "nginx", "python3", "unzip");
     let (nginx, files) = (Nginx::start(), FileTree::read(&tree().root()));
     let folder = nginx.root().join("mine");
     fs::create_dir_all(folder.join("files")).unwrap();
@@ -138,6 +143,7 @@ fn transfers_at_an_http_origin_are_served() {
 
 #[test]
 fn many_connections_get_it_all_while_the_store_fails() {
+    needs!("aria2c", "python3", "unzip");
     let double = Double::start().unwrap();
     let (access, files) = (double.access(), FileTree::read(&tree().root()));
     put_transfer(&access.bucket(), "mine", &files, true);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use outflow_testkit::needs;
 use outflow_testkit::s3::{Double, Fault, StoredObject, Op, FaultRule};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -123,6 +124,7 @@ fn assert_published(manifest: &Value, id: &str, tree: &FileTree, get: impl Fn(&s
 
 #[test]
 fn a_tree_gets_into_s3_and_out_of_it() {
+    needs!("python3", "moto", "curl");
     let (s3, tree) = (S3::start(), tree());
     let root = tree.root();
     let publish = ["publish", root.to_str().unwrap(), "--to", "s3://bucket/pre fix", "--title", "A title"];

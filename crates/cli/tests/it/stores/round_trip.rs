@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use outflow_testkit::needs;
 use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use tempfile::TempDir;
 
@@ -78,6 +79,7 @@ fn there_and_back(access: &S3Access, fail: impl FnOnce()) {
 
 #[test]
 fn a_published_tree_comes_back_from_a_store_that_fails() {
+    needs!("aria2c", "curl", "python3", "unzip");
     let double = Double::start().unwrap();
     there_and_back(&double.access(), || {
         let seeded = SeededFaults { stall_ms: 300, ..SeededFaults::new(0.1, 3) };
@@ -88,5 +90,6 @@ fn a_published_tree_comes_back_from_a_store_that_fails() {
 
 #[test]
 fn a_published_tree_comes_back_from_moto() {
+    needs!("aria2c", "curl", "moto", "python3", "unzip");
     there_and_back(&Moto::start().access, || {});
 }

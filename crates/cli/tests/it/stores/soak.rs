@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use outflow_testkit::needs;
 use outflow_testkit::s3::{Double, FaultPlan, SeededFaults};
 use rustix::process::Pid;
 use serde_json::{Value, json};
@@ -189,6 +190,7 @@ fn download(server: &Server, target: &Target, random: &mut Random, may_break: bo
             assert_same(&piece[..n], &expected[here..here + n], &format!("{} from {at}", target.path));
             at += n as u64;
             let due = Duration::from_secs_f64((at - from) as f64 / rate as f64);
+            // As slow as this client is.
             std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
         sums.bytes.fetch_add(at - from, Ordering::Relaxed);
@@ -240,6 +242,7 @@ fn run(count: u64, clients: usize, job: impl Fn(u64) + Sync) {
 
 #[test]
 fn no_byte_is_ever_wrong() {
+    needs!("time");
     let double = Double::start().unwrap();
     let transfers = fill(&double);
     let access = double.access();

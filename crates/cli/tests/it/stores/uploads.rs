@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use outflow_testkit::needs;
 use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op};
 use serde_json::Value;
 
@@ -59,6 +60,7 @@ fn a_tree_gets_into_the_double_and_out_of_it() {
 
 #[test]
 fn a_tree_gets_into_moto_and_out_of_it() {
+    needs!("moto", "python3");
     in_and_out(&Moto::start().access);
 }
 
@@ -88,6 +90,7 @@ fn a_tree_gets_into_a_store_that_fails_now_and_then() {
 
 #[test]
 fn nginx_is_an_origin() {
+    needs!("nginx");
     let nginx = Nginx::start();
     fs::write(nginx.root().join("a b"), "some bytes").unwrap();
     let mut client = HttpClient::connect(nginx.addr);

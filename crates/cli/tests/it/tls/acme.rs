@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use outflow_testkit::needs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -46,6 +47,7 @@ fn fetch(addr: SocketAddr, config: &Arc<rustls::ClientConfig>) {
 
 #[test]
 fn a_certificate_is_got_kept_and_renewed() {
+    needs!("curl", "pebble");
     let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
@@ -88,6 +90,7 @@ fn a_certificate_is_got_kept_and_renewed() {
 
 #[test]
 fn an_account_that_the_authority_has_forgotten_is_made_anew() {
+    needs!("curl", "pebble");
     let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     let server = with(&tree, &place.directory(), &place.authority, &cache).start();
@@ -108,6 +111,7 @@ fn an_account_that_the_authority_has_forgotten_is_made_anew() {
 
 #[test]
 fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
+    needs!("curl", "pebble");
     let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     // The server at this address does not speak TLS.
@@ -131,6 +135,7 @@ fn a_domain_that_leads_elsewhere_is_not_proven_and_the_log_says_what_to_do() {
 
 #[test]
 fn files_are_for_all_names_that_are_not_the_authoritys() {
+    needs!("curl", "pebble");
     let (tree, place, cache) = (FileTree::new(), PebbleSite::new(), TempDir::new().unwrap());
     tree.file("a.txt", "a");
     // The file would be for the domain as well.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::support::{Authority, FileTree, HttpClient, Server, Setup, output, program};
+use outflow_testkit::needs;
 
 /// A server with TLS and a listener that redirects, and that one's address.
 fn server(tree: &FileTree, authority: &Authority, more: &[&str]) -> (Server, SocketAddr) {
@@ -87,6 +88,7 @@ fn browsers_are_told_to_come_with_tls_by_answers_with_tls_alone() {
 
 #[test]
 fn all_that_holds_for_http_2_as_well() {
+    needs!("curl");
     let (tree, authority) = (FileTree::new(), Authority::new());
     tree.file("a.txt", "a");
     let (server, redirects) = server(&tree, &authority, &["--hsts=365d", "--http2-cleartext"]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use outflow_testkit::needs;
 use rustix::net::sockopt;
 use tempfile::TempDir;
 
@@ -79,6 +80,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, left: &AtomicU64, count: &Atomic
 
 #[test]
 fn a_copy_by_ssh_survives_ten_breaks_of_the_path() {
+    needs!("scp", "sshd");
     const SIZE: usize = 110_000_000;
     let sshd = Sshd::start();
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
@@ -105,6 +107,7 @@ fn a_copy_by_ssh_survives_ten_breaks_of_the_path() {
 
 #[test]
 fn ssh_uses_what_it_is_told_to_write_down() {
+    needs!("ssh", "sshd");
     let sshd = Sshd::start();
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
     let stanza = output(&mut tunnel.client("ssh-config", &[&tunnel.url(), "127.0.0.1"]));
@@ -122,6 +125,7 @@ fn ssh_uses_what_it_is_told_to_write_down() {
 
 #[test]
 fn psql_reaches_a_database_that_only_the_server_does() {
+    needs!("postgres", "psql");
     let postgres = Postgres::start();
     let mut relay = binary();
     relay.args(["relay", "127.0.0.1:0", &format!("unix:{}", postgres.socket_file().display())]);
@@ -170,6 +174,7 @@ fn curl(url: &str, got: &Path) -> Command {
 
 #[test]
 fn what_is_here_is_reached_at_the_server() {
+    needs!("curl");
     let tree = FileTree::new();
     let bytes = noise(5, 8_000_000);
     tree.file("film", &bytes);

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
+use outflow_testkit::needs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::tunnel::Tunnel;
@@ -12,6 +13,7 @@ use crate::support::{ChildProgram, Serving, Sshd, assert_same, noise, until};
 
 #[test]
 fn ssh_that_is_done_ends_its_tunnel_in_order() {
+    needs!("ssh", "sshd");
     let sshd = Sshd::start();
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
     let way = tunnel.way(tunnel.addr);

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
+use outflow_testkit::needs;
 use tempfile::TempDir;
 
 use super::tunnel::Tunnel;
@@ -23,6 +24,7 @@ fn curl() -> Command {
 
 #[test]
 fn curl_takes_it_for_a_proxy() {
+    needs!("curl");
     let tree = FileTree::new();
     let bytes = noise(7, 5_000_000);
     tree.file("film", &bytes);
@@ -55,6 +57,7 @@ fn curl_takes_it_for_a_proxy() {
 
 #[test]
 fn curl_takes_it_for_a_proxy_that_speaks_tls() {
+    needs!("curl");
     let tree = FileTree::new();
     let bytes = noise(8, 3_000_000);
     tree.file("film", &bytes);
@@ -80,6 +83,7 @@ fn curl_takes_it_for_a_proxy_that_speaks_tls() {
 
 #[test]
 fn ssh_goes_through_it_with_the_helpers_that_there_are() {
+    needs!("scp", "ssh", "sshd");
     let sshd = Sshd::start();
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", sshd.addr.port())]);
     let folder = TempDir::new().unwrap();
@@ -132,6 +136,7 @@ socket.onclose = event => fetch(event.wasClean && event.code === 1000 ? 'clean.t
 
 #[test]
 fn a_browser_reaches_one_target_by_an_address_for_it() {
+    needs!("chromium", "curl");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
     let vnc = std::thread::spawn(move || {
@@ -191,6 +196,7 @@ fn speak(mut stream: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<Vec<u
 
 #[test]
 fn behind_nginx_each_direction_still_ends_by_itself() {
+    needs!("nginx");
     let tunnel = Tunnel::start(&["--allow", "127.0.0.1:*"]);
     let nginx = Nginx::start_with(&format!(
         "location /.well-known/masque/ {{ proxy_pass http://{}; proxy_http_version 1.1; proxy_read_timeout 1h; \
@@ -304,6 +310,7 @@ fn what_would_let_nobody_or_everybody_in_by_mistake_is_said_at_the_start() {
 
 #[test]
 fn ten_thousand_half_open_attempts_keep_nobody_out() {
+    needs!("python3");
     let target = TestTarget::new();
     let tunnel = Tunnel::start(&["--allow", &format!("127.0.0.1:{}", target.addr.port())]);
     let before = tunnel.memory();

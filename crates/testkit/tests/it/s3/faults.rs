@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use outflow_testkit::s3::{At, Double, Fault, FaultRule, Op, Stats, StoredObject, pattern};
+use outflow_testkit::until;
 
 use super::raw::{Answer, End, ask, ask_for};
 
@@ -29,12 +30,10 @@ fn get(fault: Fault, lines: &str) -> Answer {
 
 /// Waits for the server to notice the end of what it served.
 fn settled(double: &Double) -> Stats {
-    let start = Instant::now();
-    while double.stats().active + double.stats().connections > 0 && start.elapsed() < Duration::from_secs(10)
-    {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    double.stats()
+    until("what was served has ended", || {
+        let stats = double.stats();
+        (stats.active + stats.connections == 0).then_some(stats)
+    })
 }
 
 #[test]

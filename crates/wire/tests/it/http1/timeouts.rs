@@ -102,6 +102,7 @@ fn read_slowly(min_rate: u32, len: usize) -> Event {
         if left > 0 {
             left = left.saturating_sub(client.take_some(&mut piece));
         }
+        // As slow as this reader is.
         std::thread::sleep(Duration::from_millis(1));
         told.extend(events.so_far());
     }

@@ -1,10 +1,12 @@
 //! Handshakes: versions, suites, protocols, sessions; those that break off or take their time.
 
 use std::io::{self, ErrorKind, Write as _};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outflow_testkit::needs;
+use outflow_testkit::process::program;
 use outflow_wire::rustls::version::{TLS12, TLS13};
 use outflow_wire::rustls::{ALL_VERSIONS, HandshakeKind};
 use outflow_wire::{ACME_TLS, ServerOptions, TlsOptions};
@@ -84,7 +86,7 @@ fn what_made_tls_insecure_is_off() {
 
 /// Debian's client: what it says of the connection, and whether all went well.
 fn openssl(server: &Running, arguments: &[&str], stdin: &str) -> (String, bool) {
-    let mut command = Command::new("openssl");
+    let mut command = program("openssl");
     command
         .args(["s_client", "-connect", &server.addr.to_string(), "-servername", "localhost"])
         .args(arguments);
@@ -99,6 +101,7 @@ fn openssl(server: &Running, arguments: &[&str], stdin: &str) -> (String, bool) 
 
 #[test]
 fn openssl_agrees_on_what_it_should_and_nothing_else() {
+    needs!("openssl");
     const GET: &str = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let (server, _) = paths(&TlsOptions::default());
     for (arguments, suite) in [
@@ -145,6 +148,7 @@ fn openssl_agrees_on_what_it_should_and_nothing_else() {
 
 #[test]
 fn openssl_resumes_its_sessions() {
+    needs!("openssl");
     let (server, _) = paths(&TlsOptions::default());
     let folder = tempfile::tempdir().expect("a folder");
     let get = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
