@@ -256,7 +256,7 @@ fn who_may_not_is_told_what_to_do() {
     let server = Server::of(tree.root());
     assert_eq!(server.get("/channels/readme.txt").expect(200).text(), "hidden by the channels");
     let (code, error) = Setup::of(tree.root()).arg("--channel-subscribe").arg("open").fail();
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(error.contains("--channel-tokens"), "{error}");
 }
 

@@ -208,7 +208,7 @@ fn private_targets_are_refused_unless_they_are_allowed() {
     for url in [url.clone(), url.replace("127.0.0.1", "localhost"), "http://[::1]/hook".to_owned()] {
         let setup = Setup::of(tree.root()).arg("--webhook").arg(url).arg("--webhook-secret").arg(SECRET);
         let (code, said) = setup.fail();
-        assert!(code == Some(1) && said.contains("private network"), "{code:?}: {said}");
+        assert!(code == Some(2) && said.contains("private network"), "{code:?}: {said}");
     }
     assert!(receiver.told().is_empty());
 }

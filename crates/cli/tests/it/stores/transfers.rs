@@ -85,6 +85,6 @@ fn wrong_words_about_stores_are_usage_errors_or_say_what_to_do() {
     assert_eq!(run(&["--store-connections", "0", "."]).status.code(), Some(2));
     let unknown = run(&["ftp://user:secret@host/x"]);
     let text = String::from_utf8_lossy(&unknown.stderr).into_owned();
-    assert_eq!(unknown.status.code(), Some(1), "{text}");
+    assert_eq!(unknown.status.code(), Some(2), "{text}");
     assert!(!text.contains("secret"), "{text}");
 }
