@@ -140,12 +140,11 @@ fn run(address: &str, seed: u64) {
     let done = world.done.into_inner().unwrap();
     until("the last deliveries are noted", || {
         let known = by_recipient(&last.ledger);
-        let late = done.iter().filter(|done| done.ends.iter().all(|(life, _)| *life == KILLS));
-        late.map(|done| &known[&done.who]).all(|download| download["state"] == "completed").then_some(())
+        let mut late = done.iter().filter(|done| done.ends.iter().all(|(life, _)| *life == KILLS));
+        late.all(|done| is_completed(&known, done)).then_some(())
     });
     let known = by_recipient(&last.ledger);
-    let is_noted =
-        |done: &Done| known.get(&done.who).is_some_and(|download| download["state"] == "completed");
+    let is_noted = |done: &Done| is_completed(&known, done);
     // Ends are noted in the order in which they happen: what a life has noted last.
     let mut noted: HashMap<usize, Instant> = HashMap::new();
     for done in done.iter().filter(|done| is_noted(done)) {
@@ -174,7 +173,7 @@ fn run(address: &str, seed: u64) {
     let ledger = last.ledger.clone();
     until("all downloads are completed", || {
         let known = by_recipient(&ledger);
-        done.iter().all(|done| known[&done.who]["state"] == "completed").then_some(())
+        done.iter().all(|done| is_completed(&known, done)).then_some(())
     });
     let replayed = await_told(&receiver, &ledger);
     drop(last.close());
@@ -261,6 +260,11 @@ fn by_recipient(ledger: &Ledger) -> HashMap<String, Value> {
         .collect();
     assert_eq!(by.len(), count, "two downloads of one recipient");
     by
+}
+
+/// Whether its end is noted. One that has just ended may not even have its beginning noted.
+fn is_completed(known: &HashMap<String, Value>, done: &Done) -> bool {
+    known.get(&done.who).is_some_and(|download| download["state"] == "completed")
 }
 
 /// Waits until the receiver has taken every event. Returns how many had to be told by a replay,
