@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "postgres")]
-use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -24,6 +22,29 @@ statements! {
     CHECK_FILE = Statement::only(Dialect::Sqlite, "PRAGMA quick_check(1)");
     CHECK_HEADER = Statement::only(Dialect::Sqlite, "SELECT count(*) FROM sqlite_schema");
 }
+
+/// Parameters of a PostgreSQL address that sqlx knows. It logs the others with their values.
+#[cfg(feature = "postgres")]
+const POSTGRES_PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
 
 /// The address of a ledger's database.
 #[derive(Clone)]
@@ -61,11 +82,14 @@ impl DatabaseAddress {
 
     #[cfg(feature = "postgres")]
     fn postgres(address: &str) -> Result<DatabaseAddress, LedgerError> {
-        let options = PgConnectOptions::from_str(address).map_err(|error| {
+        let invalid = |error: &dyn std::fmt::Display| {
             LedgerError::Database(format!(
                 "the ledger's address is invalid: {error}; write postgres://USER@HOST/NAME"
             ))
-        })?;
+        };
+        let url = url::Url::parse(address).map_err(|error| invalid(&error))?;
+        check_parameters(&url)?;
+        let options = PgConnectOptions::from_url(&url).map_err(|error| invalid(&error))?;
         let shown = format!(
             "postgres://{}/{}",
             options
@@ -214,6 +238,24 @@ impl DatabaseAddress {
     }
 }
 
+/// Refuses parameters that sqlx would ignore. The message has no value: it may be a password.
+#[cfg(feature = "postgres")]
+fn check_parameters(url: &url::Url) -> Result<(), LedgerError> {
+    let is_known = |key: &str| {
+        let is_setting = key.starts_with("options[") && key.ends_with(']');
+        is_setting || POSTGRES_PARAMETERS.contains(&key)
+    };
+    let Some((key, _)) = url.query_pairs().find(|(key, _)| !is_known(key)) else { return Ok(()) };
+    // A "?" in a password begins the query as well, so that the key is a part of the password.
+    let is_name = key.len() <= 32 && key.chars().all(|c| c.is_ascii_alphabetic() || "-_".contains(c));
+    let is_cut = url.query().is_some_and(|query| query.contains('@'));
+    let what = if is_name && !is_cut { format!("the parameter {key}") } else { "a parameter".to_owned() };
+    Err(LedgerError::Database(format!(
+        "the ledger's address has {what}, which is not supported; leave it out, write a password as \
+         postgres://USER:PASSWORD@HOST/NAME, and a \"?\" in it as %3F"
+    )))
+}
+
 fn migrations(first: &'static str) -> Migrator {
     Migrator::with_migrations(vec![Migration::new(
         1,
@@ -222,4 +264,36 @@ fn migrations(first: &'static str) -> Migrator {
         first.into_sql_str(),
         false,
     )])
+}
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_parameter_is_refused_and_only_its_name_is_shown() {
+        for (query, shown) in [
+            ("passwd=sesame", "the parameter passwd,"),
+            ("sslmode=disable&pass_word=sesame", "the parameter pass_word,"),
+            ("options=-c%20x%3Dy&pass%3Dsesame", "a parameter,"),
+            ("sesame@host/name", "a parameter,"),
+            ("sesame=x@host/name", "a parameter,"),
+        ] {
+            let address = format!("postgres://outflow@127.0.0.1/outflow?{query}");
+            let Err(LedgerError::Database(said)) = DatabaseAddress::parse(&address) else {
+                panic!("{query} is accepted");
+            };
+            assert!(said.contains(shown) && !said.contains("sesame"), "{query}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_parameters_of_sqlx_are_known() {
+        let address = "postgres://outflow@127.0.0.1/outflow?sslmode=disable&ssl-mode=disable&sslrootcert=a\
+                       &ssl-root-cert=a&ssl-ca=a&sslcert=a&ssl-cert=a&sslkey=a&ssl-key=a\
+                       &statement-cache-capacity=5&host=/run/postgresql&hostaddr=127.0.0.1&port=5432&dbname=a\
+                       &user=a&password=sesame&application_name=a&options=-c%20x%3Dy&options[x]=y";
+        let parsed = DatabaseAddress::parse(address).map(|address| address.shown);
+        assert!(matches!(&parsed, Ok(shown) if !shown.contains("sesame")), "{:?}", parsed.err());
+    }
 }
