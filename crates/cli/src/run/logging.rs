@@ -2,8 +2,11 @@
 //! downloads.
 
 use clap::{Args, ValueEnum};
+use tracing::Metadata;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Log lines that wait to be written; further lines are dropped.
 ///
@@ -56,9 +59,17 @@ pub(crate) fn start(options: LogArgs) -> WorkerGuard {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    let is_shown = filter_fn(|line| !may_have_secret(line));
     match options.log_format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.with_ansi(false).finish().with(is_shown).init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().with(is_shown).init(),
     }
     guard
+}
+
+/// Whether a library may put a secret into a line: sqlx logs each parameter of an address that it
+/// does not know, and each line of a password file (`PGPASSFILE`) that it cannot parse.
+fn may_have_secret(line: &Metadata<'_>) -> bool {
+    line.target().starts_with("sqlx_postgres::options")
+        && ["line", "value"].iter().any(|field| line.fields().field(field).is_some())
 }

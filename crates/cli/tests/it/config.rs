@@ -1,11 +1,13 @@
 //! The same keys in a file, in the environment and as flags, in that order of strength.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use outflow_testkit::s3::Double;
 use tempfile::TempDir;
 
-use crate::support::{ChildProgram, FileTree, Server, Setup, binary};
+use crate::support::{ChildProgram, FileTree, Server, Setup, StoreAccess as _, binary};
 
 /// A tree with a hidden file: whether it is served shows which setting won.
 fn tree() -> FileTree {
@@ -313,4 +315,57 @@ fn logs_are_as_loud_as_they_are_told_to_be() {
     let line = server.delivery("/a.txt?x=y", "completed");
     assert_eq!((&line["method"], &line["status"], &line["bytes"]), (&"GET".into(), &200.into(), &6.into()));
     assert_eq!(line["client"], "127.0.0.1");
+}
+
+#[test]
+fn a_password_in_or_for_the_address_of_a_ledger_is_in_no_message() {
+    let tree = tree();
+    // A port that nothing listens on.
+    let address = "postgres://outflow@127.0.0.1:1/outflow";
+    let password_file = tree.beside("pgpass");
+    std::fs::write(&password_file, "sesame\n").unwrap();
+    std::fs::set_permissions(&password_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for (address, part) in [
+        (format!("{address}?passwd=sesame"), "has the parameter passwd, which is not supported"),
+        (format!("{address}?sslmode=disable&sesame"), "has the parameter sesame, which"),
+        ("postgres://outflow:123?sesame@127.0.0.1/outflow".to_owned(), "a parameter, which"),
+        (format!("{address}?password=sesame"), "cannot be reached"),
+        (address.to_owned(), "cannot be reached"),
+    ] {
+        for format in ["text", "json"] {
+            let setup = Setup::of(tree.root()).args(["--log-level", "trace", "--log-format", format]);
+            let (code, stderr) = setup.env("PGPASSFILE", &password_file).ledger(&address).fail();
+            assert!(code.is_some_and(|code| code > 0) && stderr.contains(part), "{address}: {stderr}");
+            let is_shown = stderr.replace("the parameter sesame", "").contains("sesame");
+            assert!(!is_shown, "{address}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn no_level_of_the_log_shows_the_secrets_of_a_store_a_webhook_or_a_client() {
+    let double = Double::start().unwrap();
+    let manifest = r#"{"version": 1, "id": "a", "created": "2026-11-01T09:30:00Z",
+        "files": [{"name": "f", "key": "f", "size": 6}]}"#;
+    double.put("p/a/manifest.json", manifest.as_bytes().to_vec());
+    double.put("p/a/f", b"public".to_vec());
+    let server = double
+        .access()
+        .serve("p")
+        .args(["--log-level", "trace", "--webhook-allow-private", "--webhook"])
+        .arg("http://127.0.0.1:1/hook?token=sesame-query")
+        .args(["--webhook-secret", "whsec_c2VzYW1lLXNlc2FtZS1zZXNhbWUtc2VzYW1l"])
+        .start();
+    let credentials = "Authorization: Bearer sesame-token\r\nCookie: sesame-cookie\r\n";
+    assert_eq!(server.fetch("GET", "/t/a/f", credentials).expect(200).body, b"public");
+    server.log_line(&["endpoint"]);
+    let ledger = server.ledger.clone();
+    let log = server.log();
+    drop((server, ledger));
+    // The log is as loud as it gets.
+    assert!(log.iter().any(|line| line.contains("TRACE") && line.contains("hyper")), "{}", log.join("\n"));
+    for secret in ["sesame", "c2VzYW1l", Double::SECRET_KEY, "X-Amz-Signature", "Signature="] {
+        let line = log.iter().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
 }
