@@ -1,7 +1,5 @@
 //! Entry points for the fuzz targets; compiled for these only.
 
-use outflow_net::proxy_header;
-
 use crate::http1::head;
 use crate::message::chunked::{ChunkStep, Chunked};
 
@@ -15,21 +13,6 @@ pub fn head(bytes: &[u8]) {
     }
     let again = head::parse(&bytes[..head.len]).ok().flatten().map(|head| head.len);
     assert_eq!(again, Some(head.len), "what follows a head changes it");
-}
-
-/// Reads `bytes` as a PROXY header. One that is accepted is complete at its last byte and at none
-/// before.
-pub fn proxy(bytes: &[u8]) {
-    let Ok(Some(header)) = proxy_header::parse(bytes) else { return };
-    assert!(header.len <= bytes.len());
-    for len in 0..header.len {
-        assert_eq!(proxy_header::parse(&bytes[..len]), Ok(None), "complete or refused at byte {len} already");
-    }
-    assert_eq!(
-        proxy_header::parse(&bytes[..header.len]),
-        Ok(Some(header)),
-        "what follows a header changes it"
-    );
 }
 
 /// Decodes `bytes` as a chunked body, shown at once and in pieces: the outcome is the same.
