@@ -362,6 +362,8 @@ events_replayed =
        *[other] { $count } events
     } again
 event_sent_nowhere = sent to no endpoint: none has a matching filter
+no_such_endpoint = no endpoint { $endpoint }: no event was ever for it; `outflow event list --kind endpoint.disabled` lists those that were disabled
+endpoint_enabled = { $endpoint } will receive its waiting events within a minute
 webhook_public_key = The receiver needs the public key: { $key }
 
 ### Command line: relay

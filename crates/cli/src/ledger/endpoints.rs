@@ -41,8 +41,10 @@ pub(crate) fn run(command: EndpointCommand) -> Result<(), Failure> {
 
 impl EndpointEnableArgs {
     fn text(self) -> anyhow::Result<String> {
-        wait(self.ledger.open()?.enable_endpoint(&self.endpoint))??;
-        Ok(format!("{} will receive its waiting events within a minute\n", self.endpoint))
+        let endpoint = self.endpoint;
+        let is_known = wait(self.ledger.open()?.enable_endpoint(&endpoint))??;
+        anyhow::ensure!(is_known, console!(no_such_endpoint, endpoint));
+        Ok(format!("{}\n", console!(endpoint_enabled, endpoint)))
     }
 }
 

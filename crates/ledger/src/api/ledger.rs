@@ -200,13 +200,21 @@ impl Ledger {
     }
 
     /// Enables an endpoint that was disabled: at once on this node, within a minute on others.
+    /// Returns false if no event was ever for an endpoint with this id.
     ///
     /// # Errors
     ///
     /// The database could not be written.
-    pub async fn enable_endpoint(&self, endpoint: &str) -> Result<(), LedgerError> {
+    pub async fn enable_endpoint(&self, endpoint: &str) -> Result<bool, LedgerError> {
         let (endpoint, outbox) = (endpoint.to_owned(), self.parts.outbox());
-        self.parts.run(|_| async move { webhook::enable(&outbox, &endpoint).await }).await
+        let work = |database: Arc<Database>| async move {
+            let is_known = events::has_endpoint(&database, &endpoint).await?;
+            if is_known {
+                webhook::enable(&outbox, &endpoint).await?;
+            }
+            Ok(is_known)
+        };
+        self.parts.run(work).await
     }
 
     /// Subscribes to the progress of downloads, on PostgreSQL of those of all nodes: at most four

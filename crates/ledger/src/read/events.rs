@@ -15,6 +15,10 @@ statements! {
     SENDS = Statement::new(
         "SELECT endpoint, state, attempts, log, due FROM sends WHERE event = $1 ORDER BY endpoint",
     );
+    ENDPOINT_IS_KNOWN = Statement::new(
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM endpoints WHERE id = $1) \
+         OR EXISTS (SELECT 1 FROM sends WHERE endpoint = $1)",
+    );
 }
 
 pub(crate) async fn events(database: &Database, query: &EventQuery) -> Result<Vec<LedgerEvent>, LedgerError> {
@@ -54,6 +58,11 @@ pub(crate) async fn event(database: &Database, id: &str) -> Result<Option<EventD
     let rows = database.rows(&SENDS, &[id.into()]).await?;
     let sends: Result<Vec<_>, _> = rows.iter().map(read_send).collect();
     Ok(Some(EventDetail { event, sends: sends.map_err(failed)? }))
+}
+
+/// Whether an event was ever for the endpoint.
+pub(crate) async fn has_endpoint(database: &Database, id: &str) -> Result<bool, LedgerError> {
+    Ok(!database.rows(&ENDPOINT_IS_KNOWN, &[id.into()]).await?.is_empty())
 }
 
 fn read_send(row: &Row) -> Result<EventSend, sqlx::Error> {

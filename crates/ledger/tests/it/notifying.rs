@@ -138,7 +138,10 @@ fn a_receipt_is_told_once_by_webhook_and_by_program_and_an_endpoint_that_is_gone
         assert_eq!(ids, sorted_ids(&book));
         assert_eq!(verified(&taken, "/gone").len(), 1);
         assert_eq!(states(&book)[&(EventKind::Completed, "gone".to_owned())], SendState::Waiting);
-        book.wait(book.ledger.enable_endpoint("gone")).unwrap();
+        assert!(!book.wait(book.ledger.enable_endpoint("nosuch")).unwrap());
+        // It was never disabled.
+        assert!(book.wait(book.ledger.enable_endpoint("good")).unwrap());
+        assert!(book.wait(book.ledger.enable_endpoint("gone")).unwrap());
         until("it is asked again", || verified(&taken, "/gone").len() == 2);
         book.close();
     });

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Answer, FileTree, Receiver, SECRET, Server, Setup, Told, noise, once_each, until};
+use crate::support::{
+    Answer, ChildProgram, FileTree, Receiver, SECRET, Server, Setup, Told, noise, once_each, until,
+};
 
 fn tree() -> FileTree {
     let tree = FileTree::new();
@@ -227,6 +229,15 @@ fn who_says_gone_is_not_called_any_more_and_the_others_learn_of_it() {
     let calls = gone.told().len();
     assert!(calls <= 2, "called {calls} times");
     let ledger = server.close();
+    for (endpoint, code, part) in [
+        ("nosuch", 1, "outflow: no endpoint nosuch: no event was ever for it"),
+        ("good", 0, "good will receive"),
+        ("gone", 0, "gone will receive"),
+    ] {
+        let output = ChildProgram::start(&mut ledger.outflow(&["endpoint", "enable", endpoint])).finish();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.code() == Some(code) && said.starts_with(part), "{endpoint}: {said}");
+    }
     assert_told(&good.told(), &ledger.events());
     assert_eq!(gone.told().len(), calls);
 }
