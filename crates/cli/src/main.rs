@@ -116,7 +116,7 @@ fn run() -> Result<(), Failure> {
         }
         CliCommand::Config(config::ConfigCommand::Check(options)) => config::check(&options, &definition),
         CliCommand::Man(options) => reference::write_man_pages(&definition, &options),
-        CliCommand::Completions(options) => reference::print_completions(definition, &options),
+        CliCommand::Completions(options) => reference::print_completions(&definition, &options),
         CliCommand::Reference(options) => reference::print_page(&definition, &options),
     }
 }

@@ -1,14 +1,17 @@
 //! What people type who know other programs, or earlier versions of this one.
 
+use crate::run::listen::ListenAddress;
+
+/// Flags of other servers for a port.
+const PORT: &str = "--port -p";
+/// Flags of other servers for a host.
+const HOST: &str = "--host --bind --interface --interfaces -b -i";
+
 /// Advice for an option that a command does not have. `{}` stands for the value that was typed.
 const OPTIONS: &[(&[&str], &str, &str)] = &[
     // Addresses: nginx, caddy, python -m http.server, miniserve, dufs, static-web-server, kcup.
-    (&["serve", "tunnel serve"], "--port -p", "choose a port with --listen 127.0.0.1:{}"),
-    (
-        &["serve", "tunnel serve"],
-        "--host --bind --interface --interfaces -b -i",
-        "choose an address with --listen {}:8080",
-    ),
+    (&["serve", "tunnel serve"], PORT, "choose a port with --listen 127.0.0.1:{}"),
+    (&["serve", "tunnel serve"], HOST, "choose an address with --listen {}:8080"),
     (
         &["serve", "tunnel serve"],
         "--address --addr --listen-address -l -a",
@@ -174,6 +177,23 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("tunnel", "client", "the clients are outflow tunnel connect and outflow tunnel listen"),
     ("tunnel", "reverse", "a tunnel in reverse is outflow tunnel listen --reverse"),
 ];
+
+/// Advice for a flag for a host or a port, if there is one for the other as well. `value_of` is the
+/// value of a flag in the command line.
+pub(super) fn address<'a>(
+    path: &[&str],
+    flag: &str,
+    value_of: impl Fn(&str) -> Option<&'a str>,
+) -> Option<String> {
+    let (host, port) = (HOST.split(' '), PORT.split(' '));
+    let is_of_address = host.clone().chain(port.clone()).any(|known| known == flag);
+    if !is_of_address || !["serve", "tunnel serve"].contains(&path.get(1..)?.join(" ").as_str()) {
+        return None;
+    }
+    let port = port.into_iter().find_map(&value_of)?.parse().ok()?;
+    let address = ListenAddress::of(host.into_iter().find_map(&value_of)?, port);
+    Some(format!("choose the address and the port with --listen {address}"))
+}
 
 /// Advice for an option at a command, whose path begins with `outflow`.
 pub(super) fn option(path: &[&str], flag: &str, value: Option<&str>) -> Option<String> {

@@ -54,10 +54,19 @@ pub(crate) fn write_man_pages(definition: &Command, options: &ManArgs) -> Result
 }
 
 /// Prints the completions of a shell.
-pub(crate) fn print_completions(mut definition: Command, options: &CompletionArgs) -> Result<(), Failure> {
+pub(crate) fn print_completions(definition: &Command, options: &CompletionArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut definition, "outflow", &mut script);
+    clap_complete::generate(options.shell, &mut visible(definition), "outflow", &mut script);
     Ok(print(&String::from_utf8_lossy(&script))?)
+}
+
+/// The commands and options that help shows: clap's completions have hidden ones as well.
+fn visible(command: &Command) -> Command {
+    let shown = Command::new(command.get_name().to_owned())
+        .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|below| !below.is_hide_set()).map(visible));
+    let shown = command.get_about().into_iter().fold(shown, |shown, about| shown.about(about.clone()));
+    command.get_version().into_iter().fold(shown, |shown, version| shown.version(version.to_owned()))
 }
 
 /// Prints a page of the reference in Markdown.
@@ -182,7 +191,10 @@ fn config(definition: &Command) -> String {
             Some(table) => write!(text, "\n## [{table}]\n\n| key | |\n|---|---|\n"),
         };
         for (_, key, arg) in shown.iter().filter(|(its, ..)| *its == table) {
-            let _ = writeln!(text, "| `{key}` | {} |", meaning(arg));
+            // A file says it in another way than a command line.
+            let off = format!("--no-{}", arg.get_long().unwrap_or_default());
+            let meaning = meaning(arg).replace(&off, &format!("`{key} = false`"));
+            let _ = writeln!(text, "| `{key}` | {meaning} |");
         }
     }
     text.push_str(

@@ -1,5 +1,6 @@
 //! Wrong command lines: what is wrong, and what to type instead.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::path::Path;
@@ -154,7 +155,8 @@ impl<'a> Place<'a> {
         let options = options.filter_map(Arg::get_long).chain(["help", "version"]);
         let options: Vec<String> = options.map(|long| format!("--{long}")).collect();
         let plain = flag.replace('_', "-").to_ascii_lowercase();
-        let advice = hints::option(&self.path, flag, self.value_of(flag))
+        let advice = hints::address(&self.path, flag, |flag| self.value_of(flag))
+            .or_else(|| self.hint_with_others(flag))
             .or_else(|| self.before_its_command(flag))
             .or_else(|| {
                 let near = nearest(&plain, options.iter().map(String::as_str))?;
@@ -165,6 +167,20 @@ impl<'a> Place<'a> {
             1 => format!("{flag} is not an option of outflow itself{advice}"),
             _ => format!("{} has no option {flag}{advice}", self.subject()),
         }
+    }
+
+    /// The advice for a flag of other programs, and for the other ones in the command line.
+    fn hint_with_others(&self, flag: &str) -> Option<String> {
+        let mut advice = hints::option(&self.path, flag, self.value_of(flag))?;
+        let typed = self.arguments.iter().filter_map(|argument| argument.split('=').next());
+        let others: BTreeSet<&str> = typed.filter(|other| *other != flag).collect();
+        for other in others {
+            let hint = hints::option(&self.path, other, self.value_of(other));
+            if let Some(hint) = hint.filter(|hint| !advice.contains(hint.as_str())) {
+                advice = format!("{advice}; and no option {other}; {hint}");
+            }
+        }
+        Some(advice)
     }
 
     /// Advice for an option that is typed before the command that has it.

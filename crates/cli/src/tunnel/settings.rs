@@ -26,22 +26,30 @@ const MAX_USERS_FILE: u64 = 16 << 20;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tunnels")]
 pub(crate) struct TunnelArgs {
-    /// Allowed targets: HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT or NETWORK/BITS:PORT
+    /// Targets that clients may reach, such as db.example.org:22
     ///
-    /// PORT is a number, FIRST-LAST or *. Private addresses must be listed as addresses, even if an
-    /// allowed name resolves to them. May be given several times, or separated by commas.
+    /// HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT or NETWORK/BITS:PORT. PORT is a number, FIRST-LAST or
+    /// *. Private addresses must be listed as addresses, even if an allowed name resolves to them.
+    /// May be given several times, or separated by commas.
     #[arg(long, value_name = "HOST:PORT", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_allow: Vec<String>,
 
-    /// Addresses of this server on which clients may listen (outflow tunnel listen --reverse)
-    #[arg(long, value_name = "ADDRESS:PORT", env, value_delimiter = ',', value_parser = words::element)]
+    /// Addresses of this server on which clients may listen
+    ///
+    /// ADDRESS:PORT, for `outflow tunnel listen --reverse`. May be given several times, or
+    /// separated by commas.
+    #[arg(long, value_name = "ADDR", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_allow_listen: Vec<String>,
 
-    /// TOML file of users: [[user]] with name, token, and optionally allow, listen, tunnels
+    /// TOML file of users and their tokens
+    ///
+    /// It has a [[user]] with name, token, and optionally allow, listen and tunnels for each.
     #[arg(long, value_name = "FILE", env)]
     tunnel_users: Option<PathBuf>,
 
-    /// File with the key that signs addresses for one target; `outflow tunnel link` makes these
+    /// File with the key that signs addresses for one target
+    ///
+    /// `outflow tunnel link` makes such addresses.
     #[arg(long, value_name = "FILE", env)]
     tunnel_link_key: Option<PathBuf>,
 
@@ -49,11 +57,15 @@ pub(crate) struct TunnelArgs {
     #[arg(long, env)]
     tunnel_open: bool,
 
-    /// Origins of pages that may open tunnels without a token, such as https://example.org
+    /// Origins of pages that may open tunnels without a token
+    ///
+    /// Such as https://example.org. May be given several times, or separated by commas.
     #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_origin: Vec<String>,
 
-    /// Time for a client to reconnect after its connection breaks; 0s for none
+    /// Time to reconnect after a break; 0s for none
+    ///
+    /// A tunnel whose client does not reconnect in this time ends.
     #[arg(long, value_name = "TIME", env, default_value = "60s")]
     tunnel_resume: DurationArg,
 
@@ -61,7 +73,7 @@ pub(crate) struct TunnelArgs {
     #[arg(long, value_name = "TIME", env, default_value = "10s", value_parser = duration::non_zero)]
     tunnel_connect_timeout: DurationArg,
 
-    /// Time without a byte that ends a tunnel; 0s for no limit
+    /// Idle time that ends a tunnel; 0s for no limit
     #[arg(long, value_name = "TIME", env, default_value = "1h")]
     tunnel_idle_timeout: DurationArg,
 
@@ -69,7 +81,9 @@ pub(crate) struct TunnelArgs {
     #[arg(long, value_name = "N", env, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     tunnel_per_user: u32,
 
-    /// Maximum number of tunnels [default: 4096, or 1/8 of the limit of open files]
+    /// Maximum number of tunnels [default: up to 4096]
+    ///
+    /// The default is 1/8 of the limit of open files if that is less than 4096.
     #[arg(long, value_name = "N", env, value_parser = clap::value_parser!(u32).range(1..))]
     tunnel_max: Option<u32>,
 }

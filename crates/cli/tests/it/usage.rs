@@ -10,10 +10,14 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("serve --port=8000", "--listen 127.0.0.1:8000"),
     ("serve --host 0.0.0.0", "--listen 0.0.0.0:8080"),
     ("serve --bind 0.0.0.0", "--listen 0.0.0.0:8080"),
+    ("serve --host ::1 --port=9000", "choose the address and the port with --listen [::1]:9000"),
+    ("serve --port 9000 --bind 0.0.0.0", "choose the address and the port with --listen 0.0.0.0:9000"),
+    ("tunnel serve -p 9000 -b 10.0.0.1", "with --listen 10.0.0.1:9000"),
     ("serve -l :8080", "--listen HOST:PORT"),
     ("serve --root /srv", "outflow serve /srv"),
     ("serve --directory /srv", "outflow serve /srv"),
     ("serve --cert a.pem --key a.key", "--tls-cert a.pem"),
+    ("serve --cert a.pem --key a.key", "; and no option --key; name the private key with --tls-key a.key"),
     ("serve --tls", "--acme DOMAIN"),
     ("serve --workers 4", "--threads 4"),
     ("serve --verbose", "--log-level debug"),
@@ -176,6 +180,35 @@ fn man_pages_and_completions_are_made_for_every_command() {
         let script = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));
         assert!(script.contains("max-connections") && script.contains("keygen"), "{shell}");
+    }
+}
+
+#[test]
+fn what_help_does_not_show_is_not_completed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = ChildProgram::start(binary().args(["completions", shell])).finish();
+        let script = String::from_utf8(output.stdout).unwrap();
+        for hidden in ["no-hidden", "webhooks", "reference"] {
+            assert!(!script.contains(hidden), "{shell}: {hidden}");
+        }
+        for shown in ["webhook-secret", "version", "transfer"] {
+            assert!(script.contains(shown), "{shell}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn under_h_an_option_and_what_it_does_are_in_one_line() {
+    for command in ["serve", "file", "publish", "link create", "tunnel serve", "tunnel connect", "relay"] {
+        let line = command.split(' ').chain(["-h"]);
+        let output = ChildProgram::start(binary().env("COLUMNS", "100").args(line)).finish();
+        let help = String::from_utf8(output.stdout).unwrap();
+        let option = |line: &&str| line.starts_with("  -") || line.starts_with("      --");
+        let options: Vec<&str> = help.lines().filter(option).map(str::trim).collect();
+        assert!(options.len() > 3, "{command}: {help}");
+        for option in options {
+            assert!(option.contains("  "), "{command}: {option} stands alone");
+        }
     }
 }
 
