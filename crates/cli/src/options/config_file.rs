@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
@@ -94,6 +95,12 @@ fn read_text(path: &Path) -> Result<String, String> {
         io::ErrorKind::IsADirectory => "it is a folder; name the file in it".to_owned(),
         _ => error.to_string(),
     };
+    // Opening a named pipe waits for its writer. A pipe without a name, as /dev/stdin or a shell's
+    // <(…) may be, has one.
+    let is_pipe = std::fs::metadata(path).map_err(explain)?.file_type().is_fifo();
+    if is_pipe && path.canonicalize().is_ok() {
+        return Err("it is a named pipe; name a regular file".to_owned());
+    }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(explain)?;
     // One byte more shows that the file is too large. A pipe has no size to ask for.

@@ -163,6 +163,32 @@ fn a_file_that_is_none_is_wrong_usage() {
 }
 
 #[test]
+fn a_named_pipe_is_refused_and_a_pipe_is_read() {
+    let tree = tree();
+    let pipe = tree.beside("pipe.toml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let link = tree.beside("link.toml");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for path in [&pipe, &link] {
+        for line in ["serve --config", "config check"] {
+            let output = ChildProgram::start(binary().args(line.split(' ')).arg(path)).finish();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            assert!(stderr.contains("pipe; name a regular file"), "{stderr}");
+        }
+    }
+    for (text, code) in [("hidden = true", 0), ("hiden = true", 2)] {
+        for check in ["outflow config check <(echo \"$1\")", "echo \"$1\" | outflow config check /dev/stdin"]
+        {
+            let script = check.replace("outflow", env!("CARGO_BIN_EXE_outflow"));
+            let output =
+                std::process::Command::new("bash").args(["-c", &script, "bash", text]).output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{check}: {output:?}");
+        }
+    }
+}
+
+#[test]
 fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
     let tree = tree();
     let config = config(&tree, "\u{feff}hidden = true\r\nlog-level = \"warn\"\r\n");
