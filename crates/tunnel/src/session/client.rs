@@ -16,6 +16,11 @@ use crate::frame::LegRole;
 /// The shortest and the longest wait between two attempts to reconnect.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(5);
+/// The longest time for which a client tries to reconnect, whatever the response says: a clock that
+/// is set further ahead overflows.
+///
+/// Bound: tunnels.
+const MAX_KEEP: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What the server has granted in its first response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,9 @@ impl TryFrom<ResumeResponse> for ResumeGrant {
     /// The response is not a first one.
     fn try_from(response: ResumeResponse) -> Result<ResumeGrant, InvalidResumeField> {
         match response {
-            ResumeResponse::Granted { id, window, keep } => Ok(ResumeGrant { id, window, keep }),
+            ResumeResponse::Granted { id, window, keep } => {
+                Ok(ResumeGrant { id, window, keep: keep.min(MAX_KEEP) })
+            }
             ResumeResponse::Again { .. } => Err(InvalidResumeField),
         }
     }
@@ -176,6 +183,14 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_keeps_a_session_forever_does_not_overflow_the_clock() {
+        let field = format!("{}; window=1; for={}", SessionId([7; 16]), u64::MAX);
+        let grant = ResumeGrant::try_from(field.parse::<ResumeResponse>().unwrap()).unwrap();
+        assert_eq!(grant.keep, MAX_KEEP);
+        assert!(Instant::now().checked_add(grant.keep).is_some());
+    }
 
     #[test]
     fn backoff_grow_and_stay_within_their_bounds() {
