@@ -189,10 +189,14 @@ fn leb128(to: &mut Vec<u8>, mut number: u64) {
     to.push(number as u8);
 }
 
+/// `None` also for a number in more bytes than it needs: a selection has one token.
 fn read_leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0;
     for (at, byte) in bytes.iter().enumerate().take(5) {
         number |= u64::from(byte & 0x7f) << (7 * at);
+        if *byte == 0 && at > 0 {
+            return None;
+        }
         if byte & 0x80 == 0 {
             return Some((number, &bytes[at + 1..]));
         }
@@ -268,6 +272,17 @@ mod tests {
             if let Some(pick) = SelectionToken::parse(&token) {
                 prop_assert!(pick.numbers.len() <= bytes.len());
             }
+        }
+    }
+
+    #[test]
+    fn a_number_in_more_bytes_than_it_needs_is_no_token() {
+        let numbers = rice::encode(&[5], BITS);
+        let token = |head: &[u8]| URL_SAFE_NO_PAD.encode([head, &numbers].concat());
+        let parsed = SelectionToken::parse(&token(&[VERSION, 0, 20, 1, 1])).unwrap();
+        assert_eq!(parsed.encode(), token(&[VERSION, 0, 20, 1, 1]));
+        for head in [&[VERSION, 0, 20, 0x81, 0, 1][..], &[VERSION, 0, 20, 1, 0x81, 0x80, 0]] {
+            assert_eq!(SelectionToken::parse(&token(head)), None, "{head:?}");
         }
     }
 
