@@ -40,10 +40,12 @@ fuzz_target!(|input: Input| {
     let mut response = Content::bytes(whole.clone()).etag(tag).respond(&method, &headers);
     let status = response.status().as_u16();
     assert!([200, 206, 304, 412, 416].contains(&status), "{status}");
-    let announced = response.headers().get(header::CONTENT_LENGTH).map(|value| {
-        value.to_str().expect("digits").parse::<u64>().expect("a number")
-    });
-    let range = response.headers().get(header::CONTENT_RANGE).map(|value| value.to_str().expect("ASCII").to_owned());
+    let announced = response
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .map(|value| value.to_str().expect("digits").parse::<u64>().expect("a number"));
+    let range =
+        response.headers().get(header::CONTENT_RANGE).map(|value| value.to_str().expect("ASCII").to_owned());
     let Some(outgoing) = Outgoing::take(&mut response) else { return };
     let sent = collect(outgoing);
     assert_eq!(announced, Some(sent.len() as u64));

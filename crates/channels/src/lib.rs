@@ -42,6 +42,8 @@
 
 mod channel;
 mod deliver;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hub;
 mod metrics;
 mod request;

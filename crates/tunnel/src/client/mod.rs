@@ -26,6 +26,8 @@
 //! ```
 
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod leg;
 mod options;
 mod proxy;

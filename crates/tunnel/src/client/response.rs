@@ -38,7 +38,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct ConnectResponse {
     pub(super) status: StatusCode,
-    fields: HeaderMap,
+    pub(super) fields: HeaderMap,
     pub(super) early: Vec<u8>,
 }
 

@@ -21,6 +21,8 @@
 
 mod access;
 mod dial;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod metrics;
 mod quota;
