@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::{Arg, ArgAction, Args, Command, FromArgMatches as _, Subcommand};
+use outflow_texts::console;
 
 use crate::failure::{Failure, is_obeyed, print, printable};
 use crate::options::{self, CommandLine, ConfigFile, ConfigProblems, Origin, file_key, is_secret};
@@ -49,22 +50,22 @@ pub(crate) fn show(
         }
         let id = arg.get_id().as_str();
         let origin = match line.origin(id) {
-            Origin::Flag if arg.is_positional() => "argument".to_owned(),
-            Origin::Flag => "flag".to_owned(),
+            Origin::Flag if arg.is_positional() => console!(origin_argument).to_string(),
+            Origin::Flag => console!(origin_flag).to_string(),
             Origin::Environment => {
                 arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
             }
             Origin::File(path, line) => format!("{}:{line}", path.display()),
-            Origin::Default => "default".to_owned(),
+            Origin::Default => console!(origin_default).to_string(),
             Origin::Unset => {
-                let _ = writeln!(text, "# {key} is not set");
+                let _ = writeln!(text, "# {}", console!(key_is_not_set, key));
                 continue;
             }
         };
         let value = if options::is_switch(arg) {
             line.is_on(id).to_string()
         } else if is_secret(arg) {
-            let _ = writeln!(text, "# {key} is set and not shown  # {origin}");
+            let _ = writeln!(text, "# {}  # {origin}", console!(key_is_not_shown, key));
             continue;
         } else {
             toml_of(arg, &line.written(id))
@@ -73,7 +74,7 @@ pub(crate) fn show(
     }
     let webhooks = options.serve.events.webhooks.len();
     if webhooks > 0 {
-        let _ = writeln!(text, "\n# [[webhooks]]: {webhooks} in the file, not shown");
+        let _ = writeln!(text, "\n# [[webhooks]]: {}", console!(webhooks_not_shown, count = webhooks));
     }
     Ok(print(&text)?)
 }
@@ -139,9 +140,8 @@ pub(crate) fn check(options: &ConfigCheckArgs, definition: &Command) -> Result<(
         }
     };
     let line = options::parse_file(definition, "serve", file)?;
-    let matches =
-        line.matches.subcommand_matches("serve").ok_or_else(|| anyhow!("no command in the line"))?;
+    let Some(matches) = line.matches.subcommand_matches("serve") else { return Ok(()) };
     let serve = ServeArgs::from_arg_matches(matches).map_err(anyhow::Error::from)?;
     serve::check(&serve)?;
-    Ok(print(&format!("{} is valid\n", options.file.display()))?)
+    Ok(print(&format!("{}\n", console!(config_is_valid, path = %options.file.display())))?)
 }

@@ -13,6 +13,7 @@
 //! run       what serving commands have in common
 //! args      values of options
 //! failure   exit codes: 0 done, 1 failed, 2 wrong usage
+//! labels    labels and values that commands show
 //! ```
 #![forbid(unsafe_code)]
 #![allow(
@@ -25,6 +26,7 @@ mod args;
 mod config;
 mod failure;
 mod file;
+mod labels;
 mod ledger;
 mod link;
 mod options;

@@ -276,8 +276,264 @@ socket_has_no_address = the listening socket has no address
 cannot_set_up_tls = cannot set up TLS
 server_ended = the server ended
 
+### Command line: values of options
+
+duration_wrong = a duration is a number with a unit: 45s, 30m, 12h, 7d or 2w
+duration_needs_unit = a duration needs a unit: write { $number }s, { $number }m, { $number }h or { $number }d
+duration_too_long = { $text } is more than a hundred years
+duration_too_short = at least 1s is needed
+retention_too_short = at least 1s is needed; --ledger none records nothing
+expiry_wrong = write 30m, 12h, 7d or 2w, or a time such as 2026-12-24T18:00:00Z
+network_wrong = a network is written like 10.0.0.0/8, one address like 10.0.0.1
+size_wrong = a size is a number with a unit: 64KiB, 256MiB or 1GiB
+size_in_powers_of_ten = sizes are in powers of 1024: write { $size }
+size_too_large = { $text } is too large
+element_empty = an element of the list is empty
+address_wrong = an address is HOST:PORT, such as 127.0.0.1:8080 or [::]:80
+address_with_scheme = an address is HOST:PORT, without a scheme; write { $address }
+address_of_every_network = an address is HOST:PORT; write 0.0.0.0:{ $port } for every network
+address_without_host = an address is HOST:PORT; write 127.0.0.1:{ $port } for this machine only, or 0.0.0.0:{ $port } for every network
+address_is_port = an address is HOST:PORT; write 127.0.0.1:{ $port }, or 0.0.0.0:{ $port } for every network
+url_path_wrong = a path begins with / and has neither ? nor #; what is not ASCII is percent-encoded
+value_empty = the value is empty
+header_field_wrong = a header field cannot contain control characters
+link_id_wrong = a name has 1 to 64 letters, digits, hyphens and underscores
+transfer_id_wrong = a transfer's name has 1 to 64 letters, digits, hyphens and underscores
+password_in_command_line = other users can see a password on the command line; --password alone prompts for it, --password=- reads it from standard input, --password=@FILE from a file
+one_of = one of: { $known }
+# $error: what is wrong, in English.
+webhook_key_wrong = { $error }
+webhook_value_wrong = a value has the wrong type: url and the like are texts, secrets and events are lists of texts, allow-private is true or false
+
+### Command line: wrong usage
+
+# $error: one of the texts below.
+usage_error =
+    { $error }
+    for all options: { $command } --help
+# $error, $advice: two of the texts below.
+error_with_advice = { $error }; { $advice }
+one_and_next = { $one } and { $next }
+needs_command = { $command } needs a command: { $known }
+needs_argument = { $command } needs { $argument }
+needs_argument_or_since = { $command } needs { $argument } or --since TIME
+not_together = { $one } and { $other } cannot be used together; leave one out
+another_argument = another argument
+value_after_equals = { $flag } needs its value after an equals sign: { $flag }=VALUE
+value_after_equals_help = { $flag } takes its value after an equals sign: `{ $command } --help` explains it
+argument_not_utf8 = an argument is not UTF-8; only paths may be other bytes
+# $error: what is wrong, in English.
+other_usage_error = { $error }
+value_is_empty = { $name } is empty; give it a value, or leave it out
+needs_value = { $name } needs a value: { $name } { $value }
+value_wrong = { $value } is wrong for { $name }: { $why }
+value_of_variable_wrong = { $value } is wrong for { $name } (environment variable { $variable }): { $why }
+# Stands for a value that is a secret.
+the_value = the value
+is_one_of = it is one of { $known }
+is_whole_number = it is a whole number
+write_boolean = write 1, true, yes or on, or 0, false, no or off
+# $error: what is wrong.
+value_error = { $error }
+cannot_be_parsed = it cannot be parsed
+wrong_number_of_values = { $flag } has the wrong number of values
+switch_takes_no_value = { $switch } takes no value: { $switch } turns it on, { $off } turns it off
+not_an_option_itself = { $flag } is not an option of outflow itself
+has_no_option = { $command } has no option { $flag }
+options_follow_command = options follow the command: { $command } { $flag }
+takes_no_argument = { $command } takes no argument such as { $argument }; options begin with --
+one_argument_too_many = { $argument } is one argument too many: { $command } takes { $arguments }
+not_a_command = { $name } is not a command
+has_no_command = { $command } has no command { $name }
+did_you_mean = did you mean { $name }?
+did_you_mean_in_table = did you mean { $key } in [{ $table }]?
+to_serve_it = to serve it: outflow serve { $arguments }
+commands_are = the commands are { $known }
+variable_not_utf8 = the environment variable { $variable } is not UTF-8; set it again, or unset it
+
+### Command line: advice for options of other programs
+
+# $advice, $hint: two of the texts below.
+advice_and_no_option = { $advice }; and no option { $flag }; { $hint }
+hint_host_and_port = choose the address and the port with --listen { $address }
+hint_port = choose a port with --listen 127.0.0.1:{ $value }
+hint_host = choose an address with --listen { $address }
+hint_address = choose an address with --listen HOST:PORT
+hint_file_listen = choose an address with --host HOST and --port PORT
+hint_relay_listen = the address is the first argument: outflow relay LISTEN TARGET
+hint_relay_target = targets are arguments: outflow relay LISTEN TARGET
+hint_root = the folder is an argument: outflow serve { $value }
+hint_bucket = a store is an argument: outflow serve s3://BUCKET/PREFIX
+hint_zip = every folder can be fetched as a ZIP: its address and ?zip
+hint_all = --hidden serves names that begin with a dot
+hint_symlinks = --follow-symlinks follows links out of the folder
+hint_auth = links protect files: --link-keys and --require-links; for logins put a proxy in front
+hint_cors = for channels there is --channel-origin; for files put a proxy in front
+hint_cert = name the certificate with --tls-cert { $value }
+hint_key = name the private key with --tls-key { $value }
+hint_tls = TLS needs --tls-cert and --tls-key, or --acme DOMAIN
+hint_domain = obtain a certificate with --acme { $value }
+hint_workers = the number of threads is --threads { $value }
+hint_maxconn = the limit is --max-connections { $value }
+hint_grace = the time to finish is --drain { $value }
+hint_relay_timeout = there are --connect-timeout and --idle-timeout
+hint_timeout = the time to finish after a signal is --drain { $value }
+hint_allow = options of tunnels begin with --tunnel-: outflow serve --help
+hint_tunnel_serve_tunnel_allow = leave out tunnel-: outflow tunnel serve --help
+hint_keys = the file of keys is --link-keys { $value }
+hint_email = the address is --acme-contact { $value }
+hint_serve_file = the file is an argument: outflow serve { $value }
+hint_config_check_config = the file is an argument: outflow config check { $value }
+hint_completions_shell = the shell is an argument: outflow completions { $value }
+hint_tunnel_listen_forward = addresses are arguments: outflow tunnel listen ADDRESS URL HOST PORT
+hint_file_stdin_read_timeout_seconds = it is --stdin-timeout now, with a unit: --stdin-timeout { $value }s
+hint_verbose = more is logged by --log-level debug
+hint_quiet = less is logged by --log-level error
+hint_db = name the ledger with --ledger sqlite:PATH
+hint_keep = how long records are kept is --ledger-keep { $value }
+hint_publish_store = name the store with --to { $value }
+hint_ttl = the time is --expires { $value }
+hint_publish_name = the name of the transfer is --id { $value }
+hint_link_create_to = the recipient is --recipient { $value }
+hint_link_create_max = the limit is --max-downloads { $value }
+hint_link_keys = the file of keys is --link-keys { $value }
+hint_link_create_url = the URL of the server is --base-url { $value }
+hint_to = name the store with --store { $value }
+hint_token = a token on the command line can be seen by others: --token-file FILE, or OUTFLOW_TUNNEL_TOKEN
+hint_insecure = trust the server's authority with --cacert FILE
+hint_proxy = proxies come from https_proxy and http_proxy
+
+### Command line: advice for commands of other programs
+
+hint_command_downloads = downloads are listed by outflow download list
+hint_command_events = events are listed by outflow event list
+hint_command_transfers = transfers are listed by outflow transfer list
+hint_command_unpublish = a transfer is deleted by outflow transfer remove ID
+hint_command_links = links are listed by outflow link list
+hint_command_link_key = a key for links is made by outflow link keygen
+hint_command_link_show = a link is shown by outflow link show URL
+hint_command_link_revoke = a link is revoked by outflow link revoke URL
+hint_command_share = a link is made by outflow link create URL --recipient WHO
+hint_command_webhook = a secret is made by outflow endpoint keygen
+hint_command_upload = files are uploaded by outflow publish PATH --to STORE
+hint_command_start = a folder is served by outflow serve PATH
+hint_command_zip = outflow serve PATH serves every folder as a ZIP: its address and ?zip
+hint_command_proxy = connections are passed on by outflow relay LISTEN TARGET
+hint_command_ssh = ssh goes through outflow tunnel connect
+hint_command_version = the version is shown by outflow --version
+hint_command_completion = completions are printed by outflow completions SHELL
+hint_command_validate = a configuration file is checked by outflow config check FILE
+hint_command_link_make = a link is made by outflow link create
+hint_command_link_keygen = a key is made by outflow link keygen
+hint_command_link_delete = a link is ended by outflow link revoke
+hint_command_link_ls = links are listed by outflow link list
+hint_command_transfer_publish = a transfer is made by outflow publish PATH --to STORE
+hint_command_transfer_ls = transfers are listed by outflow transfer list
+hint_command_transfer_delete = a transfer is deleted by outflow transfer remove
+hint_command_event_ls = events are listed by outflow event list
+hint_command_event_resend = events are sent again by outflow event replay
+hint_command_event_enable = an endpoint is enabled by outflow endpoint enable ID
+hint_command_download_ls = downloads are listed by outflow download list
+hint_command_config_validate = a file is checked by outflow config check FILE
+hint_command_config_print = effective values are shown by outflow config show
+hint_command_tunnel_server = a tunnel server is started by outflow tunnel serve
+hint_command_tunnel_client = the clients are outflow tunnel connect and outflow tunnel listen
+hint_command_tunnel_reverse = a tunnel in reverse is outflow tunnel listen --reverse
+
+### Command line: the configuration file
+
+# $problem: one of the texts below.
+cannot_read_config = cannot read the configuration file { $path }: { $problem }
+config_missing = no such file; check the path
+config_denied = this user may not read it; change its permissions
+config_is_folder = it is a folder; name the file in it
+config_is_pipe = it is a named pipe; name a regular file
+# $error: what the system reports, in English.
+config_error = { $error }
+config_too_large = it is larger than { $limit } MiB, which no configuration file is
+config_not_utf8 = line { $line } is not UTF-8; save the file as UTF-8
+config_problem_of_many = { $problem } (and { $count } more: `outflow config check { $path }` shows them)
+key_is_table = { $key } is a table: write [{ $key }], and its keys below it
+unknown_table = unknown table { $name }; { $advice }
+options_are_at_top = options are keys at the top of the file
+unknown_key = unknown key { $key }; { $advice }
+keys_are_options = `outflow serve --help` lists the options, which are the keys
+key_takes_one_value = { $key } takes one value, not a list
+write_true_or_false = write true or false
+value_empty_in_file = it is empty; leave the key out
+value_has_zero_byte = it contains a zero byte
+number_too_large = the number is too large
+write_webhooks = write a table, [[webhooks]], with url and secrets
+table_is_no_value = a table is not a value
+switch_is_no_value = true and false are for switches; this needs a value
+write_number = write a whole number
+write_text = write a text in quotes
+# What `outflow config show` prints behind a value: where it comes from.
+origin_argument = argument
+origin_flag = flag
+origin_default = default
+key_is_not_set = { $key } is not set
+key_is_not_shown = { $key } is set and not shown
+webhooks_not_shown = { $count } in the file, not shown
+config_is_valid = { $path } is valid
+cannot_write_man_pages = cannot write man pages to { $folder }; name a folder that you may write to
+wrote_man_pages = wrote the man pages to { $folder }; read one by man -l { $folder }/outflow.1
+
+### Command line: labels of what a command shows
+
+label_acked = acked
+label_address = address
+label_client = client
+label_completed = completed
+label_deliveries = deliveries
+label_download = download
+label_downloads = downloads
+label_etag = etag
+label_expires = expires
+label_file = file
+label_files = files
+label_generation = generation
+label_id = id
+label_inferred = inferred
+label_key = key
+label_link = link
+label_name = name
+label_operator = operator
+label_password = password
+label_receipts = receipts
+label_recipient = recipient
+label_scope = scope
+label_started = started
+label_state = state
+label_transfer = transfer
+label_updated = updated
+label_user_agent = user agent
+yes = yes
+no = no
+
 ### Command line: link
 
+anybody = anybody
+never = never
+any_number = any number
+no_links = no link was used or revoked
+link_downloads =
+    { $count ->
+        [one] { $count } download
+       *[other] { $count } downloads
+    }
+link_revoked_at = revoked { $time }
+# $why: what is wrong, in English.
+link_is_invalid = it is invalid: { $why }
+link_key_unknown = the key { $key } is not in { $file }
+link_signature_wrong = the signature is wrong: it was altered, or signed by another key
+link_has_expired = it has expired
+link_was_revoked = it was revoked
+link_is_exhausted =
+    it is exhausted: { $receipts } of { $max ->
+        [one] { $max } download is complete
+       *[other] { $max } downloads are complete
+    }
 link_address_empty = the address is empty; / is the server's top
 link_base_is_no_server = { $base } is not the URL of a server; write https://HOST
 link_address_has_fragment = { $address } has a "#", and clients do not send what follows it; write %23 for one in a name
@@ -329,6 +585,10 @@ publish_begins =
         [one] { GROUP($files) } file
        *[other] { GROUP($files) } files
     }, { $size }, to { $store } as { $id }
+transfer_exists = the transfer { $id } already exists; choose another --id, or delete it first with: outflow transfer remove { $id }
+transfer_folder_taken = the folder { $id }/ has objects that are not from a broken run of publish; choose another --id
+# Beside the bar on a terminal.
+publish_bar = { $sent } of { $size }  { $rate }  { $time } left
 publish_progress = { $sent } of { $size }, { $rate }/s, { $time } left
 cannot_name_transfer = cannot make a name for the transfer
 cannot_publish_this = cannot publish this
@@ -341,6 +601,14 @@ publish_terminated = it was terminated
 cannot_list_transfers = cannot list the transfers
 cannot_use_manifest = outflow: cannot use the manifest of the transfer { $id }: { $error }
 cannot_remove_transfer = cannot remove the transfer { $id }
+transfer_until = until { $time }
+transfer_ended = ended { $time }
+transfer_for_ever = for ever
+transfer_files =
+    { $count ->
+        [one] { GROUP($count) } file
+       *[other] { GROUP($count) } files
+    }
 transfer_removed =
     removed { $id }: { $objects ->
         [one] { GROUP($objects) } object
@@ -350,6 +618,50 @@ no_such_transfer = no transfer { $id } in { $store }; `outflow transfer list` li
 
 ### Command line: download, event, webhook
 
+no_downloads = no downloads
+download_open = open
+download_aborted = aborted
+download_failed = failed
+download_completed = completed
+recipient_by_address = { $recipient }  (address and User-Agent only)
+bytes_of_total =
+    { $bytes } of { $total ->
+        [one] { $total } byte
+       *[other] { $total } bytes
+    } ({ $percent })
+bytes_inferred =
+    { $bytes ->
+        [one] { $bytes } byte
+       *[other] { $bytes } bytes
+    }, inferred from where the recipient resumed after a crash
+files_of_total = { $done } of { $files }
+confirmed_by_recipient = { $time }, confirmed by the recipient
+confirmed_by_proxy = { $time }, confirmed by a proxy in front of the recipient
+acknowledged_by_recipient = { $time }, acknowledged by the recipient
+acknowledged_by_proxy = { $time }, acknowledged by a proxy in front of the recipient
+more_files_in_json = … and { $count } more: --json shows all
+no_events = no events
+event_next_at =
+    to { $endpoint }: waiting, { $attempts ->
+        [one] { $attempts } attempt
+       *[other] { $attempts } attempts
+    }, the next at { $time }
+event_waiting =
+    to { $endpoint }: waiting, { $attempts ->
+        [one] { $attempts } attempt
+       *[other] { $attempts } attempts
+    }
+event_delivered =
+    to { $endpoint }: delivered, { $attempts ->
+        [one] { $attempts } attempt
+       *[other] { $attempts } attempts
+    }
+event_given_up =
+    to { $endpoint }: given up, { $attempts ->
+        [one] { $attempts } attempt
+       *[other] { $attempts } attempts
+    }
+milliseconds = { $count } ms
 ledger_no_folder = no ledger: neither XDG_STATE_HOME nor HOME is set; name one with --ledger
 ledger_missing = no ledger at { $path }: no server has used it yet; start one, or name another ledger with --ledger
 no_such_download = no download { $id }; `outflow download list` lists them
@@ -375,6 +687,7 @@ cannot_listen_unix = cannot listen on unix:{ $path }: { $error }: { $advice }
 
 ### Command line: tunnel
 
+tunnel_stopped = stopped
 tunnel_leads_to_many = { $url } leads to many targets: name a HOST and a PORT
 cannot_use_stdio = cannot use standard input and output
 cannot_use_socket = cannot use the listening socket
@@ -392,6 +705,7 @@ cannot_use_users_file = cannot use the file of users { $path }
 
 ### Command line: file
 
+standard_input = standard input
 input_changes = { $name } changes while it is read; write a new file and rename it over the old one
 cannot_allocate_content = cannot allocate memory for the content
 cannot_seal_content = cannot seal the memory of the content

@@ -6,10 +6,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use outflow_texts::{ConsoleText, console};
+
 /// Parses a whole number of seconds, minutes, hours, days or weeks: `45s`, `30m`, `12h`, `7d`,
 /// `2w`.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || "a duration is a number with a unit: 45s, 30m, 12h, 7d or 2w".to_owned();
+pub(crate) fn parse(text: &str) -> Result<Duration, ConsoleText> {
+    let wrong = || console!(duration_wrong);
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let seconds: u64 = match unit.trim() {
@@ -19,15 +21,13 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         "w" => 604_800,
         "" if !number.is_empty() => {
-            return Err(format!(
-                "a duration needs a unit: write {number}s, {number}m, {number}h or {number}d"
-            ));
+            return Err(console!(duration_needs_unit, number));
         }
         _ => return Err(wrong()),
     };
     let number = number.parse::<u64>().map_err(|_| wrong())?;
     let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86_400);
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text} is more than a hundred years"))
+    seconds.map(Duration::from_secs).ok_or_else(|| console!(duration_too_long, text))
 }
 
 /// A duration, which may be zero.
@@ -42,17 +42,17 @@ impl DurationArg {
 }
 
 impl FromStr for DurationArg {
-    type Err = String;
+    type Err = ConsoleText;
 
-    fn from_str(text: &str) -> Result<DurationArg, String> {
+    fn from_str(text: &str) -> Result<DurationArg, ConsoleText> {
         parse(text).map(DurationArg)
     }
 }
 
 /// Parses a duration of at least a second.
-pub(crate) fn non_zero(text: &str) -> Result<DurationArg, String> {
+pub(crate) fn non_zero(text: &str) -> Result<DurationArg, ConsoleText> {
     match parse(text)? {
-        Duration::ZERO => Err("at least 1s is needed".to_owned()),
+        Duration::ZERO => Err(console!(duration_too_short)),
         time => Ok(DurationArg(time)),
     }
 }
@@ -62,14 +62,14 @@ pub(crate) fn non_zero(text: &str) -> Result<DurationArg, String> {
 pub(crate) struct RetentionArg(pub(crate) Option<Duration>);
 
 impl FromStr for RetentionArg {
-    type Err = String;
+    type Err = ConsoleText;
 
-    fn from_str(text: &str) -> Result<RetentionArg, String> {
+    fn from_str(text: &str) -> Result<RetentionArg, ConsoleText> {
         if text == "forever" {
             return Ok(RetentionArg(None));
         }
         match parse(text)? {
-            Duration::ZERO => Err("at least 1s is needed; --ledger none records nothing".to_owned()),
+            Duration::ZERO => Err(console!(retention_too_short)),
             time => Ok(RetentionArg(Some(time))),
         }
     }
@@ -89,7 +89,7 @@ mod tests {
         for wrong in ["", "7", "d", "-1d", "1.5h", "1y", "99999999999999999999s", "9999999w"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert!(parse("10").unwrap_err().contains("10s"));
+        assert!(parse("10").unwrap_err().to_string().contains("10s"));
         assert_eq!("forever".parse(), Ok(RetentionArg(None)));
         assert!("0d".parse::<RetentionArg>().is_err());
         assert!(non_zero("0s").is_err() && non_zero("1s").is_ok());

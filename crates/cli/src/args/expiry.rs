@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outflow_texts::{ConsoleText, console};
+
 /// A duration from now, or a point in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ExpiryArg {
@@ -12,8 +14,8 @@ pub(crate) enum ExpiryArg {
 
 impl ExpiryArg {
     /// Parses `30m`, `12h`, `7d`, `2w`, or a time in the form of RFC 3339.
-    pub(crate) fn parse(text: &str) -> Result<ExpiryArg, String> {
-        let wrong = || "write 30m, 12h, 7d or 2w, or a time such as 2026-12-24T18:00:00Z".to_owned();
+    pub(crate) fn parse(text: &str) -> Result<ExpiryArg, ConsoleText> {
+        let wrong = || console!(expiry_wrong);
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return i64::try_from(time.as_nanosecond()).map(ExpiryArg::At).map_err(|_| wrong());
         }

@@ -4,20 +4,20 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use outflow_texts::{ConsoleText, console};
 
 /// A network or one address: `10.0.0.0/8`, `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkArg(pub(crate) IpNet);
 
 impl FromStr for NetworkArg {
-    type Err = String;
+    type Err = ConsoleText;
 
-    fn from_str(text: &str) -> Result<NetworkArg, String> {
+    fn from_str(text: &str) -> Result<NetworkArg, ConsoleText> {
         let text = text.trim();
         let address = || text.parse::<IpAddr>().map(IpNet::from);
         let net = text.parse::<IpNet>().or_else(|_| address());
-        net.map(NetworkArg)
-            .map_err(|_| "a network is written like 10.0.0.0/8, one address like 10.0.0.1".to_owned())
+        net.map(NetworkArg).map_err(|_| console!(network_wrong))
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::str::FromStr;
 
+use outflow_texts::{ConsoleText, console};
+
 /// A number of bytes: `256MiB`, `1G`, `1048576`. All units are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SizeArg(usize);
@@ -15,10 +17,10 @@ impl SizeArg {
 }
 
 impl FromStr for SizeArg {
-    type Err = String;
+    type Err = ConsoleText;
 
-    fn from_str(text: &str) -> Result<SizeArg, String> {
-        let wrong = || "a size is a number with a unit: 64KiB, 256MiB or 1GiB".to_owned();
+    fn from_str(text: &str) -> Result<SizeArg, ConsoleText> {
+        let wrong = || console!(size_wrong);
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let shift = match unit.trim().to_ascii_lowercase().as_str() {
@@ -29,12 +31,12 @@ impl FromStr for SizeArg {
             // Powers of ten are refused rather than misread.
             "kb" | "mb" | "gb" if !number.is_empty() => {
                 let letter = unit.trim()[..1].to_ascii_uppercase();
-                return Err(format!("sizes are in powers of 1024: write {number}{letter}iB"));
+                return Err(console!(size_in_powers_of_ten, size = format!("{number}{letter}iB")));
             }
             _ => return Err(wrong()),
         };
         let number = number.parse::<usize>().map_err(|_| wrong())?;
-        number.checked_mul(1 << shift).map(SizeArg).ok_or_else(|| format!("{text} is too large"))
+        number.checked_mul(1 << shift).map(SizeArg).ok_or_else(|| console!(size_too_large, text))
     }
 }
 

@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
+use outflow_texts::{ConsoleText, console};
+
 /// Parses an element of a list: without the spaces around it, and not empty.
-pub(crate) fn element(text: &str) -> Result<String, String> {
+pub(crate) fn element(text: &str) -> Result<String, ConsoleText> {
     match text.trim() {
-        "" => Err("an element of the list is empty".to_owned()),
+        "" => Err(console!(element_empty)),
         text => Ok(text.to_owned()),
     }
 }

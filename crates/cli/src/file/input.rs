@@ -88,7 +88,12 @@ impl Inputs {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         for path in &self.files {
             let its = if is_stdin(path) {
-                self.pour(io::stdin().as_fd(), "standard input", deadline, &mut filling)?;
+                self.pour(
+                    io::stdin().as_fd(),
+                    &console!(standard_input).to_string(),
+                    deadline,
+                    &mut filling,
+                )?;
                 SystemTime::now()
             } else {
                 self.read_file(path, deadline, &mut filling)?
@@ -184,7 +189,7 @@ impl Inputs {
     /// For messages.
     pub(crate) fn names(&self) -> String {
         let name = |path: &PathBuf| {
-            if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+            if is_stdin(path) { console!(standard_input).to_string() } else { path.display().to_string() }
         };
         self.files.iter().map(name).collect::<Vec<_>>().join(", ")
     }

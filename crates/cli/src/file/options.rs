@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use http::HeaderValue;
+use outflow_texts::{ConsoleText, console};
 
 use crate::args::duration::DurationArg;
 use crate::args::size::SizeArg;
@@ -90,22 +91,18 @@ impl FileArgs {
     }
 }
 
-fn path(text: &str) -> Result<String, String> {
+fn path(text: &str) -> Result<String, ConsoleText> {
     let fits =
         text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("a path begins with / and has neither ? nor #; what is not ASCII is percent-encoded".to_owned())
-    }
+    if fits { Ok(text.to_owned()) } else { Err(console!(url_path_wrong)) }
 }
 
-fn field_value(text: &str) -> Result<HeaderValue, String> {
+fn field_value(text: &str) -> Result<HeaderValue, ConsoleText> {
     let value = text.trim();
     if value.is_empty() {
-        return Err("the value is empty".to_owned());
+        return Err(console!(value_empty));
     }
-    value.parse().map_err(|_| "a header field cannot contain control characters".to_owned())
+    value.parse().map_err(|_| console!(header_field_wrong))
 }
 
 #[cfg(test)]

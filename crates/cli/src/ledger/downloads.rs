@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use outflow_ledger::{Assurance, Download, DownloadQuery, DownloadState, FileState};
-use outflow_texts::console;
+use outflow_texts::{ConsoleText, console};
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
+use crate::labels::LabelTable;
 use crate::ledger::access::{LedgerArgs, wait};
 
 /// Maximum number of files shown of an archive; `--json` shows all.
@@ -113,7 +114,7 @@ impl DownloadsListArgs {
             return Ok(serde_json::to_string_pretty(&downloads)? + "\n");
         }
         if downloads.is_empty() {
-            return Ok("no downloads\n".to_owned());
+            return Ok(format!("{}\n", console!(no_downloads)));
         }
         Ok(downloads.iter().fold(String::new(), |text, download| text + &line(download)))
     }
@@ -132,8 +133,9 @@ impl DownloadsShowArgs {
     }
 }
 
-fn state(text: &str) -> Result<DownloadState, String> {
-    serde_json::from_value(text.into()).map_err(|_| "one of: open, aborted, failed, completed".to_owned())
+fn state(text: &str) -> Result<DownloadState, ConsoleText> {
+    serde_json::from_value(text.into())
+        .map_err(|_| console!(one_of, known = ["open", "aborted", "failed", "completed"].join(", ")))
 }
 
 fn line(download: &Download) -> String {
@@ -141,7 +143,7 @@ fn line(download: &Download) -> String {
         "{}  {}  {:<9}  {:>4}  {}  {}  {}\n",
         download.id,
         download.started.strftime("%Y-%m-%d %H:%M"),
-        name_of(download.state),
+        name_of(download.state).to_string(),
         percent(download),
         HumanBytes(download.total),
         download.name,
@@ -157,61 +159,61 @@ fn percent(download: &Download) -> String {
     format!("{}%", u128::from(download.acked) * 100 / u128::from(download.total))
 }
 
-fn name_of(state: DownloadState) -> &'static str {
+fn name_of(state: DownloadState) -> ConsoleText {
     match state {
-        DownloadState::Open => "open",
-        DownloadState::Aborted => "aborted",
-        DownloadState::Failed => "failed",
-        DownloadState::Completed => "completed",
+        DownloadState::Open => console!(download_open),
+        DownloadState::Aborted => console!(download_aborted),
+        DownloadState::Failed => console!(download_failed),
+        DownloadState::Completed => console!(download_completed),
     }
 }
 
 fn details(download: &Download, files: Option<&[FileState]>) -> String {
-    let mut text = String::new();
-    let mut row = |name: &str, value: &str| {
-        if !value.is_empty() {
-            let _ = writeln!(text, "{name:<12}{value}");
-        }
-    };
+    let mut table = LabelTable::default();
+    let mut row = |label: ConsoleText, value: &str| table.row_if_any(&label, value);
     let or_none = |value: &Option<String>| value.clone().unwrap_or_default();
-    row("download", &download.id);
-    row("state", name_of(download.state));
-    row("name", &download.name);
-    row("address", &download.path);
-    let who = if download.weak { "  (address and User-Agent only)" } else { "" };
-    row("recipient", &format!("{}{who}", download.recipient));
-    row("link", &or_none(&download.link));
-    row("transfer", &or_none(&download.transfer));
-    row("client", &or_none(&download.client));
-    row("user agent", &or_none(&download.user_agent));
-    row("generation", &download.generation.to_string());
-    row("acked", &format!("{} of {} bytes ({})", download.acked, download.total, percent(download)));
+    row(console!(label_download), &download.id);
+    row(console!(label_state), &name_of(download.state).to_string());
+    row(console!(label_name), &download.name);
+    row(console!(label_address), &download.path);
+    let recipient = &download.recipient;
+    let weak = console!(recipient_by_address, recipient).to_string();
+    row(console!(label_recipient), if download.weak { &weak } else { recipient });
+    row(console!(label_link), &or_none(&download.link));
+    row(console!(label_transfer), &or_none(&download.transfer));
+    row(console!(label_client), &or_none(&download.client));
+    row(console!(label_user_agent), &or_none(&download.user_agent));
+    row(console!(label_generation), &download.generation.to_string());
+    let (acked, total) = (download.acked, download.total);
+    let acked = console!(bytes_of_total, bytes = acked, total, percent = percent(download));
+    row(console!(label_acked), &acked.to_string());
     if download.inferred > 0 {
-        let how = "bytes, inferred from where the recipient resumed after a crash";
-        row("inferred", &format!("{} {how}", download.inferred));
+        row(console!(label_inferred), &console!(bytes_inferred, bytes = download.inferred).to_string());
     }
     if let (Some(done), Some(files)) = (download.files_done, download.files) {
-        row("files", &format!("{done} of {files}"));
+        row(console!(label_files), &console!(files_of_total, done = %done, files = %files).to_string());
     }
-    row("deliveries", &download.deliveries.to_string());
-    row("started", &download.started.to_string());
-    if let Some(completed) = download.completed {
-        let evidence = if download.confirmed { "confirmed" } else { "acknowledged" };
-        let by = match download.assurance {
-            Assurance::Peer => "the recipient",
-            Assurance::Proxy => "a proxy in front of the recipient",
+    row(console!(label_deliveries), &download.deliveries.to_string());
+    row(console!(label_started), &download.started.to_string());
+    if let Some(time) = download.completed {
+        let completed = match (download.confirmed, download.assurance) {
+            (true, Assurance::Peer) => console!(confirmed_by_recipient, %time),
+            (true, Assurance::Proxy) => console!(confirmed_by_proxy, %time),
+            (false, Assurance::Peer) => console!(acknowledged_by_recipient, %time),
+            (false, Assurance::Proxy) => console!(acknowledged_by_proxy, %time),
         };
-        row("completed", &format!("{completed}, {evidence} by {by}"));
+        row(console!(label_completed), &completed.to_string());
     } else {
-        row("updated", &download.updated.to_string());
+        row(console!(label_updated), &download.updated.to_string());
     }
-    row("etag", &download.etag);
+    row(console!(label_etag), &download.etag);
+    let mut text = table.to_string();
     for file in files.into_iter().flatten().take(MAX_FILES) {
         let mark = if file.done { "✓" } else { "·" };
         let _ = writeln!(text, "  {mark} {}  {}", file.name, HumanBytes(file.size));
     }
-    if let Some(more) = files.map(|files| files.len().saturating_sub(MAX_FILES)).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  … and {more} more: --json shows all");
+    if let Some(count) = files.map(|files| files.len().saturating_sub(MAX_FILES)).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  {}", console!(more_files_in_json, count));
     }
     text
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use outflow_ledger::{
     EventDetail, EventKind, EventQuery, EventSubject, LedgerEvent, Replay, ReplayEvents, SendState,
 };
-use outflow_texts::console;
+use outflow_texts::{ConsoleText, console};
 use serde_json::Value;
 
 use crate::failure::{Failure, print};
@@ -86,10 +86,10 @@ pub(crate) fn run(command: EventCommand) -> Result<(), Failure> {
     Ok(print(&text)?)
 }
 
-fn kind(text: &str) -> Result<EventKind, String> {
+fn kind(text: &str) -> Result<EventKind, ConsoleText> {
     EventKind::from_name(text).ok_or_else(|| {
         let known: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
-        format!("one of: {}", known.join(", "))
+        console!(one_of, known = known.join(", "))
     })
 }
 
@@ -113,7 +113,7 @@ impl EventsListArgs {
             }
         }
         if events.is_empty() && !self.json {
-            text.push_str("no events\n");
+            let _ = writeln!(text, "{}", console!(no_events));
         }
         Ok(text)
     }
@@ -156,20 +156,17 @@ fn details(detail: &EventDetail) -> anyhow::Result<String> {
     let data: Value = serde_json::from_str(detail.event.data.get()).context(console!(event_is_not_json))?;
     let mut text = format!("{}\n{}\n", line(&detail.event), serde_json::to_string_pretty(&data)?);
     for send in &detail.sends {
-        let state = match send.state {
-            SendState::Waiting => "waiting",
-            SendState::Delivered => "delivered",
-            SendState::GivenUp => "given up",
+        let (endpoint, attempts) = (&send.endpoint, send.attempts);
+        let state = match (send.state, send.next) {
+            (SendState::Waiting, Some(time)) => console!(event_next_at, endpoint, attempts, %time),
+            (SendState::Waiting, None) => console!(event_waiting, endpoint, attempts),
+            (SendState::Delivered, _) => console!(event_delivered, endpoint, attempts),
+            (SendState::GivenUp, _) => console!(event_given_up, endpoint, attempts),
         };
-        let _ = write!(text, "to {}: {state}, {} attempts", send.endpoint, send.attempts);
-        match send.next.filter(|_| send.state == SendState::Waiting) {
-            Some(next) => {
-                let _ = writeln!(text, ", the next at {next}");
-            }
-            None => text.push('\n'),
-        }
+        let _ = writeln!(text, "{state}");
         for attempt in &send.log {
-            let _ = writeln!(text, "  {}  {} ms  {}", attempt.at, attempt.ms, attempt.note);
+            let milliseconds = console!(milliseconds, count = %attempt.ms);
+            let _ = writeln!(text, "  {}  {milliseconds}  {}", attempt.at, attempt.note);
         }
     }
     if detail.sends.is_empty() {

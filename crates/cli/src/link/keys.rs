@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use outflow_links::{LinkKeys, is_link_id};
-use outflow_texts::console;
+use outflow_texts::{ConsoleText, console};
 
 use crate::failure::{Failure, print};
 
@@ -47,9 +47,9 @@ pub(super) fn read_keys(path: &Path) -> anyhow::Result<LinkKeys> {
     Ok(keys)
 }
 
-pub(super) fn link_id(text: &str) -> Result<String, String> {
+pub(super) fn link_id(text: &str) -> Result<String, ConsoleText> {
     if is_link_id(text) {
         return Ok(text.to_owned());
     }
-    Err("a name has 1 to 64 letters, digits, hyphens and underscores".to_owned())
+    Err(console!(link_id_wrong))
 }

@@ -43,12 +43,12 @@ pub(crate) fn list(options: &LinkListArgs) -> Result<(), Failure> {
             let _ = writeln!(text, "{}", serde_json::to_string(&row).context(console!(cannot_write_json))?);
             continue;
         }
-        let downloads = if state.receipts == 1 { "download" } else { "downloads" };
-        let _ = write!(text, "{id}  {} {downloads}", state.receipts);
-        let _ = writeln!(text, "{}", revoked.map(|at| format!("  revoked {at}")).unwrap_or_default());
+        let _ = write!(text, "{id}  {}", console!(link_downloads, count = state.receipts));
+        let revoked = revoked.map(|time| format!("  {}", console!(link_revoked_at, time)));
+        let _ = writeln!(text, "{}", revoked.unwrap_or_default());
     }
     if links.is_empty() && !options.json {
-        text.push_str("no link was used or revoked\n");
+        let _ = writeln!(text, "{}", console!(no_links));
     }
     Ok(print(&text)?)
 }

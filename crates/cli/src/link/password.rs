@@ -27,14 +27,12 @@ pub(super) enum PasswordSource {
 }
 
 impl PasswordSource {
-    pub(super) fn parse(text: &str) -> Result<PasswordSource, String> {
+    pub(super) fn parse(text: &str) -> Result<PasswordSource, ConsoleText> {
         match text.strip_prefix('@') {
             Some(path) if !path.is_empty() => Ok(PasswordSource::File(path.into())),
             _ if text.is_empty() => Ok(PasswordSource::Prompt),
             _ if text == "-" => Ok(PasswordSource::Stdin),
-            _ => Err("other users can see a password on the command line; --password alone prompts for it, \
-                      --password=- reads it from standard input, --password=@FILE from a file"
-                .to_owned()),
+            _ => Err(console!(password_in_command_line)),
         }
     }
 

@@ -7,12 +7,13 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use outflow_ledger::LinkState;
 use outflow_links::{LinkError, LinkKeys, Terms, unverified};
-use outflow_texts::console;
+use outflow_texts::{ConsoleText, console};
 use serde::Serialize;
 
 use super::keys::{KeyFileArgs, read_keys};
 use super::terms::{PrintedTerms, rfc3339, token_of};
 use crate::failure::{Failure, print};
+use crate::labels::LabelTable;
 use crate::ledger::access::{LedgerArgs, wait};
 
 #[derive(Args, Debug)]
@@ -37,7 +38,7 @@ pub(crate) struct LinkShowArgs {
 struct PrintedLink<'a> {
     valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a str>,
+    why: Option<String>,
     #[serde(flatten)]
     terms: PrintedTerms<'a>,
     /// Number of receipts, when a ledger was queried.
@@ -62,40 +63,40 @@ pub(crate) fn show(options: LinkShowArgs) -> Result<(), Failure> {
     if options.json {
         let shown = PrintedLink {
             valid: why.is_none(),
-            why: why.as_deref(),
+            why: why.as_ref().map(ToString::to_string),
             terms: PrintedTerms::of(&terms),
             receipts,
         };
         print(&(serde_json::to_string(&shown).context(console!(cannot_write_json))? + "\n"))?;
     } else {
-        print(&(text(&terms, receipts) + "\n"))?;
+        print(&text(&terms, receipts))?;
     }
     match why {
         None => Ok(()),
-        Some(why) => Err(anyhow!(console!(link_is_not_valid, why)).into()),
+        Some(why) => Err(anyhow!(console!(link_is_not_valid, %why)).into()),
     }
 }
 
 /// Why the keys refuse a link. Their owner may see the exact reason.
-fn refused_by_keys(keys: &LinkKeys, token: &str, terms: &Terms, file: &Path) -> Option<String> {
+fn refused_by_keys(keys: &LinkKeys, token: &str, terms: &Terms, file: &Path) -> Option<ConsoleText> {
     let link = match keys.verify(token) {
         Ok(link) => link,
-        Err(LinkError::Invalid(why)) => return Some(format!("it is invalid: {why}")),
+        Err(LinkError::Invalid(why)) => return Some(console!(link_is_invalid, %why)),
         Err(_) if keys.ids().all(|id| id != terms.key) => {
-            return Some(format!("the key {} is not in {}", terms.key, file.display()));
+            return Some(console!(link_key_unknown, key = &terms.key, file = %file.display()));
         }
-        Err(_) => return Some("the signature is wrong: it was altered, or signed by another key".to_owned()),
+        Err(_) => return Some(console!(link_signature_wrong)),
     };
-    link.expiry(SystemTime::now()).map(|_| "it has expired".to_owned())
+    link.expiry(SystemTime::now()).map(|_| console!(link_has_expired))
 }
 
 /// Why the ledger refuses a link.
-fn refused_by_ledger(terms: &Terms, usage: &LinkState) -> Option<String> {
+fn refused_by_ledger(terms: &Terms, usage: &LinkState) -> Option<ConsoleText> {
     if usage.revoked.is_some() {
-        return Some("it was revoked".to_owned());
+        return Some(console!(link_was_revoked));
     }
     let max = terms.max_downloads.filter(|max| usage.receipts >= *max)?;
-    Some(format!("it is exhausted: {} of {max} downloads are complete", usage.receipts))
+    Some(console!(link_is_exhausted, receipts = %usage.receipts, max))
 }
 
 fn text(terms: &Terms, receipts: Option<u32>) -> String {
@@ -105,27 +106,29 @@ fn text(terms: &Terms, receipts: Option<u32>) -> String {
             .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
             .collect::<String>()
     };
-    let mut lines = vec![
-        format!("id          {}", clean(&terms.id)),
-        format!("recipient   {}", clean(terms.recipient.as_deref().unwrap_or("anybody"))),
-        format!("scope       {}", clean(&terms.scope)),
-    ];
-    lines.extend(terms.files.iter().map(|file| format!("file        {}", clean(file))));
-    lines.push(format!(
-        "expires     {}",
-        terms.expires.map_or(Some("never".to_owned()), rfc3339).unwrap_or_default()
-    ));
-    lines.push(match terms.max_downloads {
-        Some(max) => format!("downloads   {max}"),
-        None => "downloads   any number".to_owned(),
-    });
-    lines.extend(receipts.map(|receipts| format!("receipts    {receipts}")));
-    lines.push(format!("password    {}", if terms.password.is_some() { "yes" } else { "no" }));
-    if terms.operator {
-        lines.push("operator    yes".to_owned());
+    let mut table = LabelTable::default();
+    let mut row = |label: ConsoleText, value: &str| table.row(&label, &clean(value));
+    row(console!(label_id), &terms.id);
+    let anybody = console!(anybody).to_string();
+    row(console!(label_recipient), terms.recipient.as_ref().unwrap_or(&anybody));
+    row(console!(label_scope), &terms.scope);
+    for file in &terms.files {
+        row(console!(label_file), file);
     }
-    lines.push(format!("key         {}", clean(&terms.key)));
-    lines.join("\n")
+    let expires = terms.expires.map_or_else(|| Some(console!(never).to_string()), rfc3339);
+    row(console!(label_expires), &expires.unwrap_or_default());
+    let downloads = terms.max_downloads.map(|max| max.to_string());
+    row(console!(label_downloads), &downloads.unwrap_or_else(|| console!(any_number).to_string()));
+    if let Some(receipts) = receipts {
+        row(console!(label_receipts), &receipts.to_string());
+    }
+    let yes_or_no = |is_so: bool| if is_so { console!(yes) } else { console!(no) }.to_string();
+    row(console!(label_password), &yes_or_no(terms.password.is_some()));
+    if terms.operator {
+        row(console!(label_operator), &yes_or_no(true));
+    }
+    row(console!(label_key), &terms.key);
+    table.to_string()
 }
 
 /// How a link has been used.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use outflow_texts::console;
 
 use super::config_file::{ConfigFile, FileValue};
 use super::definition::{is_switch, off_id};
@@ -60,7 +61,7 @@ pub(crate) fn parse(definition: &Command, arguments: Vec<OsString>) -> Result<Co
             Failure::Usage(match more {
                 0 => anyhow!("{first}"),
                 _ => {
-                    anyhow!("{first} (and {more} more: `outflow config check {}` shows them)", path.display())
+                    anyhow!(console!(config_problem_of_many, problem = first, count = %more, path = %path.display()))
                 }
             })
         })?),
@@ -205,9 +206,7 @@ fn usable_environment(command: Command, path: &[String], arguments: &[OsString])
                 let is_path = arg.get_value_parser().type_id() == clap::value_parser!(PathBuf).type_id();
                 if !is_path {
                     let variable = Path::new(variable).display();
-                    return Err(Failure::Usage(anyhow!(
-                        "the environment variable {variable} is not UTF-8; set it again, or unset it"
-                    )));
+                    return Err(Failure::Usage(anyhow!(console!(variable_not_utf8, %variable))));
                 }
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
+use outflow_texts::{ConsoleText, console, text};
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -66,7 +68,7 @@ impl ConfigFile {
     /// Reads a file with options of `command`.
     pub(crate) fn read(path: &Path, command: &Command) -> Result<ConfigFile, ConfigProblems> {
         let text = read_text(path).map_err(|problem| {
-            ConfigProblems(vec![format!("cannot read the configuration file {}: {problem}", path.display())])
+            ConfigProblems(vec![console!(cannot_read_config, path = %path.display(), %problem).to_string()])
         })?;
         let line_starts = text.match_indices('\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(line_starts).collect();
@@ -88,30 +90,30 @@ impl ConfigFile {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+fn read_text(path: &Path) -> Result<String, ConsoleText> {
     let explain = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "no such file; check the path".to_owned(),
-        io::ErrorKind::PermissionDenied => "this user may not read it; change its permissions".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a folder; name the file in it".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::NotFound => console!(config_missing),
+        io::ErrorKind::PermissionDenied => console!(config_denied),
+        io::ErrorKind::IsADirectory => console!(config_is_folder),
+        _ => console!(config_error, %error),
     };
     // Opening a named pipe waits for its writer. A pipe without a name, as /dev/stdin or a shell's
     // <(…) may be, has one.
     let is_pipe = std::fs::metadata(path).map_err(explain)?.file_type().is_fifo();
     if is_pipe && path.canonicalize().is_ok() {
-        return Err("it is a named pipe; name a regular file".to_owned());
+        return Err(console!(config_is_pipe));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(explain)?;
     // One byte more shows that the file is too large. A pipe has no size to ask for.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("it is larger than {} MiB, which no configuration file is", MAX_BYTES >> 20));
+        return Err(console!(config_too_large, limit = %(MAX_BYTES >> 20)));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("line {line} is not UTF-8; save the file as UTF-8")
+        console!(config_not_utf8, line = %line)
     })?;
     // Some editors on Windows begin a file with a byte order mark.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
@@ -150,7 +152,7 @@ impl Reader<'_> {
                     self.table(Some(key), inner);
                 }
                 _ if name.is_none() && self.is_table(key) => {
-                    self.problem(start, format!("{key} is a table: write [{key}], and its keys below it"));
+                    self.problem(start, console!(key_is_table, key));
                 }
                 (None, value) => self.unknown(start, name, key, matches!(value, DeValue::Table(_))),
             }
@@ -174,10 +176,11 @@ impl Reader<'_> {
         let keys: Vec<(Option<String>, String)> = self.keys().collect();
         let tables: BTreeSet<&str> = keys.iter().filter_map(|(table, _)| table.as_deref()).collect();
         if is_table {
-            let advice = nearest(key, tables.iter().copied())
-                .map(|near| format!("did you mean [{near}]?"))
-                .unwrap_or_else(|| "options are keys at the top of the file".to_owned());
-            return self.problem(start, format!("unknown table {shown}; {advice}"));
+            let advice = match nearest(key, tables.iter().copied()) {
+                Some(near) => text!(did_you_mean, name = format!("[{near}]")),
+                None => text!(options_are_at_top),
+            };
+            return self.problem(start, console!(unknown_table, name = shown, advice));
         }
         let names: Vec<String> = keys.iter().map(|(table, key)| written(table.as_deref(), key)).collect();
         // `Drain` and `log_level` are meant as well; so is a flag's name in the wrong table.
@@ -189,12 +192,12 @@ impl Reader<'_> {
         };
         let advice = match foreign.or_else(same) {
             Some(near) => match near.split_once('.') {
-                Some((table, key)) => format!("did you mean {key} in [{table}]?"),
-                None => format!("did you mean {near}?"),
+                Some((table, key)) => text!(did_you_mean_in_table, key, table),
+                None => text!(did_you_mean, name = near),
             },
-            None => "`outflow serve --help` lists the options, which are the keys".to_owned(),
+            None => text!(keys_are_options),
         };
-        self.problem(start, format!("unknown key {shown}; {advice}"));
+        self.problem(start, console!(unknown_key, key = shown, advice));
     }
 
     /// A file that is not TOML.
@@ -213,7 +216,7 @@ impl Reader<'_> {
         let one = std::slice::from_ref(value);
         let values = match value.get_ref() {
             DeValue::Array(_) if !many => {
-                return self.problem(start, format!("{key} takes one value, not a list"));
+                return self.problem(start, console!(key_takes_one_value, key));
             }
             DeValue::Array(values) => values.iter().as_slice(),
             _ => one,
@@ -243,11 +246,11 @@ impl Reader<'_> {
     }
 
     /// The value as a flag would have it.
-    fn text(&self, arg: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
+    fn text(&self, arg: &Arg, value: &DeValue<'_>) -> Result<OsString, ConsoleText> {
         if is_switch(arg) {
             return match value {
                 DeValue::Boolean(value) => Ok(value.to_string().into()),
-                _ => Err("write true or false".to_owned()),
+                _ => Err(console!(write_true_or_false)),
             };
         }
         let is_of = |parser: ValueParser| arg.get_value_parser().type_id() == parser.type_id();
@@ -255,23 +258,21 @@ impl Reader<'_> {
         let is_text = is_path || is_of(clap::value_parser!(String));
         let is_number = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "N"));
         match value {
-            DeValue::String(text) if text.is_empty() => Err("it is empty; leave the key out".to_owned()),
-            DeValue::String(text) if text.contains('\0') => Err("it contains a zero byte".to_owned()),
+            DeValue::String(text) if text.is_empty() => Err(console!(value_empty_in_file)),
+            DeValue::String(text) if text.contains('\0') => Err(console!(value_has_zero_byte)),
             DeValue::String(text) if is_path => Ok(self.path_in(arg, text).into()),
             DeValue::String(text) if arg.get_id() == "ledger" => Ok(self.ledger_in(text)),
             DeValue::String(text) => Ok(text.as_ref().into()),
             DeValue::Integer(number) if !is_text => {
                 let number = i64::from_str_radix(number.as_str(), number.radix());
-                number
-                    .map(|number| number.to_string().into())
-                    .map_err(|_| "the number is too large".to_owned())
+                number.map(|number| number.to_string().into()).map_err(|_| console!(number_too_large))
             }
             DeValue::Table(_) if arg.is_hide_set() => Ok(json_of(value).to_string().into()),
-            _ if arg.is_hide_set() => Err("write a table, [[webhooks]], with url and secrets".to_owned()),
-            DeValue::Table(_) => Err("a table is not a value".to_owned()),
-            DeValue::Boolean(_) => Err("true and false are for switches; this needs a value".to_owned()),
-            _ if is_number => Err("write a whole number".to_owned()),
-            _ => Err("write a text in quotes".to_owned()),
+            _ if arg.is_hide_set() => Err(console!(write_webhooks)),
+            DeValue::Table(_) => Err(console!(table_is_no_value)),
+            DeValue::Boolean(_) => Err(console!(switch_is_no_value)),
+            _ if is_number => Err(console!(write_number)),
+            _ => Err(console!(write_text)),
         }
     }
 
@@ -302,7 +303,7 @@ impl Reader<'_> {
         self.line_starts.partition_point(|line| *line <= start)
     }
 
-    fn problem(&mut self, start: usize, problem: String) {
+    fn problem(&mut self, start: usize, problem: impl Display) {
         let line = self.line(start);
         self.problems.push((line, format!("{}:{line}: {problem}", self.path.display())));
     }
@@ -319,7 +320,7 @@ fn written(table: Option<&str>, key: &str) -> String {
 }
 
 /// Parses values as the option does.
-fn check<'a>(arg: &Arg, values: impl IntoIterator<Item = &'a OsString>) -> Result<(), String> {
+fn check<'a>(arg: &Arg, values: impl IntoIterator<Item = &'a OsString>) -> Result<(), ConsoleText> {
     if is_switch(arg) {
         return Ok(());
     }

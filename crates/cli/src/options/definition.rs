@@ -66,7 +66,7 @@ fn complete_option(arg: Arg, path: &[String]) -> Arg {
         arg = arg.value_parser(BoolishValueParser::new());
         if is_on(&arg) {
             let off = arg.get_long().unwrap_or_default().to_owned();
-            let note = format!("[default: on; --no-{off} turns it off]");
+            let note = on_help(&off);
             let help = arg.get_help().map(|help| format!("{help} {note}"));
             let long = arg.get_long_help().map(|help| format!("{help}\n\n{note}"));
             if let Some(long) = long {
@@ -78,6 +78,11 @@ fn complete_option(arg: Arg, path: &[String]) -> Arg {
         }
     }
     arg
+}
+
+/// What the help of a switch says that is on by default.
+fn on_help(name: &str) -> String {
+    format!("[default: on; --no-{name} turns it off]")
 }
 
 /// The environment variable of an option.

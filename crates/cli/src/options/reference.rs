@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Arg, Args, Command, ValueEnum};
 use clap_complete::Shell;
+use outflow_texts::console;
 
 use super::definition::{file_key, is_switch};
 use crate::failure::{Failure, print};
@@ -47,10 +48,8 @@ pub(crate) fn write_man_pages(definition: &Command, options: &ManArgs) -> Result
         std::fs::create_dir_all(&options.folder)?;
         clap_mangen::generate_to(definition.clone(), &options.folder)
     };
-    write().with_context(|| {
-        format!("cannot write man pages to {folder}; name a folder that you may write to")
-    })?;
-    Ok(print(&format!("wrote the man pages to {folder}; read one by man -l {folder}/outflow.1\n"))?)
+    write().with_context(|| console!(cannot_write_man_pages, %folder))?;
+    Ok(print(&format!("{}\n", console!(wrote_man_pages, %folder)))?)
 }
 
 /// Prints the completions of a shell.
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_keys_of_a_webhook_are_all_there() {
-        let error = crate::serve::WebhookArgs::parse(r#"{"": 1}"#).unwrap_err();
+        let error = crate::serve::WebhookArgs::parse(r#"{"": 1}"#).unwrap_err().to_string();
         let keys: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
         assert!(keys.len() > 6, "{error}");
         let page = page(&crate::definition(), ReferencePage::Config);

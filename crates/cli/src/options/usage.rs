@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
+use outflow_texts::{ConsoleText, Text, TextValue, console, text};
 
 use super::definition::{is_secret, is_switch};
 use super::hints;
@@ -21,7 +22,7 @@ pub(super) fn explain(error: &clap::Error, definition: &Command, arguments: &[Os
         error.exit();
     };
     let name = place.name();
-    Failure::Usage(anyhow!("{text}\nfor all options: {name} --help"))
+    Failure::Usage(anyhow!(console!(usage_error, error = text, command = name)))
 }
 
 /// The command that was meant, as far as it can be told.
@@ -54,11 +55,11 @@ impl<'a> Place<'a> {
 
     /// The command in a sentence that begins with `outflow: `.
     fn subject(&self) -> String {
-        if self.path.len() == 1 { "there".to_owned() } else { self.path[1..].join(" ") }
+        if self.path.len() == 1 { self.name() } else { self.path[1..].join(" ") }
     }
 
     /// `None` for errors that are no mistakes.
-    fn explain(&self, error: &clap::Error) -> Option<String> {
+    fn explain(&self, error: &clap::Error) -> Option<Text> {
         let name = self.subject();
         let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
         let flag = argument.split([' ', '=']).next().unwrap_or_default().to_owned();
@@ -71,31 +72,33 @@ impl<'a> Place<'a> {
             }
             ErrorKind::MissingSubcommand => {
                 let commands: Vec<&str> = self.command.get_subcommands().map(Command::get_name).collect();
-                format!("{name} needs a command: {}", commands.join(", "))
+                text!(needs_command, command = name, known = commands.join(", "))
             }
             ErrorKind::MissingRequiredArgument => {
-                let missing = match error.get(ContextKind::InvalidArg) {
-                    Some(ContextValue::Strings(missing)) => missing.join(" and "),
-                    _ => argument,
+                let argument = match error.get(ContextKind::InvalidArg) {
+                    Some(ContextValue::Strings(missing)) => all_of(missing),
+                    _ => bare(&argument).into(),
                 };
-                let or_since = self.option("--since").map(|_| " or --since TIME").unwrap_or_default();
-                format!("{name} needs {}{or_since}", bare(&missing))
+                match self.option("--since") {
+                    Some(_) => text!(needs_argument_or_since, command = name, argument),
+                    None => text!(needs_argument, command = name, argument),
+                }
             }
             ErrorKind::ArgumentConflict => {
                 let other = match error.get(ContextKind::PriorArg) {
-                    Some(ContextValue::String(other)) => other.clone(),
-                    Some(ContextValue::Strings(others)) => others.join(" and "),
-                    _ => "another argument".to_owned(),
+                    Some(ContextValue::String(other)) => bare(other).into(),
+                    Some(ContextValue::Strings(others)) => all_of(others),
+                    _ => text!(another_argument).into(),
                 };
-                format!("{} and {} cannot be used together; leave one out", bare(&argument), bare(&other))
+                text!(not_together, one = bare(&argument), other)
             }
             ErrorKind::TooManyValues | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
                 self.wrong_number(&flag)
             }
-            ErrorKind::NoEquals => format!("{flag} needs its value after an equals sign: {flag}=VALUE"),
-            ErrorKind::InvalidUtf8 => "an argument is not UTF-8; only paths may be other bytes".to_owned(),
+            ErrorKind::NoEquals => text!(value_after_equals, flag),
+            ErrorKind::InvalidUtf8 => text!(argument_not_utf8),
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => self.invalid_value(error, &flag),
-            _ => error.to_string(),
+            _ => text!(other_usage_error, %error),
         })
     }
 
@@ -110,7 +113,7 @@ impl<'a> Place<'a> {
         self.command.get_arguments().find(by_name)
     }
 
-    fn invalid_value(&self, error: &clap::Error, flag: &str) -> String {
+    fn invalid_value(&self, error: &clap::Error, flag: &str) -> Text {
         let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
         let option = self.option(flag);
         let shown = flag.trim_matches(['<', '>', '[', ']', '.']);
@@ -118,33 +121,38 @@ impl<'a> Place<'a> {
             .and_then(Arg::get_env)
             .filter(|_| !self.arguments.iter().any(|argument| argument.split('=').next() == Some(flag)))
             .filter(|variable| std::env::var_os(variable).is_some())
-            .map(|variable| format!(" (environment variable {})", Path::new(variable).display()));
-        let from = from.unwrap_or_default();
+            .map(|variable| Path::new(variable).display().to_string());
         let is_given = self.arguments.iter().any(|argument| argument.is_empty() || argument.ends_with('='));
         if value.is_empty() && is_given {
-            return format!("{shown} is empty; give it a value, or leave it out");
+            return text!(value_is_empty, name = shown);
         }
         if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
             let names = option.and_then(|arg| arg.get_value_names()).unwrap_or_default();
             let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-            return format!("{shown} needs a value: {shown} {}", names.join(" "));
+            return text!(needs_value, name = shown, value = names.join(" "));
         }
         let secret = option.is_some_and(is_secret);
-        let why = why_invalid(error, secret);
-        let value = if secret { "the value".to_owned() } else { format!("{:?}", shortened(&value)) };
-        format!("{value} is wrong for {shown}{from}: {why}")
+        let ConsoleText(why) = why_invalid(error, secret);
+        let value = match secret {
+            true => TextValue::from(text!(the_value)),
+            false => TextValue::from(format!("{:?}", shortened(&value))),
+        };
+        match from {
+            Some(variable) => text!(value_of_variable_wrong, value, name = shown, variable, why),
+            None => text!(value_wrong, value, name = shown, why),
+        }
     }
 
     /// A switch with a value, or the like.
-    fn wrong_number(&self, flag: &str) -> String {
+    fn wrong_number(&self, flag: &str) -> Text {
         match self.option(flag) {
             Some(arg) if is_switch(arg) => takes_no_value(flag),
             Some(arg) if is_off_switch(arg) => takes_no_value(&flag.replacen("--no-", "--", 1)),
-            _ => format!("{flag} has the wrong number of values"),
+            _ => text!(wrong_number_of_values, flag),
         }
     }
 
-    fn unknown(&self, argument: &str) -> String {
+    fn unknown(&self, argument: &str) -> Text {
         let (flag, _) = argument.split_once('=').unwrap_or((argument, ""));
         let flag = shortened(flag);
         let flag = flag.as_str();
@@ -160,40 +168,43 @@ impl<'a> Place<'a> {
             .or_else(|| self.before_its_command(flag))
             .or_else(|| {
                 let near = nearest(&plain, options.iter().map(String::as_str))?;
-                Some(format!("did you mean {near}?"))
+                Some(text!(did_you_mean, name = near))
             });
-        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        match self.path.len() {
-            1 => format!("{flag} is not an option of outflow itself{advice}"),
-            _ => format!("{} has no option {flag}{advice}", self.subject()),
+        let unknown = match self.path.len() {
+            1 => text!(not_an_option_itself, flag),
+            _ => text!(has_no_option, command = self.subject(), flag),
+        };
+        match advice {
+            Some(advice) => text!(error_with_advice, error = unknown, advice),
+            None => unknown,
         }
     }
 
     /// The advice for a flag of other programs, and for the other ones in the command line.
-    fn hint_with_others(&self, flag: &str) -> Option<String> {
+    fn hint_with_others(&self, flag: &str) -> Option<Text> {
         let mut advice = hints::option(&self.path, flag, self.value_of(flag))?;
         let typed = self.arguments.iter().filter_map(|argument| argument.split('=').next());
         let others: BTreeSet<&str> = typed.filter(|other| *other != flag).collect();
         for other in others {
             let hint = hints::option(&self.path, other, self.value_of(other));
-            if let Some(hint) = hint.filter(|hint| !advice.contains(hint.as_str())) {
-                advice = format!("{advice}; and no option {other}; {hint}");
+            if let Some(hint) = hint.filter(|hint| *hint != advice) {
+                advice = text!(advice_and_no_option, advice, flag = other, hint);
             }
         }
         Some(advice)
     }
 
     /// Advice for an option that is typed before the command that has it.
-    fn before_its_command(&self, flag: &str) -> Option<String> {
+    fn before_its_command(&self, flag: &str) -> Option<Text> {
         let command = self.arguments.iter().find_map(|name| self.command.find_subcommand(name))?;
         let long = flag.strip_prefix("--")?;
         let has_it = command.get_arguments().any(|arg| arg.get_long() == Some(long));
-        let name = self.name();
-        has_it.then(|| format!("options follow the command: {name} {} {flag}", command.get_name()))
+        let command = format!("{} {}", self.name(), command.get_name());
+        has_it.then(|| text!(options_follow_command, command, flag))
     }
 
     /// An argument too many.
-    fn left_over(&self, argument: &str) -> String {
+    fn left_over(&self, argument: &str) -> Text {
         let name = self.subject();
         let is_boolean = |text: &str| ["true", "false", "yes", "no", "on", "off", "0", "1"].contains(&text);
         let switch_before = self.arguments.windows(2).find_map(|pair| match pair {
@@ -213,7 +224,7 @@ impl<'a> Place<'a> {
         });
         if let Some(long) = after_equals.and_then(Arg::get_long) {
             // The value may be a password.
-            return format!("--{long} takes its value after an equals sign: `{name} --help` explains it");
+            return text!(value_after_equals_help, flag = format!("--{long}"), command = self.name());
         }
         let takes: Vec<String> = self
             .command
@@ -221,12 +232,11 @@ impl<'a> Place<'a> {
             .map(|arg| arg.get_value_names().unwrap_or_default().join(" "))
             .collect();
         match takes.as_slice() {
-            [] => format!("{name} takes no argument such as {argument:?}; options begin with --"),
-            _ => format!(
-                "{:?} is one argument too many: {name} takes {}",
-                shortened(argument),
-                takes.join(" ")
-            ),
+            [] => text!(takes_no_argument, command = name, argument = format!("{argument:?}")),
+            _ => {
+                let argument = format!("{:?}", shortened(argument));
+                text!(one_argument_too_many, argument, command = name, arguments = takes.join(" "))
+            }
         }
     }
 
@@ -240,51 +250,52 @@ impl<'a> Place<'a> {
         self.arguments.get(at + 1).copied().filter(|value| !value.starts_with('-'))
     }
 
-    fn unknown_command(&self, typed: &str) -> String {
+    fn unknown_command(&self, typed: &str) -> Text {
         let name = self.name();
         let shown = shortened(typed);
         let unknown = match self.path.len() {
-            1 => format!("{shown} is not a command"),
-            _ => format!("{} has no command {shown}", self.subject()),
+            1 => text!(not_a_command, name = shown),
+            _ => text!(has_no_command, command = self.subject(), name = shown),
         };
+        let with = |advice: Text| text!(error_with_advice, error = unknown, advice);
         if let Some(hint) = hints::command(&self.path, typed) {
-            return format!("{unknown}; {hint}");
+            return with(hint);
         }
         let commands = self.command.get_subcommands().filter(|command| !command.is_hide_set());
         let commands: Vec<&str> = commands.map(Command::get_name).collect();
         if let Some(near) = nearest(&typed.to_ascii_lowercase(), commands.iter().copied()) {
-            return format!("{unknown}; did you mean {name} {near}?");
+            return with(text!(did_you_mean, name = format!("{name} {near}")));
         }
         let is_served = self.path.len() == 1
             && (typed.contains(['/', '.', '~']) || Path::new(typed).exists() || typed.contains("://"));
         if is_served {
-            return format!("{unknown}; to serve it: outflow serve {}", self.arguments.join(" "));
+            return with(text!(to_serve_it, arguments = self.arguments.join(" ")));
         }
-        format!("{unknown}; the commands are {}", commands.join(", "))
+        with(text!(commands_are, known = commands.join(", ")))
     }
 }
 
-fn takes_no_value(switch: &str) -> String {
+fn takes_no_value(switch: &str) -> Text {
     let name = switch.trim_start_matches("--");
-    format!("{switch} takes no value: {switch} turns it on, --no-{name} turns it off")
+    text!(switch_takes_no_value, switch, off = format!("--no-{name}"))
 }
 
 /// Why a value is invalid. Secrets are not quoted.
-pub(super) fn why_invalid(error: &clap::Error, secret: bool) -> String {
+pub(super) fn why_invalid(error: &clap::Error, secret: bool) -> ConsoleText {
     if let Some(ContextValue::Strings(known)) = error.get(ContextKind::ValidValue)
         && !known.is_empty()
     {
-        return format!("it is one of {}", known.join(", "));
+        return console!(is_one_of, known = known.join(", "));
     }
     let source = error.source().filter(|_| !secret).map(ToString::to_string);
     match source.as_deref() {
         // Texts of std and clap that do not say what to type.
         Some(text) if text.contains("invalid digit") || text.contains("empty string") => {
-            "it is a whole number".to_owned()
+            console!(is_whole_number)
         }
-        Some("value was not a boolean") => "write 1, true, yes or on, or 0, false, no or off".to_owned(),
-        Some(text) => text.to_owned(),
-        None => "it cannot be parsed".to_owned(),
+        Some("value was not a boolean") => console!(write_boolean),
+        Some(text) => console!(value_error, error = text),
+        None => console!(cannot_be_parsed),
     }
 }
 
@@ -294,6 +305,12 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
         ContextValue::Strings(texts) => texts.first().cloned(),
         _ => None,
     }
+}
+
+/// The names of arguments.
+fn all_of(arguments: &[String]) -> TextValue {
+    let names = arguments.iter().map(|argument| TextValue::from(bare(argument)));
+    names.reduce(|one, next| text!(one_and_next, one, next).into()).unwrap_or_else(|| "".into())
 }
 
 /// The name of an argument without the brackets of a usage line.

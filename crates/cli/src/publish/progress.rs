@@ -8,9 +8,6 @@ use outflow_texts::console;
 use parking_lot::Mutex;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-const BAR: &str =
-    "{wide_bar} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
-
 pub(crate) struct UploadProgress {
     total: u64,
     begin: Instant,
@@ -27,7 +24,16 @@ impl UploadProgress {
         }
         let bar = is_terminal.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template(BAR) {
+            // indicatif fills in what is in braces.
+            let sent_of_size = console!(
+                publish_bar,
+                sent = "{binary_bytes}",
+                size = "{binary_total_bytes}",
+                time = "{eta}",
+                rate = "{binary_bytes_per_sec}"
+            );
+            let template = format!("{{wide_bar}} {{percent:>3}} %  {sent_of_size}");
+            if let Ok(style) = ProgressStyle::with_template(&template) {
                 bar.set_style(style);
             }
             bar

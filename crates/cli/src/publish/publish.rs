@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use outflow_catalog::{Manifest, Store, StoreError, StoreErrorKind, Uploads, new_transfer_id};
 use outflow_content::UnixTime;
-use outflow_texts::console;
+use outflow_texts::{ConsoleText, console};
 use serde::Serialize;
 
 use super::journal::UploadJournal;
@@ -154,7 +154,7 @@ pub(crate) fn publish(options: PublishArgs) -> Result<(), Failure> {
 /// The name is in use, so that continuing cannot help.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct NameTaken(String);
+struct NameTaken(ConsoleText);
 
 /// The uploads of an earlier, broken run of the same name.
 async fn prior_uploads(store: &Store, id: &str, is_named: bool) -> anyhow::Result<PriorUploads> {
@@ -162,10 +162,7 @@ async fn prior_uploads(store: &Store, id: &str, is_named: bool) -> anyhow::Resul
     if is_named {
         match store.head(&Manifest::key_of(id)).await {
             Ok(_) => {
-                let taken = format!(
-                    "the transfer {id} already exists; choose another --id, or delete it first with: outflow transfer remove {id}"
-                );
-                return Err(NameTaken(taken).into());
+                return Err(NameTaken(console!(transfer_exists, id)).into());
             }
             Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => {}
             Err(error) => return Err(error.into()),
@@ -173,10 +170,7 @@ async fn prior_uploads(store: &Store, id: &str, is_named: bool) -> anyhow::Resul
         let objects = store.list(id, Manifest::MAX_FILES + 16).await?;
         let journal = UploadJournal::read(store, id).await?;
         if journal.is_none() && !objects.is_empty() {
-            let taken = format!(
-                "the folder {id}/ has objects that are not from a broken run of publish; choose another --id"
-            );
-            return Err(NameTaken(taken).into());
+            return Err(NameTaken(console!(transfer_folder_taken, id)).into());
         }
         prior.journal = journal.unwrap_or_default();
         prior.objects = objects.into_iter().map(|object| (object.key.clone(), object)).collect();

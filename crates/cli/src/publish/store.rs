@@ -1,6 +1,7 @@
 //! The store of transfers, and the names of transfers in it.
 
 use outflow_catalog::{Store, StoreOptions, is_transfer_id};
+use outflow_texts::{ConsoleText, console};
 
 use crate::failure::Failure;
 
@@ -15,9 +16,9 @@ pub(super) fn store_help(first: &str) -> String {
     format!("{first}\n\nIts address, such as {}.", outflow_catalog::store_examples())
 }
 
-pub(super) fn transfer_id(text: &str) -> Result<String, String> {
+pub(super) fn transfer_id(text: &str) -> Result<String, ConsoleText> {
     if is_transfer_id(text) {
         return Ok(text.to_owned());
     }
-    Err("a transfer's name has 1 to 64 letters, digits, hyphens and underscores".to_owned())
+    Err(console!(transfer_id_wrong))
 }

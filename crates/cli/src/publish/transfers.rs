@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt as _;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use outflow_catalog::{Manifest, SmallRead, Store, StoreError, StoreErrorKind, is_transfer_id};
 use outflow_content::UnixTime;
 use outflow_texts::console;
@@ -93,15 +93,13 @@ fn list(options: TransferListArgs) -> Result<(), Failure> {
             }
             let created = line.created.as_deref().unwrap_or_default();
             let ends = match &line.expires {
-                Some(expires) if line.expired => format!("ended {expires}"),
-                Some(expires) => format!("until {expires}"),
-                None => "for ever".to_owned(),
+                Some(expires) if line.expired => console!(transfer_ended, time = expires),
+                Some(expires) => console!(transfer_until, time = expires),
+                None => console!(transfer_for_ever),
             };
-            let (files, bytes) = (HumanCount(line.files as u64), HumanBytes(line.bytes));
+            let (files, bytes) = (console!(transfer_files, count = line.files), HumanBytes(line.bytes));
             let title = line.title.as_deref().unwrap_or_default();
-            text.push_str(
-                format!("{}  {created}  {ends}  {files} files  {bytes}  {title}", line.id).trim_end(),
-            );
+            text.push_str(format!("{}  {created}  {ends}  {files}  {bytes}  {title}", line.id).trim_end());
             text.push('\n');
         }
     }

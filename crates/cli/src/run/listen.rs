@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 
 use clap::Args;
-use outflow_texts::{console, text};
+use outflow_texts::{ConsoleText, console, text};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 /// Connections that the kernel queues until they are accepted; it lowers the number to
@@ -38,27 +38,20 @@ pub(crate) struct AddressFlags {
 pub(crate) const LISTEN: AddressFlags = AddressFlags { host: "--listen", port: "--listen" };
 
 impl FromStr for ListenAddress {
-    type Err = String;
+    type Err = ConsoleText;
 
-    fn from_str(text: &str) -> Result<ListenAddress, String> {
+    fn from_str(text: &str) -> Result<ListenAddress, ConsoleText> {
         if let Some((_, rest)) = text.split_once("://") {
-            return Err(format!(
-                "an address is HOST:PORT, without a scheme; write {}",
-                rest.trim_end_matches('/')
-            ));
+            return Err(console!(address_with_scheme, address = rest.trim_end_matches('/')));
         }
         if let Some(port) = text.strip_prefix("*:") {
-            return Err(format!("an address is HOST:PORT; write 0.0.0.0:{port} for every network"));
+            return Err(console!(address_of_every_network, port));
         }
         match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
             Some((host, Ok(_))) if !host.is_empty() => Ok(ListenAddress(text.to_owned())),
-            Some(("", Ok(port))) => Err(format!(
-                "an address is HOST:PORT; write 127.0.0.1:{port} for this machine only, or 0.0.0.0:{port} for every network"
-            )),
-            _ if text.parse::<u16>().is_ok() => Err(format!(
-                "an address is HOST:PORT; write 127.0.0.1:{text}, or 0.0.0.0:{text} for every network"
-            )),
-            _ => Err("an address is HOST:PORT, such as 127.0.0.1:8080 or [::]:80".to_owned()),
+            Some(("", Ok(port))) => Err(console!(address_without_host, port = %port)),
+            _ if text.parse::<u16>().is_ok() => Err(console!(address_is_port, port = text)),
+            _ => Err(console!(address_wrong)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use outflow_ledger::{Endpoint, EndpointTarget, EventFilter, EventKind};
-use outflow_texts::console;
+use outflow_texts::{ConsoleText, console};
 use serde::Deserialize;
 
 use crate::args::words::SecretArg;
@@ -29,18 +29,17 @@ pub(crate) struct WebhookArgs {
 
 impl WebhookArgs {
     /// Parses a table of the configuration file, which comes as JSON.
-    pub(crate) fn parse(json: &str) -> Result<WebhookArgs, String> {
+    pub(crate) fn parse(json: &str) -> Result<WebhookArgs, ConsoleText> {
         serde_json::from_str(json).map_err(|error| {
             let text = error.to_string();
             // These two name a key. Other errors may quote a value, which may be a secret.
             let names_a_key = text.starts_with("missing field") || text.starts_with("unknown field");
             let text = text.split(" at line ").next().unwrap_or_default();
             if names_a_key {
-                return text.to_owned();
+                console!(webhook_key_wrong, error = text)
+            } else {
+                console!(webhook_value_wrong)
             }
-            "a value has the wrong type: url and the like are texts, secrets and events are lists of texts, allow-private \
-             is true or false"
-                .to_owned()
         })
     }
 

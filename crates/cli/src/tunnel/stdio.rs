@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use outflow_texts::console;
 use outflow_tunnel::carry::{JoinedStream, TunnelStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -36,7 +37,11 @@ impl<S, T: Future<Output = ()>> BreakOn<S, T> {
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.is_broken = self.is_broken || self.signal.as_mut().poll(cx).is_ready();
-        if self.is_broken { Err(io::Error::new(io::ErrorKind::ConnectionAborted, "stopped")) } else { Ok(()) }
+        if self.is_broken {
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, console!(tunnel_stopped)))
+        } else {
+            Ok(())
+        }
     }
 }
 

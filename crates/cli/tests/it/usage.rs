@@ -9,6 +9,7 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("serve -p 8000", "--listen 127.0.0.1:8000"),
     ("serve --port=8000", "--listen 127.0.0.1:8000"),
     ("serve --host 0.0.0.0", "--listen 0.0.0.0:8080"),
+    ("serve --host ::1", "--listen [::1]:8080"),
     ("serve --bind 0.0.0.0", "--listen 0.0.0.0:8080"),
     ("serve --host ::1 --port=9000", "choose the address and the port with --listen [::1]:9000"),
     ("serve --port 9000 --bind 0.0.0.0", "choose the address and the port with --listen 0.0.0.0:9000"),
