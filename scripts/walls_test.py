@@ -252,9 +252,31 @@ class Texts(Walls):
             'x.context("cannot read")',
             'x.with_context(|| format!("cannot read {x}"))',
             'eprintln!("done")',
+            'Err("wrong")',
+            'let name = "standard input"',
+            'let ends = format!("until {time}")',
+            'writeln!(text, "{count} files")',
+            'x.map_err(|_| "no such file".to_owned())',
+            'text.push_str("no files")',
         ):
             self.catalogue("", f"fn f() {{\n    {call};\n}}\n", "cli")
             self.refused("texts", "crates/cli/src/lib.rs:2: ")
+
+    def test_log_lines_reasons_attributes_and_help_are_no_texts(self):
+        code = """#[command(next_help_heading = "Two words")]
+struct A;
+fn store_help(first: &str) -> String {
+    format!("{first} and more")
+}
+fn f() {
+    tracing::info!(path, "two words");
+    x.expect("it is there");
+    // "Two words", {x} words
+    let line = format!("outflow: {error}, --no-{name} {value}: /t/{id}/");
+}
+"""
+        self.catalogue("", code, "cli")
+        self.accepted("texts")
 
     def test_texts_of_the_catalogue_and_formats_are_no_words(self):
         code = 'fn f() { bail!(console!(a, x = "word")); println!("{line}: {}", console!(b)); x.context(console!(c)); }\n'
