@@ -142,6 +142,11 @@ fn accepted(
     if !is_connect || protocol.is_some() {
         let target = head.uri.path_and_query().cloned();
         head.uri = target.map(Uri::from).unwrap_or_default();
+        // RFC 9113, 8.3.1, and as on HTTP/1.1.
+        let is_asterisk = head.method == Method::OPTIONS && head.uri.path() == "*";
+        if !is_asterisk && !head.uri.path().starts_with('/') {
+            return refused(StatusCode::BAD_REQUEST, "malformed request target");
+        }
     }
     head.version = Version::HTTP_2;
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());

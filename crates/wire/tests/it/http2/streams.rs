@@ -321,6 +321,29 @@ fn there_is_one_host_and_it_is_the_authority() {
 }
 
 #[test]
+fn a_path_begins_with_a_slash_and_an_asterisk_is_for_options() {
+    let server = serve_h2(ServerOptions::default(), |request| async move {
+        Ok(text(format!("{} {}", request.method(), request.uri())))
+    });
+    let mut client = Framed::wide(server.client());
+    let mut stream = 1;
+    for (method, path, want) in [
+        ("GET", "/a", "GET /a"),
+        ("OPTIONS", "/a", "OPTIONS /a"),
+        ("OPTIONS", "*", "OPTIONS *"),
+        ("GET", "*", "400 "),
+        ("POST", "*", "400 "),
+    ] {
+        let fields = [(":method", method), (":scheme", "http"), (":authority", "a.test"), (":path", path)];
+        let (body, reset) = client.send(HEADERS, END | END_HEADERS, stream, &block(&fields)).body(stream);
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(body.starts_with(want) && reset.is_none(), "{method} {path}: {body}, {reset:?}");
+        stream += 2;
+    }
+    assert_eq!(server.counters.refused.get(), 2);
+}
+
+#[test]
 fn http_1_goes_on_where_http_2_is_understood_in_the_clear() {
     let server = serve_h2(ServerOptions::default(), |request| async move {
         Ok(text(format!("{} {:?}", request.method(), request.version())))
