@@ -32,10 +32,12 @@ struct Input {
 
 #[derive(arbitrary::Arbitrary, Debug)]
 enum Piece {
-    /// A request that is in order, but for its further fields.
+    /// A request that is in order, as far as its method, path and further fields are.
     Request {
         stream: u8,
         flags: u8,
+        method: u8,
+        path: Option<Text>,
         fields: Vec<Field>,
     },
     Headers {
@@ -63,6 +65,8 @@ enum Text {
     Known(u8),
     Any(Vec<u8>),
 }
+
+const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "OPTIONS", "CONNECT"];
 
 /// Names, and values that mean something to some of them.
 const KNOWN: [&str; 24] = [
@@ -142,13 +146,12 @@ fuzz_target!(|input: Input| {
 
 fn write(bytes: &mut Vec<u8>, piece: &Piece) {
     match piece {
-        Piece::Request { stream, flags, fields } => {
+        Piece::Request { stream, flags, method, path, fields } => {
             let mut block = Vec::new();
-            for (name, value) in
-                [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")]
-            {
-                literal(&mut block, name.as_bytes(), value.as_bytes());
-            }
+            literal(&mut block, b":method", METHODS[usize::from(*method) % METHODS.len()].as_bytes());
+            literal(&mut block, b":scheme", b"http");
+            literal(&mut block, b":authority", b"a.test");
+            literal(&mut block, b":path", path.as_ref().map_or(b"/", text));
             fields.iter().for_each(|field| literal(&mut block, text(&field.name), text(&field.value)));
             frame(bytes, HEADERS, flags & 1 | END_HEADERS, *stream, &block);
         }
