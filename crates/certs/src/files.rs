@@ -106,10 +106,11 @@ impl CertificateFiles {
         let loaded = read_all(&self.pairs).inspect_err(|error| {
             tracing::error!(%error, "cannot load the new certificates; the old ones stay in use");
         })?;
+        *self.loaded.write() = Arc::clone(&loaded);
+        // The line promises it.
         for (pair, certificate) in self.pairs.iter().zip(&*loaded) {
             log_loaded(pair, certificate, "certificate reloaded");
         }
-        *self.loaded.write() = loaded;
         Ok(())
     }
 
