@@ -78,11 +78,12 @@ mod write;
 
 pub use api::ledger::Ledger;
 pub use model::{
-    ArchivePart, ArchiveParts, Assurance, BacklogFull, ContentInfo, ContentKey, DatabaseOutage, DeliveryEnd,
-    DeliveryOutcome, Download, DownloadProgress, DownloadQuery, DownloadState, Endpoint, EndpointTarget,
-    EventDetail, EventFilter, EventKind, EventQuery, EventSend, EventSubject, FileState, LedgerError,
-    LedgerEvent, LedgerMetrics, LedgerOptions, LedgerStatus, LinkState, LinkUse, NewDelivery, ProgressReport,
-    Recipient, Replay, ReplayEvents, SendAttempt, SendState, TransportSummary, WebhookOutcome,
+    ArchivePart, ArchiveParts, Assurance, BacklogFull, ContentInfo, ContentKey, CountQuery, DailyCount,
+    DatabaseOutage, DeliveryEnd, DeliveryOutcome, Download, DownloadProgress, DownloadQuery, DownloadState,
+    Endpoint, EndpointTarget, EventDetail, EventFilter, EventKind, EventQuery, EventSend, EventSubject,
+    FileState, LedgerError, LedgerEvent, LedgerMetrics, LedgerOptions, LedgerStatus, LinkState, LinkUse,
+    NewDelivery, ProgressReport, Recipient, Replay, ReplayEvents, SendAttempt, SendState, TransportSummary,
+    WebhookOutcome,
 };
 pub use webhook::{new_signing_secret, new_webhook_secret, validate_endpoints, webhook_public_key};
 pub use write::handle::DeliveryHandle;

@@ -73,13 +73,14 @@ impl DownloadService {
     fn new(mounts: Mounts, options: &DownloadOptions) -> DownloadService {
         let metrics = options.metrics.set();
         let walks = WalkPermits::new(Arc::clone(&metrics));
+        let progress = options.ledger.clone().map(ProgressFeed::new);
         DownloadService(Arc::new(App {
             mounts,
             access: AccessControl::new(options),
-            deliveries: DeliveryResponder::new(options),
+            deliveries: DeliveryResponder::new(options, progress.clone().map(|feed| Arc::new(feed) as _)),
             archives: Archives::new(options, walks.clone()),
             folders: Folders::new(walks, metrics),
-            progress: options.ledger.clone().map(ProgressFeed::new),
+            progress,
             channels: options.channels.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
             language: options.language,

@@ -5,20 +5,24 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
-use outflow_ledger::{Assurance, Download, DownloadQuery, DownloadState, FileState};
+use outflow_ledger::{Assurance, CountQuery, DailyCount, Download, DownloadQuery, DownloadState, FileState};
 use outflow_texts::{ConsoleText, console};
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
 use crate::labels::LabelTable;
 use crate::ledger::access::{LedgerArgs, wait};
+use crate::ledger::counts;
 
 /// Maximum number of files shown of an archive; `--json` shows all.
 const MAX_FILES: usize = 40;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DownloadCommand {
-    /// List downloads, newest first
+    /// List downloads, newest first, and how often other files were delivered
+    ///
+    /// Small files that were fetched without a link are counted by day, not recorded: see
+    /// --ledger-min-size of `outflow serve`.
     List(DownloadsListArgs),
     /// Show a download, and which files of an archive have arrived
     Show(DownloadsShowArgs),
@@ -61,9 +65,15 @@ pub(crate) struct DownloadsListArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: u16,
 
-    /// Print a JSON array
+    /// Print JSON: {"downloads": […], "counts": […]}
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct PrintedDownloads {
+    downloads: Vec<Download>,
+    counts: Vec<DailyCount>,
 }
 
 #[derive(Args, Debug)]
@@ -98,6 +108,14 @@ pub(crate) fn run(command: DownloadCommand) -> Result<(), Failure> {
 impl DownloadsListArgs {
     fn text(self) -> anyhow::Result<String> {
         let ledger = self.ledger.open()?;
+        // What is counted has no recipient, link, transfer, state or id.
+        let is_narrow = self.recipient.is_some()
+            || self.link.is_some()
+            || self.transfer.is_some()
+            || self.before.is_some()
+            || !self.state.is_empty();
+        let counted =
+            CountQuery { path: self.path.clone(), address: self.address.clone(), limit: self.limit.into() };
         let query = DownloadQuery {
             recipient: self.recipient,
             link: self.link,
@@ -109,14 +127,23 @@ impl DownloadsListArgs {
             limit: self.limit.into(),
             ..DownloadQuery::default()
         };
-        let downloads = wait(ledger.downloads(&query))??;
+        let (downloads, counts) = wait(async {
+            let downloads = ledger.downloads(&query).await?;
+            let counts = if is_narrow { Vec::new() } else { ledger.counts(&counted).await? };
+            anyhow::Ok((downloads, counts))
+        })??;
         if self.json {
-            return Ok(serde_json::to_string_pretty(&downloads)? + "\n");
+            return Ok(serde_json::to_string_pretty(&PrintedDownloads { downloads, counts })? + "\n");
         }
+        let counts = if counts.is_empty() { String::new() } else { counts::table(&counts) };
         if downloads.is_empty() {
-            return Ok(format!("{}\n", console!(no_downloads)));
+            return Ok(format!(
+                "{}
+{counts}",
+                console!(no_downloads)
+            ));
         }
-        Ok(downloads.iter().fold(String::new(), |text, download| text + &line(download)))
+        Ok(downloads.iter().fold(String::new(), |text, download| text + &line(download)) + &counts)
     }
 }
 

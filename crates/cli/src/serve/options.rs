@@ -149,9 +149,17 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", env, default_value = "90d")]
     pub(crate) ledger_keep: RetentionArg,
 
+    /// Size from which a file that is fetched without a link is recorded
+    ///
+    /// Smaller ones are counted by file and day, which costs next to nothing. What has a link, is
+    /// part of a transfer, or is awaited by a webhook, a program or a listener is always recorded,
+    /// and archives are.
+    #[arg(long, value_name = "SIZE", env, default_value = "1MiB")]
+    pub(crate) ledger_min_size: SizeArg,
+
     /// Maximum number of changes that wait in memory while the ledger cannot be written
     ///
-    /// Beyond it, new downloads are refused.
+    /// Beyond it, new downloads that have to be recorded are refused, and others are counted.
     #[arg(long, value_name = "N", env, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) ledger_backlog: u32,
 }

@@ -236,6 +236,7 @@ fn open_ledger(options: &ServeArgs, metrics: &MetricRegistry) -> anyhow::Result<
         backlog: options.ledger.ledger_backlog as usize,
         progress_events: options.events.progress_events,
         endpoints,
+        min_size: options.ledger.ledger_min_size.bytes() as u64,
         server: true,
         metrics: metrics.clone(),
         ..outflow_ledger::LedgerOptions::default()

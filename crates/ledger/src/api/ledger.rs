@@ -11,10 +11,11 @@ use crate::db::address::DatabaseAddress;
 use crate::db::database::Database;
 use crate::db::download_row::clean;
 use crate::model::{
-    BacklogFull, ContentKey, Download, DownloadProgress, DownloadQuery, EventDetail, EventQuery, FileState,
-    LedgerError, LedgerEvent, LedgerOptions, LedgerStatus, LinkState, NewDelivery, ProgressReport, Replay,
+    BacklogFull, ContentInfo, ContentKey, CountQuery, DailyCount, Download, DownloadProgress, DownloadQuery,
+    EventDetail, EventQuery, FileState, LedgerError, LedgerEvent, LedgerOptions, LedgerStatus, LinkState,
+    NewDelivery, ProgressReport, Replay,
 };
-use crate::read::{downloads, events, links};
+use crate::read::{counts, downloads, events, links};
 use crate::webhook;
 use crate::write::direct;
 use crate::write::handle::DeliveryHandle;
@@ -49,6 +50,39 @@ impl Ledger {
             delivery.recipient.id = clean;
         }
         Ok(DeliveryHandle::new(Arc::clone(&self.parts.queue), delivery))
+    }
+
+    /// Whether a delivery of this content is worth a record although no link says who receives it:
+    /// it is part of a transfer, an archive or at least [`LedgerOptions::min_size`] bytes long, or
+    /// an endpoint may be notified of it. Others are only counted.
+    #[must_use]
+    pub fn is_worth_recording(&self, content: &ContentInfo) -> bool {
+        let options = &self.parts.context.options;
+        content.parts.is_some() || content.length >= options.min_size || self.must_record(content)
+    }
+
+    /// Whether a delivery of this content has to be recorded although no link says who receives it:
+    /// it is part of a transfer, or an endpoint may be notified of it.
+    #[must_use]
+    pub fn must_record(&self, content: &ContentInfo) -> bool {
+        let endpoints = &self.parts.context.options.endpoints;
+        content.transfer.is_some() || endpoints.iter().any(|endpoint| endpoint.filter.may_match(content))
+    }
+
+    /// Counts a delivery without recording it. Needs no capacity, and never blocks.
+    #[must_use]
+    pub fn count(&self, content: Arc<ContentInfo>) -> DeliveryHandle {
+        DeliveryHandle::counted(Arc::clone(&self.parts.queue), content)
+    }
+
+    /// How often files were delivered without a record of each delivery. Up to ten seconds old.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub async fn counts(&self, query: &CountQuery) -> Result<Vec<DailyCount>, LedgerError> {
+        let query = query.clone();
+        self.parts.run(|database| async move { counts::counts(&database, &query).await }).await
     }
 
     /// The download with this id.

@@ -195,11 +195,21 @@ impl DatabaseAddress {
         }
         let migrated = match &mut conn {
             Conn::Sqlite(conn) => {
-                migrations(include_str!("../../migrations/sqlite/0001_ledger.sql")).run(conn).await
+                migrations(&[
+                    ("ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
+                    ("counts", include_str!("../../migrations/sqlite/0002_counts.sql")),
+                ])
+                .run(conn)
+                .await
             }
             #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => {
-                migrations(include_str!("../../migrations/postgres/0001_ledger.sql")).run(conn).await
+                migrations(&[
+                    ("ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
+                    ("counts", include_str!("../../migrations/postgres/0002_counts.sql")),
+                ])
+                .run(conn)
+                .await
             }
         };
         match migrated {
@@ -256,14 +266,12 @@ fn check_parameters(url: &url::Url) -> Result<(), LedgerError> {
     )))
 }
 
-fn migrations(first: &'static str) -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("ledger"),
-        MigrationType::Simple,
-        first.into_sql_str(),
-        false,
-    )])
+/// What brings the tables of any version up to date: names and statements, in their order.
+fn migrations(steps: &[(&'static str, &'static str)]) -> Migrator {
+    let migration = |(version, (name, sql)): (i64, &(&'static str, &'static str))| {
+        Migration::new(version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(steps).map(migration).collect())
 }
 
 #[cfg(all(test, feature = "postgres"))]

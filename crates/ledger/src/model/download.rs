@@ -1,6 +1,7 @@
 //! One recipient obtaining one content, over any number of deliveries.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Assurance;
@@ -82,4 +83,27 @@ pub struct FileState {
     pub size: u64,
     /// Whether all of it has arrived.
     pub done: bool,
+}
+
+/// How often one file was delivered on one day, without a record of each delivery.
+///
+/// Bytes are exact, and so is each number; who the recipients were is not known, nor whether one of
+/// them came several times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DailyCount {
+    /// The day on which the deliveries were written, in UTC.
+    pub day: Date,
+    /// Identifies the content, like [`Download::content`]. Zeros stand for
+    /// all files that exceeded the memory for counts.
+    pub content: String,
+    /// Address of the file.
+    pub path: String,
+    /// Number of deliveries that ended, whatever they carried.
+    pub deliveries: u64,
+    /// How many of them carried the whole file, acknowledged to its last byte.
+    pub completed: u64,
+    /// How many of them were aborted or failed.
+    pub broken: u64,
+    /// Sum of the acknowledged bytes.
+    pub bytes: u64,
 }

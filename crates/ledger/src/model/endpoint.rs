@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::content::ContentInfo;
 use super::download::Download;
-use super::event::EventKind;
+use super::event::{EventKind, EventSubject};
 
 /// A receiver of events.
 #[derive(Clone, Debug)]
@@ -61,5 +62,12 @@ impl EventFilter {
             && holds(&self.path, download.map(|of| &*of.path), |path, wanted| path.starts_with(wanted))
             && holds(&self.transfer, download.and_then(|of| of.transfer.as_deref()), equal)
             && holds(&self.recipient, download.map(|of| &*of.recipient), equal)
+    }
+
+    /// Whether an event about a download of `content` may match, whoever the recipient is.
+    pub(crate) fn may_match(&self, content: &ContentInfo) -> bool {
+        (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.subject() == EventSubject::Download))
+            && self.path.as_ref().is_none_or(|path| content.path.starts_with(path))
+            && (self.transfer.is_none() || self.transfer == content.transfer)
     }
 }

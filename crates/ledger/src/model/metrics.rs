@@ -26,6 +26,8 @@ metrics! {
         waiting: Gauge = "outflow_ledger_waiting",
         /// Limit of changes that wait; beyond it, new downloads are rejected.
         limit: Gauge = "outflow_ledger_waiting_limit",
+        /// Deliveries that were counted by file and day, and not recorded.
+        counted: Counter = "outflow_ledger_counted_total",
         /// Downloads that were rejected because too many changes waited.
         rejected: Counter = "outflow_ledger_rejected_total",
         /// Transactions that were committed.

@@ -3,7 +3,7 @@
 //! ```text
 //! content    what is downloaded: a file or an archive
 //! delivery   one response: its recipient, its link, how it ended
-//! download   one recipient obtaining one content
+//! download   one recipient obtaining one content; and those that are only counted
 //! link       how links are used
 //! event      what happened: the list of all kinds
 //! endpoint   receivers of events
@@ -32,7 +32,7 @@ mod status;
 
 pub use content::{ArchivePart, ArchiveParts, ContentInfo, ContentKey};
 pub use delivery::{Assurance, DeliveryEnd, DeliveryOutcome, NewDelivery, Recipient, TransportSummary};
-pub use download::{Download, DownloadState, FileState};
+pub use download::{DailyCount, Download, DownloadState, FileState};
 pub use endpoint::{Endpoint, EndpointTarget, EventFilter};
 pub use error::{BacklogFull, LedgerError};
 pub(crate) use event::EventIdForm;
@@ -44,6 +44,7 @@ pub use options::LedgerOptions;
 pub use progress::{DownloadProgress, ProgressReport};
 pub(crate) use query::result_limit;
 pub use query::{
-    DownloadQuery, EventDetail, EventQuery, EventSend, Replay, ReplayEvents, SendAttempt, SendState,
+    CountQuery, DownloadQuery, EventDetail, EventQuery, EventSend, Replay, ReplayEvents, SendAttempt,
+    SendState,
 };
 pub use status::{DatabaseOutage, LedgerStatus};

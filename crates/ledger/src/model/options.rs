@@ -16,6 +16,9 @@ pub struct LedgerOptions {
     pub retention: Option<Duration>,
     /// Whether [`EventKind::Progress`](crate::EventKind::Progress) events are emitted.
     pub progress_events: bool,
+    /// Length in bytes from which a delivery of a file is recorded although nobody asks for it:
+    /// [`Ledger::is_worth_recording`](crate::Ledger::is_worth_recording).
+    pub min_size: u64,
     /// Maximum number of changes that wait in memory for the database. A delivery needs up to two,
     /// and is rejected when there is no capacity for them.
     ///
@@ -40,6 +43,7 @@ impl Default for LedgerOptions {
         LedgerOptions {
             retention: Some(Duration::from_secs(90 * 24 * 3600)),
             progress_events: false,
+            min_size: 1 << 20,
             backlog: 100_000,
             endpoints: Vec::new(),
             server: false,

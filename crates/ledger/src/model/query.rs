@@ -30,6 +30,17 @@ pub struct DownloadQuery {
     pub limit: usize,
 }
 
+/// Selects counts: those that match each condition that is set, newest day first, by address.
+#[derive(Clone, Debug, Default)]
+pub struct CountQuery {
+    /// Counts of files whose address begins with this.
+    pub path: Option<String>,
+    /// Counts of exactly this address.
+    pub address: Option<String>,
+    /// Maximum number of results; 0: 100. No result has more than 10,000.
+    pub limit: usize,
+}
+
 /// Selects events: those that match each condition that is set, in the order of commitment.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {

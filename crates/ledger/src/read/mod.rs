@@ -1,6 +1,7 @@
 //! Reading from the ledger.
 //!
 //! ```text
+//! counts       how often files were delivered, by day
 //! downloads    downloads and their files
 //! events       events and their sends
 //!   conditions   the WHERE clause of a query
@@ -10,6 +11,7 @@
 //! ```
 
 mod conditions;
+pub(crate) mod counts;
 pub(crate) mod downloads;
 pub(crate) mod events;
 pub(crate) mod link_cache;

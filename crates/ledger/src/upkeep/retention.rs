@@ -11,6 +11,7 @@ use crate::db::id;
 use crate::db::rows::Rows;
 use crate::db::statement::{Statement, statements};
 use crate::model::LedgerError;
+use crate::write::batch::day_number;
 
 /// Time between two searches for old records.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -40,6 +41,7 @@ statements! {
         "DELETE FROM contents WHERE content IN (SELECT content FROM contents c WHERE NOT EXISTS (\
              SELECT 1 FROM downloads d WHERE d.content = c.content) LIMIT 500)",
     );
+    DELETE_COUNTS = Statement::new("DELETE FROM counts WHERE day < $1");
     /// A process looks up its last batch for as long as it may try to commit it again: 30 days.
     DELETE_INSTANCES = Statement::new("DELETE FROM instances WHERE beat < {{now}} - 2592000000000");
 }
@@ -57,6 +59,8 @@ pub(super) async fn run(database: Arc<Database>, keep: Duration) {
 async fn prune(database: &Database, keep: Duration) -> Result<(), LedgerError> {
     let Ok(cut) = Timestamp::now().checked_sub(keep) else { return Ok(()) };
     prune_downloads(database, cut).await?;
+    let day = [Arg::Int(day_number(cut))];
+    in_transaction!(database, |conn| conn.run(&DELETE_COUNTS, &day).await.map(drop))?;
     let cut = Arg::Int(cut.as_microsecond());
     let steps =
         [(DELETE_EVENTS, Some(cut.clone())), (DELETE_OLD_TAILS, Some(cut)), (DELETE_UNUSED_CONTENTS, None)];

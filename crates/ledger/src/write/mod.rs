@@ -3,6 +3,7 @@
 //! ```text
 //! handle     a delivery, as the server reports it
 //!   delivery   its state in memory
+//! counts     deliveries that are counted instead of recorded
 //! queue      changes of deliveries that wait, bounded, for the writer
 //! writer     commits changes in batches, retrying for as long as it takes
 //!   batch      one transaction: load, apply in memory, store
@@ -10,6 +11,7 @@
 //! ```
 
 pub(crate) mod batch;
+pub(crate) mod counts;
 pub(crate) mod delivery;
 pub(crate) mod direct;
 pub(crate) mod handle;

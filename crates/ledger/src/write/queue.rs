@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::counts::{FileCount, PendingCounts};
 use super::delivery::TrackedDelivery;
-use crate::model::{BacklogFull, DeliveryEnd, LedgerMetrics};
+use crate::model::{BacklogFull, ContentInfo, ContentKey, DeliveryEnd, LedgerMetrics};
 
 /// A change of a delivery.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ impl DeliveryChange {
 
 /// How long a beginning waits for its end: both in one batch cost less.
 const BEGIN_DELAY: Duration = Duration::from_millis(100);
+/// How long what is counted waits in memory.
+const COUNT_DELAY: Duration = Duration::from_secs(10);
 /// Maximum number of changes in one transaction.
 ///
 /// Bound: ledger.
@@ -46,6 +50,7 @@ const MAX_BATCH: usize = 8192;
 /// The changes that wait.
 pub(crate) struct ChangeQueue {
     queued: Mutex<QueuedChanges>,
+    counts: Mutex<PendingCounts>,
     /// Capacity in use: by changes that wait, and by those that deliveries under way will make.
     taken: AtomicUsize,
     backlog: usize,
@@ -58,6 +63,14 @@ pub(crate) struct ChangeQueue {
     metrics: Arc<LedgerMetrics>,
 }
 
+/// What one transaction writes.
+#[derive(Default)]
+pub(crate) struct TakenChanges {
+    /// In their order, at most [`MAX_BATCH`].
+    pub(crate) changes: Vec<DeliveryChange>,
+    pub(crate) counts: Vec<(ContentKey, FileCount)>,
+}
+
 #[derive(Default)]
 struct QueuedChanges {
     changes: VecDeque<DeliveryChange>,
@@ -65,10 +78,20 @@ struct QueuedChanges {
     urgent: usize,
 }
 
+impl QueuedChanges {
+    fn take(&mut self) -> Vec<DeliveryChange> {
+        let count = self.changes.len().min(MAX_BATCH);
+        let taken: Vec<_> = self.changes.drain(..count).collect();
+        self.urgent -= taken.iter().filter(|change| change.is_urgent()).count();
+        taken
+    }
+}
+
 impl ChangeQueue {
     pub(crate) fn new(backlog: usize, commit_delay: Duration, metrics: Arc<LedgerMetrics>) -> ChangeQueue {
         ChangeQueue {
             queued: Mutex::default(),
+            counts: Mutex::default(),
             taken: AtomicUsize::new(0),
             backlog,
             commit_delay,
@@ -114,6 +137,20 @@ impl ChangeQueue {
         }
     }
 
+    /// Counts a delivery that has ended, which needs no capacity.
+    pub(crate) fn count(&self, content: &Arc<ContentInfo>, end: &DeliveryEnd) {
+        let wake = {
+            let mut counts = self.counts.lock();
+            let was = (counts.since.is_none(), counts.is_full());
+            counts.add(content, end);
+            self.metrics.counted.inc();
+            was != (counts.since.is_none(), counts.is_full())
+        };
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
     /// Releases the capacity of changes that are committed.
     pub(crate) fn committed(&self, changes: &[DeliveryChange]) {
         let is_checkpoint = |change: &&DeliveryChange| matches!(change, DeliveryChange::Checkpoint(_));
@@ -135,13 +172,22 @@ impl ChangeQueue {
         self.wake.notify_one();
     }
 
-    /// The next changes in their order, at most [`MAX_BATCH`]. Empty: the queue is closed and
-    /// empty.
-    pub(crate) async fn take(&self) -> Vec<DeliveryChange> {
+    /// The next changes, and what was counted if that has waited long enough. Both empty: the queue
+    /// is closed and empty.
+    pub(crate) async fn take(&self) -> TakenChanges {
         let mut first: Option<Instant> = None;
         let mut urgent: Option<Instant> = None;
         loop {
             let closed = self.closed.load(Ordering::Acquire);
+            let counted_until = {
+                let mut counts = self.counts.lock();
+                let until = counts.since.map(|since| since + COUNT_DELAY);
+                if until.is_some_and(|until| closed || counts.is_full() || until <= Instant::now()) {
+                    let counts = counts.take();
+                    return TakenChanges { changes: self.queued.lock().take(), counts };
+                }
+                until
+            };
             let until = {
                 let mut queued = self.queued.lock();
                 let now = Instant::now();
@@ -157,17 +203,14 @@ impl ChangeQueue {
                 };
                 let full = queued.changes.len() >= MAX_BATCH;
                 if closed || full || until.is_some_and(|until| until <= now) {
-                    let count = queued.changes.len().min(MAX_BATCH);
-                    let taken: Vec<_> = queued.changes.drain(..count).collect();
-                    queued.urgent -= taken.iter().filter(|change| change.is_urgent()).count();
-                    return taken;
+                    return TakenChanges { changes: queued.take(), counts: Vec::new() };
                 }
                 until
             };
-            match until {
+            match until.into_iter().chain(counted_until).min() {
                 None => self.wake.notified().await,
                 Some(until) => {
-                    let _ = tokio::time::timeout_at(until.into(), self.wake.notified()).await;
+                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
                 }
             }
         }

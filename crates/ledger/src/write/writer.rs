@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::batch::{Batch, CommittedBatch};
-use super::queue::{ChangeQueue, DeliveryChange};
+use super::queue::{ChangeQueue, DeliveryChange, TakenChanges};
 use crate::db::connection::Conn;
 use crate::db::context::NodeContext;
 use crate::db::database::Database;
@@ -88,14 +88,15 @@ impl LedgerWriter {
         let mut known_contents = HashSet::new();
         let mut number = 0;
         loop {
-            let changes = self.queue.take().await;
-            if changes.is_empty() {
+            let taken = self.queue.take().await;
+            let changes = &taken.changes;
+            if changes.is_empty() && taken.counts.is_empty() {
                 return;
             }
             number += 1;
             let began = Instant::now();
-            let batch = self.commit(&changes, number, &known_contents).await;
-            self.count(&changes, &batch, began.elapsed());
+            let batch = self.commit(&taken, number, &known_contents).await;
+            self.count(changes, &batch, began.elapsed());
             for (delivery, rows) in &batch.begun {
                 *delivery.rows() = rows.clone();
             }
@@ -107,9 +108,9 @@ impl LedgerWriter {
             }
             known_contents.extend(&batch.contents);
             for observer in &self.observers {
-                observer.committed(&changes, &batch);
+                observer.committed(changes, &batch);
             }
-            self.queue.committed(&changes);
+            self.queue.committed(changes);
             if batch.has_sends {
                 self.new_sends.notify_one();
             }
@@ -126,10 +127,10 @@ impl LedgerWriter {
         }
     }
 
-    /// Commits `changes`, however long it takes, and only once.
+    /// Commits what was `taken`, however long it takes, and only once.
     async fn commit(
         &self,
-        changes: &[DeliveryChange],
+        taken: &TakenChanges,
         number: i64,
         known_contents: &HashSet<[u8; 16]>,
     ) -> CommittedBatch {
@@ -147,7 +148,7 @@ impl LedgerWriter {
                     if unsure.is_some() && self.last_committed(conn).await? == Some(number) {
                         return Ok(true);
                     }
-                    last = Some(Batch::new(&self.context, known_contents, changes).run(conn, number).await?);
+                    last = Some(Batch::new(&self.context, known_contents, taken).run(conn, number).await?);
                     Ok(false)
                 };
                 let result = work.await;

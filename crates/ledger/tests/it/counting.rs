@@ -1,9 +1,11 @@
 //! What counts as a download, and what does not.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use outflow_ledger::{
-    Assurance, DeliveryOutcome, DownloadQuery, DownloadState, EventKind, LedgerEvent, LedgerOptions,
+    Assurance, ContentInfo, CountQuery, DeliveryEnd, DeliveryOutcome, DownloadQuery, DownloadState, Endpoint,
+    EndpointTarget, EventFilter, EventKind, LedgerEvent, LedgerOptions,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -457,6 +459,89 @@ fn who_jumps_has_not_read_on() {
         book.settle(0);
         let bea = book.downloads().into_iter().find(|download| download.recipient == "bea").unwrap();
         assert_eq!((bea.acked, bea.inferred), (800, 0));
+        book.close();
+    });
+}
+
+#[test]
+fn what_is_counted_has_no_row_and_no_event() {
+    both(|place| {
+        let book = place.open(LedgerOptions { backlog: 0, ..LedgerOptions::default() });
+        let (one, two) = (content(1, 1000), content(2, 500));
+        let deliver = |content: &Arc<ContentInfo>, acked: u64, outcome: DeliveryOutcome| {
+            let mut counted = book.ledger.count(Arc::clone(content));
+            counted.started(vec![0..content.length]);
+            counted.acked(vec![0..acked / 2], acked / 2);
+            counted.ended(DeliveryEnd { acked: vec![0..acked], sent: acked, outcome, transport: None });
+        };
+        let completed = || DeliveryOutcome::Completed { confirmed: true };
+        deliver(&one, 1000, completed());
+        deliver(&one, 1000, completed());
+        deliver(&one, 300, DeliveryOutcome::Aborted("left".into()));
+        deliver(&two, 500, completed());
+        // Dropped while it was under way, and before.
+        let mut dropped = book.ledger.count(Arc::clone(&two));
+        dropped.started(vec![0..500]);
+        dropped.acked(vec![0..20], 20);
+        drop(dropped);
+        drop(book.ledger.count(Arc::clone(&two)));
+        book.close();
+        // A second process adds to the same day.
+        let book = place.open(LedgerOptions::default());
+        let mut counted = book.ledger.count(Arc::clone(&two));
+        counted.started(vec![100..200]);
+        counted.ended(DeliveryEnd {
+            acked: vec![100..200],
+            sent: 100,
+            outcome: completed(),
+            transport: None,
+        });
+        book.close();
+
+        let book = place.open(LedgerOptions::default());
+        assert!(book.downloads().is_empty() && book.events().is_empty());
+        let counts = book.wait(book.ledger.counts(&CountQuery::default())).unwrap();
+        let sums = |content: &ContentInfo| {
+            let of = counts.iter().filter(|count| count.path == content.path);
+            // The test may run at midnight.
+            of.fold((0, 0, 0, 0), |sum, count| {
+                assert_eq!(count.content, content.key.to_string());
+                (sum.0 + count.deliveries, sum.1 + count.completed, sum.2 + count.broken, sum.3 + count.bytes)
+            })
+        };
+        assert_eq!((sums(&one), sums(&two)), ((3, 2, 1, 2300), (3, 1, 1, 620)));
+        let only = CountQuery { address: Some(one.path.clone()), ..CountQuery::default() };
+        let counts = book.wait(book.ledger.counts(&only)).unwrap();
+        assert!(!counts.is_empty() && counts.iter().all(|count| count.path == one.path));
+        book.close();
+    });
+}
+
+#[test]
+fn what_is_worth_a_record() {
+    both(|place| {
+        let endpoint = Endpoint {
+            id: "only-pictures".into(),
+            filter: EventFilter { path: Some("/pictures/".into()), ..EventFilter::default() },
+            target: EndpointTarget::Command { program: "/bin/true".into() },
+        };
+        let links_only = Endpoint {
+            id: "links".into(),
+            filter: EventFilter { kinds: vec![EventKind::LinkExhausted], ..EventFilter::default() },
+            target: EndpointTarget::Command { program: "/bin/true".into() },
+        };
+        let endpoints = vec![endpoint, links_only];
+        let book = place.open(LedgerOptions { endpoints, min_size: 1000, ..LedgerOptions::default() });
+        let is_worth = |change: fn(&mut ContentInfo)| {
+            let mut content = (*content(1, 999)).clone();
+            change(&mut content);
+            (book.ledger.is_worth_recording(&content), book.ledger.must_record(&content))
+        };
+        assert_eq!(is_worth(|_| {}), (false, false));
+        assert_eq!(is_worth(|content| content.length = 1000), (true, false));
+        assert_eq!(is_worth(|content| content.parts = archive(2, 3, 1).parts.clone()), (true, false));
+        assert_eq!(is_worth(|content| content.transfer = Some("t".into())), (true, true));
+        assert_eq!(is_worth(|content| content.path = "/pictures/a".into()), (true, true));
         book.close();
     });
 }

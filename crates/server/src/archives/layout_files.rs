@@ -6,7 +6,7 @@ use std::sync::Arc;
 use outflow_ledger::{ArchivePart, ArchiveParts};
 use outflow_zip::Layout;
 
-use crate::delivery::printable;
+use crate::request::printable;
 
 /// The files of an archive, folders left out.
 #[derive(Debug)]

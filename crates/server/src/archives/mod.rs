@@ -32,11 +32,11 @@ use outflow_ledger::{ArchiveParts, ContentInfo};
 use outflow_web::{Problem, ResponseBody};
 
 use crate::access::AccessControl;
-use crate::delivery::{DeliveryResponder, DeliverySource, content_key, printable};
+use crate::delivery::{DeliveryResponder, DeliverySource, content_key};
 use crate::files::Mount;
 use crate::limits::WalkPermits;
 use crate::options::DownloadOptions;
-use crate::request::{Query, RequestContext};
+use crate::request::{Query, RequestContext, printable};
 use layout_memory::LayoutMemory;
 use plans::ArchivePlans;
 use ready::ReadyArchive;

@@ -19,7 +19,7 @@ use crate::metrics::DownloadMetrics;
 use crate::options::DownloadOptions;
 use crate::request::{AccessLog, RequestContext};
 use observer::DeliveryObserver;
-pub(crate) use record::{content_key, printable};
+pub(crate) use record::{DeliveryListeners, content_key};
 
 /// What a content was made from. It learns that a delivery failed.
 pub(crate) trait DeliverySource: Send + Sync {
@@ -30,12 +30,16 @@ pub(crate) trait DeliverySource: Send + Sync {
 /// Answers with contents, and records how their deliveries end.
 pub(crate) struct DeliveryResponder {
     ledger: Option<Ledger>,
+    listeners: Option<Arc<dyn DeliveryListeners>>,
     metrics: Arc<DownloadMetrics>,
 }
 
 impl DeliveryResponder {
-    pub(crate) fn new(options: &DownloadOptions) -> DeliveryResponder {
-        DeliveryResponder { ledger: options.ledger.clone(), metrics: options.metrics.set() }
+    pub(crate) fn new(
+        options: &DownloadOptions,
+        listeners: Option<Arc<dyn DeliveryListeners>>,
+    ) -> DeliveryResponder {
+        DeliveryResponder { ledger: options.ledger.clone(), listeners, metrics: options.metrics.set() }
     }
 
     /// The response with `content`. `info`, which describes the content to the ledger, is made only
@@ -47,7 +51,7 @@ impl DeliveryResponder {
         info: impl FnOnce() -> Arc<ContentInfo>,
         source: Option<Arc<dyn DeliverySource>>,
     ) -> Result<Response<ResponseBody>, Problem> {
-        let recorded = record::announce(self.ledger.as_ref(), request, info)?;
+        let recorded = record::announce(self.ledger.as_ref(), self.listeners.as_deref(), request, info)?;
         let log = request.access_log.clone();
         let content = if log.is_none() && recorded.is_none() && source.is_none() {
             content
@@ -71,7 +75,8 @@ impl DeliveryResponder {
         answer: PrebuiltAnswer,
         info: Arc<ContentInfo>,
     ) -> Option<PrebuiltAnswer> {
-        let recorded = record::announce(self.ledger.as_ref(), request, || info).ok()?;
+        let recorded =
+            record::announce(self.ledger.as_ref(), self.listeners.as_deref(), request, || info).ok()?;
         let log = AccessLog::begin(request.method(), request.uri(), request.client.address);
         if let Some(log) = &log {
             log.set_status(StatusCode::OK);

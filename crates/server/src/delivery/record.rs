@@ -1,25 +1,29 @@
 //! A delivery as the ledger knows it, announced before its first byte.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use http::Method;
-use outflow_ledger::{ContentInfo, ContentKey, DeliveryHandle, Ledger, NewDelivery};
+use outflow_ledger::{ContentInfo, ContentKey, DeliveryHandle, Ledger, NewDelivery, Recipient};
 use outflow_texts::text;
 use outflow_web::Problem;
 
 use crate::request::RequestContext;
 
-/// Maximum length of a recorded address or name, in bytes.
-///
-/// Bound: ledger.
-const MAX_TEXT: usize = 1_000;
+/// Those who follow downloads while they are under way.
+pub(crate) trait DeliveryListeners: Send + Sync {
+    /// Whether somebody follows the downloads of a recipient.
+    fn follow(&self, recipient: &dyn Fn() -> Recipient) -> bool;
+}
 
 /// Announces the delivery that a request may become; the ledger writes nothing until it begins.
-/// `None` if the delivery cannot be recorded: there is no ledger, the method is not GET, or the
+/// `None` if nothing is known of the delivery: there is no ledger, the method is not GET, or the
 /// engine reports neither the client nor what arrives there.
+///
+/// A delivery by a link is recorded, and one that an endpoint or a listener waits for. Any other is
+/// recorded if the ledger finds it worth that and has capacity, and counted if not.
 pub(super) fn announce(
     ledger: Option<&Ledger>,
+    listeners: Option<&dyn DeliveryListeners>,
     request: &RequestContext,
     content: impl FnOnce() -> Arc<ContentInfo>,
 ) -> Result<Option<DeliveryHandle>, Problem> {
@@ -27,18 +31,29 @@ pub(super) fn announce(
     let Some(ledger) = ledger.filter(|_| *request.method() == Method::GET && client.is_some()) else {
         return Ok(None);
     };
+    let content = content();
+    let link = request.link_use();
+    let is_awaited = || listeners.is_some_and(|listeners| listeners.follow(&|| request.recipient()));
+    if link.is_none() && !ledger.is_worth_recording(&content) && !is_awaited() {
+        return Ok(Some(ledger.count(content)));
+    }
+    let may_be_counted = link.is_none() && !ledger.must_record(&content);
     let opening = NewDelivery {
-        content: content(),
+        content: Arc::clone(&content),
         recipient: request.recipient(),
-        link: request.link_use(),
+        link,
         client,
         user_agent: request.user_agent(),
         assurance: request.assurance(),
     };
-    ledger.track(opening).map(Some).map_err(|full| {
-        tracing::warn!(%full, "a download is rejected: the ledger cannot record more deliveries now");
-        Problem::busy(text!(cannot_record_download))
-    })
+    match ledger.track(opening) {
+        Ok(tracked) => Ok(Some(tracked)),
+        Err(_) if may_be_counted => Ok(Some(ledger.count(content))),
+        Err(full) => {
+            tracing::warn!(%full, "a download is rejected: the ledger cannot record more deliveries now");
+            Err(Problem::busy(text!(cannot_record_download)))
+        }
+    }
 }
 
 /// The key of a content among all contents of one `kind`.
@@ -52,27 +67,4 @@ pub(crate) fn content_key(kind: &str, parts: &[&[u8]]) -> ContentKey {
     let mut key = [0; 16];
     hash.finalize_xof().fill(&mut key);
     ContentKey(key)
-}
-
-/// A text as it is recorded: printable and shortened.
-pub(crate) fn printable(text: &(impl Display + ?Sized)) -> String {
-    let mut text: String =
-        text.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_recorded_is_printable_and_short() {
-        assert_eq!(printable("a\n\u{1b}[31mb"), "a\u{fffd}\u{fffd}[31mb");
-        assert!(printable(&"é".repeat(10_000)).len() <= MAX_TEXT + 3);
-    }
 }

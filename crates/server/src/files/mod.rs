@@ -21,9 +21,9 @@ use outflow_ledger::ContentInfo;
 use outflow_texts::text;
 use outflow_web::{Problem, ResponseBody};
 
-use crate::delivery::{DeliveryResponder, content_key, printable};
+use crate::delivery::{DeliveryResponder, content_key};
 use crate::problem::ToProblem as _;
-use crate::request::{Query, RequestContext};
+use crate::request::{Query, RequestContext, printable};
 use located::Description;
 pub(crate) use located::{Located, ServedFile};
 pub(crate) use mount::Mount;

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outflow_ledger::{DownloadProgress, DownloadQuery, Ledger, LedgerError, ProgressReport};
+use outflow_ledger::{DownloadProgress, DownloadQuery, Ledger, LedgerError, ProgressReport, Recipient};
 use outflow_web::sse;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, broadcast};
+
+use crate::delivery::DeliveryListeners;
 
 /// Maximum number of events about one recipient that a subscriber may lag behind. Beyond it, it
 /// receives the whole state again.
@@ -236,6 +238,18 @@ impl Drop for ProgressSubscription {
         if topics.senders.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
             topics.senders.remove(&self.topic);
         }
+    }
+}
+
+impl DeliveryListeners for ProgressFeed {
+    fn follow(&self, recipient: &dyn Fn() -> Recipient) -> bool {
+        let topics = self.topics();
+        if topics.senders.is_empty() {
+            return false;
+        }
+        let Recipient { id, weak } = recipient();
+        let topic = ProgressTopic::Of { recipient: id, weak };
+        topics.senders.contains_key(&ProgressTopic::All) || topics.senders.contains_key(&topic)
     }
 }
 

@@ -24,10 +24,9 @@ use outflow_texts::text;
 use outflow_web::{Problem, ResponseBody, reply, sse};
 use outflow_wire::upgrade::Handoff;
 
-use crate::delivery::printable;
 use crate::files::Mount;
 use crate::problem::ToProblem as _;
-use crate::request::{Query, RequestContext};
+use crate::request::{Query, RequestContext, printable};
 pub(crate) use broadcast::ProgressFeed;
 use broadcast::ProgressTopic;
 use listener::{POLICY, ProgressListener};

@@ -140,7 +140,7 @@ fn prebuilt_answers_are_the_ordinary_ones_byte_for_byte() {
 fn prebuilt_answers_are_recorded_like_others() {
     let temp = tempfile::tempdir().unwrap();
     let address = format!("sqlite:{}", temp.path().join("ledger").display());
-    let ledger = Ledger::open(&address, LedgerOptions::default()).unwrap();
+    let ledger = Ledger::open(&address, LedgerOptions { min_size: 0, ..LedgerOptions::default() }).unwrap();
     let server = Running::new(&DownloadOptions { ledger: Some(ledger.clone()), ..settings() });
     compare(&server);
     let agents = ["ordinary", "prebuilt"];
@@ -152,7 +152,7 @@ fn prebuilt_answers_are_recorded_like_others() {
     drop(server);
     ledger.shut_down(Duration::from_secs(20));
 
-    let ledger = Ledger::open(&address, LedgerOptions::default()).unwrap();
+    let ledger = Ledger::open(&address, LedgerOptions { min_size: 0, ..LedgerOptions::default() }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let all = DownloadQuery { limit: 1000, ..DownloadQuery::default() };
     let downloads = runtime.block_on(ledger.downloads(&all)).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! counting       what counts as delivered: all of it, acknowledged, once
+//! counted        what is recorded, and what is only counted
 //! clients        one receipt for each download with curl, wget and aria2c
 //! webhooks       who receives events, and how often
 //! receiver       the receiver in `examples/`, from a link to its last event
@@ -13,6 +14,7 @@
 //! ```
 
 mod clients;
+mod counted;
 mod counting;
 mod crashes;
 mod ledger_faults;

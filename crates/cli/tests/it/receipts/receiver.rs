@@ -120,8 +120,8 @@ fn the_example_receiver_reports_a_resumed_download_once() {
 
     let mut list = binary();
     list.args(["download", "list", "--json", "--ledger"]).arg(&ledger);
-    let downloads: Value = serde_json::from_str(&output(&mut list)).unwrap();
-    let downloads = downloads.as_array().unwrap();
+    let listed: Value = serde_json::from_str(&output(&mut list)).unwrap();
+    let downloads = listed["downloads"].as_array().unwrap();
     assert_eq!(downloads.len(), 1);
     let download = &downloads[0];
     assert_eq!(

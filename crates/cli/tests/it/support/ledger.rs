@@ -57,12 +57,17 @@ impl Ledger {
         output(&mut self.outflow(args))
     }
 
+    /// What the list shows: downloads, and counts of what is not recorded.
+    #[track_caller]
+    pub(crate) fn list(&self) -> Value {
+        let text = self.run(&["download", "list", "--json", "--limit", "10000"]);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
     /// All downloads, the oldest first.
     #[track_caller]
     pub(crate) fn downloads(&self) -> Vec<Value> {
-        let text = self.run(&["download", "list", "--json", "--limit", "10000"]);
-        let mut downloads: Vec<Value> =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let mut downloads = self.list()["downloads"].as_array().unwrap().clone();
         downloads.reverse();
         downloads
     }

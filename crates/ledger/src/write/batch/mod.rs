@@ -21,15 +21,17 @@ use jiff::Timestamp;
 pub(crate) use load::STATEMENTS as LOAD_STATEMENTS;
 #[cfg(test)]
 pub(crate) use store::STATEMENTS as STORE_STATEMENTS;
+pub(crate) use store::day_number;
 
+use super::counts::FileCount;
 use super::delivery::{DeliveryRows, TrackedDelivery};
-use super::queue::DeliveryChange;
+use super::queue::{DeliveryChange, TakenChanges};
 use crate::db::connection::Conn;
 use crate::db::context::NodeContext;
 use crate::db::download_row::DownloadRow;
 use crate::db::event_row::NewEvent;
 use crate::model::ranges::Fragments;
-use crate::model::{Download, EventKind};
+use crate::model::{ContentKey, Download, EventKind};
 
 /// Maximum number of acknowledged ranges of a download. Beyond it, a range that does not touch an
 /// existing one is dropped, and the recipient has to fetch it again.
@@ -139,6 +141,7 @@ pub(crate) struct Batch<'a> {
     context: &'a NodeContext,
     known_contents: &'a HashSet<[u8; 16]>,
     changes: &'a [DeliveryChange],
+    counts: &'a [(ContentKey, FileCount)],
     downloads: Vec<BatchedDownload>,
     /// Index by id.
     by_id: HashMap<String, usize>,
@@ -165,12 +168,13 @@ impl<'a> Batch<'a> {
     pub(crate) fn new(
         context: &'a NodeContext,
         known_contents: &'a HashSet<[u8; 16]>,
-        changes: &'a [DeliveryChange],
+        taken: &'a TakenChanges,
     ) -> Batch<'a> {
         Batch {
             context,
             known_contents,
-            changes,
+            changes: &taken.changes,
+            counts: &taken.counts,
             downloads: Vec::new(),
             by_id: HashMap::new(),
             by_key: HashMap::new(),

@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Batch, BatchedDownload, CommittedBatch, CutDelivery};
 use crate::db::connection::{Arg, Conn};
-use crate::db::download_row::UPSERT_DOWNLOADS;
+use crate::db::download_row::{UPSERT_DOWNLOADS, clean};
 use crate::db::event_row::{NewEvent, insert_events};
 use crate::db::id;
 use crate::db::rows::Rows;
@@ -59,6 +60,16 @@ statements! {
         "INSERT INTO contents (content, parts) SELECT {{text 0}}, {{text 1}} FROM {{rows $1}} WHERE true \
          ON CONFLICT (content) DO NOTHING",
     );
+    /// $1 has each content once.
+    ADD_COUNTS = Statement::new(
+        "INSERT INTO counts (day, content, path, deliveries, completed, broken, bytes) \
+         SELECT {{int 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{int 5}}, {{int 6}} \
+         FROM {{rows $1}} WHERE true \
+         ON CONFLICT (day, content) DO UPDATE SET path = excluded.path, \
+             deliveries = counts.deliveries + excluded.deliveries, \
+             completed = counts.completed + excluded.completed, \
+             broken = counts.broken + excluded.broken, bytes = counts.bytes + excluded.bytes",
+    );
 }
 
 /// The data of `link.exhausted`.
@@ -77,6 +88,7 @@ impl Batch<'_> {
         let begun = self.store_deliveries(conn).await?;
         let links = self.store_receipts(conn).await?;
         self.store_contents(conn).await?;
+        self.store_counts(conn).await?;
         let instance = self.context.presence.instance.as_str();
         conn.run(&UPSERT_INSTANCE, &[instance.into(), Arg::Int(number)]).await?;
         let has_sends = insert_events(conn, &self.events).await?;
@@ -232,6 +244,27 @@ impl Batch<'_> {
         }
         Ok(())
     }
+
+    async fn store_counts(&mut self, conn: &mut Conn) -> Result<(), sqlx::Error> {
+        if self.counts.is_empty() {
+            return Ok(());
+        }
+        let (mut rows, day) = (Rows::default(), day_number(Self::now()));
+        let mut sorted: Vec<_> = self.counts.iter().collect();
+        // All nodes lock rows in the same order.
+        sorted.sort_unstable_by_key(|(content, _)| content.0);
+        for (content, count) in sorted {
+            let path = count.content.as_ref().map_or("".into(), |content| clean(&content.path, 4096));
+            rows.row().put(&day).put(&content.to_string()).put(&path);
+            rows.put(&count.deliveries).put(&count.completed).put(&count.broken).put(&count.bytes);
+        }
+        conn.run(&ADD_COUNTS, &[rows.into()]).await.map(drop)
+    }
+}
+
+/// The number of a day in `counts`.
+pub(crate) fn day_number(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(24 * 3600)
 }
 
 fn ids(ids: &[String]) -> Rows {
