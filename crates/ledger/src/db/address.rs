@@ -198,6 +198,7 @@ impl DatabaseAddress {
                 migrations(&[
                     ("ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
                     ("counts", include_str!("../../migrations/sqlite/0002_counts.sql")),
+                    ("indexes", include_str!("../../migrations/sqlite/0003_indexes.sql")),
                 ])
                 .run(conn)
                 .await
@@ -207,6 +208,7 @@ impl DatabaseAddress {
                 migrations(&[
                     ("ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
                     ("counts", include_str!("../../migrations/postgres/0002_counts.sql")),
+                    ("indexes", include_str!("../../migrations/postgres/0003_indexes.sql")),
                 ])
                 .run(conn)
                 .await

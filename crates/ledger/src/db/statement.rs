@@ -60,6 +60,12 @@ impl Statement {
         Statement { text: Cow::Owned(text), only: None }
     }
 
+    /// What SQLite would do for it.
+    #[cfg(test)]
+    pub(crate) fn explained(&self) -> Statement {
+        Statement { text: format!("EXPLAIN QUERY PLAN {}", self.text).into(), only: Some(Dialect::Sqlite) }
+    }
+
     /// The SQL of `dialect`.
     pub(super) fn render(&self, dialect: Dialect, rows: RowSource) -> String {
         debug_assert!(self.only.is_none_or(|only| only == dialect), "{self:?} on {dialect:?}");
