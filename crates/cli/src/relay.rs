@@ -104,7 +104,7 @@ fn target(text: &str) -> Result<RelayAddress, RelayAddressError> {
 }
 
 pub(crate) fn run(options: RelayArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.log);
+    let _logs = logging::start(options.log)?;
     if options.targets.contains(&options.listen) {
         return Err(Failure::Usage(anyhow::anyhow!(console!(relay_loops, address = %options.listen))));
     }

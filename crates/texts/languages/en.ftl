@@ -765,6 +765,7 @@ acme_no_folder = no folder for certificates: neither XDG_STATE_HOME nor HOME is 
 channels_need_tokens = channels need --channel-tokens: name the file with the tokens that may publish
 cannot_start_channels = cannot start the threads of channels
 unknown_event = unknown event { $name }; the events are { $known }
+cannot_start_log = cannot start the thread that writes the log
 cannot_start_metrics = cannot start the thread that serves metrics
 events_need_ledger = events need a ledger: leave out --ledger none, or --webhook and --on-event
 ledger_not_an_address = --ledger needs an address: sqlite:PATH, postgres://USER@HOST/DATABASE, or none

@@ -33,7 +33,7 @@ pub(crate) use self::options::FileArgs;
 const FLAGS: AddressFlags = AddressFlags { host: "--host", port: "--port" };
 
 pub(crate) fn run(options: FileArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.log);
+    let _logs = logging::start(options.log)?;
     options.tls.check()?;
     let inputs = Inputs {
         files: options.files(),

@@ -1,17 +1,20 @@
 //! Logs on standard error, written by a thread of their own: a slow terminal does not slow down
 //! downloads.
 
+use std::io;
+
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use outflow_texts::console;
 use tracing::Metadata;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Log lines that wait to be written; further lines are dropped.
-///
-/// Bound: logs.
-const MAX_WAITING_LINES: usize = 8192;
+use super::log_blocks::{LogBlocks, LogGuard};
+
+/// The target of the lines of requests, which are many.
+const ACCESS: &str = "outflow::access";
 
 /// The log of a command.
 #[derive(Args, Clone, Copy, Debug)]
@@ -44,12 +47,12 @@ enum LogFormat {
 }
 
 /// Starts logging. Dropping the guard writes the lines that wait.
-pub(crate) fn start(options: LogArgs) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(MAX_WAITING_LINES)
-        .lossy(true)
-        .thread_name("log")
-        .finish(std::io::stderr());
+///
+/// # Errors
+///
+/// The thread that writes them cannot be started.
+pub(crate) fn start(options: LogArgs) -> anyhow::Result<LogGuard> {
+    let (writer, guard) = LogBlocks::start(io::stderr(), ACCESS).context(console!(cannot_start_log))?;
     let level = match options.log_level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
@@ -64,7 +67,7 @@ pub(crate) fn start(options: LogArgs) -> WorkerGuard {
         LogFormat::Text => lines.with_ansi(false).finish().with(is_shown).init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().with(is_shown).init(),
     }
-    guard
+    Ok(guard)
 }
 
 /// Whether a library may put a secret into a line: sqlx logs each parameter of an address that it

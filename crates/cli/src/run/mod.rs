@@ -5,6 +5,7 @@
 //! tls       certificates, redirects and HSTS for that socket
 //! limits    open files, connections and threads; the first line on standard output
 //! logging   logs on standard error
+//!   log_blocks   their lines, written in blocks
 //! signals   SIGINT, SIGTERM and SIGHUP
 //! folders   the user's folders for cache and state
 //! ```
@@ -12,6 +13,7 @@
 pub(crate) mod folders;
 pub(crate) mod limits;
 pub(crate) mod listen;
+mod log_blocks;
 pub(crate) mod logging;
 pub(crate) mod signals;
 pub(crate) mod tls;

@@ -33,7 +33,7 @@ const METRICS: AddressFlags = AddressFlags { host: "--metrics", port: "--metrics
 
 pub(crate) fn run(options: ServeArgs) -> Result<(), Failure> {
     check(&options)?;
-    let _logs = logging::start(options.log);
+    let _logs = logging::start(options.log)?;
     let files = &options.files;
     let metrics = MetricRegistry::of_process();
     let served = match store_address(&options.path) {

@@ -32,7 +32,7 @@ pub(crate) struct TunnelConnectArgs {
 }
 
 pub(crate) fn run(options: &TunnelConnectArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.client.log);
+    let _logs = logging::start(options.client.log)?;
     let client = options.client.client(&options.to.url)?;
     let target = options.to.target_of(&client)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -47,7 +47,7 @@ pub(crate) struct TunnelListenArgs {
 }
 
 pub(crate) fn run(options: &TunnelListenArgs) -> Result<(), Failure> {
-    let _logs = logging::start(options.client.log);
+    let _logs = logging::start(options.client.log)?;
     let client = options.client.client(&options.to.url)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context(console!(cannot_start_runtime))?;

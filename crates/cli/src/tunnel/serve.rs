@@ -36,7 +36,7 @@ pub(crate) struct TunnelServeArgs {
 pub(crate) fn run(options: TunnelServeArgs) -> Result<(), Failure> {
     tls::check(&options.tls)?;
     let settings = options.tunnel.settings("--")?;
-    let _logs = logging::start(options.log);
+    let _logs = logging::start(options.log)?;
     Ok(serve(&options, TunnelService::new(NotFoundService, settings))?)
 }
 
