@@ -61,9 +61,9 @@ fn quality(headers: &HeaderMap, kind: &str, subtype: &str) -> Quality {
 /// A `qvalue` (RFC 9110, section 12.4.2); anything else counts as 1.
 fn thousandths(value: &str) -> u16 {
     match value.parse::<f32>() {
-        // At most 1000 after the clamp.
-        Ok(q) => (q.clamp(0.0, 1.0) * 1000.0) as u16,
-        Err(_) => 1000,
+        Ok(q) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u16,
+        // Rust also parses `NaN`, which is in no range.
+        _ => 1000,
     }
 }
 
@@ -89,6 +89,8 @@ mod tests {
             (Some("text/html;q=0, */*"), false, false),
             (Some("text/*"), false, true),
             (Some("APPLICATION/JSON ; Q=1.0"), true, false),
+            (Some("application/json;q=NaN"), true, false),
+            (Some("application/json;q=-1"), true, false),
             (Some("application/problem+json"), true, false),
             (Some(";;,/,*"), false, false),
         ] {
