@@ -55,7 +55,7 @@ struct Cli {
 enum CliCommand {
     /// Serve a folder, a file, or the transfers of a store
     Serve(Box<serve::ServeArgs>),
-    /// Serve content from memory: a file, several joined, or standard input
+    /// Serve content from memory: one file, several joined, or standard input
     File(file::FileArgs),
     /// Upload files to a store as a transfer and print its address
     Publish(publish::PublishArgs),
@@ -65,16 +65,16 @@ enum CliCommand {
     /// Create, show, list and revoke links
     #[command(subcommand)]
     Link(link::LinkCommand),
-    /// Show downloads that the ledger records
+    /// Show recorded downloads
     #[command(subcommand)]
     Download(ledger::downloads::DownloadCommand),
-    /// Show events and their deliveries, and send them again
+    /// List events and their deliveries, and resend them
     #[command(subcommand)]
     Event(ledger::events::EventCommand),
-    /// Enable receivers of events, and make their secrets
+    /// Re-enable event endpoints, and generate their secrets
     #[command(subcommand)]
     Endpoint(ledger::endpoints::EndpointCommand),
-    /// Carry TCP through HTTP
+    /// Tunnel TCP over HTTP
     #[command(subcommand)]
     Tunnel(tunnel::TunnelCommand),
     /// Relay connections to TCP and Unix sockets

@@ -40,19 +40,19 @@ pub(crate) struct RelayArgs {
     #[arg(value_name = "TARGET", required = true, value_parser = target)]
     targets: Vec<RelayAddress>,
 
-    /// How the target of the next client is chosen
+    /// How to choose a target for each client
     #[arg(long, help_heading = "Targets", value_name = "POLICY", default_value = "round-robin")]
     policy: PolicyArg,
 
-    /// Time for a target to accept a connection; after it the next target is tried
+    /// How long to wait for a target to accept a connection before trying the next
     #[arg(long, help_heading = "Targets", value_name = "TIME", default_value = "5s", value_parser = duration::non_zero)]
     connect_timeout: DurationArg,
 
-    /// Interval of health checks, which connect to each target, such as 10s [default: none]
+    /// How often to check each target by connecting to it, such as 10s [default: none]
     #[arg(long, help_heading = "Targets", value_name = "TIME", value_parser = duration::non_zero)]
     health_interval: Option<DurationArg>,
 
-    /// Send the client's address to targets by the PROXY protocol
+    /// Pass the client's address to targets with the PROXY protocol
     #[arg(long, help_heading = "Targets", value_name = "VERSION")]
     proxy_protocol: Option<ProxyVersionArg>,
 
@@ -65,11 +65,11 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "N", env, help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
 
-    /// Time without a byte in either direction that ends a connection; 0s for no limit
+    /// Close a connection after this long without traffic; 0s disables it
     #[arg(long, value_name = "TIME", default_value = "1h", help_heading = "Limits")]
     idle_timeout: DurationArg,
 
-    /// The idle timeout once one side has closed its direction; 0s for no difference
+    /// Idle timeout once one side has stopped sending; 0s keeps --idle-timeout
     #[arg(long, value_name = "TIME", default_value = "5m", help_heading = "Limits")]
     half_closed_timeout: DurationArg,
 
@@ -85,7 +85,7 @@ pub(crate) struct RelayArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PolicyArg {
-    /// Targets in turn
+    /// Each target in turn
     RoundRobin,
     /// The target with the fewest clients
     LeastConnections,

@@ -73,7 +73,7 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "SIZE", env, default_value = MAX_SIZE)]
     pub(crate) max_size: SizeArg,
 
-    /// Time for standard input to reach its end; 0s for no limit
+    /// Time for standard input to reach its end; 0s disables the limit
     #[arg(long, value_name = "TIME", env, default_value = "60s")]
     pub(crate) stdin_timeout: DurationArg,
 }

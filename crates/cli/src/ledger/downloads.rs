@@ -19,7 +19,7 @@ const MAX_FILES: usize = 40;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DownloadCommand {
-    /// List downloads, newest first, and how often other files were delivered
+    /// List recorded downloads, newest first, then delivery counts for the rest
     ///
     /// Small files that were fetched without a link are counted by day, not recorded: see
     /// --ledger-min-size of `outflow serve`.
@@ -37,7 +37,7 @@ pub(crate) struct DownloadsListArgs {
     #[arg(long, value_name = "WHO")]
     recipient: Option<String>,
 
-    /// Only downloads by this link
+    /// Only downloads made with this link
     #[arg(long, value_name = "ID")]
     link: Option<String>,
 
@@ -49,7 +49,7 @@ pub(crate) struct DownloadsListArgs {
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 
-    /// Only downloads of exactly this address
+    /// Only downloads of exactly this path
     #[arg(long, value_name = "PATH")]
     address: Option<String>,
 
@@ -57,7 +57,7 @@ pub(crate) struct DownloadsListArgs {
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<DownloadState>,
 
-    /// Only downloads that started before this one, to continue a list
+    /// Only downloads that started before this one (for paging)
     #[arg(long, value_name = "ID")]
     before: Option<String>,
 

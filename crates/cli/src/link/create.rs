@@ -23,7 +23,7 @@ pub(crate) struct LinkCreateArgs {
     #[command(flatten)]
     keys: KeyFileArgs,
 
-    /// Recipient, a name or an address, as receipts and events will show it
+    /// Recipient's name or email address, as shown in receipts and events
     #[arg(long, value_name = "WHO")]
     recipient: String,
 
@@ -43,7 +43,7 @@ pub(crate) struct LinkCreateArgs {
     #[arg(long = "file", value_name = "NAME")]
     files: Vec<String>,
 
-    /// Protect the link with a password, typed at a prompt
+    /// Protect the link with a password (prompts for it)
     ///
     /// --password=- reads it from standard input, --password=@FILE from a file.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "-|@FILE", value_parser = PasswordSource::parse)]
@@ -57,7 +57,7 @@ pub(crate) struct LinkCreateArgs {
     #[arg(long)]
     operator: bool,
 
-    /// URL of the server, if URL is only a path or a name
+    /// Server URL, needed if the argument is a path or a transfer's ID
     #[arg(long, value_name = "URL", env)]
     base_url: Option<String>,
 

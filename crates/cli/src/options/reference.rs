@@ -89,7 +89,7 @@ fn cli(definition: &Command) -> String {
         "\n`-h` prints the options of a command in a line each, `--help` explains them. A switch is turned on by\n\
          `--NAME` and off by `--no-NAME`. Durations have a unit: `45s`, `30m`, `12h`, `7d`, `2w`. So have sizes, in\n\
          powers of 1024: `64KiB`, `256MiB`, `1GiB`. A variable sets a switch by `1`, `true`, `yes` or `on`, or else\n\
-         by `0`, `false`, `no` or `off`; an empty variable is none. Flags win over variables, and these over the\n\
+         by `0`, `false`, `no` or `off`; an empty variable is none. Flags override variables, which override the\n\
          [configuration file](config.md).\n",
     );
     command(&mut text, definition, &[]);

@@ -23,7 +23,8 @@ use crate::failure::{Failure, print};
 pub(crate) struct PublishArgs {
     /// Folders and files to publish
     ///
-    /// The contents of a single folder become the transfer; several paths keep their names.
+    /// The contents of a single folder become the transfer; if several paths are given, each keeps
+    /// its name.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
@@ -46,7 +47,7 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "WHEN", value_parser = ExpiryArg::parse)]
     expires: Option<ExpiryArg>,
 
-    /// Name of the transfer, also to continue a broken run [default: random]
+    /// ID of the transfer; reuse it to resume an interrupted upload [default: random]
     ///
     /// 1 to 64 letters, digits, hyphens and underscores. Anyone who knows it can download the
     /// transfer.
@@ -63,7 +64,7 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
 
-    /// URL of `outflow serve`, to print whole URLs
+    /// Base URL of the server; prints a full URL instead of a path
     #[arg(long, value_name = "URL", env)]
     base_url: Option<String>,
 

@@ -13,7 +13,7 @@ pub(super) fn open_store(address: &str, connections: usize) -> Result<Store, Fai
 
 /// Long help of an option that names a store.
 pub(super) fn store_help(first: &str) -> String {
-    format!("{first}\n\nIts address, such as {}.", outflow_catalog::store_examples())
+    format!("{first}\n\nThe store's address, for example {}.", outflow_catalog::store_examples())
 }
 
 pub(super) fn transfer_id(text: &str) -> Result<String, ConsoleText> {

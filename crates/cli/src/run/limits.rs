@@ -56,7 +56,7 @@ impl ThreadArgs {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct DrainArgs {
-    /// Time for open connections to finish after SIGINT or SIGTERM
+    /// How long to let open connections finish after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", env, default_value = "10s")]
     drain: DurationArg,
 }

@@ -20,7 +20,7 @@ const ACCESS: &str = "outflow::access";
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// Least severe level to log
+    /// Minimum severity to log
     #[arg(long, value_name = "LEVEL", env, default_value = "info", ignore_case = true)]
     log_level: LogLevel,
 

@@ -27,7 +27,7 @@ const REDIRECT: AddressFlags = AddressFlags { host: "--redirect-http", port: "--
 pub(crate) struct CertificateArgs {
     /// PEM file with a certificate for TLS, followed by its chain
     ///
-    /// May be given several times, for several names. Clients that name no host receive the first.
+    /// Repeat the option for several names. The first is used for clients that send no name.
     #[arg(long, value_name = "FILE", env)]
     tls_cert: Vec<PathBuf>,
 
@@ -80,8 +80,9 @@ pub(crate) struct TlsArgs {
 
     /// Obtain the TLS certificate for this domain by ACME
     ///
-    /// You agree to the authority's terms. The challenge is TLS-ALPN-01: the domain's port 443 must
-    /// lead to this listener. May be given several times, or separated by commas.
+    /// Using this means that you accept the authority's terms of service. The challenge is
+    /// TLS-ALPN-01: the domain's port 443 must lead to this listener. Repeat the option, or
+    /// separate values with commas.
     #[arg(long, value_name = "DOMAIN", env, value_delimiter = ',', value_parser = words::element)]
     acme: Vec<String>,
 
@@ -106,7 +107,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "TIME", env)]
     hsts: Option<DurationArg>,
 
-    /// A second address, without TLS, that redirects to the one with TLS
+    /// Plain-HTTP address that redirects to HTTPS
     #[arg(long, value_name = "ADDR", env)]
     redirect_http: Option<ListenAddress>,
 

@@ -17,7 +17,7 @@ use crate::args::words;
 pub(crate) struct ChannelArgs {
     /// File of tokens for channels at /channels/NAME; without it there are no channels
     ///
-    /// Its lines are "publish TOKEN" or "subscribe TOKEN".
+    /// Each line is "publish TOKEN" or "subscribe TOKEN".
     #[arg(long, value_name = "FILE", env)]
     channel_tokens: Option<PathBuf>,
 
@@ -41,9 +41,9 @@ pub(crate) struct ChannelArgs {
     #[arg(long, value_name = "N", env, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     channel_per_channel: u32,
 
-    /// Time after which a subscriber has to reconnect; 0s for never
+    /// Time after which a subscriber has to reconnect; 0s disables it
     ///
-    /// Most are asked a little earlier, so that they do not all come at once.
+    /// Most are asked to reconnect slightly earlier, to spread the load.
     #[arg(long, value_name = "TIME", env, default_value = "10m")]
     channel_lifetime: DurationArg,
 

@@ -25,16 +25,16 @@ pub(crate) struct ServeArgs {
 
     /// TOML file with any of these options as keys
     ///
-    /// Flags win over the environment, and the environment wins over the file.
+    /// Flags override environment variables, which override the file.
     #[arg(short, long, value_name = "FILE", env, help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
 
-    /// Address of a second listener, which answers Prometheus at /metrics
+    /// Address for the Prometheus endpoint (/metrics)
     ///
-    /// It asks for no password: choose an address that only the operator reaches.
+    /// It has no authentication: bind it to an address that only you can reach.
     #[arg(long, value_name = "ADDR", env, help_heading = "Listening")]
     pub(crate) metrics: Option<ListenAddress>,
 
@@ -88,7 +88,7 @@ pub(crate) struct FilesArgs {
     #[arg(long, env)]
     pub(crate) plain: bool,
 
-    /// Folder in which CRC-32s of files are kept [default: outflow in the user's cache folder]
+    /// Folder where CRC-32s of files are cached [default: outflow in the user's cache folder]
     #[arg(long, value_name = "DIR", env)]
     pub(crate) cache: Option<PathBuf>,
 
@@ -98,8 +98,8 @@ pub(crate) struct FilesArgs {
 
     /// Send files by sendfile(2), and objects of plain HTTP stores by splice(2)
     ///
-    /// --no-sendfile copies both through the program. That is slower, but checks every whole object
-    /// from a store, and is safe with files that are overwritten in place.
+    /// --no-sendfile copies both through user space. That is slower, but verifies each object that
+    /// is sent whole, and is safe when files are overwritten in place.
     #[arg(long, env, default_value_t = true)]
     pub(crate) sendfile: bool,
 }
@@ -108,7 +108,7 @@ pub(crate) struct FilesArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub(crate) struct StoreArgs {
-    /// Memory for segments that were fetched and not sent yet, all downloads together
+    /// Total memory for segments fetched but not yet sent, across all downloads
     #[arg(long, value_name = "SIZE", env, default_value = "256MiB")]
     pub(crate) segment_memory: SizeArg,
 
@@ -138,10 +138,10 @@ pub(crate) struct LinkCheckArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Ledger")]
 pub(crate) struct RecordArgs {
-    /// Database that records downloads and receipts, or none
+    /// Database for downloads and receipts
     ///
-    /// sqlite:PATH, postgres://USER@HOST/DATABASE, or none. [default: ledger.sqlite in the user's
-    /// state folder]
+    /// sqlite:PATH or postgres://USER@HOST/DATABASE; "none" turns recording off. [default:
+    /// ledger.sqlite in the user's state folder]
     #[arg(long, value_name = "LEDGER", env)]
     pub(crate) ledger: Option<String>,
 
@@ -149,17 +149,18 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", env, default_value = "90d")]
     pub(crate) ledger_keep: RetentionArg,
 
-    /// Size from which a file that is fetched without a link is recorded
+    /// Record files fetched without a link only from this size on
     ///
-    /// Smaller ones are counted by file and day, which costs next to nothing. What has a link, is
-    /// part of a transfer, or is awaited by a webhook, a program or a listener is always recorded,
-    /// and archives are.
+    /// Smaller ones are counted by file and day, which costs next to nothing. Downloads by a link,
+    /// from a transfer, or that a webhook, a program or a listener is waiting for are always
+    /// recorded. Archives are recorded as long as the ledger keeps up.
     #[arg(long, value_name = "SIZE", env, default_value = "1MiB")]
     pub(crate) ledger_min_size: SizeArg,
 
     /// Maximum number of changes that wait in memory while the ledger cannot be written
     ///
-    /// Beyond it, new downloads that have to be recorded are refused, and others are counted.
+    /// Once it is reached, new downloads that must be recorded are refused; others are only
+    /// counted.
     #[arg(long, value_name = "N", env, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) ledger_backlog: u32,
 }
@@ -170,13 +171,13 @@ pub(crate) struct RecordArgs {
 pub(crate) struct EventArgs {
     /// URL that receives events by POST (Standard Webhooks)
     ///
-    /// May be given several times, or separated by spaces.
+    /// Repeat the option, or separate values with spaces.
     #[arg(long, value_name = "URL", env, value_delimiter = ' ', value_parser = words::element)]
     pub(crate) webhook: Vec<String>,
 
     /// Secret that signs the events for --webhook; `outflow endpoint keygen` makes one
     ///
-    /// May be given several times, or separated by spaces. Each event is then signed by all of
+    /// Repeat the option, or separate values with spaces. Each event is then signed by all of
     /// them.
     #[arg(long, value_name = "SECRET", env, value_delimiter = ' ')]
     pub(crate) webhook_secret: Vec<SecretArg>,
@@ -189,11 +190,11 @@ pub(crate) struct EventArgs {
     #[arg(long, value_name = "JSON", hide = true, value_parser = WebhookArgs::parse)]
     pub(crate) webhooks: Vec<WebhookArgs>,
 
-    /// Program that is started for each event and reads it from standard input, as JSON
+    /// Program to run for each event; it receives the event as JSON on standard input
     #[arg(long, value_name = "PROGRAM", env)]
     pub(crate) on_event: Option<PathBuf>,
 
-    /// Emit an event for each tenth of a download that has arrived (download.progress)
+    /// Emit an event each time another 10% of a download has arrived (download.progress)
     #[arg(long, env)]
     pub(crate) progress_events: bool,
 }
@@ -204,7 +205,7 @@ pub(crate) struct EventArgs {
 pub(crate) struct ProxyArgs {
     /// Networks of proxies whose Forwarded and X-Forwarded-For fields are trusted
     ///
-    /// May be given several times, or separated by commas.
+    /// Repeat the option, or separate values with commas.
     #[arg(long, value_name = "NET", env, value_delimiter = ',')]
     pub(crate) trusted_proxies: Vec<NetworkArg>,
 

@@ -32,7 +32,7 @@ use crate::failure::Failure;
 pub(crate) enum TunnelCommand {
     /// Serve tunnels to allowed targets
     Serve(Box<serve::TunnelServeArgs>),
-    /// Make an address that opens tunnels to one target without a token
+    /// Create a URL that gives access to one target without a token
     Link(link::TunnelLinkArgs),
     /// Connect standard input and output to a target, as in ssh -o ProxyCommand='outflow tunnel
     /// connect URL %h %p' HOST
@@ -40,7 +40,7 @@ pub(crate) enum TunnelCommand {
     /// Listen here for connections to a target; with --reverse, at the server for connections to a
     /// target here
     Listen(Box<listen::TunnelListenArgs>),
-    /// Print the stanza for ~/.ssh/config that makes ssh use the tunnel
+    /// Print an ~/.ssh/config entry that uses the tunnel
     SshConfig(ssh_config::SshConfigArgs),
 }
 

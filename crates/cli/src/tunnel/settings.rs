@@ -30,20 +30,20 @@ pub(crate) struct TunnelArgs {
     ///
     /// HOST:PORT, *.DOMAIN:PORT, ADDRESS:PORT or NETWORK/BITS:PORT. PORT is a number, FIRST-LAST or
     /// *. Private addresses must be listed as addresses, even if an allowed name resolves to them.
-    /// May be given several times, or separated by commas.
+    /// Repeat the option, or separate values with commas.
     #[arg(long, value_name = "HOST:PORT", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_allow: Vec<String>,
 
     /// Addresses of this server on which clients may listen
     ///
-    /// ADDRESS:PORT, for `outflow tunnel listen --reverse`. May be given several times, or
-    /// separated by commas.
+    /// ADDRESS:PORT, for `outflow tunnel listen --reverse`. Repeat the option, or separate
+    /// values with commas.
     #[arg(long, value_name = "ADDR", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_allow_listen: Vec<String>,
 
     /// TOML file of users and their tokens
     ///
-    /// It has a [[user]] with name, token, and optionally allow, listen and tunnels for each.
+    /// One [[user]] table per user: name, token, and optionally allow, listen and tunnels.
     #[arg(long, value_name = "FILE", env)]
     tunnel_users: Option<PathBuf>,
 
@@ -53,19 +53,19 @@ pub(crate) struct TunnelArgs {
     #[arg(long, value_name = "FILE", env)]
     tunnel_link_key: Option<PathBuf>,
 
-    /// Accept all clients without a token
+    /// Accept any client; no token required
     #[arg(long, env)]
     tunnel_open: bool,
 
     /// Origins of pages that may open tunnels without a token
     ///
-    /// Such as https://example.org. May be given several times, or separated by commas.
+    /// For example, https://example.org. Repeat the option, or separate values with commas.
     #[arg(long, value_name = "ORIGIN", env, value_delimiter = ',', value_parser = words::element)]
     tunnel_origin: Vec<String>,
 
-    /// Time to reconnect after a break; 0s for none
+    /// Time to reconnect after a break; 0s disables it
     ///
-    /// A tunnel whose client does not reconnect in this time ends.
+    /// A tunnel is closed if its client does not reconnect within this time.
     #[arg(long, value_name = "TIME", env, default_value = "60s")]
     tunnel_resume: DurationArg,
 
@@ -73,7 +73,7 @@ pub(crate) struct TunnelArgs {
     #[arg(long, value_name = "TIME", env, default_value = "10s", value_parser = duration::non_zero)]
     tunnel_connect_timeout: DurationArg,
 
-    /// Idle time that ends a tunnel; 0s for no limit
+    /// Idle time that ends a tunnel; 0s disables it
     #[arg(long, value_name = "TIME", env, default_value = "1h")]
     tunnel_idle_timeout: DurationArg,
 
