@@ -23,6 +23,22 @@ statements! {
     CHECK_HEADER = Statement::only(Dialect::Sqlite, "SELECT count(*) FROM sqlite_schema");
 }
 
+/// What brings the tables of any version up to date: names and statements, in their order.
+type MigrationSteps = [(&'static str, &'static str); 3];
+
+const SQLITE_STEPS: MigrationSteps = [
+    ("ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
+    ("counts", include_str!("../../migrations/sqlite/0002_counts.sql")),
+    ("indexes", include_str!("../../migrations/sqlite/0003_indexes.sql")),
+];
+
+#[cfg(feature = "postgres")]
+const POSTGRES_STEPS: MigrationSteps = [
+    ("ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
+    ("counts", include_str!("../../migrations/postgres/0002_counts.sql")),
+    ("indexes", include_str!("../../migrations/postgres/0003_indexes.sql")),
+];
+
 /// Parameters of a PostgreSQL address that sqlx knows. It logs the others with their values.
 #[cfg(feature = "postgres")]
 const POSTGRES_PARAMETERS: [&str; 18] = [
@@ -194,25 +210,9 @@ impl DatabaseAddress {
             self.check_file(path, &mut conn).await?;
         }
         let migrated = match &mut conn {
-            Conn::Sqlite(conn) => {
-                migrations(&[
-                    ("ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
-                    ("counts", include_str!("../../migrations/sqlite/0002_counts.sql")),
-                    ("indexes", include_str!("../../migrations/sqlite/0003_indexes.sql")),
-                ])
-                .run(conn)
-                .await
-            }
+            Conn::Sqlite(conn) => migrations(&SQLITE_STEPS).run(conn).await,
             #[cfg(feature = "postgres")]
-            Conn::Postgres(conn) => {
-                migrations(&[
-                    ("ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
-                    ("counts", include_str!("../../migrations/postgres/0002_counts.sql")),
-                    ("indexes", include_str!("../../migrations/postgres/0003_indexes.sql")),
-                ])
-                .run(conn)
-                .await
-            }
+            Conn::Postgres(conn) => migrations(&POSTGRES_STEPS).run(conn).await,
         };
         match migrated {
             Ok(()) => Ok(conn),
@@ -268,7 +268,6 @@ fn check_parameters(url: &url::Url) -> Result<(), LedgerError> {
     )))
 }
 
-/// What brings the tables of any version up to date: names and statements, in their order.
 fn migrations(steps: &[(&'static str, &'static str)]) -> Migrator {
     let migration = |(version, (name, sql)): (i64, &(&'static str, &'static str))| {
         Migration::new(version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
@@ -276,10 +275,40 @@ fn migrations(steps: &[(&'static str, &'static str)]) -> Migrator {
     Migrator::with_migrations((1..).zip(steps).map(migration).collect())
 }
 
-#[cfg(all(test, feature = "postgres"))]
+#[cfg(test)]
 mod tests {
+    use sqlx::Row as _;
+
     use super::*;
 
+    #[tokio::test]
+    async fn a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut old = DatabaseAddress::sqlite(&path).connect().await.unwrap();
+        migrations(&SQLITE_STEPS[..1]).run(&mut old).await.unwrap();
+        sqlx::query("INSERT INTO links (id, receipts, exhausted) VALUES ('a', 7, 0)")
+            .execute(&mut old)
+            .await
+            .unwrap();
+        drop(old);
+
+        // Twice: the second time there is nothing to do.
+        for _ in 0..2 {
+            let address = DatabaseAddress::parse(path.to_str().unwrap()).unwrap();
+            let Conn::Sqlite(mut now) = address.prepare().await.unwrap() else { panic!("another database") };
+            let number = async |sql: &'static str, conn: &mut sqlx::SqliteConnection| {
+                sqlx::query(sql).fetch_one(conn).await.unwrap().get::<i64, _>(0)
+            };
+            assert_eq!(number("SELECT receipts FROM links WHERE id = 'a'", &mut now).await, 7);
+            assert_eq!(number("SELECT count(*) FROM counts", &mut now).await, 0);
+            let indexes = "SELECT count(*) FROM sqlite_schema WHERE name IN \
+                ('downloads_content', 'downloads_recipient', 'sends_token', 'sends_leased')";
+            assert_eq!(number(indexes, &mut now).await, 4);
+        }
+    }
+
+    #[cfg(feature = "postgres")]
     #[test]
     fn an_unknown_parameter_is_refused_and_only_its_name_is_shown() {
         for (query, shown) in [
@@ -297,6 +326,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "postgres")]
     #[test]
     fn the_parameters_of_sqlx_are_known() {
         let address = "postgres://outflow@127.0.0.1/outflow?sslmode=disable&ssl-mode=disable&sslrootcert=a\
