@@ -137,11 +137,7 @@ impl DownloadsListArgs {
         }
         let counts = if counts.is_empty() { String::new() } else { counts::table(&counts) };
         if downloads.is_empty() {
-            return Ok(format!(
-                "{}
-{counts}",
-                console!(no_downloads)
-            ));
+            return Ok(format!("{}\n{counts}", console!(no_downloads)));
         }
         Ok(downloads.iter().fold(String::new(), |text, download| text + &line(download)) + &counts)
     }

@@ -87,14 +87,14 @@ pub struct FileState {
 
 /// How often one file was delivered on one day, without a record of each delivery.
 ///
-/// Bytes are exact, and so is each number; who the recipients were is not known, nor whether one of
-/// them came several times.
+/// A crash loses what was counted in the ten seconds before it. Who the recipients were is not
+/// known, nor whether one of them came several times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DailyCount {
     /// The day on which the deliveries were written, in UTC.
     pub day: Date,
-    /// Identifies the content, like [`Download::content`]. Zeros stand for
-    /// all files that exceeded the memory for counts.
+    /// Identifies the content, like [`Download::content`]. Zeros stand for all files that found no
+    /// room in the memory for counts.
     pub content: String,
     /// Address of the file.
     pub path: String,
