@@ -27,9 +27,9 @@ use crate::support::{
 const KILLS: usize = 200;
 /// Clients at the same time.
 const CLIENTS: usize = 6;
-/// Of two ends that are so far apart a thread has learned in this order.
+/// Of two changes that are so far apart a thread has learned in this order.
 const APART: Duration = Duration::from_millis(500);
-/// A beginning that is so old was written.
+/// A beginning that is so old has probably been noted: it is worth a try to resume.
 const BEGUN: Duration = Duration::from_millis(400);
 /// Further attempts of what a dead server was about to tell begin when its lease has ended, after
 /// about a minute; what is due later than this is told because of a replay.
@@ -65,8 +65,9 @@ struct Done {
     who: String,
     path: String,
     length: u64,
-    /// In which life each response ended that was read to its end, and when.
-    ends: Vec<(usize, Instant)>,
+    /// What has to be noted for it to be complete: in which life it happened, and when. The end of
+    /// each response that was read to its end, and the beginning of each that was resumed later.
+    changes: Vec<(usize, Instant)>,
 }
 
 /// What there is to download.
@@ -76,8 +77,8 @@ struct Wanted {
     length: u64,
 }
 
-/// How many threads serve in a life. One learns of ends in the order in which they happen; of two,
-/// one may be held up.
+/// How many threads serve in a life. One learns of changes in the order in which they happen; of
+/// two, one may be held up.
 fn threads(life: usize) -> usize {
     1 + life % 2
 }
@@ -147,15 +148,15 @@ fn run(address: &str, seed: u64) {
     let done = world.done.into_inner().unwrap();
     until("the last deliveries are noted", || {
         let known = by_recipient(&last.ledger);
-        let mut late = done.iter().filter(|done| done.ends.iter().all(|(life, _)| *life == KILLS));
+        let mut late = done.iter().filter(|done| done.changes.iter().all(|(life, _)| *life == KILLS));
         late.all(|done| is_completed(&known, done)).then_some(())
     });
     let known = by_recipient(&last.ledger);
     let is_noted = |done: &Done| is_completed(&known, done);
-    // Ends are noted in the order in which they happen: what a life has noted last.
+    // Changes are noted in the order in which they happen: what a life has noted last.
     let mut noted: HashMap<usize, Instant> = HashMap::new();
     for done in done.iter().filter(|done| is_noted(done)) {
-        for (life, at) in &done.ends {
+        for (life, at) in &done.changes {
             noted.entry(*life).and_modify(|last| *last = (*last).max(*at)).or_insert(*at);
         }
     }
@@ -164,7 +165,7 @@ fn run(address: &str, seed: u64) {
         let had_time = |(life, at): &(usize, Instant)| {
             threads(*life) == 1 && noted.get(life).is_some_and(|last| *last > *at + APART)
         };
-        let all_had = done.ends.iter().all(had_time);
+        let all_had = done.changes.iter().all(had_time);
         assert!(
             !all_had,
             "later ones than {} of {} were noted: {:#?}",
@@ -325,12 +326,12 @@ impl World {
             let one = &wanted[random.below(wanted.len() as u64) as usize];
             let mut download =
                 Downloading { world: self, wanted: one, who: &who, dies_at_once, random: &mut random };
-            let ends = if download.random.below(4) == 0 {
+            let changes = if download.random.below(4) == 0 {
                 download.in_pieces()
             } else {
-                vec![download.range(0..one.length, true)]
+                download.range(0..one.length, true)
             };
-            let done = Done { who, path: one.path.clone(), length: one.length, ends };
+            let done = Done { who, path: one.path.clone(), length: one.length, changes };
             self.done.lock().unwrap().push(done);
         }
     }
@@ -352,24 +353,30 @@ impl Downloading<'_> {
         let length = self.wanted.length;
         let mut pieces = [0..length / 3, length / 3..length / 3 * 2, length / 3 * 2..length];
         pieces.rotate_left(self.random.below(3) as usize);
-        pieces.map(|piece| self.range(piece, false)).into()
+        pieces.into_iter().flat_map(|piece| self.range(piece, false)).collect()
     }
 
-    /// All of a range. If it breaks, it goes on where it was, or begins again.
-    fn range(&mut self, range: Range<u64>, resume: bool) -> (usize, Instant) {
+    /// All of a range. If it breaks, it goes on where it was, or begins again. Returns what has to
+    /// be noted of it.
+    fn range(&mut self, range: Range<u64>, resume: bool) -> Vec<(usize, Instant)> {
+        let mut changes = Vec::new();
         let mut from = range.start;
         loop {
             let (life, addr) = until("a server runs", || {
                 let (life, addr) = *self.world.now.lock().unwrap();
                 addr.map(|addr| (life, addr))
             });
-            let begun = Instant::now();
-            let mut at = from;
-            match self.read(life, addr, &mut at, range.end) {
-                Ok(()) => return (life, Instant::now()),
+            let opened = self.open(addr, from..range.end);
+            let (begun, mut at) = (Instant::now(), from);
+            match opened.and_then(|client| self.read(client, (life, addr), &mut at, range.end)) {
+                Ok(()) => {
+                    changes.push((life, Instant::now()));
+                    return changes;
+                }
                 // What broke before its beginning was noted is unknown to all later servers.
                 Err(_) if resume && at > from && begun.elapsed() > BEGUN => {
                     self.world.resumes.fetch_add(1, Ordering::SeqCst);
+                    changes.push((life, begun));
                     from = at;
                 }
                 Err(_) => {}
@@ -377,20 +384,31 @@ impl Downloading<'_> {
         }
     }
 
-    /// Asks for what lies between `at` and `end`, and moves `at` to what has come.
-    fn read(&mut self, life: usize, addr: SocketAddr, at: &mut u64, end: u64) -> io::Result<()> {
+    /// Asks for a range, and reads the head of the response.
+    fn open(&self, addr: SocketAddr, range: Range<u64>) -> io::Result<HttpClient> {
         let mut client = HttpClient::try_connect_narrow(addr, 4096)?;
         let Wanted { path, etag, length } = self.wanted;
-        let range = if *at == 0 && end == *length {
+        let lines = if range == (0..*length) {
             String::new()
         } else {
-            format!("Range: bytes={at}-{}\r\nIf-Range: {etag}\r\n", end - 1)
+            format!("Range: bytes={}-{}\r\nIf-Range: {etag}\r\n", range.start, range.end - 1)
         };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nUser-Agent: {}\r\n{range}\r\n", self.who);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nUser-Agent: {}\r\n{lines}\r\n", self.who);
         (&client.stream).write_all(request.as_bytes())?;
         let head = client.try_head()?;
         assert!(matches!(head.status, 200 | 206), "{}: {:?}", head.status, head.headers);
-        assert_eq!((head.header("etag"), head.length()), (etag.as_str(), end - *at), "{path}");
+        assert_eq!((head.header("etag"), head.length()), (etag.as_str(), range.end - range.start), "{path}");
+        Ok(client)
+    }
+
+    /// Reads a body up to `end`, and moves `at` to what has come.
+    fn read(
+        &mut self,
+        mut client: HttpClient,
+        (life, addr): (usize, SocketAddr),
+        at: &mut u64,
+        end: u64,
+    ) -> io::Result<()> {
         let mut piece = [0; 8 * 1024];
         while *at < end {
             let n = client.read(&mut piece)?;
