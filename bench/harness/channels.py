@@ -15,7 +15,8 @@ from typing import Dict, List
 
 from . import load, measure, trees
 from .cases import HIGHER, LOWER, NOBODY, Case, Figures, Metric, Rig
-from .peers import OPEN_FILES, Nginx, Peer, Server, Start, child_setup, end_group, first_line
+from .nginx import Nginx
+from .peers import OPEN_FILES, Peer, Server, Start, child_setup, end_group, first_line
 
 BENCH = Path(__file__).resolve().parent.parent
 TOKENS = BENCH / "load" / "channels.tokens"

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import cases, channels, install, load, peers, published, relay, report, results, stores, trees
+from . import cases, channels, install, load, nginx, peers, published, relay, report, results, stores, trees
 from .cases import GROUPS, NOBODY, PEERS, Case, Figures, Reference, Rig
-from .peers import Peer, PeerError, Server, Tls
+from .peers import LogOnly, NoLedger, Peer, PeerError, Server, Tls
 from .rivals import RIVALS
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ REPO = BENCH.parent
 # What a case that has not begun yet will need at least, when time runs short.
 RESERVE_SECONDS = 20
 CASES = cases.CASES + published.PUBLISHED + channels.CASES
-KINDS = {**peers.PEERS, **RIVALS, **channels.PEERS}
+KINDS = {**nginx.PEERS, **{kind.name: kind for kind in (NoLedger, LogOnly)}, **RIVALS, **channels.PEERS}
 # Before we leave the server's core ourselves.
 CORES = sorted(os.sched_getaffinity(0))
 # What `bench/run all` runs, and so what bench/RESULTS.md is made of.

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Set
 
-from .peers import Nginx, Peer, PeerError, Server, Start, port_of
+from .nginx import Nginx
+from .peers import Peer, PeerError, Server, Start, port_of
 
 TRANSFER = "bench"
 # The same address on Outflow and on a proxy.
