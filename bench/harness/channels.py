@@ -15,7 +15,7 @@ from typing import Dict, List
 
 from . import load, measure, trees
 from .cases import HIGHER, LOWER, NOBODY, Case, Figures, Metric, Rig
-from .nginx import Nginx
+from .nginx import NginxTuned
 from .peers import OPEN_FILES, Peer, Server, Start, child_setup, end_group, first_line
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -25,19 +25,14 @@ SOURCES = 20
 PATIENCE = 120
 
 
-class Nchan(Nginx):
+class Nchan(NginxTuned):
     """Debian's nginx with Debian's nchan, one worker, events kept in memory."""
 
     name = "nchan"
     packages = ["nginx", "libnginx-mod-nchan"]
     groups = ("channels",)
     offers = frozenset()
-
-    def command(self, start: Start) -> List[str]:
-        command = super().command(start)
-        conf = start.scratch / "nginx.conf"
-        conf.write_text("load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\n" + conf.read_text())
-        return command
+    modules = "load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\n"
 
     def site(self, start: Start) -> str:
         return f"""\

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 GO_SOURCES = Path("/usr/share/gocode")
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -90,6 +90,23 @@ def gem(name: str, folder: Path) -> Path:
     return found[-1]
 
 
+def nginx_module(source: Path, nginx: Path, folder: Path, name: str) -> Path:
+    """A module for Debian's nginx, built of its sources in `source` with nginx's own in `nginx` (Debian's nginx-dev)."""
+    made, work = folder / "nginx" / name, folder / "nginx" / "build"
+    if made.is_file() and made.stat().st_mtime > max(f.stat().st_mtime for f in source.iterdir()):
+        return made
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(nginx, work)
+    _say(f"building {name}")
+    out = work / "out"
+    configure = ["./configure", "--with-compat", "--with-http_ssl_module", "--with-http_v2_module"]
+    _run([*configure, f"--add-dynamic-module={source}", f"--builddir={out}"], dict(os.environ), 600, work)
+    _run(["make", "-f", str(out / "Makefile"), "modules"], dict(os.environ), 600, work)
+    shutil.copy(out / name, made)
+    shutil.rmtree(work)
+    return made
+
+
 def version_of(package: str) -> str:
     """The version of a Debian package that is installed."""
     done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True)
@@ -122,12 +139,12 @@ def _nothing_starts() -> Iterator[None]:
         POLICY.unlink()
 
 
-def _run(command: List[str], env: dict, seconds: float) -> None:
+def _run(command: List[str], env: dict, seconds: float, folder: Optional[Path] = None) -> None:
     name = " ".join(c for c in command if not c.startswith("/"))
     try:
         done = subprocess.run(
             command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=seconds,
+            timeout=seconds, cwd=folder,
         )
     except FileNotFoundError:
         raise Missing(f"there is no {command[0]}") from None

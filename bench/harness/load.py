@@ -242,6 +242,16 @@ def wait_until_stored(server: Server, path: str, entries: int, timeout: float) -
         time.sleep(0.5)
 
 
+def check_archive(server: Server, path: str, entries: int) -> None:
+    """Takes a whole archive, and checks its list and every CRC-32."""
+    taken = server.scratch / "archive.zip"
+    program(["curl", "-sS", "--fail", "-o", str(taken), server.url(path)], {}, os.sched_getaffinity(0), timeout=120)
+    with zipfile.ZipFile(taken) as archive:
+        if len(archive.infolist()) != entries or archive.testzip():
+            raise LoadError(f"{server.peer.name} {path}: not an archive of {entries} whole files")
+    taken.unlink()
+
+
 class RangeFile(io.RawIOBase):
     """A remote file as a seekable one, read by Range requests in blocks."""
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import cases, channels, install, load, nginx, peers, published, relay, report, results, stores, trees
-from .cases import GROUPS, NOBODY, PEERS, Case, Figures, Reference, Rig
-from .peers import LogOnly, NoLedger, Peer, PeerError, Server, Tls
+from . import cases, channels, congestion, install, load, nginx, peers, published, quick, relay, report, results, stores, trees
+from .cases import GROUPS, PEERS, Case, Figures, Rig
+from .peers import NoLedger, Peer, PeerError, Server, Tls
 from .rivals import RIVALS
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -28,7 +28,8 @@ REPO = BENCH.parent
 # What a case that has not begun yet will need at least, when time runs short.
 RESERVE_SECONDS = 20
 CASES = cases.CASES + published.PUBLISHED + channels.CASES
-KINDS = {**nginx.PEERS, **{kind.name: kind for kind in (NoLedger, LogOnly)}, **RIVALS, **channels.PEERS}
+GROUPS = {**GROUPS, "quick": quick.GROUP}
+KINDS = {**nginx.PEERS, NoLedger.name: NoLedger, **RIVALS, **channels.PEERS}
 # Before we leave the server's core ourselves.
 CORES = sorted(os.sched_getaffinity(0))
 # What `bench/run all` runs, and so what bench/RESULTS.md is made of.
@@ -53,7 +54,7 @@ def main() -> int:
             print(f"{case.group:9} {case.name:15} {case.title}")
         return 0
     if options.render:
-        pages = results.render if json.loads(options.render.read_text())["page"] == "published" else report.render
+        pages = results.render if json.loads(options.render.read_text()).get("page") == "published" else report.render
         for path in pages(options.render):
             print(path)
         return 0
@@ -63,10 +64,11 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        if options.group == "relay":
-            return relay.run(options, _command(), CORES)
-        return _all(options) if options.group == "all" else Run(options).go()
-    except (PeerError, load.LoadError, install.Missing) as why:
+        with congestion.of_all(options.congestion):
+            if options.group == "relay":
+                return relay.run(options, _command(), CORES)
+            return _all(options) if options.group == "all" else Run(options).go()
+    except (PeerError, load.LoadError, install.Missing, congestion.Refused) as why:
         print(f"bench: {why}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -91,7 +93,9 @@ class Run:
         self.options = options
         self.began = time.monotonic()
         self.deadline = self.began + options.budget * 60
-        self.cases = [c for c in CASES if c.group == options.group and (not options.case or c.name in options.case)]
+        self.is_quick = options.group == "quick"
+        of_group = quick.of(CASES) if self.is_quick else [c for c in CASES if c.group == options.group]
+        self.cases = [c for c in of_group if not options.case or c.name in options.case]
         self.built: Dict[str, Path] = {}
         self.is_published = options.group == "published"
         self.unavailable: Dict[str, str] = {}
@@ -115,6 +119,8 @@ class Run:
                 document["cases"].append(self._case(case, number, subject, rivals, rig))
                 self._drop_trees(self.cases[number + 1 :])
             document["minutes"] = round((time.monotonic() - self.began) / 60, 1)
+        if self.is_quick:
+            return quick.finish(document, BENCH / "results" / quick.RECORD, options.write)
         pages = results if self.is_published else report
         folder = self._results_folder(rivals)
         paths = pages.write(document, folder, self._set_name(rivals))
@@ -139,6 +145,11 @@ class Run:
         )
         if self.is_published:
             record.update(section=case.section, remark=case.remark, absent={})
+        try:
+            with congestion.of_all(case.congestion or self.options.congestion):
+                pass
+        except congestion.Refused as why:
+            return dict(record, skipped=str(why))
         if not sides:
             return dict(record, skipped=f"{subject.name} makes no archives")
         free = shutil.disk_usage(self.temp).free
@@ -156,7 +167,8 @@ class Run:
             # In turns, and each first as often as last: what drifts with time or lingers must favour nobody.
             for side in sides if turn % 2 == 0 else sides[::-1]:
                 try:
-                    figures = self._turn(case, side, rig, turn)
+                    with congestion.of_all(case.congestion or self.options.congestion):
+                        figures = self._turn(case, side, rig, turn)
                 except (PeerError, load.LoadError, OSError, subprocess.SubprocessError) as why:
                     _say(f"{case.name} {side.label}: FAILED {why}")
                     if not self.is_published:
@@ -218,10 +230,6 @@ class Run:
             if self.is_published:
                 wanted = {l: p for l, p in wanted.items() if published.takes_part(case, p)}
             sides += [Side(label, peer, case.tree, case.kind, params) for label, peer in wanted.items()]
-        elif case.against != NOBODY:
-            other: Reference = case.against
-            quick = other.quick if self.options.quick else {}
-            sides.append(Side(other.label, subject, other.tree, other.kind, {**other.params, **quick}))
         return [s for s in sides if s.peer.archives] if case.archives else sides
 
     def _params(self, case: Case) -> dict:
@@ -238,7 +246,7 @@ class Run:
         return self.built[name]
 
     def _drop_trees(self, left: List[Case]) -> None:
-        wanted = {c.tree for c in left} | {c.against.tree for c in left if isinstance(c.against, Reference)}
+        wanted = {c.tree for c in left}
         for name in [n for n in self.built if n not in wanted]:
             shutil.rmtree(self.built.pop(name))
 
@@ -246,7 +254,7 @@ class Run:
 
     def _peer(self, name: str) -> Peer:
         if name == "outflow":
-            return peers.Outflow(self.binary, ledger=self.options.group == "receipts")
+            return peers.Outflow(self.binary)
         kind = KINDS[name]
         return kind(self.binary) if issubclass(kind, peers.Outflow) else kind()
 
@@ -259,7 +267,7 @@ class Run:
             try:
                 peer.install(self.options.peers)
             except install.Missing as why:
-                if not self.is_published:
+                if not (self.is_published or peer.is_optional):
                     raise
                 _say(f"{name} is not available: {why}")
                 self.unavailable[name] = str(why)
@@ -329,6 +337,8 @@ class Run:
                 needed.add("golang-go")
             if case.tls:
                 needed.add("openssl")
+            if case.kind is cases.rare_noted:
+                needed.add("strace")
         install.debian(sorted(needed))
         if any(case.group == "channels" for case in self.cases):
             self.channels = install.go(BENCH / "load" / "channels.go", self.options.peers)
@@ -365,7 +375,7 @@ class Run:
             "format": 1, "page": GROUPS[self.options.group].page, "title": GROUPS[self.options.group].title,
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "command": _command(),
-            "subject": subject.name, "peers": list(rivals), "unavailable": self.unavailable, "rounds": self.options.rounds, "quick": self.options.quick,
+            "subject": subject.name, "peers": list(rivals), "congestion": self.options.congestion, "unavailable": self.unavailable, "rounds": self.options.rounds, "quick": self.options.quick,
             "git": _git("rev-parse", "HEAD"),
             "git_clean": _git("status", "--porcelain", "--", ".", ":!bench/results") == "",
             "machine": {
@@ -406,19 +416,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "group", nargs="?", choices=[*GROUPS, "relay", "all", "results"],
         help="which cases: of files (default), of stores, of receipts, of channels, relays (their own), the published comparison, or `all` for files and published; "
-        "`results` measures nothing and writes bench/RESULTS.md from the latest records",
+        "`quick` is ten of them in three minutes, beside the figures of an earlier commit; `results` measures nothing and writes bench/RESULTS.md from the latest records",
     )
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this case (repeatable); see --list")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--quick", action="store_true", help="shorter loads and 2 rounds: a look, not a measurement")
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5, of receipts 9, published 4; with --quick 2, published 1)")
-    parser.add_argument("--peer", action="append", choices=list(KINDS), help="compare with this (repeatable; default nginx, everybody for published, its proxies for stores, Outflow without a ledger for receipts)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns for each side (default 5, of receipts 9; with --quick 2, published 1)")
+    parser.add_argument("--peer", action="append", choices=list(KINDS), help="compare with this (repeatable; default nginx in two configurations and with mod_zip, everybody for published, its proxies for stores, Outflow without a ledger for receipts)")
     parser.add_argument("--subject", default="outflow", choices=["outflow", *KINDS], help="what is compared (default outflow)")
     parser.add_argument("--binary", type=Path, help="an Outflow binary to use as it is")
     parser.add_argument("--no-build", action="store_true", help="use target/dist/outflow without building it")
     parser.add_argument("--server-core", type=int, metavar="CORE", help="the servers' core (default: the first)")
     parser.add_argument("--load-core", type=int, metavar="CORE", help="the load's core (default: the second)")
-    parser.add_argument("--budget", type=float, metavar="MINUTES", help="rounds are left out when time runs short (default 15, published 30, all 45)")
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="rounds are left out when time runs short (default 15, files 30, published 45, all 75)")
+    parser.add_argument("--congestion", metavar="NAME", default=congestion.USUAL, help="congestion control of all connections (default cubic; restored afterwards)")
+    parser.add_argument("--write", action="store_true", help="of `quick`: keep the figures, for later runs to be compared with")
     parser.add_argument(
         "--peers", type=Path, metavar="DIR", default=os.environ.get("OUTFLOW_BENCH_PEERS") or _cache(),
         help="where servers are installed that are not Debian's (default: OUTFLOW_BENCH_PEERS, or outflow-bench in the user's cache folder)",
@@ -427,6 +439,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--render", type=Path, metavar="JSON", help="write table and plot of earlier figures again, beside them")
     options = parser.parse_args()
+    if options.group == "quick":
+        options.quick = True
     if not options.group:
         wanted = {c.group for c in CASES if c.name in (options.case or [])}
         options.group = wanted.pop() if len(wanted) == 1 else "files"
@@ -438,11 +452,12 @@ def _options() -> argparse.Namespace:
         return options
     options.rounds = options.rounds or _rounds(options)
     options.budget = options.budget or GROUPS[options.group].budget
-    strangers = [n for n in options.case or [] if n not in [c.name for c in CASES if c.group == options.group]]
+    members = quick.of(CASES) if options.group == "quick" else [c for c in CASES if c.group == options.group]
+    strangers = [n for n in options.case or [] if n not in [c.name for c in members]]
     if strangers:
         parser.error(f"{', '.join(strangers)}: not of the group {options.group}")
     options.peer = options.peer or GROUPS[options.group].peers
-    if any(options.group not in KINDS[name].groups for name in options.peer):
+    if options.group != "quick" and any(options.group not in KINDS[name].groups for name in options.peer):
         parser.error(f"these peers cannot do the cases of the group {options.group}")
     if options.subject != "outflow" and options.group not in KINDS[options.subject].groups:
         parser.error(f"{options.subject} cannot be the subject of the group {options.group}")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import statistics
+import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CPUCLOCK_SCHED = 2
@@ -89,6 +92,56 @@ def disk_bytes_read(pid: int) -> int:
             if line.startswith("read_bytes:"):
                 total += int(line.split()[1])
     return total
+
+
+def bytes_written(pid: int) -> int:
+    """Bytes that the tree has caused to be written to a disk, now or later (proc(5), io)."""
+    total = 0
+    for one in tree(pid):
+        for line in Path(f"/proc/{one}/io").read_text().splitlines():
+            if line.startswith("write_bytes:"):
+                total += int(line.split()[1])
+    return total
+
+
+def wakeups(pid: int) -> int:
+    """How often the threads of the tree have waited for something and gone on."""
+    total = 0
+    for one in tree(pid):
+        for thread in Path(f"/proc/{one}/task").iterdir():
+            for line in (thread / "status").read_text().splitlines():
+                if line.startswith("voluntary_ctxt_switches:"):
+                    total += int(line.split()[1])
+    return total
+
+
+class Calls:
+    """Counts system calls of a server, by strace(1), while the body of a `with` runs."""
+
+    def __init__(self, pid: int, names: Tuple[str, ...]):
+        self.pid, self.names, self.count = pid, names, 0
+
+    def __enter__(self) -> "Calls":
+        self._file = tempfile.NamedTemporaryFile(prefix="outflow-bench-")
+        command = ["strace", "-f", "-qq", "-e", f"trace={','.join(self.names)}", "-o", self._file.name, "-p", str(self.pid)]
+        self._strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not all(self._is_traced(Path(f"/proc/{self.pid}/task/{thread}")) for thread in os.listdir(f"/proc/{self.pid}/task")):
+            time.sleep(0.01)
+        return self
+
+    @staticmethod
+    def _is_traced(thread: Path) -> bool:
+        try:
+            return "TracerPid:\t0\n" not in (thread / "status").read_text()
+        except OSError:
+            return True  # it has ended
+
+    def __exit__(self, *_) -> None:
+        self._strace.send_signal(signal.SIGINT)
+        self._strace.wait()
+        lines = Path(self._file.name).read_text().splitlines()
+        self.count = sum(any(f" {name}(" in line for name in self.names) for line in lines)
+        self._file.close()
 
 
 def sockets(pid: int) -> int:

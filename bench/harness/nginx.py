@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import subprocess
+import zlib
+from pathlib import Path
 from typing import List
 
+from . import install
 from .peers import OPEN_FILES, Peer, Start
+
+# Debian's package of what a module is built with.
+SOURCES = Path("/usr/share/nginx/src")
 
 
 class Nginx(Peer):
-    """Debian's nginx as its users run it, with one worker: sendfile, tcp_nopush, no open_file_cache."""
+    """Debian's nginx as its users run it, with one worker: sendfile, tcp_nopush, an access log, no open_file_cache."""
 
     name = "nginx"
     program = "nginx"
     packages = ["nginx"]
     groups = ("files", "published")
     offers = frozenset({"file", "folder", "tls", "h2", "h2c", "start"})
+    modules = ""
 
     def version(self) -> str:
         found = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
@@ -31,7 +38,7 @@ class Nginx(Peer):
         # A worker that gave up root could not read a private temporary folder.
         user = "user root;" if os.geteuid() == 0 else ""
         conf.write_text(f"""\
-{user}
+{self.modules}{user}
 daemon off;
 worker_processes 1;
 pid {start.scratch}/nginx.pid;
@@ -41,7 +48,7 @@ events {{
     worker_connections {max(1024, start.connections)};
 }}
 http {{
-    access_log off;
+    {self.logging(start)}
     sendfile on;
     tcp_nopush on;
     keepalive_requests 1000000000;
@@ -52,6 +59,9 @@ http {{
 }}
 """)
         return ["nginx", "-e", str(start.scratch / "error.log"), "-p", str(start.scratch), "-c", str(conf)]
+
+    def logging(self, start: Start) -> str:
+        return f"access_log {start.scratch}/access.log;"
 
     def site(self, start: Start) -> str:
         how = (" ssl http2" if start.tls else "") + (" http2" if start.h2c else "")
@@ -68,7 +78,67 @@ http {{
     }}"""
 
 
-class NginxProxy(Nginx):
+class NginxTuned(Nginx):
+    """Debian's nginx with its log off and its open_file_cache on."""
+
+    name = "nginx-tuned"
+
+    def logging(self, start: Start) -> str:
+        return "access_log off;\n    open_file_cache max=20000 inactive=60s;\n    open_file_cache_valid 30s;"
+
+
+class ModZip(Nginx):
+    """Debian's nginx with mod_zip, built from MOD_ZIP_SRC: an archive of a list that says each file's CRC-32."""
+
+    name = "mod_zip"
+    groups = ("files",)
+    packages = ["nginx", "nginx-dev", "gcc", "make", "libpcre2-dev", "zlib1g-dev", "libssl-dev"]
+    is_optional = True
+    archives = True
+    # Its answers have neither a tag nor, to HEAD, a length.
+    heads = False
+
+    def install(self, folder: Path) -> None:
+        source = os.environ.get("MOD_ZIP_SRC")
+        if not source:
+            raise install.Missing("MOD_ZIP_SRC does not say where a checkout of mod_zip is")
+        super().install(folder)
+        module = install.nginx_module(Path(source).absolute(), SOURCES, folder, "ngx_http_zip_module.so")
+        self.modules = f"load_module {module};\n"
+
+    def site(self, start: Start) -> str:
+        folder = start.root / "arch"
+        lines = [
+            f"{zlib.crc32(file.read_bytes()):08x} {file.stat().st_size} /files/{file.name} {file.name}\n"
+            for file in sorted(folder.iterdir())
+        ]
+        # The list comes from an upstream, as it does from an app.
+        (start.scratch / "list").write_text("".join(lines))
+        return f"""\
+    server {{
+        listen unix:{start.scratch}/list.sock;
+        location / {{
+            access_log off;
+            add_header X-Archive-Files zip;
+            alias {start.scratch}/list;
+        }}
+    }}
+    server {{
+        listen 127.0.0.1:{start.port};
+        location = /arch/ {{
+            proxy_pass http://unix:{start.scratch}/list.sock:/list;
+            proxy_buffers 64 64k;
+        }}
+        location /arch/ {{
+            root {start.root};
+        }}
+        location /files/ {{
+            alias {folder}/;
+        }}
+    }}"""
+
+
+class NginxProxy(NginxTuned):
     """nginx's proxy_pass with large buffers, nothing written to disk, and connections to the store that are kept."""
 
     name = "nginx-proxy"
@@ -104,4 +174,4 @@ class NginxProxyDefaults(NginxProxy):
     buffers = ""
 
 
-PEERS = {peer.name: peer for peer in (Nginx, NginxProxy, NginxProxyDefaults)}
+PEERS = {peer.name: peer for peer in (Nginx, NginxTuned, ModZip, NginxProxy, NginxProxyDefaults)}

@@ -32,8 +32,8 @@ STOP_SECONDS = 5
 # The idle case needs 10,000 sockets in the server and as many in its client.
 OPEN_FILES = 20_000
 PR_SET_PDEATHSIG = 1
-# The ledger's name in a server's scratch folder.
-LEDGER = "ledger.sqlite"
+# Outflow's ledger in a server's scratch folder, which is its user's state folder.
+LEDGER = Path("outflow", "ledger.sqlite")
 # What `outflow file` and kcup would take from our user's environment.
 FOREIGN = ("HOST", "PORT", "FILE", "STDIN_READ_TIMEOUT_SECONDS", "TLS_KEY", "TLS_CERT", "LOG_LEVEL")
 
@@ -73,6 +73,7 @@ class Peer:
     program = ""  # what is started; set by install() where it is not known before
     packages: List[str] = []  # Debian packages that provide it
     groups: Tuple[str, ...] = ("files",)  # of which cases it can do
+    is_optional = False  # a run goes on without it
     offers: FrozenSet[str] = frozenset()  # what published cases may need of it
     how = ""  # how it is run, where its class does not say it
     heads = True  # answers HEAD
@@ -108,18 +109,18 @@ def port_of(first_line: str) -> Optional[int]:
 
 
 class Outflow(Peer):
-    """Outflow; with a ledger of its own for each turn, or with none."""
+    """Outflow as a user starts it: with its ledger and its log, which goes to a file."""
 
     name = "outflow"
     groups = ("files", "stores", "receipts", "published", "channels")
     offers = frozenset({"file", "folder", "archive", "tls", "h2", "h2c", "start"})
     archives = True
     picks_port = True
-    log_level = "warn"
-    how = "`outflow file` for one file without TLS, `outflow serve` for everything else; one thread, no ledger."
+    more: Tuple[str, ...] = ()
+    how = "`outflow file` for one file without TLS, `outflow serve` for everything else, with its ledger and its log; one thread."
 
-    def __init__(self, binary: Path, ledger: bool = False):
-        self.binary, self.ledger = binary, ledger
+    def __init__(self, binary: Path):
+        self.binary = binary
         self.program = str(binary)
 
     def version(self) -> str:
@@ -137,40 +138,31 @@ class Outflow(Peer):
         if self._one(start):
             return [str(self.binary), "file", str(start.file), "--host", "127.0.0.1", "--port", str(start.port)]
         what = start.store.address if start.store else str(start.root)
-        command = [str(self.binary), "serve", what, "--listen", "127.0.0.1:0"]
-        command += ["--threads", "1", "--log-level", self.log_level, "--cache", str(start.cache), *start.flags]
+        command = [str(self.binary), "serve", what, "--listen", "127.0.0.1:0", "--threads", "1"]
+        command += ["--cache", str(start.cache), *start.flags, *self.more]
         if start.tls:
             command += ["--tls-cert", str(start.tls.certificate), "--tls-key", str(start.tls.key)]
         if start.h2c:
             command += ["--http2-cleartext"]
-        # Always said: without a word there would be one in the user's state folder.
-        command += ["--ledger", f"sqlite:{start.scratch / LEDGER}" if self.ledger else "none"]
         if start.connections > 1024:
             command += ["--max-connections", str(start.connections)]
         return command
 
     def environment(self, start: Start) -> dict:
-        # Neither the user's settings nor the user's cache may colour a figure.
+        # Neither the user's settings nor the user's folders may colour a figure.
         store = start.store.environment if start.store else {}
         home = {"HOME": str(start.scratch), "XDG_STATE_HOME": str(start.scratch), "XDG_CACHE_HOME": str(start.cache)}
-        one = {"LOG_LEVEL": self.log_level, "OUTFLOW_THREADS": "1"} if self._one(start) else {}
-        return {**home, **store, **one}
+        return {**home, **store, "OUTFLOW_THREADS": "1"}
 
     announced_port = staticmethod(port_of)
 
 
 class NoLedger(Outflow):
-    """The same program without a ledger: nobody asks what becomes of a delivery, so nothing is tracked either."""
+    """The same program without a ledger: a delivery is tracked for its line in the log, and recorded nowhere."""
 
     name = "no-ledger"
     groups = ("receipts",)
-
-
-class LogOnly(NoLedger):
-    """No ledger, but a line in the log for each delivery when it has ended: it is tracked, and not noted."""
-
-    name = "log-only"
-    log_level = "info"
+    more = ("--ledger", "none")
 
 
 class Server:

@@ -18,7 +18,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from . import load, measure, trees
 from .cases import HIGHER, LOWER, Case, Figures, Metric, Rig, download
@@ -223,7 +223,7 @@ KCUPS_WORK, DOWNLOADS, SLOW = "One file, kcup's own comparison", "Downloads of 1
 TLS, HTTP2, ARCHIVES, START = "TLS", "HTTP/2", "Archives", "Start and size"
 
 # Where all of them would take too long: of those with rustls, the fastest.
-FEWER = ("nginx", "static-web-server", "caddy", "h2o", "lighttpd")
+FEWER = ("nginx-tuned", "static-web-server", "caddy", "h2o", "lighttpd")
 
 _RATE = dict(key="requests_per_s", label="requests/s", unit="", better=HIGHER, plot="rate")
 _CPU = dict(key="cpu_us_per_request", label="server CPU per request", unit="us", better=LOWER, plot="cpu")
@@ -233,10 +233,13 @@ _LOAD_RSS = Metric("load_rss_mib", "memory (RSS)", "MiB", LOWER)
 _LOAD_ANONYMOUS = Metric("load_anonymous_mib", "of it anonymous", "MiB", LOWER)
 
 
-def _kcup(name: str, short: str, size: int, cpu: float, rate: dict, memory: Optional[float] = None) -> Case:
+def _kcup(
+    name: str, short: str, size: int, cpu: float, rate: dict, memory: Optional[float] = None, connections: int = 400,
+    only: Tuple[str, ...] = (),
+) -> Case:
     return Case(
-        f"kcup-{name}", f"{short} file, 400 connections", "text", one_file,
-        dict(file=f"/{name}.txt", size=size, seconds=3, connections=400),
+        f"kcup-{name}" + ("" if connections == 400 else f"-{connections}"), f"{short} file, {connections} connections", "text",
+        one_file, dict(file=f"/{name}.txt", size=size, seconds=3, connections=connections),
         [
             Metric(**_RATE, ratio={**rate, "*": 1.0}),
             Metric(**_CPU, ratio={"kcup": cpu, "*": 1.0}),
@@ -248,7 +251,7 @@ def _kcup(name: str, short: str, size: int, cpu: float, rate: dict, memory: Opti
             Metric("load_anonymous_mib", "under load (anonymous)", "MiB", LOWER),
         ],
         short=f"{short} file", quick=dict(seconds=1), connections=1024, disk=2 * trees.MB, group="published",
-        section=KCUPS_WORK, needs="file", file=f"{name}.txt", turn_seconds=5.5,
+        section=KCUPS_WORK, needs="file", file=f"{name}.txt", turn_seconds=5.5, only=only,
     )
 
 
@@ -260,9 +263,12 @@ def _large(name: str, title: str, section: str, kind, params: dict, metrics: Lis
 
 
 PUBLISHED = [
-    _kcup("10k", "10 KB", 10 * trees.KB, 0.7, {"kcup": 1.3, "miniserve": 4, "fasthttp": 2}),
-    _kcup("100k", "100 KB", 100 * trees.KB, 0.9, {"kcup": 1.05, "miniserve": 4}),
-    _kcup("1m", "1 MB", trees.MB, 0.55, {"kcup": 1.15, "miniserve": 2.5}, memory=16),
+    _kcup("10k", "10 KB", 10 * trees.KB, 0.75, {"miniserve": 4, "fasthttp": 2}),
+    _kcup("100k", "100 KB", 100 * trees.KB, 0.75, {"miniserve": 4}),
+    _kcup("1m", "1 MB", trees.MB, 0.6, {"miniserve": 2.5}, memory=16),
+    _kcup("10k", "10 KB", 10 * trees.KB, 0.75, {}, connections=64, only=("kcup",)),
+    _kcup("100k", "100 KB", 100 * trees.KB, 0.75, {}, connections=64, only=("kcup",)),
+    _kcup("1m", "1 MB", trees.MB, 0.6, {}, connections=64, only=("kcup",)),
     _large(
         "gib", "1 GiB file, 4 downloads at once", DOWNLOADS, download, dict(connections=4, repeat=1),
         [Metric(**_MB_S), Metric(**_CPU_GIB)], "folder", short="4 x 1 GiB", quick=dict(connections=2), turn_seconds=4,
@@ -281,14 +287,14 @@ PUBLISHED = [
     ),
     _large(
         "tls-gib", "1 GiB file over TLS 1.3, HTTP/1.1, by curl", TLS, fetch, dict(repeat=2, http="http1.1"),
-        [Metric(**_CPU_GIB, ratio={"nginx": 1.0}), Metric(**_MB_S), _LOAD_RSS], "tls", tls=True,
+        [Metric(**_CPU_GIB, ratio={"nginx-tuned": 1.0}), Metric(**_MB_S), _LOAD_RSS], "tls", tls=True,
         short="1 GiB over TLS", quick=dict(repeat=1), turn_seconds=5, only=FEWER,
     ),
     Case(
         "tls-handshakes", "full TLS 1.3 handshakes, each with a request of 1 KB", "text", handshakes,
         dict(path="/1k.txt", size=trees.KB, seconds=3, connections=32),
         [
-            Metric("handshakes_per_s", "handshakes/s", "", HIGHER, ratio={"nginx": 0.9}, plot="rate"),
+            Metric("handshakes_per_s", "handshakes/s", "", HIGHER, ratio={"nginx-tuned": 0.9}, plot="rate"),
             Metric("cpu_us_per_handshake", "server CPU per handshake", "us", LOWER, plot="cpu"),
             Metric("cpu_share", "share of its core that the server used", "", LOWER),
             Metric("p50_us", "p50", "us", LOWER), Metric("p99_us", "p99", "us", LOWER),
@@ -300,23 +306,23 @@ PUBLISHED = [
     ),
     _large(
         "h2-gib", "1 GiB file over TLS and HTTP/2, by curl", HTTP2, fetch, dict(repeat=2, http="http2"),
-        [Metric(**_MB_S, ratio={"nginx": 1.0}), Metric(**_CPU_GIB), _LOAD_RSS], "h2", tls=True,
+        [Metric(**_MB_S, ratio={"nginx-tuned": 1.0}), Metric(**_CPU_GIB, ratio={"nginx-tuned": 1.0}), _LOAD_RSS], "h2", tls=True,
         short="1 GiB, HTTP/2, TLS, curl", quick=dict(repeat=1), turn_seconds=6, only=FEWER,
     ),
     _large(
         "h2-gib-wide", "1 GiB file over TLS and HTTP/2, by h2load, 2 streams", HTTP2, h2_download, dict(repeat=2, streams=2),
-        [Metric(**_MB_S, ratio={"nginx": 1.0}), Metric(**_CPU_GIB), _LOAD_RSS], "h2", tls=True,
+        [Metric(**_MB_S, ratio={"nginx-tuned": 1.0}), Metric(**_CPU_GIB, ratio={"nginx-tuned": 1.0}), _LOAD_RSS], "h2", tls=True,
         short="2 x 1 GiB, HTTP/2, TLS", turn_seconds=6, only=FEWER,
     ),
     _large(
         "h2c-gib", "1 GiB file over HTTP/2 without TLS, by h2load", HTTP2, h2_download, dict(repeat=4, streams=1),
-        [Metric(**_MB_S, ratio={"nginx": 1.0}), Metric(**_CPU_GIB), _LOAD_RSS], "h2c", h2c=True,
+        [Metric(**_MB_S, ratio={"nginx-tuned": 1.0}), Metric(**_CPU_GIB), _LOAD_RSS], "h2c", h2c=True,
         short="1 GiB, HTTP/2, no TLS", quick=dict(repeat=2), turn_seconds=5,
     ),
     Case(
         "h2-10k", "10 KB file over TLS and HTTP/2, 16 connections of 16 streams", "text", h2_small,
         dict(path="/10k.txt", size=10 * trees.KB, seconds=3, clients=16, streams=16),
-        [Metric(**_RATE), Metric(**_CPU), _LOAD_RSS, _LOAD_ANONYMOUS],
+        [Metric(**_RATE), Metric(**_CPU, ratio={"h2o": 1.5, "nginx-tuned": 0.8}), _LOAD_RSS, _LOAD_ANONYMOUS],
         short="10 KB, HTTP/2, TLS", quick=dict(seconds=1), disk=2 * trees.MB, group="published", section=HTTP2, needs="h2",
         file="10k.txt", tls=True, turn_seconds=5.5, only=FEWER,
     ),

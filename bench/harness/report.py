@@ -163,18 +163,26 @@ def markdown(document: dict) -> str:
         "",
         f"`{document['command']}` on {document['date']}, commit {commit}, {document['minutes']} minutes.",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
-        f"server on core {machine['server_core']}, load on core {machine['load_core']}. {versions}.",
+        f"server on core {machine['server_core']}, load on core {machine['load_core']}; "
+        f"congestion control {document.get('congestion', 'not recorded')}. {versions}.",
         "",
         f"Medians of up to {document['rounds']} rounds in turns. The ratio is {document['subject'].capitalize()} / reference "
         "of each round: median, then smallest–largest. 1 MB = 1,048,576 bytes; MB/s = 1,000,000 bytes a second.",
         "",
-        "| " + " | ".join(_headings(document)) + " |",
-        "|---|---|---:|---:|---:|---|---|---|---|",
+        *table_of(document),
     ]
+    for name, why in document.get("unavailable", {}).items():
+        lines += ["", f"Not available: {name} ({why})."]
+    return "\n".join(lines) + "\n"
+
+
+def table_of(document: dict) -> List[str]:
+    """The lines of the table for a page."""
+    lines = ["| " + " | ".join(_headings(document)) + " |", "|---|---|---:|---:|---:|---|---|---|---|"]
     for cells in _cells(document):
         cells[7] = f"**{cells[7]}**" if cells[7] == "behind" else cells[7]
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 # --- the plot ----------------------------------------------------------------------------------------------------

@@ -48,20 +48,19 @@ def write_page(bench: Path) -> Path:
         "`bench/run all` writes this page. How it is measured, what the cases are and what must hold: [README.md](README.md). The command "
         "under each heading repeats what is below it; `--peer NAME` limits it to one row.", "",
     ]
-    if published:
-        lines += ["## The machine, and who took part", "", *_about(published), ""]
-    lines += ["## Where Outflow is behind", ""]
-    if published:
-        lines += [*_behind(published, heading=False), ""]
-    if files:
-        lines += [*_files_behind(files), ""]
-    if published:
-        lines += [*_sections(published, "results/"), ""]
     if files:
         lines += [
-            "## Against nginx, in detail", "", f"`bench/run files`; measured {_measured(files)}.", "",
-            "![Outflow / nginx](results/latest.svg)", "", *report.markdown(files).split("\n\n", 3)[3].strip().split("\n"), "",
+            "## As it is started, against nginx", "",
+            "Outflow with its ledger and its log, as `outflow serve FOLDER` starts; nginx as Debian's users run it, and tuned "
+            "(no log, `open_file_cache`); nginx with mod_zip where archives are made.", "",
+            f"`bench/run files`; measured {_measured(files)}, {_where(files)}, congestion control {files.get('congestion', 'not recorded')}.", "",
+            *_files_behind(files), "",
+            "![Outflow / nginx](results/latest.svg)", "", *report.table_of(files), "",
         ]
+    if published:
+        lines += ["## All servers: the machine, and who took part", "", *_about(published), ""]
+        lines += ["## Where Outflow is behind the others", "", *_behind(published, heading=False), ""]
+        lines += [*_sections(published, "results/"), ""]
     more = [("stores.md", "Stores: Outflow and nginx as proxies", "stores"), ("receipts.md", "What receipts cost", "receipts"), ("channels.md", "Channels: Outflow, nchan and Puma", "channels")]
     there = [f"- [{title}](results/{file}): `bench/run {group}`" for file, title, group in more if (folder / file).exists()]
     if there:
@@ -158,11 +157,17 @@ def _measured(document: dict) -> str:
     return f"on {document['date']} by `{document['command']}` at commit {commit}, {document['minutes']:g} minutes{quick}"
 
 
-def _about(document: dict) -> List[str]:
+def _where(document: dict) -> str:
     machine = document["machine"]
+    return (
+        f"on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
+        f"server on core {machine['server_core']}, load on core {machine['load_core']}"
+    )
+
+
+def _about(document: dict) -> List[str]:
     lines = [
-        f"Measured {_measured(document)}, on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux "
-        f"{machine['kernel']}; server on core {machine['server_core']}, load on core {machine['load_core']}.", "",
+        f"Measured {_measured(document)}, {_where(document)}, congestion control {document.get('congestion', 'not recorded')}.", "",
         f"Medians of up to {document['rounds']} rounds in turns; in brackets the smallest and the largest. Ratios are "
         f"{document['subject'].capitalize()} / other of each round. 1 MB of a file is 1,048,576 bytes; MB/s are 1,000,000 bytes a second. "
         "RSS is all that is resident, shared libraries included; PSS counts what is shared in part; anonymous is heap and stacks. What a "
@@ -220,12 +225,13 @@ def _worse(document: dict) -> List[str]:
 def _files_behind(document: dict) -> List[str]:
     rows = [r for r in report.rows(document) if r["mark"] == "behind"]
     judged = [r for r in report.rows(document) if r["mark"]]
-    lines = [f"Against nginx, in detail (below): {len(judged) - len(rows)} of {len(judged)} targets held."]
+    lines = [f"{len(judged) - len(rows)} of {len(judged)} targets held."]
     if rows:
         lines += ["", "| target missed | figure | measured | needed | |", "|---|---|---|---|---|"]
     for r in rows:
         got = r["ratio"] if r["target"].endswith("x") and r["ratio"] else r["own"]
-        lines.append(_row([r["title"], r["label"], f"{number(got['median'])} ({number(got['min'])}–{number(got['max'])})", r["target"], "; ".join(r["notes"])]))
+        who = f"{r['label']} / {r['reference']}" if r["target"].endswith("x") and r["reference"] else r["label"]
+        lines.append(_row([r["title"], who, f"{number(got['median'])} ({number(got['min'])}–{number(got['max'])})", r["target"], "; ".join(r["notes"])]))
     return lines
 
 

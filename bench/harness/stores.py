@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Set
 
-from .nginx import Nginx
+from .nginx import NginxTuned
 from .peers import Peer, PeerError, Server, Start, port_of
 
 TRANSFER = "bench"
@@ -54,7 +54,7 @@ class Store:
     def __init__(self, spec: Spec, root: Path, scratch: Path, cores: Set[int], double: Path):
         self.spec, self.root = spec, root
         self.is_s3 = spec.kind == "s3"
-        peer = Double(double) if self.is_s3 else Nginx()
+        peer = Double(double) if self.is_s3 else NginxTuned()
         self.server = Server(peer, root, scratch, scratch / "cache", cores, connections=2048)
         self.folder = f"/{BUCKET}/{TRANSFER}/" if self.is_s3 else f"/{TRANSFER}/"
         try:

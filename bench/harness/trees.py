@@ -19,7 +19,7 @@ _SLAB = random.Random(1).randbytes(8 * MB)
 
 
 def hot(root: Path, quick: bool) -> None:
-    for name, size in (("10k.bin", 10 * KB), ("100k.bin", 100 * KB), ("1m.bin", MB)):
+    for name, size in (("1k.bin", KB), ("10k.bin", 10 * KB), ("100k.bin", 100 * KB), ("1m.bin", MB)):
         _write(root / name, size)
 
 
