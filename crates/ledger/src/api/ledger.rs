@@ -255,7 +255,9 @@ impl Ledger {
     /// reports a second of each, and one when it completes. A slow subscriber misses the oldest.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<ProgressReport> {
-        self.parts.progress.subscribe()
+        let subscription = self.parts.progress.subscribe();
+        self.parts.queue.release_held();
+        subscription
     }
 
     /// The current progress of downloads, including deliveries under way on this node; newest

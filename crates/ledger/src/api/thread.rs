@@ -162,11 +162,13 @@ async fn open(
     let database = Arc::new(Database::new(address, conn, Arc::clone(&presence)).await?);
     let context = Arc::new(NodeContext::new(presence, options));
     let (options, metrics) = (&context.options, Arc::clone(&context.metrics));
+    let progress = Arc::new(ProgressHub::new());
+    let watched = Arc::clone(&progress);
     let parts = LedgerParts {
         runtime: Handle::current(),
         database,
-        queue: Arc::new(ChangeQueue::new(options.backlog, options.commit_delay, metrics)),
-        progress: Arc::new(ProgressHub::new()),
+        queue: Arc::new(ChangeQueue::new(options, metrics, move || watched.is_watched())),
+        progress,
         links: Arc::default(),
         health: Arc::default(),
         context,

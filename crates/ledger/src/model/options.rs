@@ -32,8 +32,12 @@ pub struct LedgerOptions {
     /// How long a server on PostgreSQL may be silent before it counts as crashed. A server on
     /// SQLite has crashed when it no longer holds the lock beside the file.
     pub crash_timeout: Duration,
-    /// How long the end of a delivery waits for others, to be committed together with them.
+    /// Minimum time between two commits: the end of a delivery that comes alone is committed at
+    /// once, and those that come sooner than this after a commit are committed together.
     pub commit_delay: Duration,
+    /// How long the beginning of a delivery waits for its end, to be one row with it: of a content
+    /// up to 1 MiB, without a link, while no one subscribes to progress.
+    pub begin_delay: Duration,
     /// Where the ledger counts. Several with the same registry are counted together.
     pub metrics: MetricRegistry,
 }
@@ -48,7 +52,8 @@ impl Default for LedgerOptions {
             endpoints: Vec::new(),
             server: false,
             crash_timeout: Duration::from_secs(30),
-            commit_delay: Duration::from_millis(10),
+            commit_delay: Duration::from_millis(50),
+            begin_delay: Duration::from_millis(2500),
             metrics: MetricRegistry::default(),
         }
     }

@@ -85,8 +85,13 @@ impl ProgressHub {
         self.has_peers.store(has_peers, Ordering::Relaxed);
     }
 
+    /// Whether there are subscribers on this node.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.reports.receiver_count() > 0
+    }
+
     fn has_subscribers(&self) -> bool {
-        self.reports.receiver_count() > 0 || self.has_peers.load(Ordering::Relaxed)
+        self.is_watched() || self.has_peers.load(Ordering::Relaxed)
     }
 
     /// Forwards the report of another node.

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::counts::{FileCount, PendingCounts};
 use super::delivery::TrackedDelivery;
-use crate::model::{BacklogFull, ContentInfo, ContentKey, DeliveryEnd, LedgerMetrics};
+use super::held::HeldBeginnings;
+use crate::model::{BacklogFull, ContentInfo, ContentKey, DeliveryEnd, LedgerMetrics, LedgerOptions};
 
 /// A change of a delivery.
 #[derive(Clone)]
@@ -31,15 +32,14 @@ impl DeliveryChange {
             | DeliveryChange::End(delivery, ..) => delivery,
         }
     }
-
-    /// Whether it waits only for the commit delay. A beginning waits longer.
-    fn is_urgent(&self) -> bool {
-        !matches!(self, DeliveryChange::Begin(_))
-    }
 }
 
-/// How long a beginning waits for its end: both in one batch cost less.
+/// How long the beginning of a delivery that is not held waits for others.
 const BEGIN_DELAY: Duration = Duration::from_millis(100);
+/// Maximum length in bytes of a content whose deliveries are held until they end.
+///
+/// Bound: ledger.
+const MAX_HELD_LENGTH: u64 = 1 << 20;
 /// How long what is counted waits in memory.
 const COUNT_DELAY: Duration = Duration::from_secs(10);
 /// Maximum number of changes in one transaction.
@@ -54,8 +54,12 @@ pub(crate) struct ChangeQueue {
     /// Capacity in use: by changes that wait, and by those that deliveries under way will make.
     taken: AtomicUsize,
     backlog: usize,
-    /// How long an end waits for others.
+    /// Time between two batches.
     commit_delay: Duration,
+    /// How long a beginning is held.
+    begin_delay: Duration,
+    /// Whether somebody watches progress on this node, so that no beginning is held.
+    is_watched: Box<dyn Fn() -> bool + Send + Sync>,
     wake: Notify,
     closed: AtomicBool,
     /// Number of the next delivery.
@@ -73,28 +77,58 @@ pub(crate) struct TakenChanges {
 
 #[derive(Default)]
 struct QueuedChanges {
+    /// In the order in which they are applied.
     changes: VecDeque<DeliveryChange>,
-    /// How many of them are urgent.
-    urgent: usize,
+    held: HeldBeginnings,
+    /// Until when they may wait for others, if there are any.
+    due: Option<Instant>,
+    /// When the last batch was taken.
+    last_taken: Option<Instant>,
+    /// Until when the writer sleeps: `None` while it works, and for ever if nothing waits.
+    sleeps_until: Option<Option<Instant>>,
 }
 
 impl QueuedChanges {
     fn take(&mut self) -> Vec<DeliveryChange> {
         let count = self.changes.len().min(MAX_BATCH);
         let taken: Vec<_> = self.changes.drain(..count).collect();
-        self.urgent -= taken.iter().filter(|change| change.is_urgent()).count();
+        self.last_taken = Some(Instant::now());
+        if self.changes.is_empty() {
+            self.due = None;
+        }
         taken
+    }
+
+    /// Adds a change that waits until `due`, behind the beginnings of its download that are held.
+    fn release(&mut self, change: DeliveryChange, due: Instant) {
+        let earlier = self.held.remove(change.delivery());
+        self.changes.extend(earlier.into_iter().map(DeliveryChange::Begin));
+        self.changes.push_back(change);
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
+
+    /// Releases the beginnings that were held until `now`, or all.
+    fn release_held(&mut self, now: Instant, all: bool) {
+        while let Some(delivery) = self.held.pop(now, all) {
+            self.release(DeliveryChange::Begin(delivery), now);
+        }
     }
 }
 
 impl ChangeQueue {
-    pub(crate) fn new(backlog: usize, commit_delay: Duration, metrics: Arc<LedgerMetrics>) -> ChangeQueue {
+    pub(crate) fn new(
+        options: &LedgerOptions,
+        metrics: Arc<LedgerMetrics>,
+        is_watched: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> ChangeQueue {
         ChangeQueue {
             queued: Mutex::default(),
             counts: Mutex::default(),
             taken: AtomicUsize::new(0),
-            backlog,
-            commit_delay,
+            backlog: options.backlog,
+            commit_delay: options.commit_delay,
+            begin_delay: options.begin_delay,
+            is_watched: Box::new(is_watched),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
             number: AtomicU64::new(0),
@@ -125,16 +159,50 @@ impl ChangeQueue {
     }
 
     pub(crate) fn push(&self, change: DeliveryChange) {
-        let wake = {
-            let mut queued = self.queued.lock();
-            let urgent = change.is_urgent();
-            queued.changes.push_back(change);
-            queued.urgent += usize::from(urgent);
-            queued.changes.len() == 1 || (urgent && queued.urgent == 1) || queued.changes.len() == MAX_BATCH
+        let now = Instant::now();
+        let is_held = match &change {
+            DeliveryChange::Begin(delivery) => self.may_hold(delivery),
+            DeliveryChange::Checkpoint(_) | DeliveryChange::End(..) => false,
         };
+        let mut queued = self.queued.lock();
+        let due = match change {
+            DeliveryChange::Begin(delivery) if is_held => {
+                let due = now + self.begin_delay;
+                queued.held.push(delivery, due);
+                due
+            }
+            DeliveryChange::Begin(_) => {
+                queued.release(change, now + BEGIN_DELAY);
+                now + BEGIN_DELAY
+            }
+            // One that comes alone does not wait; many wait for each other.
+            DeliveryChange::Checkpoint(_) | DeliveryChange::End(..) => {
+                let due = queued.last_taken.map_or(now, |last| now.max(last + self.commit_delay));
+                queued.release(change, due);
+                due
+            }
+        };
+        let full = queued.changes.len() >= MAX_BATCH;
+        let wake = queued.sleeps_until.is_some_and(|until| full || until.is_none_or(|until| until > due));
         if wake {
+            // Once: further changes find a writer that is awake.
+            queued.sleeps_until = None;
+            drop(queued);
             self.wake.notify_one();
         }
+    }
+
+    /// Whether the beginning of `delivery` may wait for its end, so that both are one row. What a
+    /// link allows depends on the downloads that have begun with it.
+    fn may_hold(&self, delivery: &TrackedDelivery) -> bool {
+        let info = &delivery.info;
+        info.content.length <= MAX_HELD_LENGTH && info.link.is_none() && !(self.is_watched)()
+    }
+
+    /// Releases all beginnings that are held: somebody watches from now on.
+    pub(crate) fn release_held(&self) {
+        self.queued.lock().release_held(Instant::now(), true);
+        self.wake.notify_one();
     }
 
     /// Counts a delivery that has ended, which needs no capacity.
@@ -175,8 +243,6 @@ impl ChangeQueue {
     /// The next changes, and what was counted if that has waited long enough. Both empty: the queue
     /// is closed and empty.
     pub(crate) async fn take(&self) -> TakenChanges {
-        let mut first: Option<Instant> = None;
-        let mut urgent: Option<Instant> = None;
         loop {
             let closed = self.closed.load(Ordering::Acquire);
             let counted_until = {
@@ -191,28 +257,114 @@ impl ChangeQueue {
             let until = {
                 let mut queued = self.queued.lock();
                 let now = Instant::now();
-                let until = if queued.changes.is_empty() {
-                    None
-                } else {
-                    let first = *first.get_or_insert(now) + BEGIN_DELAY;
-                    Some(if queued.urgent > 0 {
-                        first.min(*urgent.get_or_insert(now) + self.commit_delay)
-                    } else {
-                        first
-                    })
-                };
+                queued.sleeps_until = None;
+                queued.release_held(now, closed);
                 let full = queued.changes.len() >= MAX_BATCH;
-                if closed || full || until.is_some_and(|until| until <= now) {
+                if closed || full || queued.due.is_some_and(|due| due <= now) {
                     return TakenChanges { changes: queued.take(), counts: Vec::new() };
                 }
+                let until = [queued.due, queued.held.due(), counted_until].into_iter().flatten().min();
+                queued.sleeps_until = Some(until);
                 until
             };
-            match until.into_iter().chain(counted_until).min() {
+            match until {
                 None => self.wake.notified().await,
                 Some(until) => {
                     let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Assurance, DeliveryOutcome, LinkUse, NewDelivery, Recipient};
+
+    fn queue() -> ChangeQueue {
+        ChangeQueue::new(&LedgerOptions::default(), Arc::default(), || false)
+    }
+
+    fn delivery(queue: &ChangeQueue, recipient: &str, length: u64, link: bool) -> Arc<TrackedDelivery> {
+        let content = ContentInfo {
+            key: ContentKey([1; 16]),
+            etag: String::new(),
+            length,
+            name: String::new(),
+            path: String::new(),
+            transfer: None,
+            parts: None,
+        };
+        let new = NewDelivery {
+            content: Arc::new(content),
+            recipient: Recipient { id: recipient.to_owned(), weak: true },
+            link: link.then(|| LinkUse { id: "a".to_owned(), max_downloads: Some(1) }),
+            client: None,
+            user_agent: None,
+            assurance: Assurance::Peer,
+        };
+        Arc::new(TrackedDelivery::new(queue.next_number(), new, vec![0..length]))
+    }
+
+    fn begin(queue: &ChangeQueue, delivery: &Arc<TrackedDelivery>) {
+        queue.push(DeliveryChange::Begin(Arc::clone(delivery)));
+    }
+
+    fn end(queue: &ChangeQueue, delivery: &Arc<TrackedDelivery>) {
+        let outcome = DeliveryOutcome::Completed { confirmed: true };
+        let end = DeliveryEnd { acked: Vec::new(), sent: 0, outcome, transport: None };
+        queue.push(DeliveryChange::End(Arc::clone(delivery), Box::new(end), Timestamp::now()));
+    }
+
+    /// The next changes, as numbers of deliveries and whether they end; and when they came.
+    async fn next(queue: &ChangeQueue, since: Instant) -> (Vec<(u64, bool)>, Duration) {
+        let taken = queue.take().await.changes;
+        let brief =
+            |change: &DeliveryChange| (change.delivery().number, matches!(change, DeliveryChange::End(..)));
+        (taken.iter().map(brief).collect(), since.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_delivery_is_held_until_it_ends_and_takes_earlier_ones_of_its_download_along() {
+        let (queue, since) = (queue(), Instant::now());
+        let [first, other, second] =
+            ["anna", "ben", "anna"].map(|recipient| delivery(&queue, recipient, 1000, false));
+        for delivery in [&first, &other, &second] {
+            begin(&queue, delivery);
+        }
+        end(&queue, &second);
+        assert_eq!(next(&queue, since).await, (vec![(0, false), (2, false), (2, true)], Duration::ZERO));
+        // An end that comes soon after a commit waits for others.
+        end(&queue, &first);
+        assert_eq!(next(&queue, since).await, (vec![(0, true)], Duration::from_millis(50)));
+        // A beginning is not held for ever.
+        let (changes, after) = next(&queue, since).await;
+        assert_eq!(changes, [(1, false)]);
+        assert!(after >= Duration::from_millis(2500), "{after:?}");
+        queue.close();
+        assert!(next(&queue, since).await.0.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_delivery_one_by_a_link_and_a_watched_one_are_not_held() {
+        let watched = ChangeQueue::new(&LedgerOptions::default(), Arc::default(), || true);
+        let queue = queue();
+        for (queue, length, link) in
+            [(&queue, MAX_HELD_LENGTH + 1, false), (&queue, 1, true), (&watched, 1, false)]
+        {
+            let since = Instant::now();
+            let delivery = delivery(queue, "anna", length, link);
+            begin(queue, &delivery);
+            let (changes, after) = next(queue, since).await;
+            assert_eq!(changes, [(delivery.number, false)]);
+            assert!(after <= BEGIN_DELAY + Duration::from_millis(1), "{after:?}");
+        }
+        // Somebody begins to watch.
+        let since = Instant::now();
+        let delivery = delivery(&queue, "ben", 1, false);
+        begin(&queue, &delivery);
+        queue.release_held();
+        assert_eq!(next(&queue, since).await, (vec![(delivery.number, false)], Duration::ZERO));
     }
 }
