@@ -1,5 +1,5 @@
 //! The ledger's thread. All calls of the database run on it, because callers come from many
-//! runtimes.
+//! runtimes; on SQLite, changes of deliveries are written on a second one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::db::address::DatabaseAddress;
 use crate::db::context::NodeContext;
 use crate::db::database::Database;
 use crate::db::id;
 use crate::db::presence::Presence;
+use crate::db::statement::Dialect;
 use crate::model::{LedgerError, LedgerMetrics, LedgerOptions};
 use crate::read::link_cache::LinkCache;
 use crate::read::progress::ProgressHub;
@@ -131,7 +132,10 @@ fn run(
                 let (database, progress) = (Arc::clone(&parts.database), Arc::clone(&parts.progress));
                 let stopping = Arc::clone(&parts.stopping);
                 let reporting = tokio::spawn(async move { progress.run().await });
-                let writing = tokio::spawn(tasks.writer.run());
+                let writing = match start_writer(tasks.writer) {
+                    Ok(writing) => writing,
+                    Err(error) => return drop(opened.send(Err(error))),
+                };
                 let _ = opened.send(Ok(parts));
                 stopping.notified().await;
                 let _ = writing.await;
@@ -149,6 +153,27 @@ fn run(
     });
     // Queries under way are not waited for.
     runtime.shutdown_background();
+}
+
+/// Starts the writer: on SQLite on a thread of its own, because its statements block the thread.
+/// What is returned ends with it.
+fn start_writer(writer: LedgerWriter) -> Result<oneshot::Receiver<()>, LedgerError> {
+    let (ended, end) = oneshot::channel();
+    if writer.database.pool().dialect() != Dialect::Sqlite {
+        tokio::spawn(async move {
+            writer.run().await;
+            drop(ended);
+        });
+        return Ok(end);
+    }
+    let failed = |error| LedgerError::Database(format!("the ledger's writer cannot be started: {error}"));
+    let runtime = Builder::new_current_thread().enable_time().build().map_err(failed)?;
+    let run = move || {
+        runtime.block_on(writer.run());
+        drop(ended);
+    };
+    std::thread::Builder::new().name("ledger-write".into()).spawn(run).map_err(failed)?;
+    Ok(end)
 }
 
 /// Opens the database and puts the ledger together.

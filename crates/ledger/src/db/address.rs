@@ -8,15 +8,27 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 #[cfg(feature = "postgres")]
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection as _, SqlSafeStr};
 
 use super::connection::{Conn, ReadPool};
 use super::errors;
+use super::sqlite::SqliteWriter;
 use super::statement::{Dialect, Statement, statements};
 use crate::model::LedgerError;
 
 /// Time to connect, and to wait for a connection of the pool.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The cache of a connection to SQLite, in KiB, as SQLite wants it: negative.
+const CACHE_SIZE: &str = "-2048";
+/// The settings of the connection that writes to SQLite.
+const PRAGMAS: [(&str, &str); 4] = [
+    ("journal_mode", "wal"),
+    // A receipt that was reported must survive a power cut.
+    ("synchronous", "full"),
+    ("foreign_keys", "on"),
+    ("cache_size", CACHE_SIZE),
+];
 
 statements! {
     CHECK_FILE = Statement::only(Dialect::Sqlite, "PRAGMA quick_check(1)");
@@ -155,13 +167,13 @@ impl DatabaseAddress {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true)
-            .pragma("cache_size", "-16384")
+            .pragma("cache_size", CACHE_SIZE)
             .disable_statement_logging()
     }
 
     pub(crate) async fn connect(&self) -> Result<Conn, sqlx::Error> {
         match &self.kind {
-            DatabaseEngine::Sqlite(path) => Ok(Conn::Sqlite(Self::sqlite(path).connect().await?)),
+            DatabaseEngine::Sqlite(path) => SqliteWriter::open(path, &PRAGMAS).map(Conn::Sqlite),
             #[cfg(feature = "postgres")]
             DatabaseEngine::Postgres(options) => {
                 let options = (**options).clone().disable_statement_logging();
@@ -209,10 +221,12 @@ impl DatabaseAddress {
         if let Some(path) = self.path() {
             self.check_file(path, &mut conn).await?;
         }
-        let migrated = match &mut conn {
-            Conn::Sqlite(conn) => migrations(&SQLITE_STEPS).run(conn).await,
+        let migrated = match (&mut conn, &self.kind) {
             #[cfg(feature = "postgres")]
-            Conn::Postgres(conn) => migrations(&POSTGRES_STEPS).run(conn).await,
+            (Conn::Postgres(conn), _) => migrations(&POSTGRES_STEPS).run(conn).await,
+            (_, DatabaseEngine::Sqlite(path)) => migrate_sqlite(path).await,
+            #[cfg(feature = "postgres")]
+            _ => unreachable!("a connection to SQLite has a path"),
         };
         match migrated {
             Ok(()) => Ok(conn),
@@ -268,6 +282,13 @@ fn check_parameters(url: &url::Url) -> Result<(), LedgerError> {
     )))
 }
 
+async fn migrate_sqlite(path: &Path) -> Result<(), MigrateError> {
+    let mut conn = DatabaseAddress::sqlite(path).connect().await?;
+    migrations(&SQLITE_STEPS).run(&mut conn).await?;
+    conn.close().await?;
+    Ok(())
+}
+
 fn migrations(steps: &[(&'static str, &'static str)]) -> Migrator {
     let migration = |(version, (name, sql)): (i64, &(&'static str, &'static str))| {
         Migration::new(version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
@@ -296,7 +317,8 @@ mod tests {
         // Twice: the second time there is nothing to do.
         for _ in 0..2 {
             let address = DatabaseAddress::parse(path.to_str().unwrap()).unwrap();
-            let Conn::Sqlite(mut now) = address.prepare().await.unwrap() else { panic!("another database") };
+            address.prepare().await.unwrap().close().await.unwrap();
+            let mut now = DatabaseAddress::sqlite(&path).connect().await.unwrap();
             let number = async |sql: &'static str, conn: &mut sqlx::SqliteConnection| {
                 sqlx::query(sql).fetch_one(conn).await.unwrap().get::<i64, _>(0)
             };

@@ -1,68 +1,27 @@
 //! Connections to either database behind one interface.
 
-use std::sync::Arc;
-
+#[cfg(feature = "postgres")]
+use sqlx::Connection as _;
 #[cfg(feature = "postgres")]
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _};
 
-use super::rows::{Cell, Rows};
+pub(crate) use super::rows::Arg;
+use super::sqlite::{LocalRow, SqliteWriter};
 use super::statement::{Dialect, RowSource, Statement, statements};
 
 statements! {
-    /// Takes the write lock at once: a reader could not wait for it when it becomes a writer.
-    BEGIN_SQLITE = Statement::only(Dialect::Sqlite, "BEGIN IMMEDIATE");
     #[cfg(feature = "postgres")]
     BEGIN_POSTGRES = Statement::only(Dialect::Postgres, "BEGIN");
     COMMIT = Statement::new("COMMIT");
     ROLLBACK = Statement::new("ROLLBACK");
 }
 
-/// An argument of a statement.
-#[derive(Clone, Debug)]
-pub(crate) enum Arg {
-    Int(i64),
-    Text(String),
-    /// For `{{rows …}}`.
-    Rows(Rows),
-    NullInt,
-    NullText,
-}
-
-impl From<i64> for Arg {
-    fn from(value: i64) -> Arg {
-        Arg::Int(value)
-    }
-}
-
-impl From<&str> for Arg {
-    fn from(value: &str) -> Arg {
-        Arg::Text(value.into())
-    }
-}
-
-impl From<Rows> for Arg {
-    fn from(rows: Rows) -> Arg {
-        Arg::Rows(rows)
-    }
-}
-
-impl From<Option<i64>> for Arg {
-    fn from(value: Option<i64>) -> Arg {
-        value.map_or(Arg::NullInt, Arg::Int)
-    }
-}
-
-impl From<Option<&str>> for Arg {
-    fn from(value: Option<&str>) -> Arg {
-        value.map_or(Arg::NullText, Arg::from)
-    }
-}
-
 /// A row of a result.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    Local(LocalRow),
     #[cfg(feature = "postgres")]
     Postgres(PgRow),
 }
@@ -70,6 +29,7 @@ pub(crate) enum Row {
 impl Row {
     pub(crate) fn int(&self, at: usize) -> Result<i64, sqlx::Error> {
         match self {
+            Row::Local(row) => row.int(at),
             Row::Sqlite(row) => row.try_get(at),
             #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
@@ -78,6 +38,7 @@ impl Row {
 
     pub(crate) fn maybe_int(&self, at: usize) -> Result<Option<i64>, sqlx::Error> {
         match self {
+            Row::Local(row) => row.maybe_int(at),
             Row::Sqlite(row) => row.try_get(at),
             #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
@@ -86,6 +47,7 @@ impl Row {
 
     pub(crate) fn text(&self, at: usize) -> Result<String, sqlx::Error> {
         match self {
+            Row::Local(row) => row.text(at),
             Row::Sqlite(row) => row.try_get(at),
             #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
@@ -94,6 +56,7 @@ impl Row {
 
     pub(crate) fn maybe_text(&self, at: usize) -> Result<Option<String>, sqlx::Error> {
         match self {
+            Row::Local(row) => row.maybe_text(at),
             Row::Sqlite(row) => row.try_get(at),
             #[cfg(feature = "postgres")]
             Row::Postgres(row) => row.try_get(at),
@@ -117,47 +80,9 @@ macro_rules! bound {
     }};
 }
 
-/// Numbers of rows that SQLite gets as values instead of JSON: reading a column out of JSON costs
-/// more than writing it there. Each number makes a statement of its own, which stays prepared. The
-/// remaining rows are JSON.
-const ROWS_AS_VALUES: [usize; 2] = [128, 16];
-
-/// Runs a statement that goes through all of `rows` and has no other argument.
-async fn run_rows(
-    conn: &mut SqliteConnection,
-    statement: &Statement,
-    rows: &Rows,
-) -> Result<u64, sqlx::Error> {
-    let (mut at, mut changed) = (0, 0);
-    for count in ROWS_AS_VALUES {
-        if rows.len() - at < count {
-            continue;
-        }
-        let sql = statement.render(Dialect::Sqlite, RowSource::Values { count, width: rows.width() });
-        while rows.len() - at >= count {
-            let mut query = sqlx::query(AssertSqlSafe(sql.clone()));
-            for cell in rows.cells(at..at + count) {
-                query = match cell {
-                    Cell::Int(value) => query.bind(*value),
-                    Cell::Text(value) => query.bind(Arc::clone(value)),
-                    Cell::Null => query.bind(None::<i64>),
-                };
-            }
-            changed += query.execute(&mut *conn).await?.rows_affected();
-            at += count;
-        }
-    }
-    if at < rows.len() {
-        let sql = statement.render(Dialect::Sqlite, RowSource::Json);
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(rows.json(at..rows.len()));
-        changed += query.execute(conn).await?.rows_affected();
-    }
-    Ok(changed)
-}
-
 /// One connection.
 pub(crate) enum Conn {
-    Sqlite(SqliteConnection),
+    Sqlite(SqliteWriter),
     #[cfg(feature = "postgres")]
     Postgres(PgConnection),
 }
@@ -179,10 +104,7 @@ impl Conn {
     ) -> Result<Vec<Row>, sqlx::Error> {
         let sql = statement.render(self.dialect(), RowSource::Json);
         match self {
-            Conn::Sqlite(conn) => {
-                let rows = bound!(sql, args).fetch_all(conn).await?;
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
+            Conn::Sqlite(conn) => Ok(conn.rows(&sql, args)?.into_iter().map(Row::Local).collect()),
             #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => {
                 let rows = bound!(sql, args).fetch_all(conn).await?;
@@ -194,11 +116,11 @@ impl Conn {
     /// Runs a statement. Returns the number of rows that it has changed.
     pub(crate) async fn run(&mut self, statement: &Statement, args: &[Arg]) -> Result<u64, sqlx::Error> {
         if let (Conn::Sqlite(conn), [Arg::Rows(rows)]) = (&mut *self, args) {
-            return run_rows(conn, statement, rows).await;
+            return conn.run_rows(&statement.render(Dialect::Sqlite, RowSource::Bound), rows);
         }
         let sql = statement.render(self.dialect(), RowSource::Json);
         match self {
-            Conn::Sqlite(conn) => Ok(bound!(sql, args).execute(conn).await?.rows_affected()),
+            Conn::Sqlite(conn) => conn.run(&sql, args),
             #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => Ok(bound!(sql, args).execute(conn).await?.rows_affected()),
         }
@@ -206,12 +128,11 @@ impl Conn {
 
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        let statement = match self {
-            Conn::Sqlite(_) => BEGIN_SQLITE,
+        match self {
+            Conn::Sqlite(conn) => conn.begin().await,
             #[cfg(feature = "postgres")]
-            Conn::Postgres(_) => BEGIN_POSTGRES,
-        };
-        self.run(&statement, &[]).await.map(drop)
+            Conn::Postgres(_) => self.run(&BEGIN_POSTGRES, &[]).await.map(drop),
+        }
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
@@ -225,7 +146,7 @@ impl Conn {
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
-            Conn::Sqlite(conn) => conn.close().await,
+            Conn::Sqlite(conn) => conn.close(),
             #[cfg(feature = "postgres")]
             Conn::Postgres(conn) => conn.close().await,
         }
@@ -234,8 +155,6 @@ impl Conn {
     /// Prepares a statement without running it, in each form that it has.
     #[cfg(test)]
     pub(crate) async fn prepare(&mut self, statement: &Statement) -> Result<(), sqlx::Error> {
-        use sqlx::{Executor as _, SqlSafeStr as _};
-
         let dialect = self.dialect();
         if statement.only.is_some_and(|only| only != dialect) {
             return Ok(());
@@ -243,16 +162,15 @@ impl Conn {
         let sql = statement.render(dialect, RowSource::Json);
         match self {
             Conn::Sqlite(conn) => {
-                (&mut *conn).prepare(AssertSqlSafe(sql).into_sql_str()).await?;
-                for count in ROWS_AS_VALUES {
-                    let sql = statement.render(dialect, RowSource::Values { count, width: 26 });
-                    (&mut *conn).prepare(AssertSqlSafe(sql).into_sql_str()).await?;
-                }
+                conn.prepare(&sql)?;
+                conn.prepare(&statement.render(dialect, RowSource::Bound))
             }
             #[cfg(feature = "postgres")]
-            Conn::Postgres(conn) => drop(conn.prepare(AssertSqlSafe(sql).into_sql_str()).await?),
+            Conn::Postgres(conn) => {
+                use sqlx::{Executor as _, SqlSafeStr as _};
+                conn.prepare(AssertSqlSafe(sql).into_sql_str()).await.map(drop)
+            }
         }
-        Ok(())
     }
 }
 
@@ -302,6 +220,7 @@ impl ReadPool {
 mod tests {
     use super::*;
     use crate::db::address::DatabaseAddress;
+    use crate::db::rows::Rows;
 
     statements! {
         UPSERT_ENDPOINTS = Statement::new(

@@ -12,6 +12,7 @@ use crate::model::LedgerError;
 
 statements! {
     CHECKPOINT_WAL = Statement::only(Dialect::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
+    SHRINK_MEMORY = Statement::only(Dialect::Sqlite, "PRAGMA shrink_memory");
 }
 
 /// The database. All of its methods run on the ledger's runtime.
@@ -58,6 +59,13 @@ impl Database {
         };
         conn.begin().await?;
         Ok(Transaction { slot, conn })
+    }
+
+    /// Frees the cache of the connection that writes, which is idle.
+    pub(crate) async fn shrink_memory(&self) {
+        if let Some(conn @ Conn::Sqlite(_)) = &mut *self.conn.lock().await {
+            let _ = conn.rows(&SHRINK_MEMORY, &[]).await;
+        }
     }
 
     /// Closes all connections. SQLite moves its log into the file.

@@ -4,7 +4,8 @@
 //! database       one connection that writes, several that read
 //!   connection     either database behind one interface
 //!   statement      the language of statements; what the placeholders `{{…}}` mean
-//!   rows           rows as an argument of a statement
+//!   rows           arguments of statements
+//!   sqlite         the connection that writes to SQLite
 //!   address        where the database is, how it is opened, the tables
 //!   errors         what the database's errors mean, and what to do
 //!   presence       which processes are alive (PostgreSQL)
@@ -24,6 +25,7 @@ pub(crate) mod event_row;
 pub(crate) mod id;
 pub(crate) mod presence;
 pub(crate) mod rows;
+mod sqlite;
 pub(crate) mod statement;
 
 pub(crate) use errors::is_transient;

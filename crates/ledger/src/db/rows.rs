@@ -1,9 +1,50 @@
-//! Rows as an argument of a statement: values (SQLite), or a JSON array (both).
+//! Arguments of statements. Rows are bound one after the other (SQLite), or a JSON array (both).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// An argument of a statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Arg {
+    Int(i64),
+    Text(String),
+    /// For `{{rows …}}`.
+    Rows(Rows),
+    NullInt,
+    NullText,
+}
+
+impl From<i64> for Arg {
+    fn from(value: i64) -> Arg {
+        Arg::Int(value)
+    }
+}
+
+impl From<&str> for Arg {
+    fn from(value: &str) -> Arg {
+        Arg::Text(value.into())
+    }
+}
+
+impl From<Rows> for Arg {
+    fn from(rows: Rows) -> Arg {
+        Arg::Rows(rows)
+    }
+}
+
+impl From<Option<i64>> for Arg {
+    fn from(value: Option<i64>) -> Arg {
+        value.map_or(Arg::NullInt, Arg::Int)
+    }
+}
+
+impl From<Option<&str>> for Arg {
+    fn from(value: Option<&str>) -> Arg {
+        value.map_or(Arg::NullText, Arg::from)
+    }
+}
 
 /// Rows with the same number of columns.
 #[derive(Clone, Debug, Default)]

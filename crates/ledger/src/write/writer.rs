@@ -23,6 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a batch that met another transaction is repeated without a pause.
 const MAX_CONFLICTS: u32 = 20;
+/// Time without a batch after which the writer frees memory.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Maximum number of contents whose files are known to be written. Beyond it they are written
 /// again.
 ///
@@ -88,7 +90,13 @@ impl LedgerWriter {
         let mut known_contents = HashSet::new();
         let mut number = 0;
         loop {
-            let taken = self.queue.take().await;
+            let taken = match tokio::time::timeout(IDLE_TIME, self.queue.take()).await {
+                Ok(taken) => taken,
+                Err(_) => {
+                    self.database.shrink_memory().await;
+                    self.queue.take().await
+                }
+            };
             let changes = &taken.changes;
             if changes.is_empty() && taken.counts.is_empty() {
                 return;
