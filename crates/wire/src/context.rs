@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+use crate::clock::SharedClock;
 use crate::counters::ServerCounters;
 use crate::options::ServerOptions;
 
@@ -22,10 +23,10 @@ pub(crate) struct ThreadContext<S> {
     pub(crate) options: ServerOptions,
     pub(crate) counters: Arc<ServerCounters>,
     /// Wakes idle connections, so that each checks its deadline: a few times within the keep-alive
-    /// timeout, and when the server drains. Cheaper than a timer for each.
-    pub(crate) swept: Notify,
+    /// timeout, and when the server drains.
+    pub(crate) swept: SharedClock,
     /// Wakes recently busy connections, once a [`TICK`] and when the server drains.
-    pub(crate) ticked: Notify,
+    pub(crate) ticked: SharedClock,
     draining: AtomicBool,
     /// True once the server drains, for connections that services have taken over.
     pub(crate) ending: watch::Sender<bool>,
@@ -37,12 +38,13 @@ impl<S> ThreadContext<S> {
         options: ServerOptions,
         counters: Arc<ServerCounters>,
     ) -> Arc<ThreadContext<S>> {
+        let between_sweeps = (options.keep_alive_timeout / 16).clamp(MIN_SWEEP, MAX_SWEEP);
         Arc::new(ThreadContext {
             service,
             options,
             counters,
-            swept: Notify::new(),
-            ticked: Notify::new(),
+            swept: SharedClock::new(between_sweeps),
+            ticked: SharedClock::new(TICK),
             draining: AtomicBool::new(false),
             ending: watch::Sender::new(false),
         })
@@ -55,19 +57,12 @@ impl<S> ThreadContext<S> {
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.ending.send_replace(true);
-        self.swept.notify_waiters();
-        self.ticked.notify_waiters();
+        self.swept.beat();
+        self.ticked.beat();
     }
 
     /// Drives the ticks and sweeps, forever.
     pub(crate) async fn keep_time(&self) {
-        let between_sweeps = (self.options.keep_alive_timeout / 16).clamp(MIN_SWEEP, MAX_SWEEP);
-        let (mut tick, mut sweep) = (tokio::time::interval(TICK), tokio::time::interval(between_sweeps));
-        loop {
-            tokio::select! {
-                _ = tick.tick() => self.ticked.notify_waiters(),
-                _ = sweep.tick() => self.swept.notify_waiters(),
-            }
-        }
+        tokio::join!(self.ticked.run(), self.swept.run());
     }
 }

@@ -17,6 +17,7 @@
 //! options      limits
 //! counters     what the engine counts
 //! context      what the connections of one thread share
+//! clock        wakes many connections together, and nobody while none waits
 //! sys          system calls that need `unsafe`
 //! ```
 //!
@@ -64,6 +65,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod clock;
 mod connection;
 mod context;
 mod counters;

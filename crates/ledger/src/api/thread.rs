@@ -206,6 +206,7 @@ async fn open(
         database: Arc::clone(&parts.database),
         context: Arc::clone(&parts.context),
         progress: Arc::clone(&parts.progress),
+        queue: Arc::clone(&parts.queue),
         new_sends: Arc::clone(&parts.new_sends),
     })
     .await?;

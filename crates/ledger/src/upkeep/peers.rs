@@ -37,7 +37,7 @@ struct PeerMessage {
 
 /// Receives messages of other nodes.
 pub(super) async fn listen(shared: UpkeepContext) {
-    let UpkeepContext { database, context, progress, new_sends } = shared;
+    let UpkeepContext { database, context, progress, new_sends, .. } = shared;
     let ReadPool::Postgres(pool) = database.pool() else { return };
     let presence = &context.presence;
     loop {

@@ -10,6 +10,7 @@ use tokio::sync::futures::Notified;
 use super::exchange::{answer_prebuilt, exchange};
 use super::reading::{HeadEvent, read_head};
 use super::refusal::refuse;
+use crate::clock::ClockWait;
 use crate::connection::buffer::PooledBuffer;
 use crate::connection::{ClosingState, Connection};
 use crate::context::ThreadContext;
@@ -36,8 +37,9 @@ pub(crate) fn serve<'a, S: HttpService>(
         loop {
             connection.rest();
             // Small deliveries are polled on the shared tick, large ones by their own timer.
-            let notify = if connection.has_pending() { &context.ticked } else { &context.swept };
-            let mut notified = pin!(notify.notified());
+            let clock = if connection.has_pending() { &context.ticked } else { &context.swept };
+            let waiting = clock.wait();
+            let mut notified = pin!(waiting.next());
             match wait(connection, context, notified.as_mut()).await {
                 WakeReason::Readable => {}
                 WakeReason::Draining => {
@@ -113,12 +115,13 @@ async fn serve_requests<S: HttpService>(
 ) -> ControlFlow<()> {
     // One place among those that wait for the clock, from one request to the next: taking a new one
     // each time touches the memory of two other connections.
-    let mut ticked = pin!(context.ticked.notified());
+    let waiting = context.ticked.wait();
+    let mut ticked = pin!(waiting.next());
     loop {
         answer_input(connection, &mut input, context).await?;
         drop(input);
         connection.timer().set(context.options.keep_alive_timeout);
-        if !next_request_follows(connection, context, ticked.as_mut()).await? {
+        if !next_request_follows(connection, context, &waiting, ticked.as_mut()).await? {
             return Continue(());
         }
         input = PooledBuffer::borrow();
@@ -179,7 +182,8 @@ async fn close<S>(connection: &mut Connection, end: HeadEvent, context: &ThreadC
 /// when the connection has ended.
 async fn next_request_follows<'a, S>(
     connection: &mut Connection,
-    context: &'a ThreadContext<S>,
+    context: &ThreadContext<S>,
+    waiting: &ClockWait<'a>,
     mut ticked: Pin<&mut Notified<'a>>,
 ) -> ControlFlow<(), bool> {
     let mut ticks = if connection.is_busy() { 0 } else { 2 };
@@ -192,7 +196,7 @@ async fn next_request_follows<'a, S>(
             }
             WakeReason::Tick => {
                 ticks += 1;
-                ticked.set(context.ticked.notified());
+                ticked.set(waiting.next());
             }
             WakeReason::AckTimer => {}
         }

@@ -134,8 +134,9 @@ async fn run<S: HttpService>(
         }
         let busy = h2.has_streams() || transport.is_pending();
         let event = {
-            let notify = if busy || closing.is_some() { &context.ticked } else { &context.swept };
-            let mut ticked = pin!(notify.notified());
+            let clock = if busy || closing.is_some() { &context.ticked } else { &context.swept };
+            let waiting = clock.wait();
+            let mut ticked = pin!(waiting.next());
             ticked.as_mut().enable();
             if closing.is_none() && context.is_draining() {
                 continue;
