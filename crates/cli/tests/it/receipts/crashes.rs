@@ -29,6 +29,8 @@ const KILLS: usize = 200;
 const CLIENTS: usize = 6;
 /// Of two changes that are so far apart a thread has learned in this order.
 const APART: Duration = Duration::from_millis(500);
+/// Up to this length a beginning is noted together with its end: nothing that broke is known.
+const HELD: u64 = 1 << 20;
 /// A beginning that is so old has probably been noted: it is worth a try to resume.
 const BEGUN: Duration = Duration::from_millis(400);
 /// Further attempts of what a dead server was about to tell begin when its lease has ended, after
@@ -87,7 +89,10 @@ fn threads(life: usize) -> usize {
 fn run(address: &str, seed: u64) {
     let tree = FileTree::new();
     for number in 0..12 {
-        tree.file(format!("{number}.bin"), noise(number, 100_000 << (number % 5)));
+        tree.file(
+            format!("{number}.bin"),
+            noise(number, [100_000, 200_000, 400_000, 1_200_000, 1_600_000][(number % 5) as usize]),
+        );
     }
     for number in 0..8 {
         tree.file(format!("folder/{number}.bin"), noise(100 + number, 50_000));
@@ -374,7 +379,7 @@ impl Downloading<'_> {
                     return changes;
                 }
                 // What broke before its beginning was noted is unknown to all later servers.
-                Err(_) if resume && at > from && begun.elapsed() > BEGUN => {
+                Err(_) if resume && self.wanted.length > HELD && at > from && begun.elapsed() > BEGUN => {
                     self.world.resumes.fetch_add(1, Ordering::SeqCst);
                     changes.push((life, begun));
                     from = at;
