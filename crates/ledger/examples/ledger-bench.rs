@@ -1,6 +1,7 @@
-//! Measures the ledger: receipts a second, committed in batches and one by one; merges into
-//! downloads of few and of many fragments. `cargo run --release -p outflow-ledger --example
-//! ledger-bench [ADDRESS]`; without an address, SQLite in a folder that is removed afterwards.
+//! Measures the ledger: receipts a second, committed in batches, one by one, and ten a second with
+//! the bytes written; the size of the database; merges into downloads of few and of many fragments.
+//! `cargo run --release -p outflow-ledger --example ledger-bench [ADDRESS]`; without an address,
+//! SQLite in a folder that is removed afterwards.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark")]
 
 use std::ops::Range;
@@ -96,7 +97,42 @@ fn receipts(address: &str, what: &str, count: u64, alone: bool, recipient: impl 
     let took = begun.elapsed();
     line(what, count, took, cpu() - before);
     ledger.shut_down(Duration::from_secs(60));
+    if let Some(size) = size(address) {
+        println!("    {} bytes of database each", size / count);
+    }
     count as f64 / took.as_secs_f64()
+}
+
+/// Bytes that this process has written, to whatever file.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}
+
+/// The size of an SQLite database that is closed.
+fn size(address: &str) -> Option<u64> {
+    Some(std::fs::metadata(address.strip_prefix("sqlite:")?).ok()?.len())
+}
+
+/// Receipts that come one by one, as a server with ten requests a second has them.
+fn slowly(address: &str) {
+    let ledger = Ledger::open(address, LedgerOptions::default()).unwrap();
+    let content = content(5, 10_000);
+    deliver(&ledger, opening(&content, "anna".into()), 0..10_000);
+    settle(&ledger);
+    let (begun, before, bytes, count) = (Instant::now(), cpu(), written(), 50);
+    for _ in 0..count {
+        deliver(&ledger, opening(&content, "anna".into()), 0..10_000);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let each = (written() - bytes) / count;
+    line(
+        &format!("receipts, ten a second: {each} bytes written each"),
+        count,
+        begun.elapsed(),
+        cpu() - before,
+    );
+    ledger.shut_down(Duration::from_secs(60));
 }
 
 /// One receipt in each commit: the cost of the same rows at the same durability.
@@ -163,6 +199,7 @@ fn main() {
         });
     receipts(&address("same"), "receipts in groups, all of one recipient", 50_000, false, |_| "anna".into());
     println!("groups are {:.0} times as fast", grouped / alone);
+    slowly(&address("slow"));
     let few = merges(&address("few"), 3, 10);
     let many = merges(&address("few"), 4, 100_000);
     println!("a merge into 100,000 fragments takes {:.2} times as long as one into 10", many / few);

@@ -22,12 +22,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The cache of a connection to SQLite, in KiB, as SQLite wants it: negative.
 const CACHE_SIZE: &str = "-2048";
 /// The settings of the connection that writes to SQLite.
-const PRAGMAS: [(&str, &str); 4] = [
+const PRAGMAS: [(&str, &str); 6] = [
+    // Of new files: a receipt that comes alone writes a page of the table and of each index.
+    ("page_size", "1024"),
     ("journal_mode", "wal"),
     // A receipt that was reported must survive a power cut.
     ("synchronous", "full"),
     ("foreign_keys", "on"),
     ("cache_size", CACHE_SIZE),
+    // Pages in the log until they are moved into the file: 4 MB, as with pages of 4 KiB.
+    ("wal_autocheckpoint", "4000"),
 ];
 
 statements! {
@@ -36,12 +40,13 @@ statements! {
 }
 
 /// What brings the tables of any version up to date: names and statements, in their order.
-type MigrationSteps = [(&'static str, &'static str); 3];
+type MigrationSteps = [(&'static str, &'static str); 4];
 
 const SQLITE_STEPS: MigrationSteps = [
     ("ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
     ("counts", include_str!("../../migrations/sqlite/0002_counts.sql")),
     ("indexes", include_str!("../../migrations/sqlite/0003_indexes.sql")),
+    ("told", include_str!("../../migrations/sqlite/0004_told.sql")),
 ];
 
 #[cfg(feature = "postgres")]
@@ -49,6 +54,7 @@ const POSTGRES_STEPS: MigrationSteps = [
     ("ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
     ("counts", include_str!("../../migrations/postgres/0002_counts.sql")),
     ("indexes", include_str!("../../migrations/postgres/0003_indexes.sql")),
+    ("told", include_str!("../../migrations/postgres/0004_told.sql")),
 ];
 
 /// Parameters of a PostgreSQL address that sqlx knows. It logs the others with their values.
@@ -296,6 +302,14 @@ fn migrations(steps: &[(&'static str, &'static str)]) -> Migrator {
     Migrator::with_migrations((1..).zip(steps).map(migration).collect())
 }
 
+/// A new SQLite database with the tables of an older version.
+#[cfg(test)]
+pub(crate) async fn old_sqlite(path: &Path, version: usize) -> sqlx::SqliteConnection {
+    let mut conn = DatabaseAddress::sqlite(path).connect().await.unwrap();
+    migrations(&SQLITE_STEPS[..version]).run(&mut conn).await.unwrap();
+    conn
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::Row as _;
@@ -306,8 +320,7 @@ mod tests {
     async fn a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_its_rows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
-        let mut old = DatabaseAddress::sqlite(&path).connect().await.unwrap();
-        migrations(&SQLITE_STEPS[..1]).run(&mut old).await.unwrap();
+        let mut old = old_sqlite(&path, 1).await;
         sqlx::query("INSERT INTO links (id, receipts, exhausted) VALUES ('a', 7, 0)")
             .execute(&mut old)
             .await
@@ -325,7 +338,7 @@ mod tests {
             assert_eq!(number("SELECT receipts FROM links WHERE id = 'a'", &mut now).await, 7);
             assert_eq!(number("SELECT count(*) FROM counts", &mut now).await, 0);
             let indexes = "SELECT count(*) FROM sqlite_schema WHERE name IN \
-                ('downloads_content', 'downloads_recipient', 'sends_token', 'sends_leased')";
+                ('downloads_generation', 'downloads_recipient', 'sends_token', 'sends_leased')";
             assert_eq!(number(indexes, &mut now).await, 4);
         }
     }

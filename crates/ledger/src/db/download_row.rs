@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::connection::Row;
 use super::rows::Rows;
 use super::statement::{Statement, statements};
-use crate::model::{Assurance, Download, DownloadState};
+use crate::model::{Assurance, Download, DownloadState, TransportSummary};
 
 /// A download, and what else its row has.
 #[derive(Clone, Debug)]
@@ -17,35 +17,49 @@ pub(crate) struct DownloadRow {
     pub(crate) alone: bool,
     /// Number of its acknowledged ranges in the table `fragments`.
     pub(crate) fragments: usize,
+    /// Whether its first delivery did not go through a proxy, although a later one did.
+    pub(crate) began_direct: bool,
+    /// The events that the row tells: [`TELLS_STARTED`], [`TELLS_COMPLETED`].
+    pub(crate) tells: i64,
+    /// What `download.completed` reports of the connection.
+    pub(crate) transport: Option<TransportSummary>,
 }
+
+/// The row tells `download.started`. Rows of older versions do not.
+pub(crate) const TELLS_STARTED: i64 = 1;
+/// The row tells `download.completed`: the download was completed in the transaction that inserted
+/// it.
+pub(crate) const TELLS_COMPLETED: i64 = 2;
 
 /// The columns of a row `d` of `downloads`, in the order of [`DownloadRow::read`].
 macro_rules! download_columns {
     () => {
         "d.id, d.recipient, d.content, d.generation, d.state, d.etag, d.name, d.path, d.transfer, d.weak, \
          d.link, d.client, d.user_agent, d.total, d.acked, d.inferred, d.files, d.files_done, d.deliveries, \
-         d.assurance, d.confirmed, d.started, d.updated, d.completed, d.alone, d.fragments"
+         d.assurance, d.confirmed, d.started, d.updated, d.completed, d.alone, d.fragments, \
+         d.tells, d.transport"
     };
 }
 
 pub(crate) use download_columns;
 
 statements! {
-    /// Inserts or updates rows of [`DownloadRow::write`].
-    pub(crate) UPSERT_DOWNLOADS = Statement::new(
+    /// Inserts rows of [`DownloadRow::write`].
+    pub(crate) INSERT_DOWNLOADS = Statement::new(
         "INSERT INTO downloads (id, recipient, content, generation, state, etag, name, path, transfer, weak, \
              link, client, user_agent, total, acked, inferred, files, files_done, deliveries, assurance, \
-             confirmed, started, updated, completed, alone, fragments) \
-         SELECT {{text 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{text 5}}, {{text 6}}, {{text 7}}, \
+             confirmed, started, updated, completed, alone, fragments, tells, transport) \
+         {{insert $1}} {{text 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{text 5}}, {{text 6}}, {{text 7}}, \
              {{text 8}}, {{int 9}}, {{text 10}}, {{text 11}}, {{text 12}}, {{int 13}}, {{int 14}}, {{int 15}}, \
              {{int 16}}, {{int 17}}, {{int 18}}, {{int 19}}, {{int 20}}, {{int 21}}, {{int 22}}, {{int 23}}, \
-             {{int 24}}, {{int 25}} \
-         FROM {{rows $1}} WHERE true \
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state, acked = excluded.acked, \
-             inferred = excluded.inferred, files = excluded.files, files_done = excluded.files_done, \
-             deliveries = excluded.deliveries, assurance = excluded.assurance, \
-             confirmed = excluded.confirmed, updated = excluded.updated, completed = excluded.completed, \
-             alone = excluded.alone, fragments = excluded.fragments",
+             {{int 24}}, {{int 25}}, {{int 26}}, {{text 27}} {{end}}",
+    );
+    /// Updates what changes in rows of [`DownloadRow::write`].
+    pub(crate) UPDATE_DOWNLOADS = Statement::new(
+        "UPDATE downloads SET state = {{int 4}}, acked = {{int 14}}, inferred = {{int 15}}, files = {{int 16}}, \
+             files_done = {{int 17}}, deliveries = {{int 18}}, assurance = {{int 19}}, confirmed = {{int 20}}, \
+             updated = {{int 22}}, completed = {{int 23}}, alone = {{int 24}}, fragments = {{int 25}} \
+         FROM {{rows $1}} WHERE downloads.id = {{text 0}}",
     );
 }
 
@@ -54,6 +68,7 @@ impl DownloadRow {
     pub(crate) fn read(row: &Row) -> Result<DownloadRow, sqlx::Error> {
         let unsigned = |at| row.int(at).map(|value| u64::try_from(value).unwrap_or(0));
         let maybe = |at| row.maybe_int(at).map(|value| value.map(|value| u64::try_from(value).unwrap_or(0)));
+        let assurance = row.int(19)?;
         Ok(DownloadRow {
             download: Download {
                 id: row.text(0)?,
@@ -75,7 +90,7 @@ impl DownloadRow {
                 files: maybe(16)?,
                 files_done: maybe(17)?,
                 deliveries: u32::try_from(row.int(18)?).unwrap_or(u32::MAX),
-                assurance: if row.int(19)? == 0 { Assurance::Peer } else { Assurance::Proxy },
+                assurance: if assurance == 0 { Assurance::Peer } else { Assurance::Proxy },
                 confirmed: row.int(20)? != 0,
                 started: time(row.int(21)?),
                 updated: time(row.int(22)?),
@@ -83,6 +98,9 @@ impl DownloadRow {
             },
             alone: row.int(24)? != 0,
             fragments: usize::try_from(row.int(25)?).unwrap_or(0),
+            began_direct: assurance == 2,
+            tells: row.int(26)?,
+            transport: row.maybe_text(27)?.as_deref().and_then(read_transport),
         })
     }
 
@@ -98,14 +116,60 @@ impl DownloadRow {
         rows.put(&d.etag).put(&d.name).put(&d.path).put(&d.transfer).flag(d.weak).put(&d.link).put(&d.client);
         rows.put(&d.user_agent).put(&d.total).put(&d.acked).put(&d.inferred).put(&d.files).put(&d.files_done);
         rows.put(&d.deliveries)
-            .flag(d.assurance == Assurance::Proxy)
+            .put(&match d.assurance {
+                Assurance::Peer => 0,
+                Assurance::Proxy => 1 + i64::from(self.began_direct),
+            })
             .flag(d.confirmed)
             .put(&d.started.as_microsecond());
         rows.put(&d.updated.as_microsecond())
             .put(&d.completed.map(Timestamp::as_microsecond))
             .flag(self.alone);
-        rows.put(&self.fragments);
+        rows.put(&self.fragments).put(&self.tells).put(&self.transport.as_ref().map(write_transport));
     }
+
+    /// The download as it was when it began.
+    pub(crate) fn as_begun(&self) -> Download {
+        let download = &self.download;
+        Download {
+            state: DownloadState::Open,
+            acked: 0,
+            inferred: 0,
+            files_done: download.files.map(|_| 0),
+            deliveries: 0,
+            assurance: if self.began_direct { Assurance::Peer } else { download.assurance },
+            confirmed: false,
+            updated: download.started,
+            completed: None,
+            ..download.clone()
+        }
+    }
+}
+
+/// Shorter than with names, which every row would repeat.
+fn write_transport(transport: &TransportSummary) -> String {
+    let TransportSummary { rtt_ms, limited_by_client, limited_by_network, limited_by_server, .. } = transport;
+    let shares = (limited_by_client, limited_by_network, limited_by_server);
+    let fields = (rtt_ms, shares, transport.retransmitted, transport.rate);
+    serde_json::to_string(&fields).expect("plain values, into memory")
+}
+
+fn read_transport(text: &str) -> Option<TransportSummary> {
+    let (rtt_ms, shares, retransmitted, rate) = serde_json::from_str(text).ok()?;
+    let (limited_by_client, limited_by_network, limited_by_server) = shares;
+    Some(TransportSummary {
+        rtt_ms,
+        limited_by_client,
+        limited_by_network,
+        limited_by_server,
+        retransmitted,
+        rate,
+    })
+}
+
+/// The current time as rows keep it: in microseconds.
+pub(crate) fn now() -> Timestamp {
+    time(Timestamp::now().as_microsecond())
 }
 
 /// Reads a time.

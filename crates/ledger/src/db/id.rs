@@ -4,12 +4,38 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use ulid::Ulid;
 
+/// An id has its place in the order of events in its first 63 bits: 48 of milliseconds, 15 of order
+/// within one.
+const SEQUENCE_SHIFT: u32 = 65;
+
 /// Random bytes in reserve: one system call for some hundred ids.
 static RANDOM: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// A new id with `prefix`.
 pub(crate) fn new(prefix: &str, at: Timestamp) -> String {
     format_id(prefix, Ulid::from_parts(milliseconds(at), random()))
+}
+
+/// The id with `prefix` at a place of the order of events, which [`sequence_of`] reads from it.
+pub(crate) fn at_sequence(prefix: &str, sequence: i64) -> String {
+    let sequence = u128::try_from(sequence).unwrap_or(0);
+    format_id(prefix, Ulid(sequence << SEQUENCE_SHIFT | random() & ((1 << SEQUENCE_SHIFT) - 1)))
+}
+
+/// Sorts before all ids with `prefix` from `sequence` on, and after all others.
+pub(crate) fn first_at_sequence(prefix: &str, sequence: i64) -> String {
+    format_id(prefix, Ulid(u128::try_from(sequence).unwrap_or(0) << SEQUENCE_SHIFT))
+}
+
+/// The place of an id in the order of events.
+pub(crate) fn sequence_of(prefix: &str, id: &str) -> Option<i64> {
+    let ulid = Ulid::from_string(id.strip_prefix(prefix)?).ok()?;
+    i64::try_from(ulid.0 >> SEQUENCE_SHIFT).ok()
+}
+
+/// The first place in the order of events that an id made at `at` can have.
+pub(crate) fn sequence_at(at: Timestamp) -> i64 {
+    i64::try_from(u128::from(milliseconds(at)) << (80 - SEQUENCE_SHIFT)).unwrap_or(0)
 }
 
 /// Sorts after all ids with `prefix` that were made before `at`, and before all others.
@@ -64,6 +90,18 @@ mod tests {
         assert!(*ids.last().unwrap() < first_at("dl_", later));
         assert!(first_at("dl_", now) < *ids.first().unwrap());
         assert_eq!(ids.first().unwrap().len(), 29);
+    }
+
+    #[test]
+    fn an_id_has_its_place_in_the_order_of_events() {
+        let now = Timestamp::from_millisecond(1_800_000_000_000).unwrap();
+        let place = sequence_at(now) + 5;
+        let id = at_sequence("dl_", place);
+        assert_eq!(sequence_of("dl_", &id), Some(place));
+        assert!(first_at("dl_", now) < id && first_at_sequence("dl_", place) <= id);
+        assert!(id < first_at_sequence("dl_", place + 1));
+        assert_ne!(id, at_sequence("dl_", place));
+        assert_eq!((sequence_of("dl_", "dl_x"), sequence_of("dl_", "evt_")), (None, None));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! context        this process and its options
 //! download_row   downloads as rows
 //! event_row      events as rows, and the sends that deliver them
+//! sequence       the order of events
 //! id             ids that sort by time
 //! ```
 
@@ -25,6 +26,7 @@ pub(crate) mod event_row;
 pub(crate) mod id;
 pub(crate) mod presence;
 pub(crate) mod rows;
+pub(crate) mod sequence;
 mod sqlite;
 pub(crate) mod statement;
 

@@ -104,9 +104,10 @@ impl SqliteWriter {
     pub(crate) fn run_rows(&self, sql: &str, rows: &Rows) -> Result<u64, sqlx::Error> {
         let run = || {
             let mut statement = self.0.prepare_cached(sql)?;
-            let mut changed = 0;
+            // The last columns may be unused.
+            let (bound, mut changed) = (statement.parameter_count(), 0);
             for at in 0..rows.len() {
-                for (at, cell) in (1..).zip(rows.cells(at..at + 1)) {
+                for (at, cell) in (1..=bound).zip(rows.cells(at..at + 1)) {
                     statement.raw_bind_parameter(at, cell)?;
                 }
                 changed += statement.raw_execute()? as u64;

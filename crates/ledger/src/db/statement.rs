@@ -5,6 +5,9 @@
 //!
 //! ```text
 //! {{rows $1}}                the rows of argument 1, as table `k`: one statement takes any number
+//! {{insert $1}} … {{end}}    the columns between, of the rows of argument 1, for an INSERT. Rows
+//!                            that are bound one by one are VALUES: SQLite inserts these without
+//!                            a journal for each
 //! {{text 0}}                 column 0 of a row of `k`, as text
 //! {{int 3}}                  column 3 of a row of `k`, as an integer
 //! {{now}}                    the database's clock, in microseconds since 1970
@@ -70,11 +73,25 @@ impl Statement {
     pub(super) fn render(&self, dialect: Dialect, rows: RowSource) -> String {
         debug_assert!(self.only.is_none_or(|only| only == dialect), "{self:?} on {dialect:?}");
         let mut sql = String::with_capacity(self.text.len() * 2);
+        let mut inserted = None;
         let mut rest = &*self.text;
         while let Some((before, placeholder)) = rest.split_once("{{") {
             let (placeholder, after) = placeholder.split_once("}}").expect("a placeholder has an end");
             sql.push_str(before);
-            sql.push_str(&expand(placeholder, dialect, rows));
+            match (placeholder.split_once(' '), rows) {
+                (Some(("insert", argument)), RowSource::Json) => {
+                    sql.push_str("SELECT");
+                    inserted = Some(argument);
+                }
+                (Some(("insert", _)), RowSource::Bound) => sql.push_str("VALUES ("),
+                (None, RowSource::Bound) if placeholder == "end" => sql.push(')'),
+                (None, RowSource::Json) if placeholder == "end" => {
+                    let argument = inserted.take().expect("{{insert $1}} comes before {{end}}");
+                    // Without WHERE, SQLite would take ON CONFLICT for the constraint of a join.
+                    sql.push_str(&format!("FROM {} WHERE true", from_rows(argument, dialect, rows)));
+                }
+                _ => sql.push_str(&expand(placeholder, dialect, rows)),
+            }
             rest = after;
         }
         sql.push_str(rest);
@@ -164,6 +181,12 @@ mod tests {
         assert_eq!(
             statement.render(Dialect::Postgres, RowSource::Json),
             "SELECT k.value->>1, CAST(k.value->>10 AS bigint) FROM json_array_elements($1::json) AS k(value)"
+        );
+        let insert = Statement::new("INSERT INTO t (a) {{insert $1}} {{text 0}} {{end}}");
+        assert_eq!(insert.render(Dialect::Sqlite, RowSource::Bound), "INSERT INTO t (a) VALUES ( ?1 )");
+        assert_eq!(
+            insert.render(Dialect::Postgres, RowSource::Json),
+            "INSERT INTO t (a) SELECT k.value->>0 FROM json_array_elements($1::json) AS k(value) WHERE true"
         );
     }
 }

@@ -1,17 +1,15 @@
 //! Events and their sends.
 
-use super::conditions::Conditions;
 use crate::db::connection::Row;
 use crate::db::database::Database;
 use crate::db::download_row::time;
-use crate::db::event_row::{event_columns, read_event};
+use crate::db::event_row::{EventSelection, SelectedEvent, event_with_id};
 use crate::db::statement::{Statement, statements};
 use crate::model::{
     EventDetail, EventQuery, EventSend, LedgerError, LedgerEvent, SendAttempt, SendState, result_limit,
 };
 
 statements! {
-    EVENT = Statement::new(concat!("SELECT ", event_columns!(), " FROM events e WHERE e.id = $1"));
     SENDS = Statement::new(
         "SELECT endpoint, state, attempts, log, due FROM sends WHERE event = $1 ORDER BY endpoint",
     );
@@ -22,39 +20,20 @@ statements! {
 }
 
 pub(crate) async fn events(database: &Database, query: &EventQuery) -> Result<Vec<LedgerEvent>, LedgerError> {
-    let mut filter = Conditions::default();
-    if !query.kinds.is_empty() {
-        let kinds: Vec<_> = query.kinds.iter().map(|kind| format!("'{}'", kind.name())).collect();
-        filter.and_constant(format!("e.kind IN ({})", kinds.join(", ")));
-    }
-    if let Some(download) = &query.download {
-        // Ids of events about a download begin with its own.
-        let prefix = format!("evt_{}", download.trim_start_matches("dl_"));
-        filter.and("e.id >= ?", prefix.as_str());
-        filter.and("e.id < ?", format!("{prefix}~").as_str());
-        filter.and("e.download = ?", download.as_str());
-    }
-    if let Some(after) = query.after {
-        filter.and("e.seq > ?", after);
-    }
-    let order = if query.last { "DESC" } else { "ASC" };
-    let select = concat!("SELECT ", event_columns!(), " FROM events e");
-    let tail = format!("ORDER BY e.seq {order} LIMIT {}", result_limit(query.limit));
-    let (statement, args) = filter.statement(select, &tail);
-    let rows = database.rows(&statement, &args).await?;
-    let events: Result<Vec<_>, _> = rows.iter().map(|row| read_event(row, 0)).collect();
-    let mut events = events.map_err(|error| database.address.error(&error))?;
-    if query.last {
-        events.reverse();
-    }
-    Ok(events)
+    let selection = EventSelection {
+        after: query.after,
+        since: None,
+        kinds: &query.kinds,
+        download: query.download.as_deref(),
+        last: query.last,
+        limit: usize::try_from(result_limit(query.limit)).expect("a limit is positive"),
+    };
+    Ok(selection.read(database).await?.into_iter().map(|selected| selected.event).collect())
 }
 
 pub(crate) async fn event(database: &Database, id: &str) -> Result<Option<EventDetail>, LedgerError> {
     let failed = |error: sqlx::Error| database.address.error(&error);
-    let rows = database.rows(&EVENT, &[id.into()]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let event = read_event(row, 0).map_err(failed)?;
+    let Some(SelectedEvent { event, .. }) = event_with_id(database, id).await? else { return Ok(None) };
     let rows = database.rows(&SENDS, &[id.into()]).await?;
     let sends: Result<Vec<_>, _> = rows.iter().map(read_send).collect();
     Ok(Some(EventDetail { event, sends: sends.map_err(failed)? }))

@@ -6,15 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::context::UpkeepContext;
 use crate::db::connection::{Arg, Conn};
 use crate::db::context::NodeContext;
 use crate::db::database::in_transaction;
-use crate::db::download_row::{DownloadRow, UPSERT_DOWNLOADS, download_columns};
+use crate::db::download_row::{DownloadRow, UPDATE_DOWNLOADS, download_columns, now};
 use crate::db::event_row::{DeliveryFacts, NewEvent, insert_events};
 use crate::db::rows::Rows;
+use crate::db::sequence::Sequence;
 use crate::db::statement::{Statement, statements};
 use crate::model::{DownloadState, EventKind, LedgerError};
 
@@ -128,10 +127,12 @@ async fn end_downloads(
     downloads: Rows,
     lost: &BTreeMap<String, LostDelivery>,
 ) -> Result<bool, sqlx::Error> {
-    let now = Timestamp::now();
+    let now = now();
     let mut rows = Rows::default();
     let mut events = Vec::new();
-    for row in conn.rows(&LOCK_IDLE_DOWNLOADS, &[downloads.into()]).await? {
+    let idle = conn.rows(&LOCK_IDLE_DOWNLOADS, &[downloads.into()]).await?;
+    let mut sequence = Sequence::lock(conn).await?;
+    for row in idle {
         let mut row = DownloadRow::read(&row)?;
         let download = &mut row.download;
         let Some(delivery) = lost.get(&download.id) else { continue };
@@ -147,13 +148,13 @@ async fn end_downloads(
             (EventKind::Aborted, delivery.facts())
         };
         let endpoints = &context.options.endpoints;
-        events.push(NewEvent::about_download(kind, download, now, &facts, endpoints));
+        events.push(NewEvent::about_download(sequence.take(), kind, download, now, &facts, endpoints));
         row.write(&mut rows);
     }
     if rows.is_empty() {
         return Ok(false);
     }
-    conn.run(&UPSERT_DOWNLOADS, &[rows.into()]).await?;
+    conn.run(&UPDATE_DOWNLOADS, &[rows.into()]).await?;
     insert_events(conn, &events).await
 }
 

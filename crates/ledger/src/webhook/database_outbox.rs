@@ -15,6 +15,7 @@ use crate::db::database::{Database, in_transaction};
 use crate::db::download_row::{clean, time};
 use crate::db::event_row::{NewEvent, event_columns, insert_events, read_event};
 use crate::db::id;
+use crate::db::sequence::Sequence;
 use crate::db::statement::{Statement, statements};
 use crate::model::{EventKind, LedgerError, SendAttempt};
 
@@ -208,7 +209,8 @@ impl Outbox for DatabaseOutbox {
             if let (None, Some((at, reason))) = (&before.disabled, disabled) {
                 let data = DisabledEndpoint { id: endpoint, reason };
                 let endpoints = &self.context.options.endpoints;
-                let event = NewEvent::about_other(EventKind::EndpointDisabled, &data, *at, endpoints);
+                let seq = Sequence::lock(conn).await?.take();
+                let event = NewEvent::about_other(seq, EventKind::EndpointDisabled, &data, *at, endpoints);
                 return Ok((state, insert_events(conn, &[event]).await?));
             }
             // The sends that waited for the endpoint to be enabled can be claimed now.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::db::download_row::now;
 use crate::model::NewDelivery;
 use crate::model::ranges;
 
@@ -52,7 +53,7 @@ impl TrackedDelivery {
             number,
             carries: ranges::normalize(carries, info.content.length),
             info,
-            began: Timestamp::now(),
+            began: now(),
             checkpoint_queued: AtomicBool::new(false),
             progress: Mutex::new(DeliveryProgress {
                 acked: Vec::new(),

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::db::connection::Arg;
 use crate::db::database::{Database, in_transaction};
 use crate::db::download_row::clean;
-use crate::db::event_row::{NewEvent, event_columns, insert_events, notify_workers, read_event};
+use crate::db::event_row::{
+    EventSelection, NewEvent, event_with_id, insert_events, insert_told_events, notify_workers,
+};
 use crate::db::rows::Rows;
+use crate::db::sequence::Sequence;
 use crate::db::statement::{Statement, statements};
 use crate::model::{Download, Endpoint, EventKind, LedgerError, LedgerEvent, Replay, ReplayEvents};
 
-/// Maximum number of events of a replay in one transaction: the `LIMIT` of the statements.
+/// Maximum number of events of a replay in one transaction.
 const REPLAY_STEP: usize = 500;
 
 statements! {
@@ -22,14 +25,6 @@ statements! {
     EXPIRE_TRANSFER = Statement::new(
         "INSERT INTO transfers (id, expired) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
     );
-    REPLAYED_EVENT = Statement::new(concat!(
-        "SELECT ", event_columns!(), " FROM events e WHERE e.seq > $1 AND e.id = $2 \
-         ORDER BY e.seq LIMIT 500",
-    ));
-    REPLAYED_EVENTS = Statement::new(concat!(
-        "SELECT ", event_columns!(), " FROM events e WHERE e.seq > $1 AND e.at >= $2 \
-         ORDER BY e.seq LIMIT 500",
-    ));
     /// Makes sends $1 as if they were new at $2.
     RESET_SENDS = Statement::new(
         "INSERT INTO sends (event, endpoint, state, due, since, attempts, leased, log) \
@@ -61,7 +56,8 @@ pub(crate) async fn expire_transfer(
     in_transaction!(database, |conn| {
         if conn.run(&EXPIRE_TRANSFER, &args).await? == 1 {
             let data = ExpiredTransfer { id: transfer };
-            let event = NewEvent::about_other(EventKind::TransferExpired, &data, now, endpoints);
+            let seq = Sequence::lock(conn).await?.take();
+            let event = NewEvent::about_other(seq, EventKind::TransferExpired, &data, now, endpoints);
             insert_events(conn, &[event]).await?;
         }
         Ok(())
@@ -74,30 +70,39 @@ pub(crate) async fn replay(
     endpoints: &[Endpoint],
     replay: &Replay,
 ) -> Result<u64, LedgerError> {
-    let (mut after, mut count) = (0, 0);
+    let (mut after, mut count) = (None, 0);
     loop {
-        let (statement, arg) = match &replay.events {
-            ReplayEvents::One(id) => (REPLAYED_EVENT, Arg::from(id.as_str())),
-            ReplayEvents::Since(since) => (REPLAYED_EVENTS, Arg::Int(since.as_microsecond())),
+        let selected = match &replay.events {
+            ReplayEvents::One(id) => Vec::from_iter(event_with_id(database, id).await?),
+            ReplayEvents::Since(since) => {
+                let since = Some(*since);
+                let selection =
+                    EventSelection { after, since, limit: REPLAY_STEP, ..EventSelection::default() };
+                selection.read(database).await?
+            }
         };
-        let rows = database.rows(&statement, &[Arg::Int(after), arg]).await?;
-        let mut sends = Rows::default();
-        for row in &rows {
-            let event = read_event(row, 0).map_err(|error| database.address.error(&error))?;
-            after = event.seq;
-            for endpoint in receivers(&event, endpoints, replay.endpoint.as_deref()) {
-                sends.row().put(&event.id).put(endpoint);
+        let (mut sends, mut sent) = (Rows::default(), Vec::new());
+        let found = selected.len();
+        for selected in selected {
+            after = Some(selected.event.seq);
+            let receivers = receivers(&selected.event, endpoints, replay.endpoint.as_deref());
+            for endpoint in &receivers {
+                sends.row().put(&selected.event.id).put(*endpoint);
+            }
+            if !receivers.is_empty() {
+                sent.push(selected);
             }
         }
         if !sends.is_empty() {
             count += u64::try_from(sends.len()).unwrap_or(u64::MAX);
             let args = [sends.into(), Arg::Int(Timestamp::now().as_microsecond())];
             in_transaction!(database, |conn| {
+                insert_told_events(conn, &sent).await?;
                 conn.run(&RESET_SENDS, &args).await?;
                 notify_workers(conn).await
             })?;
         }
-        if rows.len() < REPLAY_STEP {
+        if found < REPLAY_STEP {
             return Ok(count);
         }
     }

@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::delivery::TrackedDelivery;
 use super::queue::{ChangeQueue, DeliveryChange};
+use crate::db::download_row::now;
 use crate::model::{ContentInfo, DeliveryEnd, DeliveryOutcome, NewDelivery, ranges};
 
 /// Acknowledged bytes after which a delivery's progress is written.
@@ -106,7 +105,7 @@ impl DeliveryHandle {
                     progress.add(std::mem::take(&mut end.acked), delivery.info.content.length);
                     progress.sent = end.sent;
                 }
-                self.queue.push(DeliveryChange::End(delivery, Box::new(end), Timestamp::now()));
+                self.queue.push(DeliveryChange::End(delivery, Box::new(end), now()));
             }
             HandleState::Counted { content, started: true, acked, .. } => {
                 end.acked.extend(acked);

@@ -11,4 +11,5 @@ mod kills;
 mod links;
 mod nodes;
 mod notifying;
+mod told;
 mod trouble;

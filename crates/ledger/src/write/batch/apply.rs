@@ -38,7 +38,7 @@ use jiff::Timestamp;
 use super::{
     Batch, BatchedDownload, CutDelivery, MAX_FRAGMENTS, MAX_PARTS, MAX_TAILS, MAX_UNACKED, UnconfirmedTail,
 };
-use crate::db::download_row::{DownloadRow, clean};
+use crate::db::download_row::{DownloadRow, TELLS_COMPLETED, TELLS_STARTED, clean};
 use crate::db::event_row::{DeliveryFacts, NewEvent};
 use crate::db::id;
 use crate::model::ranges;
@@ -88,6 +88,7 @@ impl<'a> Batch<'a> {
         }
         if delivery.info.assurance == Assurance::Proxy && download.assurance == Assurance::Peer {
             download.assurance = Assurance::Proxy;
+            batched.row.began_direct = true;
             batched.changed = true;
         }
         let (confirmed, kept): (Vec<_>, Vec<_>) =
@@ -106,13 +107,14 @@ impl<'a> Batch<'a> {
     /// Begins the next download of the delivery's recipient and content.
     fn begin_generation(&mut self, delivery: &'a TrackedDelivery) -> usize {
         let index = self.downloads.len();
+        let id = id::at_sequence("dl_", self.next_sequence());
         let generations = self.by_key.entry(Self::key(delivery)).or_default();
         generations.last += 1;
         generations.incomplete = Some(index);
-        let row = new_download(delivery, generations.last);
+        let row = new_download(id, delivery, generations.last);
         self.by_id.insert(row.download.id.clone(), index);
-        self.emit(EventKind::Started, &row.download, delivery.began, DeliveryFacts::default());
         self.downloads.push(BatchedDownload::new(row, false));
+        self.emit(EventKind::Started, index, delivery.began, DeliveryFacts::default());
         index
     }
 
@@ -177,8 +179,7 @@ impl<'a> Batch<'a> {
             reason: Some(clean(reason, 512).into_owned()),
             transport: end.transport,
         };
-        let download = batched.row.download.clone();
-        self.emit(kind, &download, at, facts);
+        self.emit(kind, index, at, facts);
     }
 
     /// Ends a delivery whose download another one has completed. A delivery that carried the whole
@@ -262,9 +263,8 @@ impl<'a> Batch<'a> {
         if generations.incomplete == Some(index) {
             generations.incomplete = None;
         }
-        let download = download.clone();
         let facts = DeliveryFacts { transport: end.transport, ..DeliveryFacts::default() };
-        self.emit(EventKind::Completed, &download, at, facts);
+        self.emit(EventKind::Completed, index, at, facts);
     }
 
     /// Emits an event if another tenth has arrived since `before`, and such events are wanted.
@@ -273,14 +273,34 @@ impl<'a> Batch<'a> {
         let tenth = |bytes: u64| u128::from(bytes) * 10 / u128::from(download.total.max(1));
         let (before, now) = (tenth(before), tenth(download.acked));
         if self.context.options.progress_events && now > before && now < 10 {
-            let download = download.clone();
-            self.emit(EventKind::Progress, &download, download.updated, DeliveryFacts::default());
+            self.emit(EventKind::Progress, index, download.updated, DeliveryFacts::default());
         }
     }
 
-    fn emit(&mut self, kind: EventKind, download: &Download, at: Timestamp, facts: DeliveryFacts) {
+    /// Emits an event about a download. Its row tells that it has started, and that it was
+    /// completed if no other event about it comes in between.
+    fn emit(&mut self, kind: EventKind, index: usize, at: Timestamp, facts: DeliveryFacts) {
+        self.kinds.push(kind);
         let endpoints = &self.context.options.endpoints;
-        self.events.push(NewEvent::about_download(kind, download, at, &facts, endpoints));
+        let batched = &mut self.downloads[index];
+        let tells = match kind {
+            EventKind::Started => TELLS_STARTED,
+            EventKind::Completed if !batched.exists && !batched.has_event => TELLS_COMPLETED,
+            _ => 0,
+        };
+        let place = if tells == 0 { None } else { id::sequence_of("dl_", &batched.row.download.id) };
+        if let Some(place) = place {
+            batched.row.tells |= tells;
+            batched.row.transport = facts.transport;
+            let seq = if kind == EventKind::Started { place } else { place + 1 };
+            let download = &batched.row.download;
+            self.events.extend(NewEvent::for_endpoints(seq, kind, download, at, &facts, endpoints));
+            return;
+        }
+        batched.has_event = true;
+        let seq = self.next_sequence();
+        let download = &self.downloads[index].row.download;
+        self.events.push(NewEvent::about_download(seq, kind, download, at, &facts, endpoints));
     }
 
     /// Keeps the names of an archive's files, once.
@@ -329,13 +349,13 @@ impl BatchedDownload {
 }
 
 /// A download that begins with `delivery`.
-fn new_download(delivery: &TrackedDelivery, generation: u32) -> DownloadRow {
+fn new_download(id: String, delivery: &TrackedDelivery, generation: u32) -> DownloadRow {
     let info = &delivery.info;
     let content = &info.content;
     let text = |text: &str, max| clean(text, max).into_owned();
     let files = content.parts.as_ref().map(|parts| parts.count());
     let download = Download {
-        id: id::new("dl_", delivery.began),
+        id,
         generation,
         state: DownloadState::Open,
         content: content.key.to_string(),
@@ -361,5 +381,5 @@ fn new_download(delivery: &TrackedDelivery, generation: u32) -> DownloadRow {
         updated: delivery.began,
         completed: None,
     };
-    DownloadRow { download, alone: false, fragments: 0 }
+    DownloadRow { download, alone: false, fragments: 0, began_direct: false, tells: 0, transport: None }
 }

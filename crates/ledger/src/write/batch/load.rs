@@ -212,6 +212,7 @@ impl BatchedDownload {
             fragments: Fragments::default(),
             active: HashSet::new(),
             tails: Vec::new(),
+            has_event: false,
         }
     }
 }

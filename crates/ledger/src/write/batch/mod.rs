@@ -28,8 +28,9 @@ use super::delivery::{DeliveryRows, TrackedDelivery};
 use super::queue::{DeliveryChange, TakenChanges};
 use crate::db::connection::Conn;
 use crate::db::context::NodeContext;
-use crate::db::download_row::DownloadRow;
+use crate::db::download_row::{DownloadRow, now};
 use crate::db::event_row::NewEvent;
+use crate::db::sequence::Sequence;
 use crate::model::ranges::Fragments;
 use crate::model::{ContentKey, Download, EventKind};
 
@@ -91,6 +92,8 @@ struct BatchedDownload {
     /// Its other deliveries under way, as far as they matter.
     active: HashSet<ActiveDelivery>,
     tails: Vec<UnconfirmedTail>,
+    /// Whether an event of this batch about it has a place of its own in the order of events.
+    has_event: bool,
 }
 
 /// A delivery under way.
@@ -156,7 +159,10 @@ pub(crate) struct Batch<'a> {
     cut: Vec<CutDelivery>,
     /// Ids of downloads that are complete now, and whose tails are of no use.
     completed: Vec<String>,
+    sequence: Option<Sequence>,
     events: Vec<NewEvent>,
+    /// The kinds of all events, those that rows of downloads tell included.
+    kinds: Vec<EventKind>,
     /// By link: new receipts, and the maximum number of receipts.
     receipts: HashMap<String, (u32, Option<u32>)>,
     /// The files of archives, as JSON.
@@ -183,7 +189,9 @@ impl<'a> Batch<'a> {
             deleted_deliveries: Vec::new(),
             cut: Vec::new(),
             completed: Vec::new(),
+            sequence: None,
             events: Vec::new(),
+            kinds: Vec::new(),
             receipts: HashMap::new(),
             contents: HashMap::new(),
             checkpoints: Vec::new(),
@@ -194,6 +202,8 @@ impl<'a> Batch<'a> {
     /// `number` of this process.
     pub(crate) async fn run(mut self, conn: &mut Conn, number: i64) -> Result<CommittedBatch, sqlx::Error> {
         self.load(conn).await?;
+        // After the locks of rows, and before the ids of new downloads.
+        self.sequence = Some(Sequence::lock(conn).await?);
         for change in self.changes {
             self.apply(change);
         }
@@ -221,7 +231,12 @@ impl<'a> Batch<'a> {
         self.by_id.get(&**rows.download.as_ref()?).copied()
     }
 
+    /// The next place in the order of events.
+    fn next_sequence(&mut self) -> i64 {
+        self.sequence.as_mut().expect("it is locked before changes are applied").take()
+    }
+
     fn now() -> Timestamp {
-        Timestamp::now()
+        now()
     }
 }

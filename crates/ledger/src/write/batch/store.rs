@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Batch, BatchedDownload, CommittedBatch, CutDelivery};
 use crate::db::connection::{Arg, Conn};
-use crate::db::download_row::{UPSERT_DOWNLOADS, clean};
+use crate::db::download_row::{INSERT_DOWNLOADS, UPDATE_DOWNLOADS, clean};
 use crate::db::event_row::{NewEvent, insert_events};
 use crate::db::id;
 use crate::db::rows::Rows;
@@ -30,12 +30,11 @@ statements! {
     );
     INSERT_FRAGMENTS = Statement::new(
         "INSERT INTO fragments (download, first, past) \
-         SELECT {{text 0}}, {{int 1}}, {{int 2}} FROM {{rows $1}}",
+         {{insert $1}} {{text 0}}, {{int 1}}, {{int 2}} {{end}}",
     );
     UPSERT_DELIVERIES = Statement::new(
         "INSERT INTO deliveries (id, download, instance, first, reached, past, sent, updated) \
-         SELECT {{text 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{int 5}}, {{int 6}}, {{int 7}} \
-         FROM {{rows $1}} WHERE true \
+         {{insert $1}} {{text 0}}, {{text 1}}, {{text 2}}, {{int 3}}, {{int 4}}, {{int 5}}, {{int 6}}, {{int 7}} {{end}} \
          ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, reached = excluded.reached, \
              sent = excluded.sent, updated = excluded.updated",
     );
@@ -99,20 +98,24 @@ impl Batch<'_> {
             changed: changed.map(|batched| batched.row.download).collect(),
             links,
             has_sends,
-            events: self.events.iter().map(NewEvent::kind).collect(),
+            events: self.kinds,
             contents: self.contents.into_keys().collect(),
         })
     }
 
     async fn store_downloads(&mut self, conn: &mut Conn) -> Result<(), sqlx::Error> {
-        let mut rows = Rows::default();
+        let (mut new, mut changed) = (Rows::default(), Rows::default());
         for batched in self.downloads.iter_mut().filter(|batched| batched.changed) {
             let complete = batched.row.download.completed.is_some();
             batched.row.fragments = if complete { 0 } else { batched.fragment_count() };
-            batched.row.write(&mut rows);
+            batched.row.write(if batched.exists { &mut changed } else { &mut new });
         }
-        if !rows.is_empty() {
-            conn.run(&UPSERT_DOWNLOADS, &[rows.into()]).await?;
+        // First, because a recipient has one incomplete download of a content.
+        if !changed.is_empty() {
+            conn.run(&UPDATE_DOWNLOADS, &[changed.into()]).await?;
+        }
+        if !new.is_empty() {
+            conn.run(&INSERT_DOWNLOADS, &[new.into()]).await?;
         }
         Ok(())
     }
@@ -223,8 +226,10 @@ impl Batch<'_> {
                     .map(|info| info.recipient.id.as_str());
                 let data = ExhaustedLink { id: &link, recipient, receipts, max_downloads: max };
                 let endpoints = &self.context.options.endpoints;
-                let event = NewEvent::about_other(EventKind::LinkExhausted, &data, Self::now(), endpoints);
-                self.events.push(event);
+                let kind = EventKind::LinkExhausted;
+                let seq = self.sequence.as_mut().expect("it is locked before rows are stored").take();
+                self.events.push(NewEvent::about_other(seq, kind, &data, Self::now(), endpoints));
+                self.kinds.push(kind);
             }
             links.push((link, u32::try_from(receipts).unwrap_or(u32::MAX)));
         }
