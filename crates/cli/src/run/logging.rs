@@ -11,6 +11,7 @@ use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::access_lines::AccessLines;
 use super::log_blocks::{LogBlocks, LogGuard};
 
 /// The target of the lines of requests, which are many.
@@ -41,7 +42,7 @@ enum LogLevel {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
+pub(super) enum LogFormat {
     Text,
     Json,
 }
@@ -63,9 +64,18 @@ pub(crate) fn start(options: LogArgs) -> anyhow::Result<LogGuard> {
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
     let is_shown = filter_fn(|line| !may_have_secret(line));
-    match options.log_format {
-        LogFormat::Text => lines.with_ansi(false).finish().with(is_shown).init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().with(is_shown).init(),
+    let format = options.log_format;
+    match format {
+        LogFormat::Text => {
+            let lines = lines.with_ansi(false);
+            let lines = lines.map_event_format(|ordinary| AccessLines { target: ACCESS, format, ordinary });
+            lines.finish().with(is_shown).init();
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            let lines = lines.map_event_format(|ordinary| AccessLines { target: ACCESS, format, ordinary });
+            lines.finish().with(is_shown).init();
+        }
     }
     Ok(guard)
 }

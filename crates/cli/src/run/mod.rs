@@ -5,11 +5,13 @@
 //! tls       certificates, redirects and HSTS for that socket
 //! limits    open files, connections and threads; the first line on standard output
 //! logging   logs on standard error
-//!   log_blocks   their lines, written in blocks
+//!   access_lines   the lines of requests, formatted
+//!   log_blocks     all lines, written in blocks
 //! signals   SIGINT, SIGTERM and SIGHUP
 //! folders   the user's folders for cache and state
 //! ```
 
+mod access_lines;
 pub(crate) mod folders;
 pub(crate) mod limits;
 pub(crate) mod listen;
