@@ -29,7 +29,7 @@ use crate::limits::WalkPermits;
 use crate::mounts::{Location, Mounts};
 use crate::options::DownloadOptions;
 use crate::progress::{self, ProgressFeed};
-use crate::request::{AccessLog, FILE_METHODS, Query, RequestContext, Route};
+use crate::request::{AccessLog, FILE_METHODS, PlainContext, Query, RequestContext, Route};
 use outflow_channels::Channels;
 
 /// Serves collections: their files, the listings of their folders, and archives. Clones share
@@ -122,7 +122,8 @@ where
         let channels = app.channels.as_ref().filter(|channels| channels.claim(&mut request)).cloned();
         let client = RequestClient::of(&request, &app.trusted_proxies);
         let language = app.language;
-        let access_log = AccessLog::begin(request.method(), request.uri(), client.address);
+        let (method, uri) = (request.method(), request.uri());
+        let access_log = AccessLog::begin(method, uri.path(), uri.query(), client.address);
         if let Some(channels) = channels {
             return ResponseFuture::later(async move {
                 let response = channels.answer(request, client.address, language).await;
@@ -173,10 +174,8 @@ impl App {
         if !self.deliveries.observes_files() {
             return Some(answer);
         }
-        let request = request.to_request()?;
-        let client = RequestClient::of(&request, &self.trusted_proxies);
-        let request = RequestContext::new(request.into_parts().0, client, self.language, None);
-        self.deliveries.observe(&request, answer, info)
+        let client = RequestClient::of_plain(request, &self.trusted_proxies);
+        self.deliveries.observe(&PlainContext { request, client }, answer, info)
     }
 
     /// Answers a request for a file that can be opened without waiting, as most can, on the serving

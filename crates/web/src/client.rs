@@ -8,9 +8,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::FORWARDED;
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderName, HeaderValue, Request};
 use ipnet::IpNet;
-use outflow_wire::{PeerAddr, ViaProxy};
+use outflow_wire::{PeerAddr, PlainRequest, ViaProxy};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -33,13 +33,33 @@ impl RequestClient {
     #[must_use]
     pub fn of<B>(request: &Request<B>, trusted: &[IpNet]) -> RequestClient {
         let Some(PeerAddr(peer)) = request.extensions().get() else { return RequestClient::default() };
-        let peer = peer.ip().to_canonical();
         let introduced = request.extensions().get::<ViaProxy>().is_some();
+        RequestClient::new(peer.ip(), introduced, trusted, |field| {
+            request.headers().get_all(field).iter().map(HeaderValue::as_bytes).collect()
+        })
+    }
+
+    /// The same of a plain request.
+    #[must_use]
+    pub fn of_plain(request: &PlainRequest<'_>, trusted: &[IpNet]) -> RequestClient {
+        let introduced = request.via_proxy().is_some();
+        RequestClient::new(request.peer().ip(), introduced, trusted, |field| {
+            request.values(field.as_str()).collect()
+        })
+    }
+
+    /// `lines` gives the lines of a field, which are read only if `peer` is trusted.
+    fn new<'a>(
+        peer: IpAddr,
+        introduced: bool,
+        trusted: &[IpNet],
+        lines: impl Fn(&HeaderName) -> Vec<&'a [u8]>,
+    ) -> RequestClient {
+        let peer = peer.to_canonical();
         if !is_trusted(peer, trusted) {
             return RequestClient { address: Some(peer), proxied: introduced };
         }
-        let headers = request.headers();
-        let named = [addresses(headers, &FORWARDED, forwarded), addresses(headers, &X_FORWARDED_FOR, plain)];
+        let named = [addresses(&lines(&FORWARDED), forwarded), addresses(&lines(&X_FORWARDED_FOR), plain)];
         let address = match named.map(|list| list.map(|list| behind(peer, &list, trusted))) {
             [Some(one), Some(other)] if one == other => one,
             [Some(one), None] | [None, Some(one)] => one,
@@ -68,19 +88,15 @@ fn behind(peer: IpAddr, list: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
 
 /// The elements of a field's lines, in order; `None` for one that is no address. `None` if the
 /// field is absent.
-fn addresses(
-    headers: &HeaderMap,
-    field: &HeaderName,
-    read: fn(&str) -> Option<IpAddr>,
-) -> Option<Vec<Option<IpAddr>>> {
-    if !headers.contains_key(field) {
+fn addresses(lines: &[&[u8]], read: fn(&str) -> Option<IpAddr>) -> Option<Vec<Option<IpAddr>>> {
+    if lines.is_empty() {
         return None;
     }
     let mut list = Vec::new();
-    for line in headers.get_all(field) {
-        match line.to_str() {
-            Ok(line) => list.extend(line.split(',').map(read)),
-            Err(_) => list.push(None),
+    for line in lines {
+        match std::str::from_utf8(line) {
+            Ok(line) if line.is_ascii() => list.extend(line.split(',').map(read)),
+            _ => list.push(None),
         }
     }
     Some(list)

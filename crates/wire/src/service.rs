@@ -80,7 +80,7 @@ impl<'a> PlainRequest<'a> {
         self.via
     }
 
-    /// The same request with all its fields and extensions, for services that log or record it.
+    /// The same request with all its fields and extensions, which cost several allocations.
     /// `None` if it is malformed: [`HttpService::answer`] gets it then, or the engine refuses it.
     #[must_use]
     pub fn to_request(&self) -> Option<Request<()>> {

@@ -10,14 +10,14 @@ mod record;
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use outflow_content::{Content, PrebuiltAnswer};
 use outflow_ledger::{ContentInfo, Ledger};
 use outflow_web::{Problem, ResponseBody};
 
 use crate::metrics::DownloadMetrics;
 use crate::options::DownloadOptions;
-use crate::request::{AccessLog, RequestContext};
+use crate::request::{AccessLog, PlainContext, RequestContext};
 use observer::DeliveryObserver;
 pub(crate) use record::{DeliveryListeners, content_key};
 
@@ -71,13 +71,15 @@ impl DeliveryResponder {
     /// delivery cannot be recorded now.
     pub(crate) fn observe(
         &self,
-        request: &RequestContext,
+        request: &PlainContext<'_>,
         answer: PrebuiltAnswer,
         info: Arc<ContentInfo>,
     ) -> Option<PrebuiltAnswer> {
         let recorded =
             record::announce(self.ledger.as_ref(), self.listeners.as_deref(), request, || info).ok()?;
-        let log = AccessLog::begin(request.method(), request.uri(), request.client.address);
+        let plain = request.request;
+        let method = if plain.is_head() { Method::HEAD } else { Method::GET };
+        let log = AccessLog::begin(&method, plain.path(), None, request.client.address);
         if let Some(log) = &log {
             log.set_status(StatusCode::OK);
         }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use outflow_ledger::{ContentInfo, ContentKey, DeliveryHandle, Ledger, NewDelivery, Recipient};
 use outflow_texts::text;
 use outflow_web::Problem;
 
-use crate::request::RequestContext;
+use crate::request::RequestFacts;
 
 /// Those who follow downloads while they are under way.
 pub(crate) trait DeliveryListeners: Send + Sync {
@@ -24,11 +23,11 @@ pub(crate) trait DeliveryListeners: Send + Sync {
 pub(super) fn announce(
     ledger: Option<&Ledger>,
     listeners: Option<&dyn DeliveryListeners>,
-    request: &RequestContext,
+    request: &impl RequestFacts,
     content: impl FnOnce() -> Arc<ContentInfo>,
 ) -> Result<Option<DeliveryHandle>, Problem> {
-    let client = request.client.address;
-    let Some(ledger) = ledger.filter(|_| *request.method() == Method::GET && client.is_some()) else {
+    let client = request.client().address;
+    let Some(ledger) = ledger.filter(|_| request.is_get() && client.is_some()) else {
         return Ok(None);
     };
     let content = content();

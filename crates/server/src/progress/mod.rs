@@ -26,7 +26,7 @@ use outflow_wire::upgrade::Handoff;
 
 use crate::files::Mount;
 use crate::problem::ToProblem as _;
-use crate::request::{Query, RequestContext, printable};
+use crate::request::{Query, RequestContext, RequestFacts as _, printable};
 pub(crate) use broadcast::ProgressFeed;
 use broadcast::ProgressTopic;
 use listener::{POLICY, ProgressListener};

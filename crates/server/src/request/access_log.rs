@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use outflow_content::{Ending, Evidence};
 use outflow_ledger::DeliveryOutcome;
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ const MAX_ADDRESS: usize = 512;
 /// The fields of one request's line. The line is written when the last holder is dropped.
 pub(crate) struct AccessLog {
     method: Method,
-    uri: Uri,
+    address: String,
     client: Option<IpAddr>,
     /// Id of the link that admitted the request.
     link: OnceLock<String>,
@@ -45,13 +45,18 @@ impl AccessLog {
     }
 
     /// Begins a line; `None` if the log level suppresses it.
-    pub(crate) fn begin(method: &Method, uri: &Uri, client: Option<IpAddr>) -> Option<Arc<AccessLog>> {
+    pub(crate) fn begin(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        client: Option<IpAddr>,
+    ) -> Option<Arc<AccessLog>> {
         if !AccessLog::is_enabled() {
             return None;
         }
         Some(Arc::new(AccessLog {
             method: method.clone(),
-            uri: uri.clone(),
+            address: loggable(path, query),
             client,
             link: OnceLock::new(),
             begun: Instant::now(),
@@ -102,8 +107,7 @@ impl Drop for AccessLog {
         let ms = self.begun.elapsed().as_micros() as f64 / 1000.0;
         let client = self.client.map(tracing::field::display);
         let link = self.link.get().map(String::as_str);
-        let (method, path) = (&self.method, loggable(&self.uri));
-        let path = path.as_str();
+        let (method, path) = (&self.method, self.address.as_str());
         let Some(LoggedDelivery { total, bytes, acked, evidence, outcome }) = delivery else {
             if status == 0 {
                 tracing::info!(target: "outflow::access", %method, path, ms, outcome = "abandoned", client, link, "request");
@@ -142,9 +146,9 @@ impl Drop for AccessLog {
 
 /// Path and query as they came (so without control characters), shortened, and without a link's
 /// token, which would let readers of the log download.
-fn loggable(uri: &Uri) -> String {
-    let mut shown = without_token(uri.path()).into_owned();
-    if let Some(query) = uri.query() {
+fn loggable(path: &str, query: Option<&str>) -> String {
+    let mut shown = without_token(path).into_owned();
+    if let Some(query) = query {
         shown.push('?');
         shown.push_str(query);
     }

@@ -5,17 +5,12 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
-use outflow_ledger::{Assurance, LinkUse, Recipient};
 use outflow_texts::Language;
 use outflow_web::{Problem, RequestClient, ResponseBody};
 
 use super::access_log::AccessLog;
+use super::facts::RequestFacts;
 use outflow_links::{Link, LinkError};
-
-/// Maximum length of a recorded `User-Agent`, in bytes.
-///
-/// Bound: ledger.
-const MAX_USER_AGENT: usize = 256;
 
 /// A request without its body. Handlers take what they need from it; nothing parses the head again.
 pub(crate) struct RequestContext {
@@ -92,34 +87,6 @@ impl RequestContext {
         self.admission.as_ref()?.spent.as_ref()
     }
 
-    pub(crate) fn link_use(&self) -> Option<LinkUse> {
-        self.link().map(|link| LinkUse { id: link.id.clone(), max_downloads: link.max_downloads })
-    }
-
-    pub(crate) fn assurance(&self) -> Assurance {
-        if self.client.proxied { Assurance::Proxy } else { Assurance::Peer }
-    }
-
-    /// The recipient of the download. Without a link it is the client's address and `User-Agent`,
-    /// which several people may share and one person may change.
-    pub(crate) fn recipient(&self) -> Recipient {
-        if let Some(link) = self.link() {
-            let id = link.recipient.clone().unwrap_or_else(|| format!("link:{}", link.id));
-            return Recipient { id, weak: false };
-        }
-        let agent = self.headers().get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
-        let agent = &blake3::hash(agent).to_hex()[..8];
-        let address = self.client.address.map(|address| address.to_string()).unwrap_or_default();
-        Recipient { id: format!("{address} {agent}"), weak: true }
-    }
-
-    /// The client's `User-Agent`, made printable.
-    pub(crate) fn user_agent(&self) -> Option<String> {
-        let agent = self.headers().get(USER_AGENT)?.as_bytes();
-        let agent = String::from_utf8_lossy(&agent[..agent.len().min(MAX_USER_AGENT)]);
-        Some(agent.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
-    }
-
     /// The response to a problem, ready to be sent.
     pub(crate) fn refuse(&self, problem: &Problem) -> Response<ResponseBody> {
         self.finish(problem.respond(self.method(), self.headers(), self.language))
@@ -139,5 +106,23 @@ impl RequestContext {
             fields.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
         }
         response
+    }
+}
+
+impl RequestFacts for RequestContext {
+    fn is_get(&self) -> bool {
+        *self.method() == Method::GET
+    }
+
+    fn client(&self) -> RequestClient {
+        self.client
+    }
+
+    fn link(&self) -> Option<&Arc<Link>> {
+        RequestContext::link(self)
+    }
+
+    fn agent(&self) -> Option<&[u8]> {
+        self.headers().get(USER_AGENT).map(HeaderValue::as_bytes)
     }
 }
