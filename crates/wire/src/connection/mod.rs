@@ -250,29 +250,26 @@ impl Connection {
         Ok(n)
     }
 
-    /// True if bytes may be written to the socket directly: there is no TLS, and written bytes are
-    /// not counted.
-    pub(crate) fn is_fast_path(&self) -> bool {
-        self.session.is_none() && self.pending.is_none()
-    }
-
-    /// Sends some of two runs of bytes, if the socket is writable now; ignores the deadline. Only
-    /// on the [fast path](Connection::is_fast_path).
+    /// Sends some of two runs of bytes, if the socket is writable now; ignores the deadline. Not
+    /// within TLS.
     pub(crate) fn poll_send_both(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         first: &[u8],
         second: &[u8],
         more: bool,
     ) -> Poll<io::Result<usize>> {
         let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        self.poll_write_with(cx, |socket| {
+        let sent = self.poll_write_with(cx, |socket| {
             if second.is_empty() {
                 return Ok(rustix::net::send(socket, first, flags)?);
             }
             let runs = [IoSlice::new(first), IoSlice::new(second)];
             Ok(rustix::net::sendmsg(socket, &runs, &mut SendAncillaryBuffer::default(), flags)?)
-        })
+        });
+        let n = ready!(sent)?;
+        self.wrote(n as u64);
+        Poll::Ready(Ok(n))
     }
 
     /// Runs a system call that writes, if the socket is writable now; ignores the deadline.

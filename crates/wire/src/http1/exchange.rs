@@ -30,7 +30,7 @@ use crate::extensions::{PeerAddr, ViaProxy};
 use crate::message::framing::{RequestFraming, ResponseFraming, may_have_body, response_framing};
 use crate::message::request_body::{BodyHandle, RequestBody};
 use crate::send::copy::{self, CopyFailure};
-use crate::send::{self, SendFailure};
+use crate::send::{self, BegunDelivery, SendFailure};
 use crate::service::HttpService;
 use crate::upgrade::{Handoff, UpgradePromise, Upgraded};
 
@@ -355,12 +355,22 @@ async fn deliver<S>(
     (status, keep): (StatusCode, bool),
     context: &ThreadContext<S>,
 ) -> SendResult {
-    let head = out.filled().len();
+    let (head, len) = (out.filled().len(), outgoing.len());
+    let mut begun = outgoing.is_observed().then(|| BegunDelivery::new(connection, &mut outgoing, !keep));
+    let (counters, by_kernel) = (&context.counters, context.options.sendfile);
     let at_once = poll_fn(|cx| {
-        Poll::Ready(send::poll_at_once(connection, &context.counters, &mut out, &mut outgoing, cx))
+        Poll::Ready(send::poll_at_once(connection, counters, by_kernel, &mut out, &mut outgoing, cx))
     });
-    if let Err(error) = at_once.await {
-        return Err(SendFailure::Cut(disconnected(&error)));
+    let at_once = at_once.await;
+    if let Some(begun) = &mut begun {
+        begun.sent(connection, len - outgoing.len());
+    }
+    if let Err(error) = at_once {
+        let reason = disconnected(&error);
+        if let Some(begun) = begun {
+            begun.end(connection, |watch| watch.aborted(&reason));
+        }
+        return Err(SendFailure::Cut(reason));
     }
     let unsent = out.filled().len() == head;
     if !unsent {
@@ -368,15 +378,16 @@ async fn deliver<S>(
     }
     if out.is_empty() {
         if outgoing.is_empty() {
-            return Ok(None);
+            return Ok(begun.and_then(|begun| begun.into_pending(connection)));
         }
         // A connection that waits for its client holds no buffer.
         out = PooledBuffer::none();
     }
-    let (options, counters) = (&context.options, &context.counters);
+    let begun = begun.unwrap_or_else(|| BegunDelivery::new(connection, &mut outgoing, !keep));
+    let options = &context.options;
     // Boxed, like all that is rare or takes its time: each request would carry this future's size
     // along.
-    let sent = Box::pin(send::outgoing(connection, options, counters, out, outgoing, unsent, !keep)).await;
+    let sent = Box::pin(send::outgoing(connection, options, counters, out, outgoing, begun, unsent)).await;
     if unsent && !matches!(sent, Err(SendFailure::Unsent)) {
         counters.responded(status);
     }

@@ -90,7 +90,8 @@ pub(crate) async fn make_resident(
     .await
 }
 
-fn is_resident(file: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
+/// Whether a run is in the page cache, as far as a few probes tell. Does not wait.
+pub(super) fn is_resident(file: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
     let last = offset + len.saturating_sub(1);
     // One probe, at the end, for what a single read-ahead brings in.
     let mut at = if len <= PROBE_STRIDE / 2 { last } else { offset };

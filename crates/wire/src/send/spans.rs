@@ -14,20 +14,20 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
-use outflow_content::{AbortReason, DeliveryWatch, Evidence, FeedSpan, FileSpan, Outgoing, Span, SpanError};
+use outflow_content::{AbortReason, DeliveryWatch, FeedSpan, FileSpan, Outgoing, Span, SpanError};
 use outflow_net::pipe::{PIPE_BYTES, Pipe};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::buffer::PooledBuffer;
 use crate::counters::{SendPath, ServerCounters};
-use crate::delivery::{PROGRESS_INTERVAL, PendingDelivery, disconnected, is_large, is_worth_measuring};
+use crate::delivery::{PROGRESS_INTERVAL, PendingDelivery, disconnected};
 use crate::options::ServerOptions;
 
+use super::begun::BegunDelivery;
 use super::failure::SendFailure;
 use super::feeding::{Feeding, NextBytes};
 use super::file;
-use crate::sys;
 
 /// Runs of a file shorter than this are read into the buffer if something follows them, and leave
 /// with whatever else is in it; longer ones leave by `sendfile`.
@@ -35,7 +35,7 @@ const SENDFILE_FROM: u64 = 32 * 1024;
 
 /// The same for a run that nothing follows: there is nothing to gather it with, and copying costs
 /// more than a second system call from here on. Measured: `bench/README.md`.
-const SENDFILE_LAST_FROM: u64 = 4 * 1024;
+pub(super) const SENDFILE_LAST_FROM: u64 = 4 * 1024;
 
 /// Maximum number of bytes that one connection sends before it yields to the others of its thread.
 ///
@@ -49,35 +49,20 @@ const EMPTY_SPLICE_COST: u64 = TURN / 16;
 /// The end of a file that is held back until the file has been checked again.
 const GUARDED: u64 = 64 * 1024;
 
-/// Once so little of a body is left, each piece is preceded by a check whether the client has sent
-/// something, which cannot be about the body then. As much as a send buffer takes by default.
-const LAST_BYTES: u64 = 4 * 1024 * 1024;
-
-/// Sends `head` (already encoded) and then all of `outgoing`. Gives back the delivery for the
-/// connection to follow, because it is not known yet whether the bytes arrived; `None` when nobody
-/// observes it. `unsent`: nothing of the response has left yet; `last`: nothing follows on the
-/// connection.
+/// Sends `head` (already encoded) and then all of `outgoing`, whose delivery has `begun`. Gives it
+/// back for the connection to follow, because it is not known yet whether the bytes arrived; `None`
+/// when nobody observes it. `unsent`: nothing of the response has left yet.
 pub(crate) async fn outgoing(
     connection: &mut Connection,
     options: &ServerOptions,
     counters: &ServerCounters,
     head: PooledBuffer,
     mut outgoing: Outgoing,
+    begun: BegunDelivery,
     unsent: bool,
-    last: bool,
 ) -> Result<Option<PendingDelivery>, SendFailure> {
-    let mut watch = outgoing.watch();
-    watch.started();
     connection.timer().set(options.stall_timeout);
     let overhead = head.filled().len();
-    if watch.is_observed() {
-        connection.count_written();
-    }
-    let begun = Instant::now();
-    // What the client has sent already does not answer this body. Asking the kernel costs a call,
-    // which a busy connection with small answers is spared.
-    let asks = watch.is_observed() && (last || !connection.is_busy() || is_large(&watch));
-    let no_input = !asks || connection.no_input_pending();
     let connection_is_clear = connection.session().is_none();
     let mut sender = SpanSender {
         connection,
@@ -87,10 +72,8 @@ pub(crate) async fn outgoing(
         out: head,
         overhead,
         feeding: Feeding::default(),
-        watch: Some(watch),
-        begun,
-        checked: begun,
-        no_input,
+        checked: begun.at,
+        begun: Some(begun),
         turn: 0,
         corked: false,
         unsent,
@@ -154,11 +137,7 @@ struct SpanSender<'a> {
     overhead: usize,
     feeding: Feeding,
     /// `None` when the end has been reported or is left to the connection.
-    watch: Option<DeliveryWatch>,
-    begun: Instant,
-    /// The client had sent nothing unread at the last check: what it sends later may answer this
-    /// body.
-    no_input: bool,
+    begun: Option<BegunDelivery>,
     /// When acknowledgements were last checked.
     checked: Instant,
     turn: u64,
@@ -415,13 +394,9 @@ impl SpanSender<'_> {
     /// `n` more bytes of the body were taken by the kernel.
     async fn progress(&mut self, n: u64) {
         self.connection.credit(n);
-        if let Some(watch) = &mut self.watch {
-            watch.sent(n);
-            if watch.is_observed() {
-                let left = watch.len() - watch.sum();
-                if is_large(watch) && left > 0 && left <= LAST_BYTES && self.no_input {
-                    self.no_input = self.connection.no_input_pending();
-                }
+        if let Some(begun) = &mut self.begun {
+            begun.sent(self.connection, n);
+            if begun.watch.is_observed() {
                 self.check_acks();
             }
         }
@@ -437,43 +412,23 @@ impl SpanSender<'_> {
         self.checked = now;
         // A client that stalls is noticed by not taking this body, too.
         let _ = self.connection.check_acks(self.options);
-        let acked = self.acked();
-        if let (Some(watch), Some(acked)) = (&mut self.watch, acked) {
-            watch.acked(acked);
+        if let Some(begun) = &mut self.begun
+            && let Some(acked) = begun.acked(self.connection)
+        {
+            begun.watch.acked(acked);
         }
-    }
-
-    /// How many first bytes of the body are acknowledged: all but the connection's unacknowledged
-    /// ones. Within TLS these are more than the body's.
-    fn acked(&self) -> Option<u64> {
-        let unacked = self.connection.written() - self.connection.acked()?;
-        Some(self.watch.as_ref()?.sum().saturating_sub(unacked))
     }
 
     /// Ends the delivery with what the kernel still knows of it.
     fn end(&mut self, report: impl FnOnce(DeliveryWatch)) {
-        let Some(watch) = &self.watch else { return };
-        // Asking the kernel costs a call, which a delivery without an observer is spared.
-        let acked = if watch.is_observed() { self.acked() } else { None };
-        let Some(mut watch) = self.watch.take() else { return };
-        if watch.is_observed() {
-            let transport = is_worth_measuring(&watch, self.begun.elapsed())
-                .then(|| sys::transport(self.connection.stream()).ok())
-                .flatten();
-            watch.measured(acked, transport);
+        if let Some(begun) = self.begun.take() {
+            begun.end(self.connection, report);
         }
-        report(watch);
     }
 
     /// All bytes are in the kernel's hands.
     fn into_pending(mut self) -> Option<PendingDelivery> {
-        let watch = self.watch.take()?;
-        if !watch.is_observed() {
-            watch.completed(Evidence::Sent);
-            return None;
-        }
-        let duration = self.begun.elapsed();
-        Some(PendingDelivery::new(watch, self.connection.written(), self.no_input, duration))
+        self.begun.take()?.into_pending(self.connection)
     }
 
     /// Uses up `n` bytes of the turn.
