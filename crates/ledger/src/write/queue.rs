@@ -45,7 +45,7 @@ const COUNT_DELAY: Duration = Duration::from_secs(10);
 /// Maximum number of changes in one transaction.
 ///
 /// Bound: ledger.
-const MAX_BATCH: usize = 8192;
+const MAX_BATCH: usize = 2048;
 
 /// The changes that wait.
 pub(crate) struct ChangeQueue {

@@ -71,6 +71,9 @@ statements! {
     );
 }
 
+/// Number of downloads that are written by one call: each is 2 KB of memory until then.
+const DOWNLOADS_AT_ONCE: usize = 512;
+
 /// The data of `link.exhausted`.
 #[derive(Serialize)]
 struct ExhaustedLink<'a> {
@@ -104,18 +107,20 @@ impl Batch<'_> {
     }
 
     async fn store_downloads(&mut self, conn: &mut Conn) -> Result<(), sqlx::Error> {
-        let (mut new, mut changed) = (Rows::default(), Rows::default());
-        for batched in self.downloads.iter_mut().filter(|batched| batched.changed) {
-            let complete = batched.row.download.completed.is_some();
-            batched.row.fragments = if complete { 0 } else { batched.fragment_count() };
-            batched.row.write(if batched.exists { &mut changed } else { &mut new });
-        }
-        // First, because a recipient has one incomplete download of a content.
-        if !changed.is_empty() {
-            conn.run(&UPDATE_DOWNLOADS, &[changed.into()]).await?;
-        }
-        if !new.is_empty() {
-            conn.run(&INSERT_DOWNLOADS, &[new.into()]).await?;
+        // Those that exist come first: a recipient has one incomplete download of a content.
+        for (exists, statement) in [(true, UPDATE_DOWNLOADS), (false, INSERT_DOWNLOADS)] {
+            let mut rows = Rows::default();
+            for batched in self.downloads.iter_mut().filter(|of| of.changed && of.exists == exists) {
+                let complete = batched.row.download.completed.is_some();
+                batched.row.fragments = if complete { 0 } else { batched.fragment_count() };
+                batched.row.write(&mut rows);
+                if rows.len() >= DOWNLOADS_AT_ONCE {
+                    conn.run(&statement, &[std::mem::take(&mut rows).into()]).await?;
+                }
+            }
+            if !rows.is_empty() {
+                conn.run(&statement, &[rows.into()]).await?;
+            }
         }
         Ok(())
     }
