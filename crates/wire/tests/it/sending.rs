@@ -1,14 +1,17 @@
 //! Contents: every byte at its place, and by the way that the counters say it took.
 
+use std::fmt;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use outflow_content::{Content, Feed, FeedSpan, FileSpan, Span, SpanError, SpanList, Spans};
-
+use outflow_content::{
+    Content, Feed, FeedSpan, FileSource, FileSpan, OpenFile, Span, SpanError, SpanList, Spans, Wait,
+};
 use outflow_wire::{SendPath, ServerOptions};
+use parking_lot::Mutex;
 
 use crate::support::{Event, TestFile, assert_same, noise, serve_content, serve_content_with, temp, watcher};
 
@@ -57,6 +60,46 @@ fn a_large_file_leaves_by_sendfile_and_not_one_byte_of_it_is_copied() {
     let counters = server.counted();
     assert_eq!(counters.body.of(SendPath::Sendfile).get(), bytes.len() as u64);
     assert_eq!(counters.body.of(SendPath::Copy).get(), 0);
+}
+
+/// A file that is open already: opening it checks nothing.
+struct KeptOpen(TestFile, Arc<dyn OpenFile>);
+
+impl fmt::Debug for KeptOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FileSource for KeptOpen {
+    fn open(&self, _: Wait) -> Result<Arc<dyn OpenFile>, SpanError> {
+        Ok(Arc::clone(&self.1))
+    }
+
+    fn feed(&self, offset: u64, len: u64) -> Box<dyn Feed> {
+        self.0.feed(offset, len)
+    }
+}
+
+#[test]
+fn a_file_that_was_changed_while_it_was_kept_open_never_looks_complete() {
+    for len in [KIB, 5 * KIB, 100_000, MIB, 2 * MIB + 1] {
+        let (_folder, path) = temp("file", &noise(11, len));
+        let file = TestFile::open(&path);
+        let open = file.open(Wait::No).expect("unchanged");
+        std::fs::write(&path, noise(13, len)).expect("overwritten");
+        let (observer, events) = watcher();
+        let slot = Mutex::new(Some((KeptOpen(file, open), observer)));
+        let server = serve_content(move |_| {
+            let (kept, observer) = slot.lock().take().expect("one request");
+            let span = FileSpan { file: Arc::new(kept), offset: 0, len: len as u64 };
+            Content::files([span]).observer(observer)
+        });
+        let got = server.client().request("GET", "/", "Connection: close\r\n").read_to_end();
+        assert!(got.as_ref().map_or(0, Vec::len) < len, "{len}: {} bytes", got.map_or(0, |got| got.len()));
+        let end = events.ending(len as u64);
+        assert!(matches!(end, Event::Failed(..)), "{len}: {end:?}");
+    }
 }
 
 #[test]
