@@ -117,10 +117,10 @@ class ModZip(Nginx):
         return f"""\
     server {{
         listen unix:{start.scratch}/list.sock;
-        location / {{
+        location = /list {{
             access_log off;
             add_header X-Archive-Files zip;
-            alias {start.scratch}/list;
+            root {start.scratch};
         }}
     }}
     server {{
