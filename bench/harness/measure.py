@@ -86,20 +86,20 @@ def wait_for_rest(pid: int, patience: float = 15) -> bool:
 
 def disk_bytes_read(pid: int) -> int:
     """Bytes that the tree has caused to be read from the disk: proof that a cold file was cold."""
-    total = 0
-    for one in tree(pid):
-        for line in Path(f"/proc/{one}/io").read_text().splitlines():
-            if line.startswith("read_bytes:"):
-                total += int(line.split()[1])
-    return total
+    return _io(pid, "read_bytes")
 
 
 def bytes_written(pid: int) -> int:
-    """Bytes that the tree has caused to be written to a disk, now or later (proc(5), io)."""
+    """Bytes that the tree has caused to be written to a disk, now or later."""
+    return _io(pid, "write_bytes")
+
+
+def _io(pid: int, key: str) -> int:
+    """A counter of proc(5), io, of the whole tree."""
     total = 0
     for one in tree(pid):
         for line in Path(f"/proc/{one}/io").read_text().splitlines():
-            if line.startswith("write_bytes:"):
+            if line.startswith(f"{key}:"):
                 total += int(line.split()[1])
     return total
 
